@@ -1,10 +1,37 @@
 # keypeg: the commands of every day. `make` alone lists them.
+# Needed beforehand: Python 3.11 or newer, and make. PYTHON=... chooses the interpreter that builds .venv.
 PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help proto
+.PHONY: help setup demo test check fix proto behaviours bench clean
 
-help:  ## list the commands
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
+help:  ## list these commands
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## prepare .venv with keypeg and its development tools (nothing to do when it is current)
+	@$(PYTHON) tools/setup
+
+demo: setup  ## play the whole story with real programs on loopback, one line per fact checked
+	@$(VENV_PYTHON) tools/demo
+
+test: setup  ## run the tests; also writes build/behaviours.json
+	@$(VENV_PYTHON) -m pytest --behaviours-report=build/behaviours.json
+
+check: setup  ## format, lint, types, architecture, contract, generated code, documents
+	@$(VENV_PYTHON) tools/check
+
+fix: setup  ## let the formatters and linters repair what they can, then check
+	@$(VENV_PYTHON) tools/check --fix
 
 proto:  ## generate the Python code of the contract from proto/
-	$(PYTHON) tools/gen_proto
+	@$(PYTHON) tools/gen_proto
+
+behaviours: setup  ## run the tests that keep behaviours, list the rows, write build/behaviours.json
+	@$(VENV_PYTHON) tools/behaviours --run
+
+bench: setup  ## measure presence and seats (docs/performance.md)
+	@$(VENV_PYTHON) tools/bench presence
+	@$(VENV_PYTHON) tools/bench seats
+
+clean:  ## remove what was built, but not .venv
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,38 @@
+"""What every test of the project shares: the behaviour markers, real keys only on demand, hypothesis.
+
+Promises: tests below tests/device are collected only with `--device SERIAL`; a test that hangs ends the
+run with every thread's stack (faulthandler settings in pyproject.toml).
+
+Leaves to others: fixtures, which live in the conftest.py of the room that they serve.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import behaviours_plugin
+import pytest
+from hypothesis import HealthCheck, settings
+
+DEVICE_TESTS = Path(__file__).parent / "device"
+
+# No deadline: this project's machines are shared, and a slow example is not a wrong one.
+settings.register_profile("keypeg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("keypeg")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    behaviours_plugin.add_option(parser)
+    parser.addoption(
+        "--device", metavar="SERIAL", help="also run tests/device, on the real key with this serial"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    behaviours_plugin.register(config)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if collection_path.is_relative_to(DEVICE_TESTS) and not config.getoption("--device"):
+        return True
+    return None

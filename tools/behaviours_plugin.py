@@ -1,0 +1,82 @@
+"""The pytest side of docs/behaviours.md: checks the markers, records what they showed.
+
+Promises: a `behaviour` marker with an id that is not in the document stops the run before any test; with
+`--behaviours-report=FILE` every row is written there at the end. A test counts as passed only when its
+setup, call and teardown all passed: skipped and expected-to-fail tests keep nothing.
+
+Leaves to others: the document and the meaning of "kept" (behaviour_rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import behaviour_rows
+import pytest
+
+MARKER = "behaviour"
+
+
+def ids_of(item: pytest.Item) -> list[str]:
+    """The ids that the test's markers name; raises UsageError for a marker without any."""
+    ids: list[str] = []
+    for marker in item.iter_markers(MARKER):
+        if not marker.args or marker.kwargs or not all(isinstance(a, str) for a in marker.args):
+            raise pytest.UsageError(f'{item.nodeid}: write @pytest.mark.behaviour("CLOUD-3")')
+        ids.extend(marker.args)
+    return list(dict.fromkeys(ids))
+
+
+class BehaviourRecorder:
+    """Gathers, over one run, which tests name which rows and which of them passed."""
+
+    def __init__(self, rows: Sequence[behaviour_rows.Row], report: Path | None) -> None:
+        self._rows = rows
+        self._report = report
+        self._tests: dict[str, list[str]] = {}
+        self._passed: set[str] = set()
+        self._failed: set[str] = set()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        known = {row.id for row in self._rows}
+        for item in items:
+            for row_id in ids_of(item):
+                if row_id not in known:
+                    raise pytest.UsageError(
+                        f"{item.nodeid} keeps {row_id}, but docs/behaviours.md has no such row"
+                    )
+                self._tests.setdefault(row_id, []).append(item.nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
+            self._passed.add(report.nodeid)
+        elif not report.passed:
+            self._failed.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        if self._report is not None:
+            passed = frozenset(self._passed - self._failed)
+            results = behaviour_rows.judge(self._rows, self._tests, passed)
+            behaviour_rows.write_report(results, self._report)
+
+
+def add_option(parser: pytest.Parser) -> None:
+    """Declare `--behaviours-report`; called by tests/conftest.py."""
+    parser.addoption(
+        "--behaviours-report",
+        metavar="FILE",
+        type=Path,
+        help="write {id, kept, tests} for every row of docs/behaviours.md",
+    )
+
+
+def register(config: pytest.Config) -> None:
+    """Start recording; called by tests/conftest.py."""
+    try:
+        rows = behaviour_rows.load()
+    except behaviour_rows.MalformedDocumentError as malformed:
+        raise pytest.UsageError(f"docs/behaviours.md: {malformed}") from malformed
+    recorder = BehaviourRecorder(rows, config.getoption("--behaviours-report"))
+    config.pluginmanager.register(recorder, "keypeg-behaviours")
