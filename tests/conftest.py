@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import behaviours_plugin
 import pytest
 from hypothesis import HealthCheck, settings
+
+import behaviours_plugin
 
 DEVICE_TESTS = Path(__file__).parent / "device"
 

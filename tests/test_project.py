@@ -8,9 +8,10 @@ import sys
 from importlib.metadata import requires, version
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 import behaviour_rows
 import check_rules
-import pytest
 from keypeg._version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,7 +1,8 @@
 """The pytest side of docs/behaviours.md: checks the markers, records what they showed.
 
 Promises: a `behaviour` marker with an id that is not in the document stops the run before any test; with
-`--behaviours-report=FILE` every row is written there at the end. A test counts as passed only when its
+`--behaviours-report=FILE` every row is written there at the end, the run's summary counts them, and the run
+fails when a row that the document calls kept is not. A test counts as passed only when its
 setup, call and teardown all passed: skipped and expected-to-fail tests keep nothing.
 
 Leaves to others: the document and the meaning of "kept" (behaviour_rows).
@@ -12,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import behaviour_rows
 import pytest
+
+import behaviour_rows
 
 MARKER = "behaviour"
 
@@ -37,6 +39,7 @@ class BehaviourRecorder:
         self._tests: dict[str, list[str]] = {}
         self._passed: set[str] = set()
         self._failed: set[str] = set()
+        self._results: list[behaviour_rows.RowResult] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -55,11 +58,26 @@ class BehaviourRecorder:
         elif not report.passed:
             self._failed.add(report.nodeid)
 
-    def pytest_sessionfinish(self) -> None:
-        if self._report is not None:
-            passed = frozenset(self._passed - self._failed)
-            results = behaviour_rows.judge(self._rows, self._tests, passed)
-            behaviour_rows.write_report(results, self._report)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._report is None:
+            return
+        passed = frozenset(self._passed - self._failed)
+        self._results = behaviour_rows.judge(self._rows, self._tests, passed)
+        behaviour_rows.write_report(self._results, self._report)
+        if session.exitstatus == pytest.ExitCode.OK and self._broken():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._report is None:
+            return
+        kept = sum(result.kept for result in self._results)
+        terminalreporter.section("behaviours")
+        terminalreporter.line(f"{kept} of {len(self._rows)} rows are kept by passing tests")
+        for finding in self._broken():
+            terminalreporter.line(finding, red=True)
+
+    def _broken(self) -> list[str]:
+        return behaviour_rows.broken_promises(self._rows, self._results)
 
 
 def add_option(parser: pytest.Parser) -> None:
