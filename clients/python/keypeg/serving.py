@@ -1,0 +1,150 @@
+"""Errors at the edge of a gRPC server: the same for keypegd, the bridge and the agent.
+
+Promises: a KeypegError that a handler raises reaches the peer as a rich status; any other exception is
+logged once, with its traceback and an incident id, and the peer learns that id and nothing else; a call
+that its client cancels is no error. Unary and stream handlers alike, as long as they are async.
+
+Leaves to others: authorization, validation, and which errors there are (errors.py, status.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, NoReturn
+
+import grpc
+import grpc.aio
+
+from keypeg import status as statuses
+from keypeg.errors import Internal, KeypegError
+
+_LOG: Final = logging.getLogger(__name__)
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+# What grpc declares without types: a handler's method, of any request and response.
+_Context = grpc.aio.ServicerContext  # generic for the type checker only
+_Behavior = Callable[..., Any]
+
+
+class RichStatus(grpc.Status):
+    """What `abort_with_status` takes: a code, a sentence, and the details as trailing metadata."""
+
+    def __init__(self, code: grpc.StatusCode, sentence: str, details: bytes) -> None:
+        self.code = code
+        self.details = sentence  # grpc's name for what google.rpc calls the message
+        self.trailing_metadata = ((statuses.DETAILS_KEY, details),)
+
+
+def rich_status(error: KeypegError) -> RichStatus:
+    """The status of an error, with everything that `keypeg.status` packs into it."""
+    status = statuses.to_status(error)
+    return RichStatus(_CODES[status.code], status.message, status.SerializeToString())
+
+
+def new_incident() -> str:
+    """An id by which a failure is found in the log; random, 32 hexadecimal characters."""
+    return uuid.uuid4().hex
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns what handlers raise into statuses; the outermost interceptor of a server.
+
+    What an inner interceptor raises is turned as well. Handlers that are not async are left as they are.
+    """
+
+    def __init__(self, incident: Callable[[], str] = new_incident) -> None:
+        self._incident = incident
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        method = handler_call_details.method
+        try:
+            handler = await continuation(handler_call_details)
+        except Exception as raised:
+            return self._refusing(raised, method)
+        if handler is None:
+            return None  # no such method: grpc answers UNIMPLEMENTED
+        return self._guarded(handler, method)
+
+    def _guarded(self, handler: Any, method: str) -> Any:
+        kind = _KINDS[handler.request_streaming, handler.response_streaming]
+        behavior: _Behavior = getattr(handler, kind)
+        if inspect.isasyncgenfunction(behavior):
+            guarded = self._guarded_generator(behavior, method)
+        elif inspect.iscoroutinefunction(behavior):
+            guarded = self._guarded_coroutine(behavior, method)
+        else:
+            return handler
+        return _BUILDERS[kind](
+            guarded,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _guarded_coroutine(self, behavior: _Behavior, method: str) -> _Behavior:
+        async def guarded(request: Any, context: _Context[Any, Any]) -> Any:
+            try:
+                return await behavior(request, context)
+            except Exception as raised:
+                await self._abort(raised, context, method)
+
+        return guarded
+
+    def _guarded_generator(self, behavior: _Behavior, method: str) -> _Behavior:
+        async def guarded(request: Any, context: _Context[Any, Any]) -> AsyncIterator[Any]:
+            try:
+                async with contextlib.aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+            except Exception as raised:
+                await self._abort(raised, context, method)
+
+        return guarded
+
+    def _refusing(self, raised: Exception, method: str) -> Any:
+        async def refuse(requests: Any, context: _Context[Any, Any]) -> AsyncIterator[Any]:
+            await self._abort(raised, context, method)
+            yield  # never reached: makes this the one kind of handler that refuses before it reads
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    async def _abort(self, raised: Exception, context: _Context[Any, Any], method: str) -> NoReturn:
+        if isinstance(raised, grpc.aio.AbortError):
+            raise raised  # the handler has ended the call itself
+        if context.cancelled() and isinstance(raised, grpc.aio.BaseError):
+            raise raised  # grpc's own word that the client went away; nobody is there to tell
+        if isinstance(raised, KeypegError):
+            error = raised
+        else:
+            incident = self._incident()
+            _LOG.error(
+                "call failed", exc_info=raised, extra={"incident": incident, "method": method}
+            )
+            error = Internal(
+                f"The server failed in a way that it did not foresee; its log has incident {incident}. "
+                "Try again, and tell the server's operator when it stays.",
+                incident=incident,
+            )
+        await context.abort_with_status(rich_status(error))
+        raise AssertionError("abort_with_status always raises")
+
+
+_KINDS: Final = {
+    (False, False): "unary_unary",
+    (False, True): "unary_stream",
+    (True, False): "stream_unary",
+    (True, True): "stream_stream",
+}
+_BUILDERS: Final[dict[str, Callable[..., Any]]] = {
+    "unary_unary": grpc.unary_unary_rpc_method_handler,
+    "unary_stream": grpc.unary_stream_rpc_method_handler,
+    "stream_unary": grpc.stream_unary_rpc_method_handler,
+    "stream_stream": grpc.stream_stream_rpc_method_handler,
+}
