@@ -1,0 +1,178 @@
+"""The emulated key as a USB device: descriptors, control requests and endpoints, without I/O.
+
+Promises: every transfer ends with data, `None` for "nothing yet", or `Stall`; malformed CCID bytes halt the bulk pipes
+until the host clears them, as on real hardware. Which connection the transfers come from is left to `attachment.py`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from keypeg_bridge.emulator.ccid_reader import DESCRIPTOR, CcidReader
+from keypeg_bridge.wire import ccid, usb
+from keypeg_bridge.wire.errors import MalformedFrame
+
+VENDOR: Final = (
+    0x1209  # pid.codes, whose products 0x0001 to 0x0010 are for tests and belong to nobody
+)
+PRODUCT: Final = 0x0001
+RELEASE: Final = 0x0100
+MANUFACTURER_NAME: Final = "keypeg"
+PRODUCT_NAME: Final = "keypeg emulated key"
+
+BULK_OUT: Final = 0x02
+BULK_IN: Final = 0x82
+INTERRUPT_IN: Final = 0x83
+PACKET: Final = 64  # bytes, the largest bulk packet at full speed
+CCID_INTERFACE: Final = 0
+MAX_WAITING: Final = 8  # replies; a host that never reads them gets its commands stalled
+
+_CLASS_TO_INTERFACE: Final = 0x21
+_CCID_ABORT: Final = 0x01
+
+CONFIGURATION: Final = usb.Configuration(
+    value=1,
+    attributes=0x80,  # powered by the bus
+    max_power=50,  # 100 mA
+    interfaces=(
+        usb.Interface(
+            number=CCID_INTERFACE,
+            alternate=0,
+            interface_class=ccid.INTERFACE_CLASS,
+            subclass=0,
+            protocol=0,
+            name_index=4,
+            extra=DESCRIPTOR.encode(),
+            endpoints=(
+                usb.Endpoint(BULK_OUT, 2, PACKET),
+                usb.Endpoint(BULK_IN, 2, PACKET),
+                usb.Endpoint(INTERRUPT_IN, 3, 8, interval=32),
+            ),
+        ),
+    ),
+)
+
+
+class Stall(Exception):
+    """The device answers this transfer with STALL."""
+
+
+class UsbKey:
+    """One emulated key on its cable."""
+
+    def __init__(self, reader: CcidReader, serial: str) -> None:
+        self._reader = reader
+        self._strings = (MANUFACTURER_NAME, PRODUCT_NAME, serial, "CCID")
+        self.descriptor = usb.DeviceDescriptor(
+            vendor=VENDOR,
+            product=PRODUCT,
+            release=RELEASE,
+            manufacturer_index=1,
+            product_index=2,
+            serial_index=3,
+        )
+        self._replies: deque[bytes] = deque()
+        self._notices: deque[bytes] = deque()
+        self._halted: set[int] = set()
+        self._configuration = 0
+
+    def reset(self) -> None:
+        """As after plugging in: not configured, card without power."""
+        self._configuration = 0
+        self._halted.clear()
+        self._replies.clear()
+        self._notices.clear()
+        self._reader.reset()
+
+    def control(self, setup: usb.Setup, data: bytes) -> bytes:
+        """One control transfer; the bytes of its data stage to the host, if any."""
+        if setup.request_type == _CLASS_TO_INTERFACE and setup.request == _CCID_ABORT:
+            self._reader.clear_input()
+            self._replies.clear()
+            return b""
+        if setup.request_type & 0x60:
+            raise Stall
+        if setup.is_in:
+            return self._standard_in(setup)[: setup.length]
+        self._standard_out(setup)
+        return b""
+
+    def _standard_in(self, setup: usb.Setup) -> bytes:
+        match setup.request:
+            case usb.GET_DESCRIPTOR:
+                return self._describe(setup.value >> 8, setup.value & 0xFF)
+            case usb.GET_CONFIGURATION:
+                return bytes((self._configuration,))
+            case usb.GET_INTERFACE if setup.index == CCID_INTERFACE:
+                return b"\x00"
+            case usb.GET_STATUS:
+                halted = setup.request_type & 0x1F == 2 and setup.index in self._halted
+                return bytes((halted, 0))
+        raise Stall
+
+    def _describe(self, kind: int, index: int) -> bytes:
+        if kind == usb.DEVICE:
+            return self.descriptor.encode()
+        if kind == usb.CONFIGURATION and index == 0:
+            return CONFIGURATION.encode()
+        if kind == usb.STRING and index == 0:
+            return usb.LANGUAGES
+        if kind == usb.STRING and index <= len(self._strings):
+            return usb.encode_string(self._strings[index - 1])
+        raise Stall
+
+    def _standard_out(self, setup: usb.Setup) -> None:
+        match setup.request:
+            case usb.SET_ADDRESS:
+                return
+            case usb.SET_CONFIGURATION if setup.value in (0, CONFIGURATION.value):
+                self.reset()
+                self._configuration = setup.value
+                if self._configuration:
+                    self._notices.append(ccid.notify_slot_change(present=True, changed=True))
+            case usb.SET_INTERFACE if (setup.index, setup.value) == (CCID_INTERFACE, 0):
+                return
+            case usb.CLEAR_FEATURE if setup.request_type == 0x02 and setup.value == 0:
+                self._halted.discard(setup.index)
+                self._reader.clear_input()
+            case usb.SET_FEATURE if setup.request_type == 0x02 and setup.value == 0:
+                self._halted.add(setup.index)
+            case _:
+                raise Stall
+
+    def write(self, endpoint: int, data: bytes) -> None:
+        """One OUT transfer on a bulk endpoint (its number, without direction)."""
+        if endpoint != BULK_OUT or not self._configuration or endpoint in self._halted:
+            raise Stall
+        if len(self._replies) >= MAX_WAITING:
+            raise Stall
+        try:
+            self._replies += self._reader.receive(data)
+        except MalformedFrame:
+            self._halted |= {BULK_OUT, BULK_IN}
+            raise Stall from None
+        except Exception:
+            self._halted |= {BULK_OUT, BULK_IN}
+            raise
+
+    def read(self, endpoint: int, room: int) -> bytes | None:
+        """One IN transfer of at most `room` bytes; None while there is nothing to send.
+
+        A reply that fills the room and ends on a full packet is followed by an empty transfer, as a host sees it.
+        """
+        address = endpoint | usb.DIRECTION_IN
+        if address not in (BULK_IN, INTERRUPT_IN) or not self._configuration:
+            raise Stall
+        if address in self._halted:
+            raise Stall
+        queue = self._replies if address == BULK_IN else self._notices
+        if not queue:
+            return None
+        reply = queue.popleft()
+        piece, rest = reply[:room], reply[room:]
+        if rest or (
+            address == BULK_IN and piece and len(piece) == room and not len(piece) % PACKET
+        ):
+            queue.appendleft(rest)
+        return piece
