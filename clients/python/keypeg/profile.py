@@ -1,0 +1,271 @@
+"""What a person has set up on this computer: profiles, tokens, and the computer's own id.
+
+Promises: everything lives in one directory (KEYPEG_CONFIG_DIR, else the platform's configuration
+directory for `keypeg`); files are written whole or not at all; a token's file is readable by its owner
+only, and a token shows in no repr. The environment wins over the file, the caller wins over both.
+
+    config.toml            current = "default", [profiles.default] server, ca_file, account, cloud ...
+    device.toml            id = "..."            made once per computer
+    tokens/<profile>       the bearer token      0600
+    licenses/*.keypeg      license documents for this computer
+
+Leaves to others: what a profile is used for (client, cli).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from keypeg.errors import FieldInvalid
+
+CONFIG_FILE: Final = "config.toml"
+DEVICE_FILE: Final = "device.toml"
+TOKEN_DIRECTORY: Final = "tokens"  # noqa: S105 (a directory, no token)
+LICENSE_DIRECTORY: Final = "licenses"
+DEFAULT_PROFILE: Final = "default"
+
+DEVICE_ID: Final = re.compile(r"[a-z0-9-]{8,64}")  # as Device.id of the contract
+PROFILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+CONFIG_SIZE: Final = 1 << 20  # bytes; what a person writes by hand is far smaller
+TOKEN_SIZE: Final = 8192  # bytes; the longest header that servers commonly take
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How to reach a server, and as whom; everything may be empty."""
+
+    name: str = DEFAULT_PROFILE
+    server: str = ""  # `host:port`, several separated by commas
+    ca_file: str = ""  # PEM; empty for the system's certificates
+    account: str = ""  # `accounts/{account}`
+    user: str = ""  # `users/{user}` or `accounts/{account}/users/{user}`; for display
+    cloud: str = ""  # the remembered answer to "open a cloud session here?": ask, open, move, never
+    bridge: str = ""  # `unix:/path` or `host:port`; empty for the default socket
+    token: str = field(default="", repr=False)
+
+    def ca_certificates(self) -> bytes | None:
+        """The certificates to trust, PEM; None for the system's."""
+        return read_certificates(self.ca_file) if self.ca_file else None
+
+
+_STORED: Final = tuple(f.name for f in fields(Profile) if f.name not in ("name", "token"))
+
+
+def config_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Where everything lives; need not exist."""
+    env = os.environ if environment is None else environment
+    if chosen := env.get("KEYPEG_CONFIG_DIR"):
+        return Path(chosen).expanduser()
+    return platformdirs.user_config_path("keypeg", appauthor=False)
+
+
+def licenses_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Where license documents for this computer are put."""
+    return config_dir(environment) / LICENSE_DIRECTORY
+
+
+def load(name: str | None = None, environment: Mapping[str, str] | None = None) -> Profile:
+    """The profile of that name, else KEYPEG_PROFILE, else the current one; the environment over it.
+
+    A profile that is named and not there is FieldInvalid; without a name an empty one is fine.
+    """
+    env = os.environ if environment is None else environment
+    root = config_dir(env)
+    table = _read_toml(root / CONFIG_FILE)
+    wanted = name or env.get("KEYPEG_PROFILE") or ""
+    chosen = wanted or str(table.get("current", DEFAULT_PROFILE))
+    stored = table.get("profiles", {}).get(chosen)
+    if stored is None and wanted and not env.get("KEYPEG_SERVER"):
+        known = ", ".join(sorted(table.get("profiles", {}))) or "none yet"
+        raise FieldInvalid(
+            f"There is no profile {chosen!r} in {root / CONFIG_FILE} (there: {known}); "
+            "sign in with `keypeg login`, or name another profile.",
+            field="profile",
+        )
+    values = _checked(stored or {}, chosen, root / CONFIG_FILE)
+    profile = Profile(name=chosen, **values, token=_read_token(root, chosen))
+    return replace(
+        profile,
+        server=env.get("KEYPEG_SERVER") or profile.server,
+        ca_file=env.get("KEYPEG_CA_FILE") or profile.ca_file,
+        bridge=env.get("KEYPEG_BRIDGE") or profile.bridge,
+        token=env.get("KEYPEG_TOKEN") or profile.token,
+    )
+
+
+def names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The profiles that there are."""
+    return tuple(sorted(_read_toml(config_dir(environment) / CONFIG_FILE).get("profiles", {})))
+
+
+def save(
+    profile: Profile, *, current: bool = True, environment: Mapping[str, str] | None = None
+) -> None:
+    """Keeps a profile, its token too when it has one; `current` makes it the default one."""
+    root = config_dir(environment)
+    _check_name(profile.name)
+    table = _read_toml(root / CONFIG_FILE)
+    profiles = dict(table.get("profiles", {}))
+    profiles[profile.name] = {key: value for key in _STORED if (value := getattr(profile, key))}
+    chosen = profile.name if current else str(table.get("current", DEFAULT_PROFILE))
+    _write(root / CONFIG_FILE, _config_text(chosen, profiles).encode(), mode=0o600)
+    if profile.token:
+        store_token(profile.name, profile.token, environment=environment)
+
+
+def store_token(name: str, token: str, *, environment: Mapping[str, str] | None = None) -> None:
+    """Keeps the token of a profile, readable by its owner only."""
+    _check_name(name)
+    _write(config_dir(environment) / TOKEN_DIRECTORY / name, token.encode(), mode=0o600)
+
+
+def forget_token(name: str, *, environment: Mapping[str, str] | None = None) -> bool:
+    """Takes the token of a profile away; False when there was none."""
+    _check_name(name)
+    try:
+        (config_dir(environment) / TOKEN_DIRECTORY / name).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def device_id(environment: Mapping[str, str] | None = None) -> str:
+    """The id of this computer: KEYPEG_DEVICE, else the one in device.toml, made at the first call."""
+    env = os.environ if environment is None else environment
+    if chosen := env.get("KEYPEG_DEVICE"):
+        return _checked_device(chosen, "KEYPEG_DEVICE")
+    path = config_dir(env) / DEVICE_FILE
+    table = _read_toml(path)
+    if not table:
+        made = f"dev-{secrets.token_hex(16)}"
+        if _write_once(path, f'id = "{made}"\n'.encode()):
+            return made
+        table = _read_toml(path)  # another process was first
+    return _checked_device(str(table.get("id", "")), str(path))
+
+
+def read_certificates(path: str | Path) -> bytes:
+    """The PEM file of certificates; FieldInvalid when it can not be read."""
+    try:
+        data = Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise FieldInvalid(
+            f"The certificate file {path} can not be read: {error.strerror}.", field="ca_file"
+        ) from error
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        raise FieldInvalid(f"The file {path} holds no certificate in PEM form.", field="ca_file")
+    return data
+
+
+def _checked_device(device: str, where: str) -> str:
+    if not DEVICE_ID.fullmatch(device):
+        raise FieldInvalid(
+            f"The device id {device!r} in {where} is not 8 to 64 characters of [a-z0-9-].",
+            field="device",
+        )
+    return device
+
+
+def _check_name(name: str) -> None:
+    if not PROFILE_NAME.fullmatch(name):
+        raise FieldInvalid(
+            f"The profile name {name!r} is not 1 to 63 characters of [a-z0-9._-].", field="profile"
+        )
+
+
+def _checked(stored: Mapping[str, Any], name: str, path: Path) -> dict[str, str]:
+    _check_name(name)
+    if unknown := sorted(set(stored) - set(_STORED)):
+        raise FieldInvalid(
+            f"Profile {name!r} in {path} has unknown settings: {', '.join(unknown)}; "
+            f"there are {', '.join(_STORED)}.",
+            field="profile",
+        )
+    if wrong := sorted(key for key, value in stored.items() if not isinstance(value, str)):
+        raise FieldInvalid(f"Settings in {path} must be text: {', '.join(wrong)}.", field="profile")
+    return dict(stored)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(CONFIG_SIZE + 1)
+        if len(data) > CONFIG_SIZE:
+            raise FieldInvalid(f"{path} is longer than {CONFIG_SIZE} bytes.", field="config")
+        return tomllib.loads(data.decode())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:  # TOML and UTF-8 errors are ValueErrors
+        raise FieldInvalid(f"{path} can not be read: {error}.", field="config") from error
+
+
+def _read_token(root: Path, name: str) -> str:
+    try:
+        with (root / TOKEN_DIRECTORY / name).open("rb") as file:
+            return file.read(TOKEN_SIZE).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _config_text(current: str, profiles: Mapping[str, Mapping[str, str]]) -> str:
+    lines = [f"current = {_quoted(current)}"]
+    for name in sorted(profiles):
+        lines += ["", f"[profiles.{_quoted(name)}]"]
+        lines += [f"{key} = {_quoted(value)}" for key, value in profiles[name].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text).replace("\x7f", "\\u007f")  # a TOML basic string, escapes and all
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    temporary = _temporary(path, data, mode)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_once(path: Path, data: bytes) -> bool:
+    """Makes the file unless there is one; True when this call made it."""
+    temporary = _temporary(path, data, 0o600)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _temporary(path: Path, data: bytes, mode: int) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    except OSError as error:
+        raise FieldInvalid(
+            f"{path} can not be written: {error.strerror}; set KEYPEG_CONFIG_DIR to a directory "
+            "of your own.",
+            field="config",
+        ) from error
+    with os.fdopen(descriptor, "wb") as file:
+        os.chmod(descriptor, mode)
+        file.write(data)
+        file.flush()
+        with contextlib.suppress(OSError):  # some network disks can not
+            os.fsync(descriptor)
+    return Path(name)
