@@ -1,0 +1,66 @@
+"""The server's only source of time.
+
+Promises: `monotonic()` never goes backward and counts while the computer sleeps; `wall()` never goes
+backward past the highest value it has seen or was told of, so that a license term that ended stays
+ended whatever is done to the computer's clock. No other file of the server reads time.
+
+Leaves to others: keeping the high-water mark over restarts (service/high_water.py).
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+# Counts while suspended, where the system has it: a lease must not live longer because a laptop slept.
+_MONOTONIC_ID: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Clock(Protocol):
+    """What the server takes as a clock."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; only differences mean anything."""
+        ...
+
+    def wall(self) -> datetime:
+        """Now, in UTC; for license terms and for people, never for leases."""
+        ...
+
+
+class SystemClock:
+    """The computer's clocks, with a floor below the wall clock."""
+
+    def __init__(self) -> None:
+        self._high_water = EPOCH
+
+    def monotonic(self) -> float:
+        return time.clock_gettime(_MONOTONIC_ID)
+
+    def wall(self) -> datetime:
+        now = datetime.now(UTC)
+        if now > self._high_water:
+            self._high_water = now
+        return self._high_water
+
+    def never_before(self, mark: datetime) -> None:
+        """Raise the floor: `wall()` answers no less than `mark` from now on."""
+        self._high_water = max(self._high_water, mark)
+
+    def set_back_by(self) -> timedelta:
+        """How far the computer's clock is behind the highest value seen; zero when it is not."""
+        return max(timedelta(0), self._high_water - datetime.now(UTC))
+
+
+def to_us(moment: datetime) -> int:
+    """Microseconds since 1970 in UTC, as the tables keep time."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """The moment of `to_us`."""
+    return EPOCH + us * MICROSECOND
