@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import json
 import subprocess
 import sys
 from importlib.metadata import requires, version
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 import pytest
 
@@ -210,3 +213,48 @@ def test_committed_text_speaks_of_the_project_in_american_english(
 ) -> None:
     (tmp_path / "page.md").write_text(text + "\n")
     assert len(list(check_rules.text_findings(tmp_path, [PurePosixPath("page.md")]))) == found
+
+
+# What documents quote
+
+
+def load_script(name: str) -> ModuleType:
+    """A tool without a suffix, as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, str(ROOT / "tools" / name))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("```python\nx = (\n```\n", "does not compile"),
+        ("<!-- run -->\n```python\nraise SystemExit(3)\n```\n", "fails (3)"),
+        ("<!-- types -->\n```python\nx: int = 'a'\n```\n", "Incompatible types in assignment"),
+        ("```console\n$ python -m pip --help\nno such text\n```\n", "prints something else"),
+        ("```console\n$ keypeg-nobody --help\n```\n", "does not run"),
+        ("see [there](nowhere.md)\n", "leads nowhere: nowhere.md"),
+        ("type `make nothing`\n", "no target nothing"),
+        ("```python\nraise SystemExit(3)\n```\n", ""),
+        ("<!-- types -->\n```python\nx: int = 1\n```\n", ""),
+        ("```console\n$ rm -rf everything\n```\n", ""),
+        ("type `make test`, see [the page](page.md#top) and [afar](https://example.com)\n", ""),
+    ],
+    ids=lambda value: (
+        value.strip().splitlines()[-1 if value.count("\n") < 2 else 1] if value else "fine"
+    ),
+)
+def test_a_quote_in_a_document_must_be_true(
+    page: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = load_script("docs_examples")
+    (tmp_path / "page.md").write_text(page)
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    findings = list(docs.page_findings(tmp_path / "page.md", {"test"}))
+    assert len(findings) == (1 if said else 0)
+    assert all(said in finding for finding in findings)
