@@ -29,7 +29,7 @@ CLOCK_READS: Final = {
 PRIVATE_PLACES: Final = re.compile(r"(?<![\w.])/" + r"work/|\bshared" + r"/")
 BRITISH: Final = re.compile(
     r"\b(licen" + r"ce\w*|(?:un)?authori" + r"s\w+|seriali" + r"s\w+|initiali" + r"s\w+|recogni"
-    r"s\w+|normali" + r"s\w+|organi" + r"s\w+|colou" + r"r\w*|enrol" + r"(?:ment|s)?)\b",
+    r"s\w+|normali" + r"s\w+|organi" + r"s\w+|colou" + r"r\w*|enr" + r"ol(?:ment|s)?)\b",
     re.IGNORECASE,
 )
 
