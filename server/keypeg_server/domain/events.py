@@ -1,0 +1,87 @@
+"""What has happened, for whoever must react to it; published after the commit, never before.
+
+Promises: immutable facts by resource name.
+
+Leaves to others: who listens (service/events.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CloudSessionMoved:
+    """The account's cloud session was opened on another device."""
+
+    account: str  # `accounts/{account}`
+    from_device: str  # device id; what ran there under the cloud session must stop
+    to_device: str
+    to_host_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloudSessionClosed:
+    """The account's cloud session is held by nobody."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseAdded:
+    """The account can use a license that it could not use before."""
+
+    account: str
+    license: str  # `accounts/{account}/licenses/{license}`
+    products: tuple[str, ...]  # every product that it opens
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseChanged:
+    """A license is another than before: its state, term, features or activations."""
+
+    account: str
+    license: str
+    products: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseRemoved:
+    """A license, or an activation of it, can no longer be used."""
+
+    account: str
+    license: str
+    products: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCreated:
+    """There is a new pool; its row is on disk."""
+
+    pool: str  # `pools/{pool}`
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRemoved:
+    """A retired pool is gone from the disk."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserRemoved:
+    """A user may no longer use anything."""
+
+    user: str  # `accounts/{account}/users/{user}`
+
+
+Event = (
+    CloudSessionMoved
+    | CloudSessionClosed
+    | LicenseAdded
+    | LicenseChanged
+    | LicenseRemoved
+    | PoolCreated
+    | PoolRemoved
+    | UserRemoved
+)

@@ -1,0 +1,108 @@
+"""What sessions and pools need from others, as the few methods that they call.
+
+Promises: only Protocols and the values that cross them.
+
+Leaves to others: the rules of licenses, keys and accounts (this room's other modules) and the disk (storage).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from keypeg.v1.document_pb2 import Envelope, Grant
+from keypeg_server.domain.caller import Caller
+
+
+class Clock(Protocol):
+    """The time; see clock.py."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; grows, also while the computer sleeps."""
+        ...
+
+    def wall(self) -> datetime:
+        """The date and time, aware, in UTC."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """The computer that an app runs on, as `open` says it."""
+
+    id: str
+    host_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppInfo:
+    """The app that asks, as `open` says it."""
+
+    name: str
+    version: str
+    sdk: str
+    process_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What lets a session run."""
+
+    account: str
+    publisher: str
+    product: str  # what was asked for
+    products: tuple[str, ...]  # everything that the license opens
+    features: tuple[str, ...]
+    license: str
+    activation: str
+    location: str
+    location_kind: int  # a value of LocationKind
+    valid_for: timedelta  # of one grant
+    seat_required: bool
+    pools: tuple[str, ...]  # names; that of the product first
+    delegation: Envelope
+    license_document: Envelope | None  # for sites
+
+
+class Entitlements(Protocol):
+    """Decides whether an app may run, and by what."""
+
+    async def admit(
+        self,
+        caller: Caller,
+        device: DeviceInfo,
+        app: AppInfo,
+        product: str,
+        kinds: tuple[int, ...],
+    ) -> Entitlement:
+        """What lets this app run; raises the refusal that says what would help when nothing does.
+
+        `kinds` are the kinds of location that the app takes, in its order; empty for any.
+        """
+        ...
+
+
+class GrantSigner(Protocol):
+    """Signs what an app verifies."""
+
+    def sign_grant(self, publisher: str, grant: Grant, kind: int) -> Envelope:
+        """Sealed by the publisher's delegated key (cloud) or this server's site key (site)."""
+        ...
+
+
+class SeatPools(Protocol):
+    """What the owner of activations needs from the pools in memory (implemented by pools.Engine)."""
+
+    async def retire(self, pools: Sequence[str]) -> None:
+        """Give out no more seats of these pools, for their rows are about to be deleted.
+
+        PoolRule, with an explanation of who is in the way, when anyone holds or waits; then nothing changed.
+        Follow with PoolRemoved after the commit, or with `restore` when it failed.
+        """
+        ...
+
+    def restore(self, pools: Sequence[str]) -> None:
+        """Give out seats of retired pools again."""
+        ...

@@ -1,0 +1,90 @@
+"""A request that comes again gets its first answer: kept beside what it did, in the same transaction.
+
+Promises: `once` runs the work at most once per caller and request id within 24 h; the same id with another
+body is refused. Rows past their time are swept in small steps.
+
+Leaves to others: transactions (database.py), requests for seats (committer.py, on the same table).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlmodel import Session
+
+from keypeg.errors import RequestIdReused
+from keypeg_server.storage.tables_seat import RequestRow
+
+KEPT_US: Final = 24 * 3600 * 1_000_000  # microseconds that an answer is kept
+SWEEP_ROWS: Final = 500  # rows of one step of sweeping: a few milliseconds of the one writer
+_REQUEST: Final = RequestRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
+_INSERT: Final = insert(_REQUEST)
+_FIND: Final = select(_REQUEST.c.digest, _REQUEST.c.result).where(
+    _REQUEST.c.caller == bindparam("caller"), _REQUEST.c.id == bindparam("id")
+)
+_OLD: Final = (
+    select(_REQUEST.c.caller, _REQUEST.c.id)
+    .where(_REQUEST.c.expire_time_us < bindparam("now"))
+    .order_by(_REQUEST.c.expire_time_us)
+    .limit(SWEEP_ROWS)
+)
+_DELETE: Final = delete(_REQUEST).where(
+    _REQUEST.c.caller == bindparam("old_caller"), _REQUEST.c.id == bindparam("old_id")
+)
+
+
+def digest_of(request: bytes) -> bytes:
+    """What tells one request body from another: 16 bytes."""
+    return hashlib.blake2b(request, digest_size=16).digest()
+
+
+def reused(request_id: str) -> RequestIdReused:
+    """The refusal of a request id that comes with another body."""
+    return RequestIdReused(
+        f"The request id {request_id} was used before with another request; make a new id for a new request.",
+        request_id=request_id,
+    )
+
+
+def once(
+    session: Session,
+    caller: str,
+    request_id: str,
+    request: bytes,
+    now_us: int,
+    work: Callable[[Session], bytes],
+) -> bytes:
+    """The answer that this request had, or that `work` gives now; RequestIdReused for another body.
+
+    `session` is inside its transaction; `request` is the body without what may differ between retries
+    (the serialized request message will do); an answer is at most a few KiB.
+    """
+    digest = digest_of(request)
+    found = session.execute(_FIND, {"caller": caller, "id": request_id}).one_or_none()
+    if found is not None:
+        if found.digest != digest:
+            raise reused(request_id)
+        return bytes(found.result)
+    result = work(session)
+    session.execute(
+        _INSERT,
+        {
+            "caller": caller,
+            "id": request_id,
+            "digest": digest,
+            "result": result,
+            "expire_time_us": now_us + KEPT_US,
+        },
+    )
+    return result
+
+
+def sweep(connection: Connection, now_us: int) -> int:
+    """Delete one step's worth of answers past their time; how many. Fewer than SWEEP_ROWS: all done."""
+    old = connection.execute(_OLD, {"now": now_us}).all()
+    if old:
+        connection.execute(_DELETE, [{"old_caller": row.caller, "old_id": row.id} for row in old])
+    return len(old)
