@@ -1,0 +1,182 @@
+"""Which devices there are, over all the ways to reach them: `usbip:HOST:PORT` and `libusb`.
+
+Promises: one backend that fails never hides the others' devices; a device keeps its handle as long as it stays plugged in,
+and a replugged one gets a new handle; listing is cheap enough to poll, as each device's strings are read once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import usb.core
+import usb.util
+
+from keypeg_bridge.transport.errors import BackendUnavailable, DeviceGone, TransportError
+from keypeg_bridge.transport.ports import (
+    Backend,
+    CardPipe,
+    FoundDevice,
+    Listing,
+    Monotonic,
+    OnGone,
+    Problem,
+)
+from keypeg_bridge.transport.usb_ccid import (
+    Watch,
+    ccid_interface,
+    open_pipe,
+    translated_errors,
+)
+from keypeg_bridge.transport.usbip_backend import UsbIpBackend
+
+EMULATED_STRINGS: Final = ("keypeg", "keypeg emulated key")
+MAX_TEXT: Final = 126  # characters of a string descriptor
+FORMS: Final = "usbip:HOST:PORT, libusb"
+
+_Identity = tuple[int, int, int, int]
+
+
+class PyusbBackend:
+    """The CCID devices of one pyusb backend."""
+
+    def __init__(
+        self,
+        name: str,
+        backend: Any,
+        now: Monotonic,
+        watch: Callable[[int, int], Watch] | None = None,
+    ) -> None:
+        self.name = name
+        self._backend = backend
+        self._now = now
+        self._watch = watch
+        self._lock = threading.Lock()
+        self._known: dict[_Identity, FoundDevice | None] = {}
+
+    def devices(self) -> tuple[list[FoundDevice], list[Problem]]:
+        """The CCID devices there now, and what kept others from being looked at."""
+        with self._lock:
+            try:
+                devices = list(usb.core.find(find_all=True, backend=self._backend))
+            except usb.core.USBError as error:
+                raise BackendUnavailable(f"{self.name}: {error.strerror or error}") from error
+            problems: list[Problem] = []
+            present = {_identity(d): d for d in devices}
+            self._known = {i: f for i, f in self._known.items() if i in present}
+            found: list[FoundDevice] = []
+            for identity, device in present.items():
+                if identity not in self._known:
+                    try:
+                        self._known[identity] = self._examine(device)
+                    except TransportError as error:
+                        where = f"{device.idVendor:04x}:{device.idProduct:04x}"
+                        problems.append(Problem(self.name, f"Device {where}: {error}"))
+                        continue
+                known = self._known[identity]
+                if known is not None:
+                    found.append(known)
+            return found, problems
+
+    def open(self, handle: str, on_gone: OnGone | None = None) -> CardPipe:
+        """Power the card of a listed device."""
+        with self._lock:
+            wanted = [i for i, f in self._known.items() if f is not None and f.handle == handle]
+        if not wanted:
+            raise DeviceGone("There is no such device; list the devices again.")
+        identity = wanted[0]
+        with translated_errors():
+            devices = usb.core.find(find_all=True, backend=self._backend)
+            device = next((d for d in devices if _identity(d) == identity), None)
+        if device is None:
+            raise DeviceGone("The device was unplugged.")
+        watch = self._watch(identity[0], identity[1]) if self._watch else None
+        return open_pipe(device, self._now, on_gone=on_gone, watch=watch)
+
+    def _examine(self, device: Any) -> FoundDevice | None:
+        """What is known of a device seen for the first time; None when it has no card reader in it."""
+        try:
+            with translated_errors():
+                if ccid_interface(device) is None:
+                    return None
+                texts = [
+                    _text(device, index)
+                    for index in (device.iManufacturer, device.iProduct, device.iSerialNumber)
+                ]
+        finally:
+            usb.util.dispose_resources(device)
+        identity = _identity(device)
+        seed = "|".join((self.name, *map(str, identity), texts[2] or ""))
+        return FoundDevice(
+            handle=hashlib.sha256(seed.encode()).hexdigest()[:16],
+            backend=self.name,
+            vendor=device.idVendor,
+            product=device.idProduct,
+            bus=identity[0],
+            address=identity[1],
+            manufacturer=texts[0],
+            product_name=texts[1],
+            serial=texts[2],
+            emulated=(texts[0], texts[1]) == EMULATED_STRINGS,
+        )
+
+
+def _identity(device: Any) -> _Identity:
+    return (device.bus or 0, device.address or 0, device.idVendor, device.idProduct)
+
+
+def _text(device: Any, index: int) -> str | None:
+    """A string of the device's, printable and short whatever it says; None when it has none."""
+    if not index:
+        return None
+    try:
+        raw = usb.util.get_string(device, index)
+    except (ValueError, IndexError):  # no languages, or no text in it
+        return None
+    return "".join(c for c in raw[:MAX_TEXT] if c.isprintable()) if raw else None
+
+
+def make_backend(setting: str, now: Monotonic) -> Backend:
+    """The backend that one setting names; `ValueError` with a sentence for anything else."""
+    kind, _, rest = setting.partition(":")
+    if setting == "libusb":
+        return PyusbBackend(setting, _libusb(), now)
+    if kind == "usbip":
+        host, _, port = rest.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536:
+            backend = UsbIpBackend(host, int(port), now)
+
+            def watch(bus: int, address: int) -> Watch:
+                return lambda callback: backend.watch(bus, address, callback)
+
+            return PyusbBackend(setting, backend, now, watch)
+    raise ValueError(f"The key backend {setting!r} is unknown. Use one of: {FORMS}.")
+
+
+def _libusb() -> Any:
+    import libusb_package
+
+    backend = libusb_package.get_libusb1_backend()
+    if backend is None:
+        raise BackendUnavailable("The libusb library cannot be loaded on this system.")
+    return backend
+
+
+def list_all(backends: Iterable[Backend]) -> Listing:
+    """Every backend's devices; a backend that fails is reported and does not stop the others."""
+    devices: list[FoundDevice] = []
+    problems: list[Problem] = []
+    failed: set[str] = set()
+    for backend in backends:
+        try:
+            found, own = backend.devices()
+        except Exception as error:  # a broken backend must never hide the others
+            failed.add(backend.name)
+            problems.append(Problem(backend.name, str(error) or type(error).__name__))
+            continue
+        devices += found
+        problems += own
+    return Listing(tuple(devices), tuple(problems), frozenset(failed))

@@ -1,0 +1,81 @@
+"""The ports of this package: what `keys/` and the rack may expect of any transport.
+
+Calls block the calling thread, at most for their time limit; a pipe is used by one thread at a time, `close` and the
+`on_gone` callback excepted. `Monotonic` is a clock in seconds, passed in by the composition root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Monotonic = Callable[[], float]
+OnGone = Callable[[], None]
+
+
+class CardPipe(Protocol):
+    """A powered card."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the device was seen to disappear; never turns back."""
+        ...
+
+    def exchange(self, apdu: bytes, timeout: float) -> bytes:
+        """Send one APDU, give the card's answer. `DeviceGone`, `DeviceTimeout` or another `TransportError`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device; safe to repeat, and from any thread. `on_gone` is not called for it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDevice:
+    """One CCID device. `handle` is opaque and stays the same as long as the device stays plugged in."""
+
+    handle: str
+    backend: str
+    vendor: int
+    product: int
+    bus: int
+    address: int
+    manufacturer: str | None = None
+    product_name: str | None = None
+    serial: str | None = None
+    emulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why one backend, or one of its devices, could not be asked; a sentence."""
+
+    backend: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What was found. Devices of a backend in `failed` are unknown, not gone."""
+
+    devices: tuple[FoundDevice, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    failed: frozenset[str] = field(default_factory=frozenset)
+
+
+class Backend(Protocol):
+    """A way to reach devices."""
+
+    @property
+    def name(self) -> str:
+        """As written in the settings."""
+        ...
+
+    def devices(self) -> tuple[list[FoundDevice], list[Problem]]:
+        """The CCID devices there now; `BackendUnavailable` when there is no telling. Cheap enough to poll."""
+        ...
+
+    def open(self, handle: str, on_gone: OnGone | None = None) -> CardPipe:
+        """Power the card of a listed device. `on_gone` is called once, from another thread, if it disappears."""
+        ...

@@ -1,0 +1,273 @@
+"""A card in a USB token, driven over CCID through any pyusb device, whatever backend it came from.
+
+Promises: an exchange ends by its time limit with an answer or one of this package's errors; once the device is gone every
+call says so at once. The reader must take whole APDUs (most tokens do); others belong behind the system's card service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import usb.core
+import usb.util
+
+from keypeg_bridge.transport.errors import (
+    DeviceBusy,
+    DeviceGone,
+    DeviceRefused,
+    DeviceTimeout,
+    TransportError,
+)
+from keypeg_bridge.transport.ports import Monotonic, OnGone
+from keypeg_bridge.wire import ccid
+from keypeg_bridge.wire.errors import MalformedFrame
+
+POWER_SECONDS: Final = 3.0  # for a card to answer to reset
+WATCH_MS: Final = 250  # one wait on the interrupt pipe; closing takes at most this long
+MAX_CLEARS: Final = 16  # stale transfers read away before giving up
+Watch = Callable[[Callable[[], None]], None]
+
+_GONE: Final = frozenset({errno.ENODEV, errno.ESHUTDOWN})
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+def ccid_interface(device: Any) -> Any | None:
+    """The first CCID interface in a device's configurations, from its descriptors alone."""
+    for configuration in device:
+        found = usb.util.find_descriptor(configuration, bInterfaceClass=ccid.INTERFACE_CLASS)
+        if found is not None:
+            return found
+    return None
+
+
+@contextlib.contextmanager
+def translated_errors() -> Iterator[None]:
+    """pyusb's errors as this package's."""
+    try:
+        yield
+    except usb.core.USBTimeoutError as error:
+        raise DeviceTimeout("The device did not answer in time.") from error
+    except usb.core.USBError as error:
+        raise _translate(error) from error
+
+
+def _translate(error: Any) -> TransportError:
+    if error.errno in _GONE:
+        return DeviceGone("The device was unplugged.")
+    if error.errno == errno.ETIMEDOUT:
+        return DeviceTimeout("The device did not answer in time.")
+    if error.errno == errno.EBUSY:
+        return DeviceBusy(
+            "Another program holds the device. If a card service (pcscd) runs, stop it or use it."
+        )
+    if error.errno in _REFUSED:
+        return DeviceRefused(
+            "No permission to open the device. Give this user access to it (a udev rule on Linux)."
+        )
+    return TransportError(f"The USB transfer failed: {error.strerror or error}.")
+
+
+class CcidPipe:
+    """One powered card. Built by `open_pipe`."""
+
+    def __init__(self, device: Any, interface: Any, now: Monotonic, on_gone: OnGone | None) -> None:
+        self._device = device
+        self._now = now
+        self._on_gone = on_gone
+        self._lock = threading.Lock()  # one exchange at a time
+        self._state_lock = threading.Lock()
+        self._gone = False
+        self._closed = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._interface = interface.bInterfaceNumber
+        try:
+            extra = bytes(interface.extra_descriptors)
+            self._class = ccid.ClassDescriptor.decode(extra)
+        except MalformedFrame as error:
+            raise DeviceRefused(f"The reader describes itself wrongly: {error}.") from error
+        if not self._class.exchanges_apdus:
+            raise DeviceRefused(
+                "This reader wants card protocol framing from its host, which keypeg does not do. Use"
+                " it through the system's card service."
+            )
+        self._out = self._endpoint(interface, usb.util.ENDPOINT_OUT, usb.util.ENDPOINT_TYPE_BULK)
+        self._in = self._endpoint(interface, usb.util.ENDPOINT_IN, usb.util.ENDPOINT_TYPE_BULK)
+        self._interrupt = usb.util.find_descriptor(
+            interface,
+            custom_match=lambda e: (
+                usb.util.endpoint_type(e.bmAttributes) == usb.util.ENDPOINT_TYPE_INTR
+            ),
+        )
+        self._host = ccid.HostSlot()
+        self._buffer = ccid.MessageBuffer(self._class.max_message)
+        self.atr = b""
+
+    @staticmethod
+    def _endpoint(interface: Any, direction: int, kind: int) -> Any:
+        found = usb.util.find_descriptor(
+            interface,
+            custom_match=lambda e: (
+                usb.util.endpoint_direction(e.bEndpointAddress) == direction
+                and usb.util.endpoint_type(e.bmAttributes) == kind
+            ),
+        )
+        if found is None:
+            raise DeviceRefused("The reader's interface has no bulk endpoints.")
+        return found
+
+    @property
+    def gone(self) -> bool:
+        """Whether the device was seen to disappear."""
+        return self._gone
+
+    def start(self, watch: Watch | None) -> None:
+        """Claim, power the card, and begin to watch for its disappearance: by `watch`, else by interrupts."""
+        with translated_errors():
+            _configure(self._device)
+            usb.util.claim_interface(self._device, self._interface)
+        reply = self._request(ccid.Kind.ICC_POWER_ON, b"", POWER_SECONDS)
+        self.atr = reply.data
+        if watch is not None:
+            watch(self._mark_gone)
+        elif self._interrupt is not None:
+            self._watcher = threading.Thread(target=self._watch, name="ccid-watch", daemon=True)
+            self._watcher.start()
+
+    def exchange(self, apdu: bytes, timeout: float) -> bytes:
+        """Send one APDU, give the card's answer."""
+        return self._request(ccid.Kind.XFR_BLOCK, apdu, timeout).data
+
+    def close(self) -> None:
+        """Let go of the device; safe to repeat, and from any thread."""
+        with self._state_lock:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+        watcher = self._watcher
+        if watcher is not None and watcher is not threading.current_thread():
+            watcher.join(4 * WATCH_MS / 1000)
+        with contextlib.suppress(usb.core.USBError):
+            usb.util.dispose_resources(self._device)
+
+    def _request(self, kind: ccid.Kind, data: bytes, timeout: float) -> ccid.Reply:
+        with self._lock:
+            if self._gone or self._closed.is_set():
+                raise DeviceGone("The device was unplugged, or let go.")
+            try:
+                with translated_errors():
+                    return self._transact(kind, data, self._now() + timeout)
+            except DeviceGone:
+                self._mark_gone()
+                raise
+            except MalformedFrame as error:
+                self._clear()
+                raise TransportError(f"The device answered nonsense: {error}.") from error
+
+    def _transact(self, kind: ccid.Kind, data: bytes, deadline: float) -> ccid.Reply:
+        if ccid.HEADER_BYTES + len(data) > self._class.max_message:
+            raise TransportError(
+                f"An APDU of {len(data)} bytes is over the reader's limit of {self._class.max_message}."
+            )
+        message = self._host.request(kind, data)
+        try:
+            self._out.write(message, self._left_ms(deadline))
+            while True:
+                for raw in self._read(deadline):
+                    reply = self._host.receive(raw)
+                    if reply is not None:
+                        return self._checked(reply)
+        except usb.core.USBError as error:
+            if error.errno == errno.EPIPE:
+                self._clear()
+            raise
+
+    def _read(self, deadline: float) -> list[bytes]:
+        packet = self._in.wMaxPacketSize or 64
+        room = -(-self._class.max_message // packet) * packet
+        return self._buffer.feed(self._in.read(room, self._left_ms(deadline)).tobytes())
+
+    def _left_ms(self, deadline: float) -> int:
+        left = deadline - self._now()
+        if left <= 0:
+            raise DeviceTimeout("The device did not answer in time.")
+        return max(1, int(left * 1000))
+
+    @staticmethod
+    def _checked(reply: ccid.Reply) -> ccid.Reply:
+        if reply.card is ccid.CardStatus.ABSENT:
+            raise DeviceGone("There is no card in the reader.")
+        if reply.outcome is ccid.Outcome.FAILED:
+            words = ccid.describe_error(reply.error)
+            if reply.error == ccid.Error.MUTE:
+                raise DeviceTimeout(f"The reader reports: {words}.")
+            raise TransportError(f"The reader reports: {words}.")
+        if reply.kind == ccid.Kind.DATA_BLOCK and reply.extra:
+            raise TransportError("The reader sent a part of an answer where a whole was asked for.")
+        return reply
+
+    def _clear(self) -> None:
+        """After a stall or nonsense: both pipes usable again, nothing half read."""
+        self._buffer.clear()
+        for endpoint in (self._out, self._in):
+            with contextlib.suppress(usb.core.USBError):
+                endpoint.clear_halt()
+        with contextlib.suppress(usb.core.USBError):
+            for _ in range(MAX_CLEARS):
+                self._in.read(self._class.max_message // 64 * 64, 1)
+
+    def _mark_gone(self) -> None:
+        with self._state_lock:
+            if self._gone or self._closed.is_set():
+                return
+            self._gone = True
+        if self._on_gone is not None:
+            self._on_gone()
+
+    def _watch(self) -> None:
+        while not self._closed.is_set():
+            try:
+                notice = self._interrupt.read(self._interrupt.wMaxPacketSize or 8, WATCH_MS)
+                if ccid.card_present(notice.tobytes()) is False:
+                    self._mark_gone()
+            except usb.core.USBTimeoutError:
+                continue
+            except usb.core.USBError as error:
+                if error.errno == errno.ETIMEDOUT:
+                    continue
+                if error.errno in _GONE:
+                    self._mark_gone()
+                return  # a reader without a working interrupt pipe: the next exchange tells
+            if self._gone:
+                return
+
+
+def _configure(device: Any) -> None:
+    """Choose the first configuration, unless the system has chosen: others may be using it."""
+    try:
+        device.get_active_configuration()
+    except usb.core.USBError as error:
+        if error.errno in _GONE | _REFUSED:
+            raise
+        device.set_configuration()
+
+
+def open_pipe(
+    device: Any, now: Monotonic, *, on_gone: OnGone | None = None, watch: Watch | None = None
+) -> CcidPipe:
+    """Power the card in `device` (a `usb.core.Device`); on failure the device is let go."""
+    try:
+        with translated_errors():
+            interface = ccid_interface(device)
+        if interface is None:
+            raise DeviceRefused("The device has no CCID interface.")
+        pipe = CcidPipe(device, interface, now, on_gone)
+        pipe.start(watch)
+    except BaseException:
+        with contextlib.suppress(usb.core.USBError):
+            usb.util.dispose_resources(device)
+        raise
+    return pipe

@@ -1,0 +1,348 @@
+"""A pyusb backend that reaches devices over USB/IP, with no kernel support: `usb.core.find(backend=UsbIpBackend(...))`.
+
+Promises: pyusb's own rules (USBError with errno, USBTimeoutError, array buffers). Device lists carry no descriptors, so
+each new device is imported once to read them; they are kept while it stays plugged in. Isochronous transfers are refused.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Final
+
+import usb.backend
+from usb.core import USBError, USBTimeoutError
+
+from keypeg_bridge.transport import usbip_client
+from keypeg_bridge.transport.errors import (
+    DeviceBusy,
+    DeviceGone,
+    DeviceTimeout,
+    TransportError,
+)
+from keypeg_bridge.transport.ports import Monotonic
+from keypeg_bridge.wire import usb as chapter9
+from keypeg_bridge.wire import usbip
+from keypeg_bridge.wire.errors import MalformedFrame
+
+DESCRIPTOR_SECONDS: Final = 2.0
+MAX_CONFIGURATIONS: Final = 8
+_TO_DEVICE_IN: Final = 0x80
+_TO_DEVICE_OUT: Final = 0x00
+_TO_INTERFACE_OUT: Final = 0x01
+_TO_ENDPOINT_OUT: Final = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What an imported device said about itself."""
+
+    device: chapter9.DeviceDescriptor
+    configurations: tuple[chapter9.Configuration, ...]
+
+
+def translated(error: Exception) -> USBError:
+    """A transport's error as pyusb users know it."""
+    match error:
+        case DeviceGone():
+            return USBError(str(error), None, errno.ENODEV)
+        case DeviceTimeout():
+            return USBTimeoutError(str(error), None, errno.ETIMEDOUT)
+        case DeviceBusy():
+            return USBError(str(error), None, errno.EBUSY)
+        case _:
+            return USBError(str(error), None, errno.EIO)
+
+
+class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no types
+    """The devices of one USB/IP server."""
+
+    def __init__(self, host: str, port: int, now: Monotonic) -> None:
+        super().__init__()
+        self._host = host
+        self._port = port
+        self._now = now
+        self._lock = threading.Lock()
+        self._descriptors: dict[tuple[str, int], Descriptors] = {}
+        self._held: dict[int, usbip_client.Imported] = {}
+
+    def watch(self, bus: int, address: int, callback: Callable[[], None]) -> None:
+        """Call `callback` once, from another thread, when a device that is open here disappears."""
+        with self._lock:
+            held = self._held.get(bus << 16 | address)
+        if held is None:
+            raise DeviceGone("The device is not open.")
+        held.on_gone(callback)
+
+    # What pyusb calls
+
+    def enumerate_devices(self) -> Iterator[usbip.Device]:
+        try:
+            listed = usbip_client.list_devices(self._host, self._port, self._now)
+        except TransportError as error:
+            raise translated(error) from error
+        devices = {d.device_id: d for d in listed}
+        with self._lock:
+            # Some servers leave out devices that are in use, ours too.
+            for device_id, held in self._held.items():
+                if not held.gone:
+                    devices.setdefault(device_id, held.device)
+            present = {(d.bus_id, d.device_id) for d in devices.values()}
+            self._descriptors = {k: v for k, v in self._descriptors.items() if k in present}
+        yield from devices.values()
+
+    def get_parent(self, dev: usbip.Device) -> None:
+        return None
+
+    def get_device_descriptor(self, dev: usbip.Device) -> SimpleNamespace:
+        try:
+            d = self._describe(dev).device
+        except DeviceBusy:  # all that the list tells
+            d = chapter9.DeviceDescriptor(
+                dev.vendor, dev.product, dev.release, 0, 0, 0,
+                device_class=dev.device_class, device_subclass=dev.device_subclass,
+                device_protocol=dev.device_protocol, configurations=dev.configurations,
+            )  # fmt: skip
+        except TransportError as error:
+            raise translated(error) from error
+        return SimpleNamespace(
+            bLength=18, bDescriptorType=chapter9.DEVICE, bcdUSB=d.usb_release,
+            bDeviceClass=d.device_class, bDeviceSubClass=d.device_subclass,
+            bDeviceProtocol=d.device_protocol, bMaxPacketSize0=d.max_packet, idVendor=d.vendor,
+            idProduct=d.product, bcdDevice=d.release, iManufacturer=d.manufacturer_index,
+            iProduct=d.product_index, iSerialNumber=d.serial_index,
+            bNumConfigurations=d.configurations, bus=dev.bus, address=dev.address,
+            port_number=None, port_numbers=None, speed=dev.speed,
+        )  # fmt: skip
+
+    def get_configuration_descriptor(self, dev: usbip.Device, config: int) -> SimpleNamespace:
+        c = self._configuration(dev, config)
+        return SimpleNamespace(
+            bLength=9, bDescriptorType=chapter9.CONFIGURATION, wTotalLength=len(c.encode()),
+            bNumInterfaces=len(_numbers(c)), bConfigurationValue=c.value,
+            iConfiguration=c.name_index, bmAttributes=c.attributes, bMaxPower=c.max_power,
+            extra_descriptors=array.array("B", c.extra),
+        )  # fmt: skip
+
+    def get_interface_descriptor(
+        self, dev: usbip.Device, intf: int, alt: int, config: int
+    ) -> SimpleNamespace:
+        i = self._interface(dev, intf, alt, config)
+        return SimpleNamespace(
+            bLength=9, bDescriptorType=chapter9.INTERFACE, bInterfaceNumber=i.number,
+            bAlternateSetting=i.alternate, bNumEndpoints=len(i.endpoints),
+            bInterfaceClass=i.interface_class, bInterfaceSubClass=i.subclass,
+            bInterfaceProtocol=i.protocol, iInterface=i.name_index,
+            extra_descriptors=array.array("B", i.extra),
+        )  # fmt: skip
+
+    def get_endpoint_descriptor(
+        self, dev: usbip.Device, ep: int, intf: int, alt: int, config: int
+    ) -> SimpleNamespace:
+        e = self._interface(dev, intf, alt, config).endpoints[ep]
+        return SimpleNamespace(
+            bLength=7, bDescriptorType=chapter9.ENDPOINT, bEndpointAddress=e.address,
+            bmAttributes=e.attributes, wMaxPacketSize=e.max_packet, bInterval=e.interval,
+            bRefresh=0, bSynchAddress=0, extra_descriptors=array.array("B", e.extra),
+        )  # fmt: skip
+
+    def open_device(self, dev: usbip.Device) -> usbip_client.Imported:
+        try:
+            imported = usbip_client.import_device(self._host, self._port, dev.bus_id, self._now)
+        except TransportError as error:
+            raise translated(error) from error
+        if imported.device.device_id != dev.device_id:
+            imported.close()
+            raise USBError("the device was replaced by another one", None, errno.ENODEV)
+        with self._lock:
+            self._held[dev.device_id] = imported
+        return imported
+
+    def close_device(self, dev_handle: usbip_client.Imported) -> None:
+        dev_handle.close()
+        with self._lock:
+            if self._held.get(dev_handle.device.device_id) is dev_handle:
+                del self._held[dev_handle.device.device_id]
+
+    def set_configuration(self, dev_handle: usbip_client.Imported, config_value: int) -> None:
+        _control(dev_handle, _TO_DEVICE_OUT, chapter9.SET_CONFIGURATION, config_value, 0)
+
+    def get_configuration(self, dev_handle: usbip_client.Imported) -> int:
+        answer = _control(dev_handle, _TO_DEVICE_IN, chapter9.GET_CONFIGURATION, 0, 0, room=1)
+        return answer[0] if answer else 0
+
+    def set_interface_altsetting(
+        self, dev_handle: usbip_client.Imported, intf: int, altsetting: int
+    ) -> None:
+        _control(dev_handle, _TO_INTERFACE_OUT, chapter9.SET_INTERFACE, altsetting, intf)
+
+    def claim_interface(self, dev_handle: usbip_client.Imported, intf: int) -> None:
+        """Nothing to do: an import is exclusive."""
+
+    def release_interface(self, dev_handle: usbip_client.Imported, intf: int) -> None:
+        """Nothing to do: an import is exclusive."""
+
+    def bulk_write(
+        self,
+        dev_handle: usbip_client.Imported,
+        ep: int,
+        intf: int,
+        data: array.array[int],
+        timeout: int,
+    ) -> int:
+        raw = data.tobytes()
+        return _transfer(dev_handle, ep, len(raw), timeout, data=raw).length
+
+    def bulk_read(
+        self,
+        dev_handle: usbip_client.Imported,
+        ep: int,
+        intf: int,
+        buff: array.array[int],
+        timeout: int,
+    ) -> int:
+        received = _transfer(dev_handle, ep, len(buff) * buff.itemsize, timeout).data
+        buff[: len(received)] = array.array(buff.typecode, received)
+        return len(received)
+
+    intr_write = bulk_write
+    intr_read = bulk_read
+
+    def iso_write(self, *arguments: Any) -> int:
+        raise USBError("isochronous transfers are not supported", None, errno.ENOTSUP)
+
+    iso_read = iso_write
+
+    def ctrl_transfer(
+        self,
+        dev_handle: usbip_client.Imported,
+        bmRequestType: int,  # noqa: N803 - pyusb's names
+        bRequest: int,  # noqa: N803
+        wValue: int,  # noqa: N803
+        wIndex: int,  # noqa: N803
+        data: array.array[int],
+        timeout: int,
+    ) -> int:
+        raw = data.tobytes()
+        setup = chapter9.Setup(bmRequestType, bRequest, wValue, wIndex, len(raw))
+        if not setup.is_in:
+            _transfer(dev_handle, 0, len(raw), timeout, data=raw, setup=setup)
+            return len(raw)
+        received = _transfer(dev_handle, 0x80, len(raw), timeout, setup=setup).data
+        data[: len(received)] = array.array(data.typecode, received)
+        return len(received)
+
+    def clear_halt(self, dev_handle: usbip_client.Imported, ep: int) -> None:
+        _control(dev_handle, _TO_ENDPOINT_OUT, chapter9.CLEAR_FEATURE, 0, ep)
+
+    def reset_device(self, dev_handle: usbip_client.Imported) -> None:
+        raise USBError("a USB/IP device cannot be reset; open it again", None, errno.ENOTSUP)
+
+    def is_kernel_driver_active(self, dev_handle: usbip_client.Imported, intf: int) -> bool:
+        return False
+
+    def detach_kernel_driver(self, dev_handle: usbip_client.Imported, intf: int) -> None:
+        """Nothing to do: the device is not the kernel's."""
+
+    def attach_kernel_driver(self, dev_handle: usbip_client.Imported, intf: int) -> None:
+        """Nothing to do: the device is not the kernel's."""
+
+    # Descriptors
+
+    def _describe(self, dev: usbip.Device) -> Descriptors:
+        key = (dev.bus_id, dev.device_id)
+        with self._lock:
+            known = self._descriptors.get(key)
+            held = self._held.get(dev.device_id)
+        if known is not None:
+            return known
+        borrowed = held if held is not None and not held.gone else None
+        source = borrowed or usbip_client.import_device(
+            self._host, self._port, dev.bus_id, self._now
+        )
+        try:
+            descriptors = _read_descriptors(source)
+        except USBError as error:
+            raise DeviceGone(f"The device gave no descriptors: {error}.") from error
+        finally:
+            if borrowed is None:
+                source.close()
+        with self._lock:
+            self._descriptors[key] = descriptors
+        return descriptors
+
+    def _configuration(self, dev: usbip.Device, config: int) -> chapter9.Configuration:
+        try:
+            configurations = self._describe(dev).configurations
+        except TransportError as error:
+            raise translated(error) from error
+        if not 0 <= config < len(configurations):
+            raise IndexError(f"no configuration {config}")
+        return configurations[config]
+
+    def _interface(self, dev: usbip.Device, intf: int, alt: int, config: int) -> chapter9.Interface:
+        configuration = self._configuration(dev, config)
+        number = _numbers(configuration)[intf]
+        return [i for i in configuration.interfaces if i.number == number][alt]
+
+
+def _numbers(configuration: chapter9.Configuration) -> list[int]:
+    """Interface numbers in order, each once."""
+    return list(dict.fromkeys(i.number for i in configuration.interfaces))
+
+
+def _read_descriptors(held: usbip_client.Imported) -> Descriptors:
+    def get(kind: int, index: int, room: int) -> bytes:
+        value = kind << 8 | index
+        return _control(held, _TO_DEVICE_IN, chapter9.GET_DESCRIPTOR, value, 0, room=room)
+
+    try:
+        device = chapter9.DeviceDescriptor.decode(get(chapter9.DEVICE, 0, 18))
+        configurations = []
+        for index in range(min(device.configurations, MAX_CONFIGURATIONS)):
+            total = chapter9.total_length(get(chapter9.CONFIGURATION, index, 9))
+            whole = get(chapter9.CONFIGURATION, index, total)
+            configurations.append(chapter9.parse_configuration(whole))
+    except MalformedFrame as error:
+        raise USBError(str(error), None, errno.EIO) from error
+    return Descriptors(device, tuple(configurations))
+
+
+def _control(
+    held: usbip_client.Imported, kind: int, request: int, value: int, index: int, *, room: int = 0
+) -> bytes:
+    setup = chapter9.Setup(kind, request, value, index, room)
+    endpoint = kind & 0x80
+    return _transfer(held, endpoint, room, int(DESCRIPTOR_SECONDS * 1000), setup=setup).data
+
+
+def _transfer(
+    held: usbip_client.Imported,
+    endpoint: int,
+    length: int,
+    timeout: int,
+    *,
+    data: bytes = b"",
+    setup: chapter9.Setup | None = None,
+) -> usbip.Returned:
+    direction = usbip.DIRECTION_IN if endpoint & 0x80 else usbip.DIRECTION_OUT
+    try:
+        answer = held.transfer(
+            endpoint & 0x0F,
+            direction,
+            length,
+            data=data,
+            setup=setup.encode() if setup else bytes(8),
+            timeout=timeout / 1000 if timeout else None,
+        )
+    except TransportError as error:
+        raise translated(error) from error
+    if answer.status:
+        code = -answer.status
+        words = "the device stalled" if code == errno.EPIPE else f"transfer failed ({code})"
+        raise USBError(words, answer.status, code)
+    return answer
