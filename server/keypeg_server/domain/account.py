@@ -1,0 +1,52 @@
+"""Accounts, and the people who sign in.
+
+Promises: a user of an account is named below it; staff of the publisher belong to no account and are
+named below `accounts/-`, an id that no account can have.
+
+Leaves to others: passwords and tokens (service), what a role may do (rpc/authorization.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from keypeg import names
+
+from .caller import Role
+
+NO_ACCOUNT: Final = "-"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A customer."""
+
+    id: str
+    display_name: str
+    create_time: datetime
+
+    @property
+    def name(self) -> str:
+        return names.ACCOUNT.build(self.id)
+
+
+@dataclass(frozen=True)
+class User:
+    """A person, or a program, that signs in."""
+
+    account: str | None  # id; None for staff of the publisher
+    id: str
+    login: str
+    display_name: str
+    role: Role
+    create_time: datetime
+
+    @property
+    def name(self) -> str:
+        return names.USER.build(self.account or NO_ACCOUNT, self.id)
+
+    @property
+    def account_name(self) -> str | None:
+        return None if self.account is None else names.ACCOUNT.build(self.account)

@@ -1,0 +1,56 @@
+"""Where a license may live.
+
+Promises: the four kinds with the numbers of the contract, and the two places that every account has from
+the start.
+
+Leaves to others: which license may live where (license.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+
+class LocationKind(enum.IntEnum):
+    """keypeg.v1.LocationKind, but for its zero."""
+
+    CLOUD = 1
+    KEY = 2
+    HOST = 3
+    SITE = 4
+
+
+CLOUD_ID: Final = "cloud"
+SITE_ID: Final = "site"
+
+# What every account has: its cloud, and the seats that this server shares.
+BUILT_IN: Final[Mapping[str, LocationKind]] = MappingProxyType(
+    {CLOUD_ID: LocationKind.CLOUD, SITE_ID: LocationKind.SITE}
+)
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place of an account; what is only known of keys is empty for others."""
+
+    account: str  # id
+    id: str
+    kind: LocationKind
+    display_name: str
+    create_time: datetime | None = None  # None for what is built in
+    serial: str = ""
+    model: str = ""
+    emulated: bool = False
+    card_id: str = ""  # 32 hexadecimal characters
+    key_algorithm: int = 0  # keypeg.v1.KeyAlgorithm; 0 when there is no key
+    public_key: bytes = b""
+
+
+def words(kinds: Iterable[int]) -> str:
+    """Kinds for a sentence or metadata: `cloud, key`, in the order of their numbers."""
+    return ", ".join(LocationKind(kind).name.lower() for kind in sorted(kinds))

@@ -1,0 +1,200 @@
+"""What the administration's use cases need from storage: one unit of work, and repositories in it.
+
+Promises: `write` runs a change in one transaction and publishes its events after the commit, whatever
+becomes of the caller; `once` does so at most once for a request id and gives the first answer again;
+`read` sees one consistent state.
+
+Leaves to others: how it is kept (storage/), and the rules (domain/). Repositories are called within a unit
+of work only, in its thread, and do not await.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from keypeg_server.domain.account import Account, User
+from keypeg_server.domain.cloud_session import CloudSession
+from keypeg_server.domain.events import Event
+from keypeg_server.domain.license import Activation, License
+from keypeg_server.domain.location import Location
+from keypeg_server.domain.product import Product, Publisher
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list is asked for: what comes after an id, and how much."""
+
+    after: str  # empty for the first
+    limit: int
+
+
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """A mutation that may come again: who asks, under which id, with which body, and its answer's bytes."""
+
+    caller: str
+    id: str
+    body: bytes
+    answer: Callable[[T], bytes]
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A user, with what the password is checked against."""
+
+    user: User
+    password: str  # PHC string
+
+    def __repr__(self) -> str:
+        return f"Credential({self.user!r})"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A signed-in caller's token: never itself, only its digest."""
+
+    id: str
+    digest: bytes
+    user: User
+    expire_time: datetime
+
+
+@dataclass(frozen=True)
+class NewPool:
+    """Seats to be shared: the pool of one activation and product."""
+
+    id: str
+    account: str  # name
+    product: str  # name
+    activation: str  # name
+    seat_count: int
+    features: tuple[tuple[str, int], ...]  # those that are counted by themselves
+    create_time: datetime
+
+
+class Catalog(Protocol):
+    """Publishers and products."""
+
+    def publisher(self, id: str) -> Publisher | None: ...
+    def add_publisher(self, publisher: Publisher) -> None: ...
+    def product(self, publisher: str, id: str) -> Product | None: ...
+    def products(self, names: Sequence[str]) -> dict[str, Product]:
+        """Those of these names that there are."""
+        ...
+
+    def list_products(self, publisher: str, page: Page) -> list[Product]: ...
+    def add_product(self, product: Product) -> None: ...
+
+
+class Accounts(Protocol):
+    """Accounts, users and tokens. What is added must not be there; look first."""
+
+    def account(self, id: str) -> Account | None: ...
+    def add_account(self, account: Account) -> None: ...
+    def list_accounts(self, page: Page) -> list[Account]: ...
+    def user(self, account: str, id: str) -> User | None: ...
+    def list_users(self, account: str, page: Page) -> list[User]: ...
+    def credential(self, login: str) -> Credential | None: ...
+    def add_user(self, credential: Credential) -> None: ...
+    def delete_user(self, user: User) -> None:
+        """With all tokens."""
+        ...
+
+    def token(self, digest: bytes) -> Token | None: ...
+    def add_token(self, token: Token, now: datetime) -> None:
+        """And forget the user's tokens that have ended by now."""
+        ...
+
+    def delete_token(self, id: str) -> None: ...
+
+
+class Licenses(Protocol):
+    """Licenses and their activations."""
+
+    def license(self, account: str, id: str) -> License | None: ...
+    def list_licenses(self, account: str, page: Page | None = None) -> list[License]:
+        """Oldest first; all when no page is given."""
+        ...
+
+    def add_license(self, license: License) -> None: ...
+    def update_license(self, license: License) -> None: ...
+    def activation(self, account: str, license: str, id: str) -> Activation | None: ...
+    def list_activations(
+        self, account: str, license: str | None = None, page: Page | None = None
+    ) -> list[Activation]:
+        """Of an account or of one license, oldest first; all when no page is given."""
+        ...
+
+    def used_counts(self, account: str, licenses: Sequence[str]) -> dict[str, int]:
+        """How many activations each of these licenses has; those with none are left out."""
+        ...
+
+    def add_activation(self, activation: Activation) -> None: ...
+    def delete_activation(self, activation: Activation) -> None:
+        """With its pools."""
+        ...
+
+    def add_pool(self, pool: NewPool) -> None: ...
+    def seats_held(self, pools: Sequence[str]) -> dict[str, int]:
+        """Units held of these pools (names); those with none are left out."""
+        ...
+
+
+class Places(Protocol):
+    """Locations, the enrollment of keys, and cloud sessions."""
+
+    def location(self, account: str, id: str) -> Location | None: ...
+    def list_locations(self, account: str, page: Page) -> list[Location]: ...
+    def key_location(self, account: str, card_id: str) -> Location | None: ...
+    def add_location(self, location: Location) -> None: ...
+    def update_location(self, location: Location) -> None: ...
+    def add_enrollment(
+        self, account: str, card_id: str, digest: bytes, expire_time: datetime, now: datetime
+    ) -> None:
+        """Remember an enrollment nonce, and forget those that have ended by now."""
+        ...
+
+    def take_enrollment(self, account: str, card_id: str, digest: bytes) -> datetime | None:
+        """When an enrollment nonce ends; it is used up by this."""
+        ...
+
+    def cloud_session(self, account: str) -> CloudSession: ...
+    def save_cloud_session(self, session: CloudSession) -> None: ...
+
+
+class Unit(Protocol):
+    """One unit of work."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def accounts(self) -> Accounts: ...
+    @property
+    def licenses(self) -> Licenses: ...
+    @property
+    def places(self) -> Places: ...
+
+    def publish(self, event: Event) -> None:
+        """Tell everyone, once this unit is committed."""
+        ...
+
+
+class Store(Protocol):
+    """Units of work."""
+
+    async def read(self, look: Callable[[Unit], T]) -> T:
+        """Look at one consistent state."""
+        ...
+
+    async def write(self, change: Callable[[Unit], T]) -> T:
+        """Change something; all of it or, when it raises, nothing."""
+        ...
+
+    async def once(self, request: Request[T], change: Callable[[Unit], T]) -> bytes:
+        """Change something, unless this request has done so before; its first answer either way."""
+        ...

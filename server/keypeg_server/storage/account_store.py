@@ -1,0 +1,141 @@
+"""Accounts, users and tokens in tables; see service/store.py for what is promised."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session, col, delete, select
+
+from keypeg_server.clock import from_us, to_us
+from keypeg_server.domain.account import Account, User
+from keypeg_server.domain.caller import Role
+from keypeg_server.domain.cloud_session import CloudMode, CloudState
+from keypeg_server.domain.location import BUILT_IN
+from keypeg_server.service.store import Credential, Page, Token
+from keypeg_server.storage.tables import AccountRow, LocationRow, TokenRow, UserRow
+
+
+class SqlAccounts:
+    """`Accounts` on a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def account(self, id: str) -> Account | None:
+        row = self._session.get(AccountRow, id)
+        return None if row is None else _account(row)
+
+    def add_account(self, account: Account) -> None:
+        """With its closed cloud session and the places that every account has."""
+        row = AccountRow(
+            id=account.id,
+            display_name=account.display_name,
+            create_time_us=to_us(account.create_time),
+            cloud_mode=CloudMode.AUTOMATIC,
+            cloud_state=CloudState.CLOSED,
+            cloud_device="",
+            cloud_host_name="",
+            cloud_open_time_us=None,
+            cloud_user="",
+            cloud_generation=0,
+        )
+        self._session.add(row)
+        self._session.flush()
+        for id, kind in BUILT_IN.items():
+            place = LocationRow(
+                account=account.id,
+                id=id,
+                kind=kind,
+                display_name=id,
+                create_time_us=None,
+                serial="",
+                model="",
+                emulated=False,
+                card_id="",
+                key_algorithm=0,
+                public_key=b"",
+            )
+            self._session.add(place)
+        self._session.flush()
+
+    def list_accounts(self, page: Page) -> list[Account]:
+        wanted = (
+            select(AccountRow)
+            .where(col(AccountRow.id) > page.after)
+            .order_by(col(AccountRow.id))
+            .limit(page.limit)
+        )
+        return [_account(row) for row in self._session.exec(wanted)]
+
+    def user(self, account: str, id: str) -> User | None:
+        row = self._session.get(UserRow, id)
+        return None if row is None or row.account != account else _user(row)
+
+    def list_users(self, account: str, page: Page) -> list[User]:
+        wanted = (
+            select(UserRow)
+            .where(col(UserRow.account) == account, col(UserRow.id) > page.after)
+            .order_by(col(UserRow.id))
+            .limit(page.limit)
+        )
+        return [_user(row) for row in self._session.exec(wanted)]
+
+    def credential(self, login: str) -> Credential | None:
+        row = self._session.exec(select(UserRow).where(col(UserRow.login) == login)).first()
+        return None if row is None else Credential(_user(row), row.password)
+
+    def add_user(self, credential: Credential) -> None:
+        user = credential.user
+        row = UserRow(
+            id=user.id,
+            account=user.account,
+            login=user.login,
+            display_name=user.display_name,
+            role=user.role,
+            password=credential.password,
+            create_time_us=to_us(user.create_time),
+        )
+        self._session.add(row)
+        self._session.flush()
+
+    def delete_user(self, user: User) -> None:
+        self._session.exec(delete(TokenRow).where(col(TokenRow.user) == user.id))
+        self._session.exec(delete(UserRow).where(col(UserRow.id) == user.id))
+
+    def token(self, digest: bytes) -> Token | None:
+        wanted = (
+            select(TokenRow, UserRow)
+            .join(UserRow, col(UserRow.id) == col(TokenRow.user))
+            .where(col(TokenRow.digest) == digest)
+        )
+        found = self._session.exec(wanted).first()
+        if found is None:
+            return None
+        token, user = found
+        return Token(token.id, token.digest, _user(user), from_us(token.expire_time_us))
+
+    def add_token(self, token: Token, now: datetime) -> None:
+        ended = delete(TokenRow).where(
+            col(TokenRow.user) == token.user.id, col(TokenRow.expire_time_us) <= to_us(now)
+        )
+        self._session.exec(ended)
+        row = TokenRow(
+            id=token.id,
+            digest=token.digest,
+            user=token.user.id,
+            expire_time_us=to_us(token.expire_time),
+        )
+        self._session.add(row)
+        self._session.flush()
+
+    def delete_token(self, id: str) -> None:
+        self._session.exec(delete(TokenRow).where(col(TokenRow.id) == id))
+
+
+def _account(row: AccountRow) -> Account:
+    return Account(row.id, row.display_name, from_us(row.create_time_us))
+
+
+def _user(row: UserRow) -> User:
+    created = from_us(row.create_time_us)
+    return User(row.account, row.id, row.login, row.display_name, Role(row.role), created)

@@ -1,0 +1,196 @@
+"""Licenses, activations and their pools in tables; see service/store.py for what is promised."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, delete, select
+
+from keypeg import names
+from keypeg_server.clock import from_us, to_us
+from keypeg_server.domain.license import (
+    Activation,
+    Feature,
+    License,
+    LicenseState,
+    LicenseType,
+    SeatPool,
+)
+from keypeg_server.domain.location import LocationKind
+from keypeg_server.service.store import NewPool, Page
+from keypeg_server.storage.tables import ActivationRow, LicenseRow
+from keypeg_server.storage.tables_seat import LeaseRow, PoolRow
+
+
+class SqlLicenses:
+    """`Licenses` on a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def license(self, account: str, id: str) -> License | None:
+        row = self._session.get(LicenseRow, id)
+        return None if row is None or row.account != account else _license(row)
+
+    def list_licenses(self, account: str, page: Page | None = None) -> list[License]:
+        wanted = select(LicenseRow).where(col(LicenseRow.account) == account)
+        wanted = wanted.order_by(col(LicenseRow.id))
+        if page is not None:
+            wanted = wanted.where(col(LicenseRow.id) > page.after).limit(page.limit)
+        return [_license(row) for row in self._session.exec(wanted)]
+
+    def add_license(self, license: License) -> None:
+        row = LicenseRow(id=license.id, account=license.account, **_columns(license))
+        self._session.add(row)
+        self._session.flush()
+
+    def update_license(self, license: License) -> None:
+        row = self._session.get_one(LicenseRow, license.id)
+        for name, value in _columns(license).items():
+            setattr(row, name, value)
+        self._session.flush()
+
+    def activation(self, account: str, license: str, id: str) -> Activation | None:
+        row = self._session.get(ActivationRow, id)
+        if row is None or (row.account, row.license) != (account, license):
+            return None
+        return self._activations([row])[0]
+
+    def list_activations(
+        self, account: str, license: str | None = None, page: Page | None = None
+    ) -> list[Activation]:
+        wanted = select(ActivationRow).where(col(ActivationRow.account) == account)
+        wanted = wanted.order_by(col(ActivationRow.id))
+        if license is not None:
+            wanted = wanted.where(col(ActivationRow.license) == license)
+        if page is not None:
+            wanted = wanted.where(col(ActivationRow.id) > page.after).limit(page.limit)
+        return self._activations(self._session.exec(wanted).all())
+
+    def used_counts(self, account: str, licenses: Sequence[str]) -> dict[str, int]:
+        wanted = (
+            select(ActivationRow.license, func.count())
+            .where(col(ActivationRow.account) == account, col(ActivationRow.license).in_(licenses))
+            .group_by(col(ActivationRow.license))
+        )
+        return dict(self._session.exec(wanted).all())
+
+    def add_activation(self, activation: Activation) -> None:
+        row = ActivationRow(
+            id=activation.id,
+            account=activation.account,
+            license=activation.license,
+            location=activation.location,
+            location_kind=activation.location_kind,
+            create_time_us=to_us(activation.create_time),
+            generation=activation.generation,
+            document=activation.document,
+        )
+        self._session.add(row)
+        self._session.flush()
+
+    def delete_activation(self, activation: Activation) -> None:
+        self._session.exec(delete(PoolRow).where(col(PoolRow.activation) == activation.name))
+        self._session.exec(delete(ActivationRow).where(col(ActivationRow.id) == activation.id))
+
+    def add_pool(self, pool: NewPool) -> None:
+        row = PoolRow(
+            id=pool.id,
+            account=pool.account,
+            product=pool.product,
+            activation=pool.activation,
+            seat_count=pool.seat_count,
+            features=json.dumps(dict(pool.features)) if pool.features else "",
+            create_time_us=to_us(pool.create_time),
+        )
+        self._session.add(row)
+        self._session.flush()
+
+    def seats_held(self, pools: Sequence[str]) -> dict[str, int]:
+        ids = [names.POOL.parse(pool)[0] for pool in pools]
+        wanted = (
+            select(LeaseRow.pool, func.sum(col(LeaseRow.units)))
+            .where(col(LeaseRow.pool).in_(ids))
+            .group_by(col(LeaseRow.pool))
+        )
+        return {names.POOL.build(id): int(held) for id, held in self._session.exec(wanted)}
+
+    def _activations(self, rows: Iterable[ActivationRow]) -> list[Activation]:
+        """Rows with the names of their pools."""
+        found = [_activation(row) for row in rows]
+        at_sites = [one.name for one in found if one.location_kind is LocationKind.SITE]
+        if not at_sites:
+            return found
+        wanted = (
+            select(PoolRow.activation, PoolRow.id, PoolRow.product)
+            .where(col(PoolRow.activation).in_(at_sites))
+            .order_by(col(PoolRow.id))
+        )
+        pools: dict[str, list[SeatPool]] = {}
+        for activation, id, product in self._session.exec(wanted):
+            pools.setdefault(activation, []).append(SeatPool(names.POOL.build(id), product))
+        return [replace(one, pools=tuple(pools.get(one.name, ()))) for one in found]
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)
+
+
+def _moment(us: int | None) -> datetime | None:
+    return None if us is None else from_us(us)
+
+
+def _columns(license: License) -> dict[str, Any]:
+    return {
+        "product": license.product,
+        "type": license.type,
+        "state": license.state,
+        "allowed_locations": sorted(license.allowed_locations),
+        "activation_count": license.activation_count,
+        "seat_count": license.seat_count,
+        "features": [[feature.id, feature.seat_count] for feature in license.features],
+        "deposit_time_us": to_us(license.deposit_time),
+        "expire_time_us": _us(license.expire_time),
+        "term_days": license.term_days,
+        "first_activate_time_us": _us(license.first_activate_time),
+        "maintenance_end_time_us": _us(license.maintenance_end_time),
+        "external_reference": license.external_reference,
+    }
+
+
+def _license(row: LicenseRow) -> License:
+    return License(
+        account=row.account,
+        id=row.id,
+        product=row.product,
+        type=LicenseType(row.type),
+        state=LicenseState(row.state),
+        allowed_locations=frozenset(LocationKind(kind) for kind in row.allowed_locations),
+        activation_count=row.activation_count,
+        seat_count=row.seat_count,
+        features=tuple(Feature(id, seat_count) for id, seat_count in row.features),
+        deposit_time=from_us(row.deposit_time_us),
+        expire_time=_moment(row.expire_time_us),
+        term_days=row.term_days,
+        first_activate_time=_moment(row.first_activate_time_us),
+        maintenance_end_time=_moment(row.maintenance_end_time_us),
+        external_reference=row.external_reference,
+    )
+
+
+def _activation(row: ActivationRow) -> Activation:
+    return Activation(
+        account=row.account,
+        license=row.license,
+        id=row.id,
+        location=row.location,
+        location_kind=LocationKind(row.location_kind),
+        create_time=from_us(row.create_time_us),
+        generation=row.generation,
+        document=row.document,
+    )

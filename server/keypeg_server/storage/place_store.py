@@ -1,0 +1,129 @@
+"""Locations, enrollments and cloud sessions in tables; see service/store.py for what is promised."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, delete, select
+
+from keypeg_server.clock import from_us, to_us
+from keypeg_server.domain.cloud_session import CloudMode, CloudSession, CloudState, Holder
+from keypeg_server.domain.location import Location, LocationKind
+from keypeg_server.service.store import Page
+from keypeg_server.storage.tables import AccountRow, EnrollmentRow, LocationRow
+
+
+class SqlPlaces:
+    """`Places` on a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def location(self, account: str, id: str) -> Location | None:
+        row = self._session.get(LocationRow, (account, id))
+        return None if row is None else _location(row)
+
+    def list_locations(self, account: str, page: Page) -> list[Location]:
+        wanted = (
+            select(LocationRow)
+            .where(col(LocationRow.account) == account, col(LocationRow.id) > page.after)
+            .order_by(col(LocationRow.id))
+            .limit(page.limit)
+        )
+        return [_location(row) for row in self._session.exec(wanted)]
+
+    def key_location(self, account: str, card_id: str) -> Location | None:
+        wanted = select(LocationRow).where(
+            col(LocationRow.account) == account, col(LocationRow.card_id) == card_id
+        )
+        row = self._session.exec(wanted).first()
+        return None if row is None else _location(row)
+
+    def add_location(self, location: Location) -> None:
+        row = LocationRow(account=location.account, id=location.id, **_columns(location))
+        self._session.add(row)
+        self._session.flush()
+
+    def update_location(self, location: Location) -> None:
+        row = self._session.get_one(LocationRow, (location.account, location.id))
+        for name, value in _columns(location).items():
+            setattr(row, name, value)
+        self._session.flush()
+
+    def add_enrollment(
+        self, account: str, card_id: str, digest: bytes, expire_time: datetime, now: datetime
+    ) -> None:
+        ended = delete(EnrollmentRow).where(col(EnrollmentRow.expire_time_us) <= to_us(now))
+        self._session.exec(ended)
+        row = EnrollmentRow(
+            digest=digest, account=account, card_id=card_id, expire_time_us=to_us(expire_time)
+        )
+        self._session.add(row)
+        self._session.flush()
+
+    def take_enrollment(self, account: str, card_id: str, digest: bytes) -> datetime | None:
+        row = self._session.get(EnrollmentRow, digest)
+        if row is None or (row.account, row.card_id) != (account, card_id):
+            return None
+        self._session.delete(row)
+        self._session.flush()
+        return from_us(row.expire_time_us)
+
+    def cloud_session(self, account: str) -> CloudSession:
+        row = self._session.get_one(AccountRow, account)
+        opened = row.cloud_open_time_us
+        holder = Holder(row.cloud_device, row.cloud_host_name) if row.cloud_device else None
+        return CloudSession(
+            account=row.id,
+            mode=CloudMode(row.cloud_mode),
+            state=CloudState(row.cloud_state),
+            holder=holder,
+            open_time=None if opened is None else from_us(opened),
+            user=row.cloud_user,
+            generation=row.cloud_generation,
+        )
+
+    def save_cloud_session(self, session: CloudSession) -> None:
+        row = self._session.get_one(AccountRow, session.account)
+        opened = session.open_time
+        row.cloud_mode = session.mode
+        row.cloud_state = session.state
+        row.cloud_device = session.holder.device if session.holder else ""
+        row.cloud_host_name = session.holder.host_name if session.holder else ""
+        row.cloud_open_time_us = None if opened is None else to_us(opened)
+        row.cloud_user = session.user
+        row.cloud_generation = session.generation
+        self._session.flush()
+
+
+def _columns(location: Location) -> dict[str, Any]:
+    created = location.create_time
+    return {
+        "kind": location.kind,
+        "display_name": location.display_name,
+        "create_time_us": None if created is None else to_us(created),
+        "serial": location.serial,
+        "model": location.model,
+        "emulated": location.emulated,
+        "card_id": location.card_id,
+        "key_algorithm": location.key_algorithm,
+        "public_key": location.public_key,
+    }
+
+
+def _location(row: LocationRow) -> Location:
+    created = row.create_time_us
+    return Location(
+        account=row.account,
+        id=row.id,
+        kind=LocationKind(row.kind),
+        display_name=row.display_name,
+        create_time=None if created is None else from_us(created),
+        serial=row.serial,
+        model=row.model,
+        emulated=row.emulated,
+        card_id=row.card_id,
+        key_algorithm=row.key_algorithm,
+        public_key=row.public_key,
+    )

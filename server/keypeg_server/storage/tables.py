@@ -1,0 +1,183 @@
+"""All tables of the server; `metadata` is the schema that migrations follow.
+
+Promises: what the administration keeps; every time is BIGINT microseconds UTC, every id a text made by
+the application, every list JSON in its own order. The tables of seats are in tables_seat.py.
+
+Leaves to others: mapping to the domain (unit.py and the repositories).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    MetaData,
+)
+from sqlmodel import Field, SQLModel
+
+from keypeg_server.storage import tables_seat
+
+__all__ = ["metadata", "tables_seat"]
+
+
+def _time(**options: Any) -> Any:
+    return Field(sa_type=BigInteger, **options)
+
+
+def _bytes(**options: Any) -> Any:
+    return Field(sa_column=Column(LargeBinary, nullable=False, **options))
+
+
+def _list() -> Any:
+    return Field(sa_column=Column(JSON, nullable=False))
+
+
+class MetaRow(SQLModel, table=True):
+    """What the server remembers about itself, by key."""
+
+    __tablename__: ClassVar[str] = "meta"
+    key: str = Field(primary_key=True)
+    value: str
+
+
+class PublisherRow(SQLModel, table=True):
+    """Who sells."""
+
+    __tablename__: ClassVar[str] = "publisher"
+    id: str = Field(primary_key=True)
+    display_name: str
+    root_public_key: bytes = _bytes()
+    delegation: bytes = _bytes()  # Envelope, serialized
+    create_time_us: int = _time()
+
+
+class ProductRow(SQLModel, table=True):
+    """What is protected, or a bundle of it."""
+
+    __tablename__: ClassVar[str] = "product"
+    publisher: str = Field(primary_key=True, foreign_key="publisher.id")
+    id: str = Field(primary_key=True)
+    display_name: str
+    bundle_products: list[str] = _list()  # names
+    allowed_locations: list[int] = _list()
+    offline_grace_us: int = _time()
+    unplug_grace_us: int = _time()
+    minimum_app_version: str
+    features: list[str] = _list()
+    create_time_us: int = _time()
+
+
+class AccountRow(SQLModel, table=True):
+    """A customer, with its one cloud session."""
+
+    __tablename__: ClassVar[str] = "account"
+    id: str = Field(primary_key=True)
+    display_name: str
+    create_time_us: int = _time()
+    cloud_mode: int
+    cloud_state: int
+    cloud_device: str
+    cloud_host_name: str
+    cloud_open_time_us: int | None = _time(nullable=True)
+    cloud_user: str  # name
+    cloud_generation: int = _time()
+
+
+class UserRow(SQLModel, table=True):
+    """Who signs in; without an account for the publisher's staff."""
+
+    __tablename__: ClassVar[str] = "user"
+    id: str = Field(primary_key=True)
+    account: str | None = Field(foreign_key="account.id", index=True)
+    login: str = Field(unique=True)
+    display_name: str
+    role: int
+    password: str  # PHC string
+    create_time_us: int = _time()
+
+
+class TokenRow(SQLModel, table=True):
+    """A signed-in caller; the token itself is nowhere."""
+
+    __tablename__: ClassVar[str] = "token"
+    id: str = Field(primary_key=True)
+    digest: bytes = _bytes(unique=True)  # SHA-256 of the token
+    user: str = Field(foreign_key="user.id", index=True, ondelete="CASCADE")
+    expire_time_us: int = _time()
+
+
+class LicenseRow(SQLModel, table=True):
+    """What an account owns."""
+
+    __tablename__: ClassVar[str] = "license"
+    id: str = Field(primary_key=True)
+    account: str = Field(foreign_key="account.id", index=True)
+    product: str  # name
+    type: int
+    state: int
+    allowed_locations: list[int] = _list()
+    activation_count: int
+    seat_count: int
+    features: list[list[Any]] = _list()  # pairs of feature id and seats
+    deposit_time_us: int = _time()
+    expire_time_us: int | None = _time(nullable=True)
+    term_days: int
+    first_activate_time_us: int | None = _time(nullable=True)
+    maintenance_end_time_us: int | None = _time(nullable=True)
+    external_reference: str
+
+
+class LocationRow(SQLModel, table=True):
+    """A place where licenses live."""
+
+    __tablename__: ClassVar[str] = "location"
+    __table_args__ = (Index("ix_location_card", "account", "card_id"),)
+    account: str = Field(primary_key=True, foreign_key="account.id")
+    id: str = Field(primary_key=True)
+    kind: int
+    display_name: str
+    create_time_us: int | None = _time(nullable=True)
+    serial: str
+    model: str
+    emulated: bool
+    card_id: str
+    key_algorithm: int
+    public_key: bytes = _bytes()
+
+
+class EnrollmentRow(SQLModel, table=True):
+    """A nonce for a key that is being enrolled."""
+
+    __tablename__: ClassVar[str] = "enrollment"
+    digest: bytes = _bytes(primary_key=True)  # SHA-256 of the nonce
+    account: str = Field(foreign_key="account.id")
+    card_id: str
+    expire_time_us: int = _time(index=True)
+
+
+class ActivationRow(SQLModel, table=True):
+    """One of a license's activations; its pools are in table pool."""
+
+    __tablename__: ClassVar[str] = "activation"
+    __table_args__ = (
+        ForeignKeyConstraint(["account", "location"], ["location.account", "location.id"]),
+        # A license is on a location once.
+        Index("ix_activation_place", "license", "location", unique=True),
+    )
+    id: str = Field(primary_key=True)
+    account: str = Field(foreign_key="account.id", index=True)
+    license: str = Field(foreign_key="license.id")
+    location: str
+    location_kind: int
+    create_time_us: int = _time()
+    generation: int = _time()
+    document: bytes = _bytes()  # Envelope, serialized
+
+
+metadata: Final[MetaData] = SQLModel.metadata

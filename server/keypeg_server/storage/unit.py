@@ -1,0 +1,104 @@
+"""Units of work on the database; see service/store.py for what is promised.
+
+Promises: a change runs in one transaction in the writer's thread; its events are published in the event
+loop after the commit, even when the caller that asked for it is canceled meanwhile.
+
+Leaves to others: the repositories, one file each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import cached_property
+from typing import Any, TypeVar
+
+from sqlmodel import Session
+
+from keypeg_server.clock import Clock, to_us
+from keypeg_server.domain.events import Event
+from keypeg_server.service.store import Request, Unit
+from keypeg_server.storage.account_store import SqlAccounts
+from keypeg_server.storage.catalog_store import SqlCatalog
+from keypeg_server.storage.database import Database
+from keypeg_server.storage.license_store import SqlLicenses
+from keypeg_server.storage.place_store import SqlPlaces
+from keypeg_server.storage.requests import once
+
+T = TypeVar("T")
+
+
+class SqlUnit:
+    """`Unit` on a session; repositories are made when they are asked for."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.events: list[Event] = []
+
+    @cached_property
+    def catalog(self) -> SqlCatalog:
+        return SqlCatalog(self._session)
+
+    @cached_property
+    def accounts(self) -> SqlAccounts:
+        return SqlAccounts(self._session)
+
+    @cached_property
+    def licenses(self) -> SqlLicenses:
+        return SqlLicenses(self._session)
+
+    @cached_property
+    def places(self) -> SqlPlaces:
+        return SqlPlaces(self._session)
+
+    def publish(self, event: Event) -> None:
+        self.events.append(event)
+
+
+class SqlStore:
+    """`Store` on a database."""
+
+    def __init__(self, database: Database, clock: Clock, publish: Callable[[Event], None]) -> None:
+        self._database = database
+        self._clock = clock
+        self._publish = publish
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def read(self, look: Callable[[Unit], T]) -> T:
+        return await self._database.read(lambda session: look(SqlUnit(session)))
+
+    async def write(self, change: Callable[[Unit], T]) -> T:
+        def work(session: Session) -> tuple[T, list[Event]]:
+            unit = SqlUnit(session)
+            return change(unit), unit.events
+
+        return await self._to_its_end(self._write(work))
+
+    async def once(self, request: Request[T], change: Callable[[Unit], T]) -> bytes:
+        def work(session: Session) -> tuple[bytes, list[Event]]:
+            unit = SqlUnit(session)
+            now_us = to_us(self._clock.wall())
+            answer = once(
+                session,
+                request.caller,
+                request.id,
+                request.body,
+                now_us,
+                lambda _: request.answer(change(unit)),
+            )
+            return answer, unit.events
+
+        return await self._to_its_end(self._write(work))
+
+    async def _write(self, work: Callable[[Session], tuple[T, list[Event]]]) -> T:
+        result, events = await self._database.write(work)
+        for event in events:
+            self._publish(event)
+        return result
+
+    async def _to_its_end(self, writing: Coroutine[Any, Any, T]) -> T:
+        """Await what must not stop half way when whoever waits for it goes away."""
+        task = asyncio.ensure_future(writing)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
