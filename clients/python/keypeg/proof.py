@@ -1,0 +1,362 @@
+"""What lets an app run: the four kinds of proof, verified inside the app against the root that it pins.
+
+Promises: `verify` either returns what the root's signatures allow, or raises the error of the one step of
+docs/formats.md that failed (steps 10 to 15; document.py has 1 to 9). It believes nothing that came beside
+the signatures: neither the bridge, nor a site beyond its license, nor the disk, nor the network.
+
+Leaves to others: counting down `valid_for` on a clock of the app's own (session.py), and reading this
+computer's fingerprint (hostinfo.py).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from keypeg import document, fingerprint, names
+from keypeg.errors import (
+    DocumentMalformed,
+    DocumentOtherDevice,
+    DocumentOtherProduct,
+    DocumentOtherSession,
+    DocumentType,
+    FeatureUnknown,
+    FencingStale,
+    NonceMismatch,
+    PoolTooSmall,
+    SignerUnknown,
+)
+from keypeg.possession import challenge, check_possession, enrollment_challenge
+from keypeg.v1 import location_pb2
+from keypeg.v1.document_pb2 import (
+    Delegation,
+    Envelope,
+    Grant,
+    GrantedLease,
+    LicenseDocument,
+)
+from keypeg.v1.proof_pb2 import HostProof, KeyProof, Proof, SiteProof
+
+__all__ = [
+    "GRANT_VALID_FOR",
+    "HOST_VALID_FOR",
+    "KEY_VALID_FOR",
+    "NONCE_BYTES",
+    "Expectation",
+    "Verified",
+    "challenge",
+    "check_fencing",
+    "check_possession",
+    "enrollment_challenge",
+    "verify",
+]
+
+NONCE_BYTES: Final = 32  # never comes again by chance
+
+# For how long a proof without a Grant holds. A key signs no duration, and the bridge that sends one is not
+# trusted; a computer's parts change only when it is off.
+KEY_VALID_FOR: Final = timedelta(seconds=30)
+HOST_VALID_FOR: Final = timedelta(hours=1)
+
+GRANT_VALID_FOR: Final = timedelta(days=30)  # the longest offline grace that a product may have
+LEASE_COUNT: Final = 256  # of one session; bounds the work of a verifier
+NAME_CHARACTERS: Final = 255  # of a location host's name
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the app knows by itself, and a proof must agree with."""
+
+    publisher_root: bytes  # the pinned Ed25519 key; 32 bytes
+    publisher: str | None  # `publishers/{publisher}`; None takes any that the root vouches for
+    product: str
+    session: str
+    device: str
+    nonce: bytes  # of the app's own open, resume or renew; 32 bytes
+    client_key_share: bytes  # both shares are empty towards a bridge
+    server_key_share: bytes
+    now: datetime  # the wall clock, in UTC
+    fingerprint: Mapping[str, str] | None  # this computer's parts, where a host proof is acceptable
+    seen: Mapping[str, int] = field(default_factory=dict)
+    """The highest generation seen, by the name of the activation or publisher."""
+
+    def __post_init__(self) -> None:
+        if len(self.publisher_root) != 32 or len(self.nonce) != NONCE_BYTES:
+            raise ValueError(f"the root has 32 bytes, and a nonce {NONCE_BYTES}")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a proof allows."""
+
+    kind: int  # a LocationKind
+    products: tuple[str, ...]
+    features: tuple[str, ...]
+    valid_for: timedelta  # from when the app sent the frame that the proof answers
+    leases: tuple[GrantedLease, ...]
+    seat_required: bool
+    license_expire_time: datetime | None
+    unplug_grace: timedelta
+    license: LicenseDocument | None  # None for a cloud proof, which has none
+    activation: str
+    delegation: Delegation
+    grant: Grant | None  # None for a key or host proof, which has none
+
+
+def check_fencing(seen: int, now: int) -> None:
+    """FencingStale when a fencing number is lower than the highest one seen."""
+    if now < seen:
+        raise FencingStale(
+            f"The seat has fencing number {now}, and {seen} has been seen: a newer holder has it. "
+            "Stop using it, and acquire a new one.",
+            fencing_number=str(now),
+            seen=str(seen),
+        )
+
+
+def verify(proof: Proof, expectation: Expectation) -> Verified:
+    """What the proof allows this app, on this device, in this session."""
+    # Step 10: a kind of proof that is known.
+    kind = proof.WhichOneof("kind")
+    if kind == "cloud":
+        delegation = _delegation(proof.cloud.delegation, expectation)
+        grant = document.verify_grant(proof.cloud.grant, delegation, expectation.now)
+        _check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_CLOUD)
+        _check_grant(grant, expectation)
+        return _of_grant(grant, delegation, None)
+    if kind == "key":
+        return _verify_key(proof.key, expectation)
+    if kind == "host":
+        return _verify_host(proof.host, expectation)
+    if kind == "site":
+        return _verify_site(proof.site, expectation)
+    raise DocumentMalformed(
+        "The proof is of no kind that this app knows; update the app, or use a license elsewhere."
+    )
+
+
+def _verify_key(proof: KeyProof, expectation: Expectation) -> Verified:
+    delegation = _delegation(proof.delegation, expectation)
+    license_ = _license(proof.license, delegation, expectation, location_pb2.LOCATION_KIND_KEY)
+    # Step 13: the key that the license names has signed for this session, now.
+    _check_session(proof.session, expectation)
+    if len(proof.location_host) > NAME_CHARACTERS:
+        raise DocumentMalformed(
+            f"The proof's location host is longer than {NAME_CHARACTERS} characters; "
+            "update the bridge."
+        )
+    signed = challenge(proof.location_host, proof.session, expectation.nonce)
+    check_possession(license_.location_key, signed, proof.signature)
+    return _of_license(license_, delegation, KEY_VALID_FOR)
+
+
+def _verify_host(proof: HostProof, expectation: Expectation) -> Verified:
+    delegation = _delegation(proof.delegation, expectation)
+    license_ = _license(proof.license, delegation, expectation, location_pb2.LOCATION_KIND_HOST)
+    # Step 14: enough of the parts that the license names are here.
+    if expectation.fingerprint is None:
+        raise DocumentOtherDevice(
+            "The license is for one computer, and this one's fingerprint was not read; "
+            "use a license for the cloud or a key, or let the app read it."
+        )
+    fingerprint.check(license_.fingerprint, expectation.fingerprint)
+    return _of_license(license_, delegation, HOST_VALID_FOR)
+
+
+def _verify_site(proof: SiteProof, expectation: Expectation) -> Verified:
+    delegation = _delegation(proof.delegation, expectation)
+    license_ = _license(proof.license, delegation, expectation, location_pb2.LOCATION_KIND_SITE)
+    # Step 15: the site that the license names has signed, and gives no more than it has.
+    try:
+        grant = document.verify_site_grant(proof.grant, license_)
+    except SignerUnknown as error:
+        raise DocumentOtherDevice(
+            f"The grant is signed by another site than the one that has {license_.activation}; "
+            "ask the site's administrator to activate the license there.",
+            activation=license_.activation,
+        ) from error
+    _check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_SITE)
+    _check_grant(grant, expectation)
+    _check_within(grant, license_)
+    return _of_grant(grant, delegation, license_)
+
+
+def _delegation(envelope: Envelope, expectation: Expectation) -> Delegation:
+    return document.verify_delegation(
+        envelope,
+        publisher=expectation.publisher,
+        root=expectation.publisher_root,
+        now=expectation.now,
+        seen=expectation.seen,
+    )
+
+
+def _license(
+    envelope: Envelope, delegation: Delegation, expectation: Expectation, kind: int
+) -> LicenseDocument:
+    license_ = document.verify_license(envelope, delegation, expectation.now, seen=expectation.seen)
+    # Step 11: a license for this kind of place, and for this product.
+    _check_kind("license", license_.location_kind, kind)
+    _check_product("license", expectation.product, license_.opens_products)
+    return license_
+
+
+def _check_grant(grant: Grant, expectation: Expectation) -> None:
+    """Step 12: the grant is for this session, device and question, and for this product."""
+    _check_session(grant.session, expectation)
+    if grant.device != expectation.device:
+        raise DocumentOtherDevice(
+            f"The grant is for device {grant.device!r}, and this is {expectation.device!r}; "
+            "open a new session here.",
+            device=grant.device,
+            expected=expectation.device,
+        )
+    if not hmac.compare_digest(grant.nonce, expectation.nonce):
+        raise NonceMismatch(
+            f"The grant of {grant.session} answers another question than this app's last one; "
+            "renew the session.",
+            session=grant.session,
+        )
+    shares_agree = hmac.compare_digest(
+        grant.client_key_share, expectation.client_key_share
+    ) and hmac.compare_digest(grant.server_key_share, expectation.server_key_share)
+    if not shares_agree:
+        raise DocumentOtherSession(
+            f"The grant of {grant.session} is bound to another session key; open a new session.",
+            session=grant.session,
+        )
+    _check_product("grant", expectation.product, grant.products)
+    if not timedelta(0) < document.span(grant.valid_for) <= GRANT_VALID_FOR:
+        raise DocumentMalformed(
+            f"The grant holds for {grant.valid_for.seconds} s, and more than 0 s and at most "
+            f"{GRANT_VALID_FOR.days} days are accepted; ask the server's administrator."
+        )
+    leases = [one.lease for one in grant.leases]
+    if len(leases) > LEASE_COUNT or len(set(leases)) < len(leases):
+        raise DocumentMalformed(
+            f"The grant lists {len(leases)} seats, some of them twice or more than {LEASE_COUNT}; "
+            "renew the session."
+        )
+
+
+def _check_within(grant: Grant, license_: LicenseDocument) -> None:
+    """Step 15: a site's grant stays within the license that the publisher gave the site."""
+    account = names.parent(license_.license) if names.LICENSE.matches(license_.license) else ""
+    if grant.activation != license_.activation or grant.account != account:
+        raise DocumentOtherDevice(
+            f"The grant is of {grant.activation!r}, and the site's license is {license_.activation!r}; "
+            "ask the site's administrator.",
+            activation=grant.activation,
+            expected=license_.activation,
+        )
+    for product in grant.products:
+        _check_product("site's license", product, license_.opens_products)
+    counts = {one.feature: one.seat_count for one in license_.features}
+    held: dict[str, int] = {}
+    for lease in grant.leases:
+        for units in lease.features:
+            held[units.feature] = held.get(units.feature, 0) + units.units
+    unknown = sorted({*grant.features, *held} - set(counts))
+    if unknown:
+        raise FeatureUnknown(
+            f"The grant has feature {unknown[0]!r}, and the site's license has not; "
+            "ask the site's administrator.",
+            feature=unknown[0],
+        )
+    _check_units("seats", sum(lease.units for lease in grant.leases), license_.seat_count)
+    for feature, units_held in held.items():
+        if counts[feature]:  # 0: not counted by itself
+            _check_units(f"seats of {feature}", units_held, counts[feature])
+
+
+def _check_units(what: str, units: int, allowed: int) -> None:
+    if units > allowed:
+        raise PoolTooSmall(
+            f"The grant has {units} {what}, and the site's license has {allowed}; "
+            "ask the site's administrator.",
+            units=str(units),
+            seat_count=str(allowed),
+        )
+
+
+def _check_kind(what: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise DocumentType(
+            f"The {what} is for location kind {_kind_name(found)}, and the proof is of kind "
+            f"{_kind_name(expected)}; activate the license where it is used.",
+            location_kind=_kind_name(found),
+            expected=_kind_name(expected),
+        )
+
+
+def _kind_name(kind: int) -> str:
+    known = location_pb2.LocationKind.DESCRIPTOR.values_by_number.get(kind)
+    return known.name.removeprefix("LOCATION_KIND_").lower() if known else str(kind)
+
+
+def _check_session(session: str, expectation: Expectation) -> None:
+    if session != expectation.session:
+        raise DocumentOtherSession(
+            f"The proof is for {session!r}, and this is {expectation.session!r}; open a new session.",
+            session=session,
+            expected=expectation.session,
+        )
+
+
+def _check_product(what: str, product: str, allowed: Iterable[str]) -> None:
+    if product not in allowed:
+        opened = sorted(allowed)
+        shown = ", ".join(opened[:3]) + (" and others" if len(opened) > 3 else "")
+        raise DocumentOtherProduct(
+            f"The {what} does not open {product!r}; it opens {shown or 'nothing'}. "
+            "Activate a license of the product.",
+            product=product,
+        )
+
+
+def _of_grant(grant: Grant, delegation: Delegation, license_: LicenseDocument | None) -> Verified:
+    # A counted license takes a seat to run, whatever the site says.
+    counted = license_ is not None and license_.seat_count > 0
+    return Verified(
+        kind=grant.location_kind,
+        products=tuple(grant.products),
+        features=tuple(grant.features),
+        valid_for=document.span(grant.valid_for),
+        leases=tuple(grant.leases),
+        seat_required=grant.seat_required or counted,
+        license_expire_time=_expire_time(license_),
+        unplug_grace=timedelta(0),
+        license=license_,
+        activation=grant.activation,
+        delegation=delegation,
+        grant=grant,
+    )
+
+
+def _of_license(
+    license_: LicenseDocument, delegation: Delegation, valid_for: timedelta
+) -> Verified:
+    grace = document.span(license_.unplug_grace)
+    return Verified(
+        kind=license_.location_kind,
+        products=tuple(license_.opens_products),
+        features=tuple(one.feature for one in license_.features),
+        valid_for=valid_for,
+        leases=(),
+        seat_required=False,
+        license_expire_time=_expire_time(license_),
+        unplug_grace=max(grace, timedelta(0)),
+        license=license_,
+        activation=license_.activation,
+        delegation=delegation,
+        grant=None,
+    )
+
+
+def _expire_time(license_: LicenseDocument | None) -> datetime | None:
+    if license_ is None or not license_.HasField("expire_time"):
+        return None
+    return document.instant(license_.expire_time)
