@@ -236,6 +236,7 @@ class EnrollKeyRequest(_message.Message):
     NEW_MANAGEMENT_KEY_FIELD_NUMBER: _builtins.int
     NEW_MANAGEMENT_ALGORITHM_FIELD_NUMBER: _builtins.int
     ENROLLMENT_NONCE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     write: _builtins.str
     """From BeginKeyWrite."""
     response: _builtins.bytes
@@ -246,6 +247,8 @@ class EnrollKeyRequest(_message.Message):
     """The algorithm of `new_management_key`."""
     enrollment_nonce: _builtins.bytes
     """From AuthorizeKeyWrite; 32 bytes."""
+    account: _builtins.str
+    """The account that the key is enrolled at, as signed: `accounts/{account}`."""
     def __init__(
         self,
         *,
@@ -254,10 +257,11 @@ class EnrollKeyRequest(_message.Message):
         new_management_key: _builtins.bytes = ...,
         new_management_algorithm: _builtins.str = ...,
         enrollment_nonce: _builtins.bytes = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrollment_nonce", b"enrollment_nonce", "new_management_algorithm", b"new_management_algorithm", "new_management_key", b"new_management_key", "response", b"response", "write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "enrollment_nonce", b"enrollment_nonce", "new_management_algorithm", b"new_management_algorithm", "new_management_key", b"new_management_key", "response", b"response", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
