@@ -1,0 +1,161 @@
+"""What the rack needs from the ways to keys, from an open key, and from time.
+
+Promises: narrow protocols, declared by their user; drivers and transports are fitted to them in `sources`. Every call of
+`KeySource` and `OpenKey` may block and is made from a thread of its own; nothing here is called from the event loop but
+`Time`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a key is plugged in: the way to it, and that way's own name for the place."""
+
+    source: str
+    bus_id: str
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.bus_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a key can do, as probed."""
+
+    silent_proof: bool
+    counter: bool
+    slot_count: int
+    """Slots for licenses, numbered from 1."""
+    slot_size_bytes: int
+    """0 when only a write tells."""
+    management_algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a key says it is; only `public_key` can be proved."""
+
+    driver: str
+    model: str
+    serial: str
+    emulated: bool
+    card_id: bytes | None
+    public_key: bytes | None
+    """Uncompressed P-256 point, 65 bytes; None when the key has made none."""
+    factory_key: bool
+    """Whether the management key is still the one every such key is delivered with."""
+
+
+class SlotMalformed(Exception):
+    """A slot holds something that is no document of ours; the key itself is well."""
+
+
+class OpenKey(Protocol):
+    """One key, held open by one thread.
+
+    Raises KeyUnplugged when it has left, KeyFaulty when it answers wrongly or not in time, and what each method names.
+    """
+
+    def identity(self) -> Identity:
+        """Who it says it is, read anew."""
+        ...
+
+    def probe(self) -> Capabilities:
+        """What it can do."""
+        ...
+
+    def prove(self, challenge: bytes) -> bytes:
+        """Its signature (DER) over 32 bytes. Leaves an authorization as it is."""
+        ...
+
+    def read(self, slot: int) -> bytes | None:
+        """The contents of a slot, from 0; None when empty. Raises SlotMalformed."""
+        ...
+
+    def write(self, slot: int, data: bytes) -> None:
+        """Replace a slot's contents. Raises KeyFull, KeyAuthorizationFailed."""
+        ...
+
+    def give_card_id(self) -> None:
+        """Give it a card id, under the factory management key. Raises KeyAuthorizationFailed, KeyUnsuitable."""
+        ...
+
+    def begin_authorization(self) -> bytes:
+        """A challenge under the management key; 8 or 16 bytes."""
+        ...
+
+    def finish_authorization(self, response: bytes) -> None:
+        """Take the response. Raises KeyAuthorizationFailed."""
+        ...
+
+    def end_authorization(self) -> None:
+        """Forget an authorization, finished or not."""
+        ...
+
+    def set_management_key(self, algorithm: str, key: bytes) -> None:
+        """Replace the management key. Raises KeyAuthorizationFailed, KeyUnsuitable."""
+        ...
+
+    def generate_identity_key(self) -> bytes:
+        """Make a new private key inside the key; its public point, 65 bytes."""
+        ...
+
+    def close(self) -> None:
+        """Let go; never raises, safe to repeat."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a way to keys found."""
+
+    bus_ids: Sequence[str]
+    problems: tuple[str, ...] = ()
+    """What could not be asked, one sentence each; nothing is known about those."""
+
+
+class KeySource(Protocol):
+    """One way to keys: a USB library, a USB/IP server."""
+
+    @property
+    def name(self) -> str:
+        """Names the way in logs, problems and places; unique on this bridge."""
+        ...
+
+    def look(self) -> Look:
+        """What is plugged in now, open ones included. Raises KeypegError or OSError when it cannot be told."""
+        ...
+
+    def open(self, bus_id: str, gone: Callable[[], None]) -> OpenKey:
+        """Open a key; `gone` is called from any thread, at once when the key leaves while it is open."""
+        ...
+
+
+class Timer(Protocol):
+    """Something that will happen, unless it is canceled."""
+
+    def cancel(self) -> None:
+        """Make it not happen."""
+        ...
+
+
+class Time(Protocol):
+    """The clock and the timers of the event loop."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        ...
+
+    def wall(self) -> datetime:
+        """Now, UTC; for people and license terms."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Call back in the event loop, `delay` seconds from now."""
+        ...

@@ -1,0 +1,192 @@
+"""Fits transports and drivers to the rack's ports: their devices, their values, their errors.
+
+Promises: whatever a transport or driver raises comes out as one of the rack's errors; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from keypeg.errors import (
+    KeyAuthorizationFailed,
+    KeyFaulty,
+    KeyFull,
+    KeyNotEnrolled,
+    KeyUnplugged,
+    KeyUnsuitable,
+)
+from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
+from keypeg_bridge.keys.driver import KeyDriver
+from keypeg_bridge.keys.errors import (
+    AuthorizationFailed,
+    KeyDriverError,
+    KeyMissing,
+    MalformedReply,
+    NotSupported,
+    StorageFull,
+)
+from keypeg_bridge.keys.opening import open_driver
+from keypeg_bridge.rack.ports import (
+    Capabilities,
+    Identity,
+    Look,
+    OpenKey,
+    SlotMalformed,
+)
+from keypeg_bridge.transport.errors import DeviceGone, TransportError
+from keypeg_bridge.transport.ports import Backend, FoundDevice
+
+ALGORITHM_NAMES: Final = {
+    ManagementAlgorithm.TRIPLE_DES: "3des",
+    ManagementAlgorithm.AES_128: "aes128",
+    ManagementAlgorithm.AES_192: "aes192",
+    ManagementAlgorithm.AES_256: "aes256",
+}
+_ALGORITHMS: Final = {name: algorithm for algorithm, name in ALGORITHM_NAMES.items()}
+assert set(ALGORITHM_NAMES) == set(ManagementAlgorithm)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Errors of transports and drivers, as the rack knows them."""
+    try:
+        yield
+    except DeviceGone as error:
+        raise KeyUnplugged("The key was unplugged. Plug it in again.") from error
+    except AuthorizationFailed as error:
+        raise KeyAuthorizationFailed(str(error)) from error
+    except StorageFull as error:
+        raise KeyFull(str(error)) from error
+    except KeyMissing as error:
+        raise KeyNotEnrolled(str(error)) from error
+    except NotSupported as error:
+        raise KeyUnsuitable(str(error), capability="driver") from error
+    except (KeyDriverError, TransportError) as error:
+        raise KeyFaulty(str(error), detail=str(error)) from error
+
+
+class DriverKey:
+    """An open key, through its driver."""
+
+    def __init__(self, driver: KeyDriver) -> None:
+        self._driver = driver
+
+    def identity(self) -> Identity:
+        with _errors():
+            found = self._driver.identity()
+            able = self._driver.probe()
+        default = able.management_is_default
+        return Identity(
+            driver=able.driver,
+            model=found.model,
+            serial=found.serial or "",
+            emulated=found.emulated,
+            card_id=found.card_id,
+            public_key=found.public_key,
+            factory_key=not able.enrolled if default is None else default,
+        )
+
+    def probe(self) -> Capabilities:
+        with _errors():
+            able = self._driver.probe()
+        return Capabilities(
+            silent_proof=bool(able.silent),
+            counter=False,
+            slot_count=max(0, able.slots - 1),
+            slot_size_bytes=able.slot_bytes or 0,
+            management_algorithm=(
+                ALGORITHM_NAMES[able.management_algorithm] if able.management_algorithm else ""
+            ),
+        )
+
+    def prove(self, challenge: bytes) -> bytes:
+        with _errors():
+            return self._driver.prove(challenge).value
+
+    def read(self, slot: int) -> bytes | None:
+        try:
+            with _errors():
+                return self._driver.read(slot)
+        except KeyFaulty as error:
+            if isinstance(error.__cause__, MalformedReply):
+                raise SlotMalformed(f"slot {slot} cannot be read") from error
+            raise
+
+    def write(self, slot: int, data: bytes) -> None:
+        with _errors():
+            self._driver.write(slot, data)
+
+    def give_card_id(self) -> None:
+        with _errors():
+            asked = self._driver.begin_authorization()
+            factory = DEFAULT_MANAGEMENT_KEY[: asked.algorithm.key_bytes]
+            if len(factory) != asked.algorithm.key_bytes:
+                raise KeyUnsuitable(
+                    "The key has no card id, and a management key of an unusual kind. Reset it"
+                    " with its maker's tool.",
+                    capability="card_id",
+                )
+            self._driver.finish_authorization(respond(asked.algorithm, factory, asked.challenge))
+            self._driver.ensure_card_id()
+            self._driver.end_authorization()
+
+    def begin_authorization(self) -> bytes:
+        with _errors():
+            return self._driver.begin_authorization().challenge
+
+    def finish_authorization(self, response: bytes) -> None:
+        with _errors():
+            self._driver.finish_authorization(response)
+
+    def end_authorization(self) -> None:
+        with _errors():
+            self._driver.end_authorization()
+
+    def set_management_key(self, algorithm: str, key: bytes) -> None:
+        known = _ALGORITHMS.get(algorithm)
+        if known is None or len(key) != known.key_bytes:
+            raise KeyUnsuitable(
+                f"The management key is none of {', '.join(_ALGORITHMS)}, or of another length."
+                " Ask the server for a new one.",
+                capability="management_algorithm",
+            )
+        with _errors():
+            self._driver.set_management_key(known, key)
+
+    def generate_identity_key(self) -> bytes:
+        with _errors():
+            return self._driver.generate_identity_key()
+
+    def close(self) -> None:
+        with contextlib.suppress(TransportError, KeyDriverError):
+            self._driver.close()
+
+
+class BackendSource:
+    """A way to keys, through its backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._devices: dict[str, FoundDevice] = {}
+
+    @property
+    def name(self) -> str:
+        """As in the settings."""
+        return self._backend.name
+
+    def look(self) -> Look:
+        """The devices that are there."""
+        with _errors():
+            devices, problems = self._backend.devices()
+        self._devices = {device.handle: device for device in devices}
+        return Look(tuple(self._devices), tuple(problem.text for problem in problems))
+
+    def open(self, bus_id: str, gone: Callable[[], None]) -> OpenKey:
+        """A driver for one of them."""
+        device = self._devices.get(bus_id)
+        if device is None:
+            raise KeyUnplugged("The key was unplugged. Plug it in again.")
+        with _errors():
+            return DriverKey(open_driver(self._backend, device, gone))

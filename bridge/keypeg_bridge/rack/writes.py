@@ -1,0 +1,396 @@
+"""Writing to keys: one write at a time for each key, from its challenge to its end.
+
+Promises: the steps of a write follow the table below; a write ends by its time whether its caller lives or not, and with
+its end the key's authorization ends too; what was written is read back before anyone is told. The bridge only relays: the
+management key is the server's, and its answers come from the caller. Proofs of sessions go on between the steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from keypeg.errors import (
+    AlreadyExists,
+    DocumentMalformed,
+    DocumentOtherDevice,
+    DocumentOtherPublisher,
+    DocumentSuperseded,
+    KeyBusy,
+    KeyFaulty,
+    KeyFull,
+    KeyNotEnrolled,
+    KeypegError,
+    KeyUnsuitable,
+    NotFound,
+    ProtocolViolation,
+)
+from keypeg.possession import enrollment_challenge
+from keypeg.v1 import document_pb2, location_pb2
+from keypeg_bridge.rack import contents
+from keypeg_bridge.rack.ports import OpenKey, SlotMalformed, Time, Timer
+from keypeg_bridge.rack.rack import Rack
+from keypeg_bridge.rack.reading import Reading, read_key
+from keypeg_bridge.rack.record import KeyRecord
+
+T = TypeVar("T")
+
+VALID_FOR: Final = timedelta(seconds=30)
+"""The life of a write: time enough for two calls to a server, short enough that a dead caller blocks nobody for long."""
+STEP_LIMIT: Final = 20.0
+"""Seconds for one step on the key: making a private key takes the slowest cards several."""
+_LOG = structlog.get_logger(__name__)
+
+
+class Step(enum.Enum):
+    """Where a write is."""
+
+    BEGUN = "begun"
+    """The key has given its challenge."""
+    AUTHORIZED = "authorized"
+    """The key has taken the answer."""
+    ENDED = "ended"
+
+
+class Deed(enum.Enum):
+    """What a caller does within a write."""
+
+    AUTHORIZE = "authorize"
+    CHANGE = "change"
+    REFUSED = "refused"
+    END = "end"
+
+
+STEPS: Final = {
+    (Step.BEGUN, Deed.AUTHORIZE): Step.AUTHORIZED,
+    (Step.BEGUN, Deed.REFUSED): Step.ENDED,
+    (Step.BEGUN, Deed.END): Step.ENDED,
+    (Step.AUTHORIZED, Deed.CHANGE): Step.AUTHORIZED,
+    (Step.AUTHORIZED, Deed.REFUSED): Step.ENDED,
+    (Step.AUTHORIZED, Deed.END): Step.ENDED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a caller needs to get a key's authorization."""
+
+    write: str
+    card_id: bytes
+    management_algorithm: str
+    challenge: bytes
+    factory_key: bool
+    valid_for: timedelta
+
+
+@dataclass(eq=False, slots=True)
+class _Write:
+    """A write under way. Its id is a secret: repr shows none."""
+
+    id: str
+    key: str
+    deadline: float
+    timer: Timer
+    lock: asyncio.Lock
+    step: Step = Step.BEGUN
+
+    def __repr__(self) -> str:
+        return f"_Write(key={self.key}, step={self.step.value})"
+
+
+class Writes:
+    """The writes of all keys."""
+
+    def __init__(
+        self,
+        rack: Rack,
+        time: Time,
+        *,
+        valid_for: timedelta = VALID_FOR,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+    ) -> None:
+        self._rack = rack
+        self._time = time
+        self._valid_for = valid_for
+        self._new_id = new_id
+        self._writes: dict[str, _Write] = {}
+
+    async def begin(self, key: str) -> Begun:
+        """Take a key for one caller. Raises KeyBusy, KeyUnsuitable, and what Rack.run raises."""
+        self._rack.key(key)
+        for other in self._writes.values():
+            if other.key == key:
+                raise self._busy(other)
+        write = self._new(key)
+        try:
+            begun = await self._on_key(write, _begin)
+        except BaseException:
+            self._end(write)
+            raise
+        reading, challenge = begun
+        record = self._rack.key(key)
+        if record.reading is None or record.reading.identity != reading.identity:
+            write.key = self._rack.rewritten(key, reading).name
+        card_id = reading.identity.card_id
+        if card_id is None:
+            self._end(write)
+            raise KeyUnsuitable(
+                f"The key {key} has no card id and takes none. Use another key.",
+                capability="card_id",
+            )
+        return Begun(
+            write.id,
+            card_id,
+            reading.capabilities.management_algorithm,
+            challenge,
+            reading.identity.factory_key,
+            self._valid_for,
+        )
+
+    async def enroll(
+        self,
+        id: str,  # noqa: A002
+        response: bytes,
+        new_management_key: bytes,
+        new_management_algorithm: str,
+        account: str,
+        nonce: bytes,
+    ) -> tuple[KeyRecord, bytes]:
+        """Let the key make its private key; the record, and its signature that it has it, for one account."""
+        write = self._find(id)
+        async with write.lock:
+            await self._authorize(write, response)
+            record = self._rack.key(write.key)
+            if record.reading is not None and _own_licenses(record.reading):
+                raise AlreadyExists(
+                    f"The key {write.key} is enrolled and carries licenses, which a new private key"
+                    " would make useless. Deactivate them first.",
+                    name=write.key,
+                )
+
+            def work(key: OpenKey) -> tuple[Reading, bytes]:
+                if new_management_key:
+                    key.set_management_key(new_management_algorithm, new_management_key)
+                key.generate_identity_key()
+                reading = read_key(key)
+                card_id = reading.identity.card_id
+                if card_id is None:
+                    raise KeyFaulty(f"The key {write.key} has lost its card id.")
+                return reading, key.prove(enrollment_challenge(card_id.hex(), account, nonce))
+
+            reading, signature = await self._on_key(write, work)
+            write.step = STEPS[write.step, Deed.CHANGE]
+            record = self._rack.rewritten(write.key, reading)
+            write.key = record.name
+            _LOG.info("key enrolled", key=record.name)
+            return record, signature
+
+    async def put(
+        self,
+        id: str,  # noqa: A002
+        response: bytes,
+        license: document_pb2.Envelope,  # noqa: A002
+        delegation: document_pb2.Envelope,
+    ) -> KeyRecord:
+        """Put a license on the key; its record with it."""
+        write = self._find(id)
+        async with write.lock:
+            new, signed_under = _parsed(license, delegation)
+            record = self._rack.key(write.key)
+            if record.reading is not None:
+                _check_for(record.reading, write.key, new)
+            await self._authorize(write, response)
+            reading = await self._on_key(write, lambda key: _put(key, new, signed_under))
+            write.step = STEPS[write.step, Deed.CHANGE]
+            record = self._rack.rewritten(write.key, reading)
+            _LOG.info("license written", key=record.name, activation=new.document.activation)
+            return record
+
+    async def end(self, id: str) -> None:  # noqa: A002
+        """End a write; one that has ended already is no error."""
+        write = self._writes.get(id)
+        if write is None:
+            return
+        async with write.lock:
+            await self._close(write)
+
+    def _new(self, key: str) -> _Write:
+        seconds = self._valid_for.total_seconds()
+        name = self._new_id()
+        timer = self._time.call_later(seconds, lambda: self._run_out(name))
+        write = _Write(name, key, self._time.monotonic() + seconds, timer, asyncio.Lock())
+        self._writes[name] = write
+        return write
+
+    def _find(self, id: str) -> _Write:  # noqa: A002
+        write = self._writes.get(id)
+        if write is None:
+            raise NotFound(
+                "This write is not known here, or its time has run out. Begin a new one."
+            )
+        return write
+
+    def _busy(self, other: _Write) -> KeyBusy:
+        left = timedelta(seconds=max(0.1, other.deadline - self._time.monotonic()))
+        return KeyBusy(
+            f"Another program writes to {other.key}. Try again when it has ended, in"
+            f" {left.total_seconds():.0f} s at the latest.",
+            retry_after=left,
+            key=other.key,
+        )
+
+    async def _authorize(self, write: _Write, response: bytes) -> None:
+        """Give the key the server's answer, once in a write."""
+        if write.step is Step.AUTHORIZED and not response:
+            return
+        if (write.step, Deed.AUTHORIZE) not in STEPS:
+            raise ProtocolViolation(
+                "This write has been authorized already. Leave the response out, or begin a new"
+                " write.",
+                step=write.step.value,
+            )
+        try:
+            await self._on_key(write, lambda key: key.finish_authorization(response))
+        except KeypegError:
+            write.step = STEPS[write.step, Deed.REFUSED]
+            self._end(write)
+            raise
+        write.step = STEPS[write.step, Deed.AUTHORIZE]
+
+    async def _on_key(self, write: _Write, work: Callable[[OpenKey], T]) -> T:
+        return await self._rack.run(write.key, f"write {write.id}", work, STEP_LIMIT)
+
+    async def _close(self, write: _Write) -> None:
+        if write.step is Step.ENDED:
+            return
+        write.step = STEPS[write.step, Deed.END]
+        try:
+            await self._on_key(write, lambda key: key.end_authorization())
+        except KeypegError as error:  # gone or faulty: its authorization has ended with it
+            _LOG.info("write ended without its key", key=write.key, reason=error.reason.name)
+        finally:
+            self._end(write)
+
+    def _run_out(self, id: str) -> None:  # noqa: A002
+        write = self._writes.get(id)
+        if write is not None:
+            _LOG.warning("write ran out of time", key=write.key, step=write.step.value)
+            task = asyncio.ensure_future(self.end(id))
+            task.add_done_callback(_outcome)
+
+    def _end(self, write: _Write) -> None:
+        write.step = Step.ENDED
+        write.timer.cancel()
+        self._writes.pop(write.id, None)
+
+
+def _outcome(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _LOG.error("write could not be ended", exc_info=task.exception())
+
+
+def _begin(key: OpenKey) -> tuple[Reading, bytes]:
+    """Who the key is now, and its challenge; a new key gets its card id first."""
+    identity = key.identity()
+    if identity.card_id is None:
+        key.give_card_id()
+    reading = read_key(key)
+    return reading, key.begin_authorization()
+
+
+def _own_licenses(reading: Reading) -> bool:
+    own = reading.identity.public_key
+    return own is not None and any(one.document.location_key.key == own for one in reading.licenses)
+
+
+def _parsed(
+    license: document_pb2.Envelope,  # noqa: A002
+    delegation: document_pb2.Envelope,
+) -> tuple[contents.StoredLicense, contents.StoredDelegation]:
+    try:
+        new = contents.stored_license(contents.FIRST_LICENSE_SLOT, license)
+        signed_under = contents.stored_delegation(delegation)
+    except SlotMalformed as error:
+        raise DocumentMalformed(
+            f"This is no license with its delegation ({error}). Fetch both from the server again."
+        ) from None
+    if new.document.publisher != signed_under.document.publisher:
+        raise DocumentOtherPublisher(
+            f"The license is of {new.document.publisher!r}, its delegation of"
+            f" {signed_under.document.publisher!r}. Give the two that belong together.",
+            publisher=signed_under.document.publisher,
+            expected=new.document.publisher,
+        )
+    return new, signed_under
+
+
+def _check_for(reading: Reading, key: str, new: contents.StoredLicense) -> None:
+    """What the app would refuse later is refused before it is written."""
+    own = reading.identity.public_key
+    if own is None:
+        raise KeyNotEnrolled(f"The key {key} is not enrolled. Enroll it first.", key=key)
+    if (
+        new.document.location_kind != location_pb2.LOCATION_KIND_KEY
+        or new.document.location_key.key != own
+    ):
+        raise DocumentOtherDevice(
+            f"The license is not for the key {key}. Activate it to this key's location.", key=key
+        )
+    for stored in reading.licenses:
+        if (
+            stored.document.activation == new.document.activation
+            and stored.document.generation > new.document.generation
+        ):
+            raise DocumentSuperseded(
+                f"The key {key} carries generation {stored.document.generation} of this license,"
+                f" newer than {new.document.generation}. Fetch the newest from the server.",
+                key=key,
+            )
+
+
+def _put(
+    key: OpenKey, new: contents.StoredLicense, signed_under: contents.StoredDelegation
+) -> Reading:
+    """Write the delegation if it is new, then the license; read both back."""
+    before = read_key(key)
+    slot = _slot_for(before, new)
+    delegations = contents.with_delegation(before.delegations, signed_under)
+    if delegations != before.delegations:
+        _write(key, contents.DELEGATION_SLOT, contents.encode_delegations(delegations))
+    _write(key, slot, new.envelope.SerializeToString())
+    return read_key(key)
+
+
+def _slot_for(reading: Reading, new: contents.StoredLicense) -> int:
+    for stored in reading.licenses:
+        if stored.document.activation == new.document.activation:
+            return stored.slot
+    taken = {stored.slot for stored in reading.licenses} | set(reading.foreign_slots)
+    for slot in range(contents.FIRST_LICENSE_SLOT, reading.capabilities.slot_count + 1):
+        if slot not in taken:
+            return slot
+    raise KeyFull(
+        f"All {reading.capabilities.slot_count} slots of the key are taken. Deactivate a license"
+        " from it first.",
+        slots=str(reading.capabilities.slot_count),
+    )
+
+
+def _write(key: OpenKey, slot: int, data: bytes) -> None:
+    key.write(slot, data)
+    try:
+        kept = key.read(slot) == data
+    except SlotMalformed:
+        kept = False
+    if not kept:
+        raise KeyFaulty(
+            f"The key did not keep what was written to slot {slot}. Use another key.",
+            detail=f"slot {slot} reads back differently",
+        )
