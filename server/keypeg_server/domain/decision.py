@@ -1,0 +1,77 @@
+"""What is asked of a pool, and what a decision changes: plain values that can be put on disk and taken back.
+
+Promises: a decision's changes, applied in order to the state before it, give the state after it.
+
+Leaves to others: the rules (pool.py), rows (storage/pool_store.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypeg_server.domain.lease import Features, Holder, Lease, Place
+
+
+@dataclass(frozen=True, slots=True)
+class PutLease:
+    """A lease is there; `before` is what was there under its id."""
+
+    lease: Lease
+    before: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropLease:
+    """A lease is gone."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class PutPlace:
+    """A queue place is there."""
+
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class DropPlace:
+    """A queue place is gone."""
+
+    place: Place
+
+
+Change = PutLease | DropLease | PutPlace | DropPlace
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for seats."""
+
+    id: str  # of the lease or place that it becomes; never used before
+    holder: Holder
+    units: int  # at least 1
+    features: Features
+    wait: bool
+    priority: int
+    valid_for_us: int
+
+
+@dataclass(slots=True)
+class Decision:
+    """What was decided; made in memory already, and undone by undoing the changes."""
+
+    outcome: (
+        Lease | Place | None
+    )  # what the request got or gave back; None when there was nothing to do
+    changes: list[Change]  # in the order in which they were made
+    served: list[Lease]  # leases that went to others, who were waiting
+    queue_moved: bool  # places that are still in the queue have other positions now
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """The rule that keeps a request from being served now."""
+
+    rule: str  # `capacity`, `feature_capacity` or `queue_order`
+    feature: str = ""  # for `feature_capacity`

@@ -1,0 +1,72 @@
+"""Leases, queue places, and who has them: plain values.
+
+Promises: immutable; names are built once per pool, ids are 32 hexadecimal characters.
+
+Leaves to others: when a lease is given (pool.py) and when it ends (service).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from keypeg import names
+
+Features = tuple[tuple[str, int], ...]  # feature id and units, by id; the same feature once
+_SAMPLE: Final = "0"
+
+
+def lease_prefix(pool: str) -> str:
+    """What the names of all leases of the pool with this id begin with."""
+    return names.LEASE.build(pool, _SAMPLE)[: -len(_SAMPLE)]
+
+
+def place_prefix(pool: str) -> str:
+    """What the names of all queue places of the pool with this id begin with."""
+    return names.PLACE.build(pool, _SAMPLE)[: -len(_SAMPLE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds or waits: one running app of one user on one device."""
+
+    session: str  # the session's id; empty for a holder without a stream
+    user: str
+    device: str
+    host_name: str
+    app: str
+    process_id: int  # on its device; 0 when not known
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A hold on units and features of a pool."""
+
+    id: str
+    pool: str  # the pool's id
+    holder: Holder
+    units: int
+    features: Features
+    fencing_number: int
+    acquire_time_us: int  # wall clock; for people
+    valid_for_us: int  # the longest that the holder may believe in it after its last answer
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the queue of a pool; the lease that it becomes has the same id."""
+
+    id: str
+    pool: str
+    holder: Holder
+    units: int
+    features: Features
+    priority: int  # the higher, the sooner
+    arrival: int  # orders places of one priority; grows per pool
+    create_time_us: int  # wall clock; for people
+    valid_for_us: int  # of the lease that it becomes
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Orders the queue: the lowest is served first."""
+        return (-self.priority, self.arrival)
