@@ -1,0 +1,98 @@
+"""`keypeg account`: customers, for the publisher's staff."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.lazy import Group
+from keypeg.cli.output import Column, Name, moment
+
+if TYPE_CHECKING:
+    from keypeg.v1 import account_pb2
+
+ACCOUNTS: Final[list[Column[account_pb2.Account]]] = [
+    Column("ACCOUNT", lambda one: Name(one.name)),
+    Column("CALLED", lambda one: one.display_name),
+    Column("SINCE", lambda one: moment(one, "create_time")),
+]
+
+
+@click.group("account", cls=Group)
+def account_group() -> None:
+    """Customers.
+
+    \b
+    Example:
+      keypeg account list
+    """
+
+
+@account_group.command("create")
+@click.argument("account_id", metavar="[ID]", required=False)
+@click.option("--name", required=True, metavar="TEXT", help="What people call it.")
+@pass_cli
+async def create(cli: Cli, account_id: str | None, name: str) -> None:
+    """Add an account; without ID it gets one.
+
+    \b
+    Example:
+      keypeg account create studio --name "Studio Nord"
+    """
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import account_service_pb2 as pb
+    from keypeg.v1 import account_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        answer = await link.call(
+            rpc.AccountServiceStub(link.channel).CreateAccount,
+            pb.CreateAccountRequest(
+                request_id=request_id(), account_id=account_id or "", display_name=name
+            ),
+        )
+    cli.printer.item(answer.account, ACCOUNTS)
+    cli.printer.note("The account is there.")
+
+
+@account_group.command("list")
+@pass_cli
+async def list_accounts(cli: Cli) -> None:
+    """List all accounts.
+
+    \b
+    Example:
+      keypeg account list -o csv
+    """
+    from keypeg.v1 import account_service_pb2 as pb
+    from keypeg.v1 import account_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        found = await link.every(
+            rpc.AccountServiceStub(link.channel).ListAccounts,
+            pb.ListAccountsRequest(),
+            lambda response: response.accounts,
+        )
+    cli.printer.listing(found, ACCOUNTS, nothing="There are no accounts.")
+
+
+@account_group.command("show")
+@click.argument("account", required=False)
+@pass_cli
+async def show(cli: Cli, account: str | None) -> None:
+    """Show an account; without ACCOUNT, your own.
+
+    \b
+    Example:
+      keypeg account show studio
+    """
+    from keypeg.v1 import account_service_pb2 as pb
+    from keypeg.v1 import account_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        answer = await link.call(
+            rpc.AccountServiceStub(link.channel).GetAccount,
+            pb.GetAccountRequest(name=await link.account(account)),
+        )
+    cli.printer.item(answer.account, ACCOUNTS)

@@ -1,0 +1,228 @@
+"""`keypeg activation`: places licenses on locations, and takes them back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keypeg.cli.arguments import account_option
+from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.lazy import Group
+from keypeg.cli.output import Column, Name, moment, word
+
+if TYPE_CHECKING:
+    from keypeg.cli.link import Link
+    from keypeg.keys import KeyActivation
+    from keypeg.v1 import activation_service_pb2, document_pb2, license_pb2
+
+DOCUMENT_SUFFIX: Final = ".keypeg"
+
+
+def kind(one: license_pb2.Activation) -> str:
+    """The kind of location as a word."""
+    from keypeg.v1 import location_pb2
+
+    return word(location_pb2.LocationKind, one.location_kind, "LOCATION_KIND_")
+
+
+ACTIVATIONS: Final[list[Column[license_pb2.Activation]]] = [
+    Column("ACTIVATION", lambda one: Name(one.name)),
+    Column("LICENSE", lambda one: Name(one.license)),
+    Column("KIND", kind),
+    Column("LOCATION", lambda one: Name(one.location)),
+    Column("SINCE", lambda one: moment(one, "create_time")),
+    Column("POOLS", lambda one: tuple(map(Name, one.pools))),
+]
+ACTIVATION: Final[list[Column[license_pb2.Activation]]] = [
+    *ACTIVATIONS,
+    Column("GENERATION", lambda one: one.generation),
+]
+
+
+@click.group("activation", cls=Group)
+def activation_group() -> None:
+    """Where the account's licenses live.
+
+    \b
+    Example:
+      keypeg activation list
+    """
+
+
+@activation_group.command("list")
+@click.argument("license_id", metavar="[LICENSE]", required=False)
+@account_option
+@pass_cli
+async def list_activations(cli: Cli, license_id: str | None, account: str | None) -> None:
+    """List the activations of the account, or of one license.
+
+    \b
+    Example:
+      keypeg activation list acme/cad
+    """
+    from keypeg.cli import resolve
+
+    async with cli.server() as link:
+        if license_id:
+            parent = await resolve.license_name(link, license_id, account)
+        else:
+            parent = await link.account(account)
+        found = await resolve.activations(link, parent)
+    cli.printer.listing(found, ACTIVATIONS, nothing="Nothing is activated.")
+
+
+@activation_group.command("create")
+@click.argument("license_id", metavar="LICENSE")
+@click.option(
+    "--location",
+    metavar="LOCATION",
+    help="Where: cloud, site, or a location by its name, id or label.",
+)
+@click.option(
+    "--key",
+    "key_id",
+    metavar="KEY",
+    help="A key that is plugged in here and enrolled; the license is written to it.",
+)
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write the signed document to FILE, as text.",
+)
+@account_option
+@pass_cli
+async def create(
+    cli: Cli,
+    license_id: str,
+    location: str | None,
+    key_id: str | None,
+    save: Path | None,
+    account: str | None,
+) -> None:
+    """Activate LICENSE in the cloud, at this server's site, or on a key.
+
+    \b
+    Examples:
+      keypeg activation create acme/solver --location site
+      keypeg activation create acme/cad --key 4f1c22a9
+    """
+    if bool(location) == bool(key_id):
+        raise click.UsageError("Say where: either --location or --key.")
+    async with cli.server() as link:
+        if key_id:
+            made: KeyActivation | activation_service_pb2.CreateActivationResponse = await _onto_key(
+                cli, link, license_id, key_id, account
+            )
+        else:
+            assert location is not None
+            made = await _onto_location(link, license_id, location, account)
+    cli.printer.item(made.activation, ACTIVATION)
+    if save is not None:
+        _save(cli, save, made.document, made.delegation)
+
+
+async def _onto_location(
+    link: Link, license_id: str, location: str, account: str | None
+) -> activation_service_pb2.CreateActivationResponse:
+    from keypeg import names
+    from keypeg.cli import resolve
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import activation_service_pb2 as pb
+    from keypeg.v1 import activation_service_pb2_grpc as rpc
+
+    license_name = await resolve.license_name(link, license_id, account)
+    place = await resolve.location_name(link, location, names.parent(license_name))
+    return await link.call(
+        rpc.ActivationServiceStub(link.channel).CreateActivation,
+        pb.CreateActivationRequest(parent=license_name, request_id=request_id(), location=place),
+    )
+
+
+async def _onto_key(
+    cli: Cli, link: Link, license_id: str, key_id: str, account: str | None
+) -> KeyActivation:
+    from keypeg import keys, names
+    from keypeg.cli import resolve
+    from keypeg.cli.link import request_id
+
+    async with cli.bridge() as bridge:
+        key = await resolve.key(bridge, key_id)
+        license_name = await resolve.license_name(link, license_id, account)
+        made = await keys.activate_onto_key(
+            link, bridge, key, license_name, names.parent(license_name), request_id=request_id()
+        )
+    cli.printer.note(f"Written to the key {key.name}: {len(made.key.licenses)} on it now.")
+    return made
+
+
+@activation_group.command("show")
+@click.argument("activation")
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write the signed document to FILE, as text.",
+)
+@account_option
+@pass_cli
+async def show(cli: Cli, activation: str, save: Path | None, account: str | None) -> None:
+    """Show one activation.
+
+    \b
+    Example:
+      keypeg activation show 5d2b9a41 --save cad.keypeg
+    """
+    from keypeg.cli import resolve
+    from keypeg.v1 import activation_service_pb2 as pb
+    from keypeg.v1 import activation_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        name = await resolve.activation_name(link, activation, account)
+        answer = await link.call(
+            rpc.ActivationServiceStub(link.channel).GetActivation,
+            pb.GetActivationRequest(name=name),
+        )
+    cli.printer.item(answer.activation, ACTIVATION)
+    if save is not None:
+        _save(cli, save, answer.document, answer.delegation)
+
+
+@activation_group.command("delete")
+@click.argument("activation")
+@account_option
+@pass_cli
+async def delete(cli: Cli, activation: str, account: str | None) -> None:
+    """Take an activation back, so that it can be placed elsewhere.
+
+    \b
+    Example:
+      keypeg activation delete 5d2b9a41
+    """
+    from keypeg.cli import resolve
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import activation_service_pb2 as pb
+    from keypeg.v1 import activation_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        name = await resolve.activation_name(link, activation, account)
+        await link.call(
+            rpc.ActivationServiceStub(link.channel).DeleteActivation,
+            pb.DeleteActivationRequest(name=name, request_id=request_id()),
+        )
+    cli.printer.note(f"{name} is taken back.")
+
+
+def _save(
+    cli: Cli, path: Path, document: document_pb2.Envelope, delegation: document_pb2.Envelope
+) -> None:
+    """Write a document with the delegation it is signed under, whole or not at all."""
+    from keypeg.document import to_text
+
+    text = "".join(to_text(one) for one in (document, delegation) if one.payload)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="ascii")
+    temporary.replace(path)
+    cli.printer.note(f"The document is in {path}.")

@@ -1,0 +1,380 @@
+"""`keypeg doctor`: checks one thing after the other, and says what to do about each that fails.
+
+Promises: a check that needs an earlier one is skipped when that failed, so that one cause gives one ✗;
+nothing is changed; every wait is bounded; exit code 1 when a check fails.
+
+Leaves to others: the judgment of clocks and certificates (health.py, pure).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keypeg.cli import health
+from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.exits import Exit
+from keypeg.cli.health import Check, Verdict
+from keypeg.cli.lazy import Command
+from keypeg.cli.output import Column, State, colorful, moment
+
+if TYPE_CHECKING:
+    from keypeg.profile import Profile
+
+PATIENCE: Final = 3.0  # s for one connection
+MARKS: Final = {
+    Verdict.OK: ("✓", "green"),
+    Verdict.WARNING: ("!", "yellow"),
+    Verdict.FAILED: ("✗", "red"),
+    Verdict.SKIPPED: ("-", ""),
+}
+
+
+@click.command(cls=Command)
+@pass_cli
+async def doctor(cli: Cli) -> None:
+    """Check step by step what works; exit code 1 when something does not.
+
+    \b
+    Example:
+      keypeg doctor
+    """
+    checks: list[Check] = []
+    for check in await Doctor(cli).checks():
+        checks.append(check)
+        if cli.form == "table":
+            _print(check)
+    if cli.form != "table":
+        cli.printer.listing(
+            [one.facts() for one in checks],
+            [
+                Column("CHECK", lambda one: one["check"]),
+                Column("VERDICT", lambda one: State(one["verdict"])),
+                Column("FOUND", lambda one: one["found"]),
+                Column("TO DO", lambda one: one["to_do"]),
+            ],
+        )
+    failed = sum(one.verdict is Verdict.FAILED for one in checks)
+    cli.printer.note(f"{failed} of {len(checks)} checks failed." if failed else "All is well.")
+    click.get_current_context().exit(Exit.ERROR if failed else Exit.OK)
+
+
+def _print(check: Check) -> None:
+    mark, color = MARKS[check.verdict]
+    shown = click.style(mark, fg=color) if color and colorful() else mark
+    click.echo(f"{shown} {check.name}: {check.found}", color=colorful())
+    if check.to_do:
+        click.echo(f"    {check.to_do}")
+
+
+@dataclass
+class Doctor:
+    """One examination."""
+
+    cli: Cli
+    profile: Profile | None = None
+    evidence: list[health.Evidence] = field(default_factory=list)
+    reached: bool = False
+
+    async def checks(self) -> list[Check]:
+        """Every check, in order."""
+        out = [self.configuration(), self.token_file(), self.device()]
+        steps: tuple[Callable[[], Awaitable[list[Check]]], ...] = (
+            self.server,
+            self.signed_in,
+            self.bridge,
+        )
+        for step in steps:
+            out += await step()
+        return [*out, self.agent(), self.clock(), self.versions()]
+
+    def configuration(self) -> Check:
+        """The profile can be read and names a server."""
+        from keypeg import profile as profiles
+        from keypeg.errors import FieldInvalid
+
+        try:
+            self.profile = self.cli.profile()
+        except FieldInvalid as error:
+            return Check("Configuration", Verdict.FAILED, error.sentence, "Correct or remove it.")
+        where = profiles.config_dir() / profiles.CONFIG_FILE
+        if not self.profile.server:
+            return Check(
+                "Configuration",
+                Verdict.FAILED,
+                f"no server is named in {where}",
+                "Sign in: keypeg login --server HOST:PORT",
+            )
+        return Check("Configuration", Verdict.OK, f"profile {self.profile.name} of {where}")
+
+    def token_file(self) -> Check:
+        """Nobody but its owner can read the token."""
+        from keypeg import profile as profiles
+
+        if self.profile is None:
+            return Check("Token file", Verdict.SKIPPED, "no profile")
+        path = profiles.config_dir() / profiles.TOKEN_DIRECTORY / self.profile.name
+        if os.environ.get("KEYPEG_TOKEN"):
+            return Check("Token file", Verdict.OK, "KEYPEG_TOKEN is used instead")
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return Check("Token file", Verdict.SKIPPED, "nobody is signed in")
+        except OSError as error:
+            return Check(
+                "Token file", Verdict.FAILED, f"{path}: {error.strerror}", f"Look at {path}."
+            )
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077 and os.name == "posix":
+            return Check(
+                "Token file",
+                Verdict.FAILED,
+                f"{path} can be read by others (mode {mode:04o})",
+                f"Run: chmod 600 {path}; then sign out and in again, for the token may be known.",
+            )
+        return Check("Token file", Verdict.OK, f"{path} is its owner's only")
+
+    def device(self) -> Check:
+        """This computer has an id."""
+        from keypeg import profile as profiles
+        from keypeg.errors import FieldInvalid
+
+        path = profiles.config_dir() / profiles.DEVICE_FILE
+        if not os.environ.get("KEYPEG_DEVICE") and not path.exists():
+            return Check("Device id", Verdict.OK, "none yet; made at the first use")
+        try:
+            return Check("Device id", Verdict.OK, profiles.device_id())
+        except FieldInvalid as error:
+            return Check(
+                "Device id", Verdict.FAILED, error.sentence, f"Remove {path}; a new one is made."
+            )
+
+    async def server(self) -> list[Check]:
+        """The certificates are good, the server answers, and it is the right one."""
+        if self.profile is None or not self.profile.server:
+            return [Check("Server", Verdict.SKIPPED, "none is named")]
+        certificates = self.certificates(self.profile)
+        out = [certificates]
+        addresses = list(_addresses(self.profile.server))
+        for host, port in addresses:
+            out += await self._address(host, port, certificates.verdict is not Verdict.FAILED)
+        return out
+
+    def certificates(self, profile: Profile) -> Check:
+        """The file of authorities can be read, and they are valid now."""
+        from keypeg.errors import FieldInvalid
+
+        if not profile.ca_file:
+            return Check("Certificates", Verdict.OK, "the system's")
+        try:
+            pem = profile.ca_certificates() or b""
+        except FieldInvalid as error:
+            return Check(
+                "Certificates",
+                Verdict.FAILED,
+                error.sentence,
+                "Get the file from the server's operator, and give it with --ca-file.",
+            )
+        return health.certificates(pem, profile.ca_file, self.cli.now())
+
+    async def _address(self, host: str, port: int, trusted: bool) -> list[Check]:
+        import asyncio
+
+        where = f"{host}:{port}"
+        problem = await asyncio.to_thread(_reach, host, port)
+        if problem:
+            return [
+                Check(
+                    f"Server {where}",
+                    Verdict.FAILED,
+                    problem,
+                    "Ask its operator whether it runs, and whether a firewall is in between.",
+                )
+            ]
+        out = [Check(f"Server {where}", Verdict.OK, "reachable")]
+        if not trusted or self.profile is None:
+            return [*out, Check("TLS", Verdict.SKIPPED, "no certificates to check with")]
+        try:
+            version = await asyncio.to_thread(_handshake, host, port, self.profile)
+        except ssl.SSLCertVerificationError as error:
+            out.append(
+                Check(
+                    "TLS",
+                    Verdict.FAILED,
+                    f"its certificate is refused: {error.verify_message}",
+                    "Compare the fingerprint that the server printed, and sign in with its "
+                    "certificates: keypeg login --ca-file FILE --fingerprint SHA256",
+                )
+            )
+        except (OSError, ValueError) as error:
+            out.append(
+                Check("TLS", Verdict.FAILED, f"no TLS: {error}", "Is it a keypeg server at all?")
+            )
+        else:
+            self.reached = True
+            out.append(Check("TLS", Verdict.OK, version))
+        return out
+
+    async def signed_in(self) -> list[Check]:
+        """The server knows who we are."""
+        from keypeg import errors
+        from keypeg.v1 import cloud_session_service_pb2 as pb
+        from keypeg.v1 import cloud_session_service_pb2_grpc as rpc
+
+        if not self.reached or self.profile is None:
+            return [Check("Signed in", Verdict.SKIPPED, "the server is not reached")]
+        try:
+            async with self.cli.server() as link:
+                caller = await link.caller()
+                if caller.HasField("expire_time"):
+                    ends = moment(caller, "expire_time")
+                    self.evidence.append(health.Evidence("the token's end", not_after=ends))
+                if caller.account:
+                    stub = rpc.CloudSessionServiceStub(link.channel)
+                    request = pb.GetCloudSessionRequest(name=f"{caller.account}/cloudSession")
+                    cloud = (await link.call(stub.GetCloudSession, request)).cloud_session
+                    opened = moment(cloud, "open_time")
+                    self.evidence.append(
+                        health.Evidence("the opening of the cloud session", not_before=opened)
+                    )
+        except errors.SignInRequired as error:
+            return [Check("Signed in", Verdict.FAILED, error.sentence, "Run: keypeg login")]
+        except (errors.TokenExpired, errors.TokenInvalid) as error:
+            return [Check("Signed in", Verdict.FAILED, error.sentence, "Run: keypeg login")]
+        except errors.KeypegError as error:
+            return [
+                Check("Signed in", Verdict.FAILED, error.sentence, "Run: keypeg --debug whoami")
+            ]
+        return [Check("Signed in", Verdict.OK, f"as {caller.user.login}")]
+
+    async def bridge(self) -> list[Check]:
+        """The bridge answers, and so do the keys."""
+        from keypeg import errors
+        from keypeg.discovery import bridge_socket
+        from keypeg.v1 import key_pb2
+        from keypeg.v1 import key_service_pb2 as pb
+        from keypeg.v1 import key_service_pb2_grpc as rpc
+
+        try:
+            target = self.cli.bridge_target()
+        except errors.FieldInvalid:
+            return [Check("Bridge", Verdict.SKIPPED, "no profile")]
+        if target is None:
+            return [
+                Check("Bridge", Verdict.SKIPPED, f"none runs here (no socket {bridge_socket()})")
+            ]
+        try:
+            async with self.cli.bridge() as bridge:
+                stub = rpc.KeyServiceStub(bridge.channel)
+                answer = await bridge.call(stub.ListKeys, pb.ListKeysRequest())
+        except errors.KeypegError as error:
+            return [
+                Check(
+                    "Bridge",
+                    Verdict.FAILED,
+                    error.sentence,
+                    "Start keypeg-bridge, or correct KEYPEG_BRIDGE or --bridge.",
+                )
+            ]
+        out = [Check("Bridge", Verdict.OK, f"{target} ({answer.location_host})")]
+        out += [
+            Check("Keys", Verdict.FAILED, problem, "See the log of keypeg-bridge.")
+            for problem in answer.problems
+        ]
+        for key in answer.keys:
+            faulty = key.state == key_pb2.KEY_STATE_FAULTY
+            out.append(
+                Check(
+                    f"Key {key.model} {key.serial}".strip(),
+                    Verdict.FAILED if faulty else Verdict.OK,
+                    key.fault or "answers",
+                    "Unplug it and plug it in again; try another port." if faulty else "",
+                )
+            )
+        return out
+
+    def agent(self) -> Check:
+        """Whether something on this computer would notice that an app died."""
+        from keypeg.discovery import agent_target
+
+        target = agent_target()
+        if target is None:
+            return Check(
+                "Agent",
+                Verdict.WARNING,
+                "none: seats of a killed app are freed by time only",
+                "Start keypeg-bridge, or start apps with: keypeg run -- CMD",
+            )
+        if target.startswith("unix:"):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+                trial.settimeout(PATIENCE)
+                try:
+                    trial.connect(target.removeprefix("unix:"))
+                except OSError as error:
+                    return Check(
+                        "Agent",
+                        Verdict.FAILED,
+                        f"{target}: {error.strerror}",
+                        "Start keypeg-bridge, or unset KEYPEG_AGENT.",
+                    )
+        return Check("Agent", Verdict.OK, target)
+
+    def clock(self) -> Check:
+        """The computer's date, as far as the server's answers show."""
+        return health.clock(self.cli.now(), self.evidence)
+
+    def versions(self) -> Check:
+        """What is installed."""
+        from keypeg.cli.version import versions
+
+        found = versions()
+        missing = [name for name, text in found.items() if text == "not installed"]
+        told = ", ".join(f"{name} {text}" for name, text in found.items())
+        if missing:
+            return Check(
+                "Versions", Verdict.FAILED, told, "Run: pip install 'keypeg[cli]', to have it all."
+            )
+        return Check("Versions", Verdict.OK, told)
+
+
+def _addresses(server: str) -> Iterator[tuple[str, int]]:
+    for part in server.split(","):
+        host, _, port = part.strip().rpartition(":")
+        if host and port.isdigit():
+            yield host.strip("[]"), int(port)
+
+
+def _reach(host: str, port: int) -> str:
+    """Why there is no connection; empty when there is."""
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE):
+            return ""
+    except socket.gaierror:
+        return "the name has no address"
+    except TimeoutError:
+        return f"no answer within {PATIENCE:g} s"
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _handshake(host: str, port: int, profile: Profile) -> str:
+    """The TLS version and cipher that the server speaks, its certificate verified."""
+    context = ssl.create_default_context()
+    if profile.ca_file:
+        context = ssl.create_default_context(cafile=str(Path(profile.ca_file).expanduser()))
+    context.set_alpn_protocols(["h2"])
+    first = next(_addresses(profile.server))[0]
+    with (
+        socket.create_connection((host, port), timeout=PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname=first) as secure,
+    ):
+        cipher = secure.cipher()
+        return f"{secure.version()}, {cipher[0] if cipher else 'no cipher'}"

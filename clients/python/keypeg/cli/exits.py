@@ -1,0 +1,60 @@
+"""How `keypeg` exits: one table from the reason of a refusal to the exit code.
+
+Promises: every Reason has an exit code (asserted at import), so that a script decides by the code alone.
+
+Leaves to others: printing the refusal (report.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from keypeg.errors import Reason
+
+
+class Exit(enum.IntEnum):
+    """The exit codes; docs/cli.md explains each."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    SIGN_IN = 4
+    DENIED = 5
+    NO_SEAT = 6
+    UNREACHABLE = 7
+    EXPIRED = 8
+    INTERRUPTED = 130
+
+
+_REASONS: Final[Mapping[Exit, tuple[str, ...]]] = {
+    Exit.ERROR: (
+        "INTERNAL REQUEST_ID_REUSED PROTOCOL_VIOLATION PROTOCOL_UNSUPPORTED NOT_FOUND ALREADY_EXISTS",
+        "RESUME_INVALID SESSION_SUPERSEDED SESSION_CLOSED FRAME_FORGED FRAME_REPLAYED FENCING_STALE",
+        "KEY_MISSING KEY_UNPLUGGED KEY_UNSUITABLE KEY_BUSY KEY_FAULTY KEY_FULL KEY_NOT_ENROLLED",
+        "KEY_AUTHORIZATION_FAILED KEY_PROOF_INVALID DOCUMENT_MALFORMED DOCUMENT_TYPE SIGNATURE_INVALID",
+        "SIGNER_UNKNOWN PURPOSE_NOT_DELEGATED DELEGATION_NOT_YET_VALID DOCUMENT_OTHER_PUBLISHER",
+        "DOCUMENT_OTHER_PRODUCT DOCUMENT_OTHER_DEVICE DOCUMENT_OTHER_SESSION NONCE_MISMATCH DOCUMENT_SUPERSEDED",
+    ),
+    Exit.USAGE: ("FIELD_INVALID FEATURE_UNKNOWN",),
+    Exit.SIGN_IN: ("SIGN_IN_REQUIRED CREDENTIALS_INVALID TOKEN_INVALID TOKEN_EXPIRED",),
+    Exit.DENIED: (
+        "PERMISSION_DENIED CLIENT_TOO_OLD LIMIT_EXCEEDED LICENSE_MISSING LICENSE_SUSPENDED LICENSE_REVOKED",
+        "LOCATION_NOT_ALLOWED ACTIVATIONS_EXHAUSTED RECEIPT_REQUIRED LICENSE_UNSUITABLE CLOUD_SESSION_CLOSED",
+        "CLOUD_SESSION_ELSEWHERE CLOUD_SESSION_MOVED LEASE_RECALLED POOL_RULE KEY_EMULATED",
+    ),
+    Exit.NO_SEAT: ("POOL_EXHAUSTED QUEUE_FULL POOL_TOO_SMALL SEAT_REQUIRED",),
+    Exit.UNREACHABLE: ("UNREACHABLE TIMED_OUT STORAGE_UNAVAILABLE SERVER_DRAINING BUSY",),
+    Exit.EXPIRED: (
+        "LICENSE_EXPIRED LEASE_EXPIRED SESSION_EXPIRED DELEGATION_EXPIRED DOCUMENT_EXPIRED GRANT_EXPIRED",
+    ),
+}
+
+EXITS: Final[Mapping[Reason, Exit]] = {
+    Reason[name]: code
+    for code, lines in _REASONS.items()
+    for line in lines
+    for name in line.split()
+}
+assert set(EXITS) == set(Reason), set(Reason) ^ set(EXITS)

@@ -1,0 +1,235 @@
+"""`keypeg login`, `logout`, `whoami`: who works with which server.
+
+Promises: a password comes from a prompt, a file or standard input, never from the command line; the
+token is kept in a file that only its owner reads, and printed nowhere.
+
+Leaves to others: where profiles are kept (keypeg.profile).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TextIO
+
+import click
+
+from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.lazy import Command
+from keypeg.cli.output import Name, Value, entry, moment, word
+
+if TYPE_CHECKING:
+    from keypeg.profile import Profile
+    from keypeg.v1 import account_pb2
+
+PASSWORD_SIZE: Final = 4096  # characters read of a password file; a password has 1,024 at most
+
+
+def role(user: account_pb2.User) -> str:
+    """A user's role as a word."""
+    from keypeg.v1 import account_pb2
+
+    return word(account_pb2.Role, user.role, "ROLE_")
+
+
+@click.command(cls=Command)
+@click.option("--login", "name", metavar="NAME", help="The name to sign in with.")
+@click.option(
+    "--password-file",
+    type=click.File("r"),
+    metavar="FILE",
+    help="Read the password from the first line of FILE; - is standard input.",
+)
+@click.option(
+    "--fingerprint",
+    metavar="SHA256",
+    help="Refuse unless the certificates in --ca-file have this fingerprint, as the server printed it.",
+)
+@pass_cli
+async def login(
+    cli: Cli, name: str | None, password_file: TextIO | None, fingerprint: str | None
+) -> None:
+    """Sign in at a server and keep a profile.
+
+    Asks for what is not given. Server and certificates are kept in the
+    profile, so that later commands need neither.
+
+    \b
+    Examples:
+      keypeg login --server licenses.example.com:7443 --login ada
+      keypeg login --server lan:7443 --ca-file ca.pem --fingerprint 3f:a1:... --login ada
+      keypeg login --login ada --password-file - < password.txt
+    """
+    from keypeg import profile as profiles
+    from keypeg.cli.link import Link
+    from keypeg.v1 import account_service_pb2 as pb
+    from keypeg.v1 import account_service_pb2_grpc as rpc
+
+    profile = _profile(cli)
+    if fingerprint is not None:
+        _check_fingerprint(profile, fingerprint)
+    login_name = name or _ask("Login", secret=False)
+    password = read_password(password_file)
+    link = Link.to_server(replace(profile, token=""))
+    try:
+        answer = await link.call(
+            rpc.AccountServiceStub(link.channel).SignIn,
+            pb.SignInRequest(login=login_name, password=password),
+        )
+    finally:
+        await link.close()
+    kept = replace(
+        profile,
+        ca_file=_whole(profile.ca_file),
+        account=answer.account,
+        user=answer.user.name,
+        token=answer.token,
+    )
+    profiles.save(kept)
+    ends = moment(answer, "expire_time")
+    _show(cli, kept, answer.user, ends)
+    cli.printer.note(f"Signed in as {answer.user.login} at {kept.server} (profile {kept.name}).")
+
+
+@click.command(cls=Command)
+@pass_cli
+async def logout(cli: Cli) -> None:
+    """Sign out: end the token at the server and forget it here.
+
+    \b
+    Example:
+      keypeg logout
+    """
+    from keypeg import errors
+    from keypeg import profile as profiles
+    from keypeg.v1 import account_service_pb2 as pb
+    from keypeg.v1 import account_service_pb2_grpc as rpc
+
+    profile = cli.profile()
+    if not profile.token:
+        cli.printer.note(f"Nobody was signed in with the profile {profile.name}.")
+        return
+    try:
+        async with cli.server() as link:
+            await link.call(rpc.AccountServiceStub(link.channel).SignOut, pb.SignOutRequest())
+    except (errors.TokenInvalid, errors.TokenExpired, errors.SignInRequired):
+        pass  # it had ended before
+    except (errors.Unreachable, errors.TimedOut) as error:
+        cli.printer.note(f"{error} The token is forgotten here, and ends there by its time.")
+    profiles.forget_token(profile.name)
+    cli.printer.note(f"Signed out (profile {profile.name}).")
+    if os.environ.get("KEYPEG_TOKEN"):
+        cli.printer.note("KEYPEG_TOKEN is still set in this shell: unset it.")
+
+
+@click.command(cls=Command)
+@pass_cli
+async def whoami(cli: Cli) -> None:
+    """Show who is signed in, where, and until when.
+
+    \b
+    Example:
+      keypeg whoami
+    """
+    async with cli.server() as link:
+        caller = await link.caller()
+    profile = replace(cli.profile(), account=caller.account)
+    _show(cli, profile, caller.user, moment(caller, "expire_time"))
+
+
+def _show(cli: Cli, profile: Profile, user: account_pb2.User, ends: Value) -> None:
+    shown: dict[str, Value] = {
+        "login": user.login,
+        "display_name": user.display_name,
+        "role": role(user),
+        "user": Name(user.name),
+        "account": Name(profile.account),
+        "server": profile.server,
+        "profile": profile.name,
+        "expire_time": ends,
+    }
+    titles = {
+        "login": "LOGIN",
+        "display_name": "CALLED",
+        "role": "ROLE",
+        "user": "USER",
+        "account": "ACCOUNT",
+        "server": "SERVER",
+        "profile": "PROFILE",
+        "expire_time": "TOKEN ENDS",
+    }
+    cli.printer.item(shown, [entry(title, key) for key, title in titles.items()])
+
+
+def _profile(cli: Cli) -> Profile:
+    """The profile to write: an old one with the options over it, or a new one."""
+    from keypeg import profile as profiles
+
+    name = cli.settings.get("profile")
+    if name and name not in profiles.names():
+        server = cli.settings.get("server") or os.environ.get("KEYPEG_SERVER") or ""
+        ca_file = cli.settings.get("ca_file") or os.environ.get("KEYPEG_CA_FILE") or ""
+        found = profiles.Profile(name=name, server=server, ca_file=ca_file)
+    else:
+        found = cli.profile()
+    return (
+        found if found.server else replace(found, server=_ask("Server (host:port)", secret=False))
+    )
+
+
+def _whole(path: str) -> str:
+    """A path that holds from every directory; empty stays empty."""
+    return os.path.abspath(os.path.expanduser(path)) if path else ""
+
+
+def _check_fingerprint(profile: Profile, expected: str) -> None:
+    """Refuse certificates that are not the ones whose fingerprint a person compared."""
+    import hashlib
+    import hmac
+    import re
+    import ssl
+
+    from keypeg.errors import FieldInvalid
+
+    wanted = re.sub(r"[^0-9a-f]", "", expected.lower().removeprefix("sha256"))
+    pem = profile.ca_certificates()
+    if pem is None:
+        raise FieldInvalid(
+            "--fingerprint checks the certificates in --ca-file; name that file too."
+        )
+    blocks = re.findall(
+        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----",
+        pem.decode("ascii", "replace"),
+        re.S,
+    )
+    if len(blocks) != 1:
+        raise FieldInvalid(
+            f"{profile.ca_file} holds {len(blocks)} certificates; --fingerprint needs exactly one."
+        )
+    try:
+        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(blocks[0])).hexdigest()
+    except ValueError as error:
+        raise FieldInvalid(f"{profile.ca_file} holds no certificate that can be read.") from error
+    if not hmac.compare_digest(found, wanted):
+        pairs = ":".join(re.findall("..", found))
+        raise FieldInvalid(
+            f"The certificate in {profile.ca_file} has the fingerprint {pairs}, not the expected one; "
+            "get the file again from the server's operator."
+        )
+
+
+def read_password(file: TextIO | None) -> str:
+    """A password from a file, from standard input, or by asking."""
+    if file is not None:
+        return file.read(PASSWORD_SIZE).split("\n", 1)[0].rstrip("\r")
+    if not sys.stdin.isatty():
+        return sys.stdin.read(PASSWORD_SIZE).split("\n", 1)[0].rstrip("\r")
+    return _ask("Password", secret=True)
+
+
+def _ask(what: str, *, secret: bool) -> str:
+    if not sys.stdin.isatty() and not secret:
+        option = {"Login": "--login", "Server (host:port)": "--server"}[what]
+        raise click.UsageError(f"Nobody can be asked here: give {option}.")
+    return str(click.prompt(what, hide_input=secret, err=True))

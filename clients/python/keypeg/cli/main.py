@@ -1,0 +1,145 @@
+"""The program `keypeg`: its commands, and the one place where errors become text and an exit code.
+
+Promises: `keypeg --help` and completion load no gRPC; every refusal ends as sentences on standard error
+and a code of exits.py, never as a traceback unless `--debug`.
+
+Leaves to others: every command (one file per noun).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from keypeg._version import __version__
+from keypeg.cli.lazy import SETTINGS, Late, LateGroup, shared_options
+
+CHAPTERS: Final = (
+    (
+        "Start",
+        {
+            "login": Late("keypeg.cli.login", "login", "Sign in at a server and keep a profile."),
+            "logout": Late("keypeg.cli.login", "logout", "Sign out and forget the token."),
+            "whoami": Late("keypeg.cli.login", "whoami", "Show who is signed in, and where."),
+            "status": Late("keypeg.cli.status", "status", "Show everything on one screen."),
+            "doctor": Late("keypeg.cli.doctor", "doctor", "Check step by step what works."),
+        },
+    ),
+    (
+        "Use",
+        {
+            "license": Late("keypeg.cli.license", "license_group", "What the account owns."),
+            "activation": Late(
+                "keypeg.cli.activation", "activation_group", "Where its licenses live."
+            ),
+            "session": Late(
+                "keypeg.cli.session", "session_group", "The cloud session: which device has it."
+            ),
+            "seat": Late("keypeg.cli.seat", "seat_group", "Pools, seats and who waits."),
+            "key": Late("keypeg.cli.key", "key_group", "USB keys plugged into this computer."),
+            "location": Late(
+                "keypeg.cli.location", "location_group", "Places where licenses may live."
+            ),
+            "run": Late("keypeg.cli.run", "run", "Run an app, and free its seats if it dies."),
+        },
+    ),
+    (
+        "Manage",
+        {
+            "account": Late("keypeg.cli.account", "account_group", "Customers."),
+            "user": Late("keypeg.cli.user", "user_group", "The people of an account."),
+            "product": Late("keypeg.cli.product", "product_group", "What a publisher sells."),
+        },
+    ),
+    (
+        "More",
+        {
+            "completion": Late(
+                "keypeg.cli.completion", "completion", "Print a completion script for a shell."
+            ),
+            "version": Late("keypeg.cli.version", "version", "Show the versions of this program."),
+        },
+    ),
+)
+
+HELP: Final = """Licenses, seats, sessions and keys from the command line.
+
+Data goes to standard output, messages to standard error, so that
+`keypeg -o json ...` can be piped. The shared options below may also stand
+after the command.
+
+\b
+Exit codes:
+  0 done   1 error   2 usage   4 sign in first   5 denied
+  6 no seat free   7 server unreachable   8 expired
+
+\b
+Example:
+  keypeg login --server licenses.example.com:7443 --login ada
+  keypeg status
+"""
+
+
+class Root(LateGroup):
+    """The outermost group: ends every error."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
+            raise
+        except BrokenPipeError:
+            # Whoever read the output has enough; keep the interpreter from saying so at its end.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except Exception as error:
+            ctx.exit(_end(error, debug=bool(ctx.meta.get(SETTINGS, {}).get("debug"))))
+
+
+def _end(error: Exception, *, debug: bool) -> int:
+    from keypeg.cli import report
+    from keypeg.clock import wall
+    from keypeg.errors import KeypegError
+
+    if isinstance(error, KeypegError):
+        return report.refuse(error, wall(), debug=debug)
+    return report.fail(error, debug=debug)
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"keypeg {__version__}")
+        ctx.exit()
+
+
+root: Final = Root(
+    "keypeg",
+    chapters=CHAPTERS,
+    help=HELP,
+    params=[
+        *shared_options(hidden=False),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Show the version and exit.",
+        ),
+    ],
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program; never returns."""
+    root.main(args=None if arguments is None else list(arguments), prog_name="keypeg")

@@ -1,0 +1,160 @@
+"""`keypeg product`: what a publisher sells."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from keypeg.cli.arguments import LOCATION_KINDS, Duration
+from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.lazy import Group
+from keypeg.cli.license import kinds
+from keypeg.cli.output import Column, Product, length, moment
+
+if TYPE_CHECKING:
+    from keypeg.v1 import product_pb2
+
+PRODUCTS: Final[list[Column[product_pb2.Product]]] = [
+    Column("PRODUCT", lambda one: Product(one.name)),
+    Column("CALLED", lambda one: one.display_name),
+    Column("WHERE", lambda one: kinds(one.allowed_locations)),
+    Column("OFFLINE", lambda one: length(one, "offline_grace")),
+    Column("UNPLUGGED", lambda one: length(one, "unplug_grace")),
+    Column("BUNDLE OF", lambda one: tuple(map(Product, one.bundle_products))),
+    Column("FEATURES", lambda one: tuple(one.features)),
+]
+PRODUCT: Final[list[Column[product_pb2.Product]]] = [
+    *PRODUCTS,
+    Column("OLDEST APP", lambda one: one.minimum_app_version),
+    Column("SINCE", lambda one: moment(one, "create_time")),
+]
+
+
+@click.group("product", cls=Group)
+def product_group() -> None:
+    """What a publisher sells.
+
+    \b
+    Example:
+      keypeg product list acme
+    """
+
+
+@product_group.command("create")
+@click.argument("product", metavar="PUBLISHER/PRODUCT")
+@click.option("--name", required=True, metavar="TEXT", help="What people call it.")
+@click.option(
+    "--location",
+    "locations",
+    type=click.Choice(LOCATION_KINDS),
+    multiple=True,
+    required=True,
+    help="Where its licenses may live; may be repeated.",
+)
+@click.option(
+    "--bundle",
+    multiple=True,
+    metavar="PRODUCT",
+    help="A product that this bundle opens; may be repeated.",
+)
+@click.option("--feature", "features", multiple=True, metavar="NAME", help="May be repeated.")
+@click.option("--offline-grace", type=Duration(), metavar="TIME", help="10s to 30d (default 180s).")
+@click.option("--unplug-grace", type=Duration(), metavar="TIME", help="0 to 24h (default 30s).")
+@click.option(
+    "--minimum-app-version", default="", metavar="VERSION", help="The oldest app that is served."
+)
+@pass_cli
+async def create(
+    cli: Cli,
+    product: str,
+    name: str,
+    locations: tuple[str, ...],
+    bundle: tuple[str, ...],
+    features: tuple[str, ...],
+    offline_grace: timedelta | None,
+    unplug_grace: timedelta | None,
+    minimum_app_version: str,
+) -> None:
+    """Add a product, or a bundle of products (publishers only).
+
+    \b
+    Examples:
+      keypeg product create acme/cad --name CAD --location cloud --location key
+      keypeg product create acme/all --name Everything --location cloud \\
+          --bundle acme/cad --bundle acme/solver
+    """
+    from keypeg import names
+    from keypeg.cli import resolve
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import catalog_service_pb2 as pb
+    from keypeg.v1 import catalog_service_pb2_grpc as rpc
+    from keypeg.v1 import location_pb2
+
+    publisher, product_id = names.PRODUCT.parse(resolve.product_name(product))
+    request = pb.CreateProductRequest(
+        parent=names.PUBLISHER.build(publisher),
+        request_id=request_id(),
+        product_id=product_id,
+        display_name=name,
+        bundle_products=[resolve.product_name(one) for one in bundle],
+        allowed_locations=[
+            location_pb2.LocationKind.Value(f"LOCATION_KIND_{one.upper()}") for one in locations
+        ],
+        minimum_app_version=minimum_app_version,
+        features=features,
+    )
+    if offline_grace is not None:
+        request.offline_grace.FromTimedelta(offline_grace)
+    if unplug_grace is not None:
+        request.unplug_grace.FromTimedelta(unplug_grace)
+    async with cli.server() as link:
+        answer = await link.call(rpc.CatalogServiceStub(link.channel).CreateProduct, request)
+    cli.printer.item(answer.product, PRODUCT)
+    cli.printer.note("The product is there.")
+
+
+@product_group.command("list")
+@click.argument("publisher")
+@pass_cli
+async def list_products(cli: Cli, publisher: str) -> None:
+    """List the products of a publisher.
+
+    \b
+    Example:
+      keypeg product list acme
+    """
+    from keypeg.cli import resolve
+    from keypeg.v1 import catalog_service_pb2 as pb
+    from keypeg.v1 import catalog_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        found = await link.every(
+            rpc.CatalogServiceStub(link.channel).ListProducts,
+            pb.ListProductsRequest(parent=resolve.publisher_name(publisher)),
+            lambda response: response.products,
+        )
+    cli.printer.listing(found, PRODUCTS, nothing="The publisher has no products.")
+
+
+@product_group.command("show")
+@click.argument("product", metavar="PUBLISHER/PRODUCT")
+@pass_cli
+async def show(cli: Cli, product: str) -> None:
+    """Show a product.
+
+    \b
+    Example:
+      keypeg product show acme/cad
+    """
+    from keypeg.cli import resolve
+    from keypeg.v1 import catalog_service_pb2 as pb
+    from keypeg.v1 import catalog_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        answer = await link.call(
+            rpc.CatalogServiceStub(link.channel).GetProduct,
+            pb.GetProductRequest(name=resolve.product_name(product)),
+        )
+    cli.printer.item(answer.product, PRODUCT)

@@ -1,0 +1,249 @@
+"""Enrolling a key, and activating onto one: the talk between a key's bridge and its account's server.
+
+Promises: the two never talk to each other; this relays, and keeps no secret. A write is always ended, so
+that the key is free for others. What can be refused is refused before a license's activation is spent;
+when writing fails after that, the same call again writes the same activation, not a second one.
+
+Leaves to others: the key (its bridge), the secrets that write to it (the server), connecting (calls).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import grpc.aio
+
+from keypeg.errors import AlreadyExists, KeyFull, KeyNotEnrolled, KeypegError, KeyUnsuitable
+from keypeg.v1 import (
+    activation_service_pb2,
+    activation_service_pb2_grpc,
+    document_pb2,
+    key_pb2,
+    key_service_pb2,
+    key_service_pb2_grpc,
+    license_pb2,
+    location_pb2,
+    location_service_pb2,
+    location_service_pb2_grpc,
+)
+
+R = TypeVar("R")
+
+
+class Side(Protocol):
+    """One side of the relay: a channel, and a way to call with deadlines and KeypegErrors."""
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """Where the calls go."""
+        ...
+
+    async def call(self, method: Callable[..., Awaitable[R]], request: object) -> R:
+        """One call; raises KeypegError."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeyActivation:
+    """An activation, and the key that carries it now."""
+
+    activation: license_pb2.Activation
+    document: document_pb2.Envelope
+    delegation: document_pb2.Envelope
+    key: key_pb2.Key
+
+
+async def enroll_key(
+    server: Side,
+    bridge: Side,
+    key: key_pb2.Key,
+    account: str,
+    *,
+    display_name: str,
+    request_id: str,
+) -> location_pb2.Location:
+    """Give a key its own private key, and add it to `account` as a location.
+
+    AlreadyExists when the account has it; KeyUnsuitable when it carries licenses, which a new private
+    key would make worthless.
+    """
+    locations = location_service_pb2_grpc.LocationServiceStub(server.channel)
+    if known := await _location_of(server, account, key.card_id):
+        raise AlreadyExists(
+            f"This key is enrolled already, as {known.display_name or known.name}.",
+            location=known.name,
+        )
+    if key.licenses:
+        raise KeyUnsuitable(
+            f"This key carries {len(key.licenses)} licenses, perhaps of another account; enrolling it "
+            "anew would make them worthless. Use another key, or reset this one first.",
+            capability="empty",
+        )
+    async with _write(server, bridge, key, account) as write:
+        enrolled = await bridge.call(
+            key_service_pb2_grpc.KeyServiceStub(bridge.channel).EnrollKey,
+            key_service_pb2.EnrollKeyRequest(
+                write=write.name,
+                response=write.answer.response,
+                new_management_key=write.answer.new_management_key,
+                new_management_algorithm=write.answer.new_management_algorithm,
+                enrollment_nonce=write.answer.enrollment_nonce,
+            ),
+        )
+    created = await server.call(
+        locations.CreateKeyLocation,
+        location_service_pb2.CreateKeyLocationRequest(
+            parent=account,
+            request_id=request_id,
+            card_id=write.card_id,
+            public_key=enrolled.key.public_key,
+            enrollment_nonce=write.answer.enrollment_nonce,
+            signature=enrolled.signature,
+            display_name=display_name,
+            model=enrolled.key.model,
+            serial=enrolled.key.serial,
+            emulated=enrolled.key.emulated,
+        ),
+    )
+    return created.location
+
+
+async def activate_onto_key(
+    server: Side,
+    bridge: Side,
+    key: key_pb2.Key,
+    license_name: str,
+    account: str,
+    *,
+    request_id: str,
+) -> KeyActivation:
+    """Activate a license on a key and write it there; an activation that is there already is written again."""
+    location = await _location_of(server, account, key.card_id)
+    if location is None:
+        raise KeyNotEnrolled(
+            "This key is not enrolled at the account, so nothing can be activated on it.",
+            key=key.name,
+        )
+    stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
+    existing = await _activation_at(server, license_name, location.name)
+    slots = key.capabilities.slot_count
+    if existing is None and slots and len(key.licenses) >= slots:
+        raise KeyFull(
+            f"The key carries {len(key.licenses)} licenses and has room for no more; "
+            "delete an activation on it, or use another key.",
+            key=key.name,
+        )
+    async with _write(server, bridge, key, account) as write:
+        made: (
+            activation_service_pb2.CreateActivationResponse
+            | activation_service_pb2.GetActivationResponse
+        )
+        if existing is None:
+            made = await server.call(
+                stub.CreateActivation,
+                activation_service_pb2.CreateActivationRequest(
+                    parent=license_name, request_id=request_id, location=location.name
+                ),
+            )
+        else:
+            made = await server.call(
+                stub.GetActivation, activation_service_pb2.GetActivationRequest(name=existing)
+            )
+        try:
+            written = await bridge.call(
+                key_service_pb2_grpc.KeyServiceStub(bridge.channel).WriteKeyLicense,
+                key_service_pb2.WriteKeyLicenseRequest(
+                    write=write.name,
+                    response=write.answer.response,
+                    license=made.document,
+                    delegation=made.delegation,
+                ),
+            )
+        except KeypegError as error:
+            raise _unwritten(error, made.activation.name) from error
+    return KeyActivation(made.activation, made.document, made.delegation, written.key)
+
+
+@dataclass(frozen=True)
+class _Write:
+    """A write to a key that has begun, with the server's answer to the key's challenge."""
+
+    name: str
+    card_id: str
+    answer: location_service_pb2.AuthorizeKeyWriteResponse
+
+    def __repr__(self) -> str:
+        return f"_Write(card_id={self.card_id!r})"  # its name and the answer are secrets
+
+
+@asynccontextmanager
+async def _write(
+    server: Side, bridge: Side, key: key_pb2.Key, account: str
+) -> AsyncIterator[_Write]:
+    keys = key_service_pb2_grpc.KeyServiceStub(bridge.channel)
+    begun = await bridge.call(
+        keys.BeginKeyWrite, key_service_pb2.BeginKeyWriteRequest(key=key.name)
+    )
+    try:
+        answer = await server.call(
+            location_service_pb2_grpc.LocationServiceStub(server.channel).AuthorizeKeyWrite,
+            location_service_pb2.AuthorizeKeyWriteRequest(
+                parent=account,
+                card_id=begun.card_id,
+                management_algorithm=begun.management_algorithm,
+                challenge=begun.challenge,
+                factory_key=begun.factory_key,
+                emulated=key.emulated,
+            ),
+        )
+        yield _Write(begun.write, begun.card_id, answer)
+    finally:
+        with suppress(KeypegError):  # a write also ends by its time
+            await bridge.call(
+                keys.EndKeyWrite, key_service_pb2.EndKeyWriteRequest(write=begun.write)
+            )
+
+
+async def _location_of(server: Side, account: str, card_id: str) -> location_pb2.Location | None:
+    """The account's location that is this card; None when there is none."""
+    if not card_id:
+        return None
+    stub = location_service_pb2_grpc.LocationServiceStub(server.channel)
+    request = location_service_pb2.ListLocationsRequest(parent=account, page_size=1000)
+    while True:
+        page = await server.call(stub.ListLocations, request)
+        for location in page.locations:
+            if location.card_id == card_id:
+                return location
+        if not page.next_page_token:
+            return None
+        request.page_token = page.next_page_token
+
+
+async def _activation_at(server: Side, license_name: str, location: str) -> str | None:
+    """The name of the license's activation at a location; None when there is none."""
+    stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
+    request = activation_service_pb2.ListActivationsRequest(parent=license_name, page_size=1000)
+    while True:
+        page = await server.call(stub.ListActivations, request)
+        for activation in page.activations:
+            if activation.location == location:
+                return activation.name
+        if not page.next_page_token:
+            return None
+        request.page_token = page.next_page_token
+
+
+def _unwritten(error: KeypegError, activation: str) -> KeypegError:
+    """The error of a write, with what was done before it and how to go on."""
+    told = type(error)(
+        f"{error.sentence} The license is activated on this key ({activation}), but not written to it: "
+        "do the same again to write it.",
+        explanation=error.explanation,
+        retry_after=error.retry_after,
+    )
+    told.metadata.update(error.metadata, activation=activation)
+    return told
