@@ -59,6 +59,7 @@ OBJECT_CARD_AUTHENTICATION: Final = 0x5FC101
 OBJECT_DISCOVERY: Final = 0x7E
 OBJECT_FIRST_RETIRED: Final = 0x5FC10D
 CONTAINERS: Final = 20  # retired key management certificates, 5FC10D to 5FC120
+MAX_CONTAINER_DATA: Final = 32_768  # bytes; ten times what any known key takes
 
 CERTIFICATE_TAG: Final = 0x70
 CERTIFICATE_INFO_TAG: Final = 0x71

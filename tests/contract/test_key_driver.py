@@ -1,0 +1,350 @@
+"""What every key driver promises: the PIV driver on a card fed directly, and on a keypeg-emukey process over pyusb and USB/IP.
+
+Each test gets a `Bench`: a fresh key that can be opened, unplugged and plugged in again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from keypeg.clock import monotonic
+from keypeg.management import (
+    DEFAULT_MANAGEMENT_KEY,
+    ManagementAlgorithm,
+    diversify,
+    respond,
+)
+from keypeg_bridge.emulator.piv_applet import PROFILES
+from keypeg_bridge.keys.driver import KeyDriver
+from keypeg_bridge.keys.errors import (
+    AuthorizationFailed,
+    KeyMissing,
+    NotSupported,
+    StorageFull,
+)
+from keypeg_bridge.keys.opening import open_driver
+from keypeg_bridge.keys.piv import PivDriver
+from keypeg_bridge.transport.backends import make_backend
+from keypeg_bridge.transport.errors import DeviceGone, TransportError
+from tests.bridge.cards import DirectKey
+from tests.bridge.emukey import Emukey, running
+
+MASTER = bytes(range(32))
+CHALLENGE = hashlib.sha256(b"a challenge").digest()
+GONE_SECONDS = 1.0  # in which an unplugged key must be noticed
+
+
+class Bench(Protocol):
+    """One fresh key."""
+
+    def open(self, on_gone: Callable[[], None] | None = None) -> KeyDriver: ...
+
+    def unplug(self) -> None: ...
+
+    def plug(self) -> None: ...
+
+
+class DirectBench:
+    """A card in this process."""
+
+    def __init__(self, profile: str) -> None:
+        self._key = DirectKey(profile)
+        self.unplug = self._key.unplug
+        self.plug = self._key.plug
+
+    def open(self, on_gone: Callable[[], None] | None = None) -> KeyDriver:
+        return PivDriver(self._key.pipe(on_gone))
+
+
+class UsbBench:
+    """A process behind USB/IP."""
+
+    def __init__(self, key: Emukey) -> None:
+        self._key = key
+        self._backend = make_backend(key.backend, monotonic)
+        self._open: list[KeyDriver] = []
+
+    def open(self, on_gone: Callable[[], None] | None = None) -> KeyDriver:
+        self.close()
+        found, problems = self._backend.devices()
+        assert problems == []
+        if not found:
+            raise DeviceGone("The device was unplugged.")
+        driver = open_driver(self._backend, found[0], on_gone)
+        self._open.append(driver)
+        return driver
+
+    def close(self) -> None:
+        for driver in self._open:
+            driver.close()
+        self._open.clear()
+
+    def unplug(self) -> None:
+        self._key.unplug()
+
+    def plug(self) -> None:
+        self._key.plug()
+
+
+@pytest.fixture(params=["card-token", "card-standard", "usb-token", "usb-standard"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    kind, profile = request.param.split("-")
+    if kind == "card":
+        yield DirectBench(profile)
+        return
+    with running(tmp_path, "--profile", profile) as key:
+        usb = UsbBench(key)
+        yield usb
+        usb.close()
+
+
+def authorize(driver: KeyDriver, key: bytes = DEFAULT_MANAGEMENT_KEY) -> None:
+    """What the server does with a challenge."""
+    asked = driver.begin_authorization()
+    driver.finish_authorization(respond(asked.algorithm, key, asked.challenge))
+
+
+def verify(point: bytes | None, signature: bytes, challenge: bytes) -> None:
+    assert point is not None
+    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    key.verify(signature, challenge, ec.ECDSA(Prehashed(hashes.SHA256())))
+
+
+def test_a_fresh_key_says_who_and_what_it_is(bench: Bench) -> None:
+    driver = bench.open()
+    identity = driver.identity()
+    assert identity.public_key is None
+    assert identity.card_id is not None
+    assert len(identity.card_id) == 16
+    assert identity.emulated
+    capabilities = driver.probe()
+    assert not capabilities.enrolled
+    assert capabilities.slots == 20
+    assert capabilities.missing == ()
+    with pytest.raises(KeyMissing):
+        driver.prove(CHALLENGE)
+
+
+@pytest.mark.behaviour("KEY-2")
+def test_a_key_is_enrolled_and_proves_itself(bench: Bench) -> None:
+    driver = bench.open()
+    authorize(driver)
+    point = driver.generate_identity_key()
+    verify(point, driver.prove(CHALLENGE).value, CHALLENGE)
+    assert driver.probe().silent is True
+
+    reopened = bench.open()
+    assert reopened.identity().public_key == point
+    verify(point, reopened.prove(CHALLENGE).value, CHALLENGE)
+
+
+def test_a_new_identity_key_replaces_the_old_one(bench: Bench) -> None:
+    driver = bench.open()
+    authorize(driver)
+    old, new = driver.generate_identity_key(), driver.generate_identity_key()
+    assert old != new
+    assert driver.identity().public_key == new
+    with pytest.raises(InvalidSignature):
+        verify(old, driver.prove(CHALLENGE).value, CHALLENGE)
+
+
+def test_a_diversified_management_key_replaces_the_default(bench: Bench) -> None:
+    driver = bench.open()
+    capabilities = driver.probe()
+    card_id = driver.identity().card_id
+    assert card_id is not None
+    key = diversify(MASTER, card_id)
+    authorize(driver)
+    if not capabilities.can_change_management_key:
+        with pytest.raises(NotSupported):
+            driver.set_management_key(ManagementAlgorithm.AES_256, key)
+        return
+    assert capabilities.management_is_default
+    driver.set_management_key(ManagementAlgorithm.AES_256, key)
+
+    reopened = bench.open()
+    assert reopened.probe().management_is_default is False
+    asked = reopened.begin_authorization()
+    assert asked.algorithm is ManagementAlgorithm.AES_256
+    with pytest.raises(AuthorizationFailed):
+        reopened.finish_authorization(respond(asked.algorithm, bytes(32), asked.challenge))
+    authorize(reopened, key)
+    reopened.write(1, b"after")
+    assert reopened.read(1) == b"after"
+
+
+def test_slots_hold_bytes_until_they_are_replaced_or_emptied(bench: Bench) -> None:
+    driver = bench.open()
+    assert [driver.read(slot) for slot in range(20)] == [None] * 20
+    authorize(driver)
+    license_bytes = bytes(i % 251 for i in range(2_900))
+    driver.write(0, b"index")
+    driver.write(19, license_bytes)
+    assert bench.open().read(19) == license_bytes
+    driver = bench.open()
+    authorize(driver)
+    driver.write(19, b"short")
+    assert driver.read(19) == b"short"
+    driver.write(19, b"")
+    driver.write(18, b"")
+    assert driver.read(19) is None
+    assert driver.read(0) == b"index"
+
+
+def test_data_that_does_not_fit_changes_nothing(bench: Bench) -> None:
+    driver = bench.open()
+    authorize(driver)
+    driver.write(1, b"stays")
+    for size in (3_060, 70_000):
+        with pytest.raises(StorageFull):
+            driver.write(1, bytes(size))
+    assert driver.read(1) == b"stays"
+
+
+def test_a_full_key_says_so_and_keeps_what_it_has() -> None:
+    key = DirectKey("standard")
+    driver = PivDriver(key.pipe())
+    authorize(driver)
+    written = PROFILES["standard"].storage // 2_910
+    assert written < 20
+    for slot in range(written):
+        driver.write(slot, bytes([slot]) * 2_900)
+    with pytest.raises(StorageFull):
+        driver.write(written, bytes(2_900))
+    assert [driver.read(slot) for slot in range(written)] == [
+        bytes([slot]) * 2_900 for slot in range(written)
+    ]
+
+
+def test_a_wrong_answer_allows_nothing(bench: Bench) -> None:
+    driver = bench.open()
+    asked = driver.begin_authorization()
+    wrong = bytes(asked.algorithm.block_bytes)
+    with pytest.raises(AuthorizationFailed) as refused:
+        driver.finish_authorization(wrong)
+    assert refused.value.status_word == 0x6982
+    for change in (
+        lambda: driver.write(1, b"no"),
+        lambda: driver.generate_identity_key(),
+    ):
+        with pytest.raises(AuthorizationFailed):
+            change()
+    assert driver.read(1) is None
+    assert driver.identity().public_key is None
+
+
+def test_nothing_is_allowed_before_or_after_an_authorization(bench: Bench) -> None:
+    driver = bench.open()
+    with pytest.raises(AuthorizationFailed):
+        driver.write(1, b"no")
+    with pytest.raises(AuthorizationFailed):
+        driver.finish_authorization(bytes(16))
+    authorize(driver)
+    driver.write(1, b"yes")
+    driver.end_authorization()
+    with pytest.raises(AuthorizationFailed):
+        driver.write(1, b"no")
+    assert driver.read(1) == b"yes"
+
+
+def test_an_answer_serves_once(bench: Bench) -> None:
+    driver = bench.open()
+    asked = driver.begin_authorization()
+    answer = respond(asked.algorithm, DEFAULT_MANAGEMENT_KEY, asked.challenge)
+    driver.finish_authorization(answer)
+    with pytest.raises(AuthorizationFailed):
+        driver.finish_authorization(answer)
+
+
+def test_proving_does_not_disturb_an_authorization(bench: Bench) -> None:
+    driver = bench.open()
+    authorize(driver)
+    driver.generate_identity_key()
+    asked = driver.begin_authorization()
+    driver.prove(CHALLENGE)
+    driver.read(1)
+    driver.finish_authorization(respond(asked.algorithm, DEFAULT_MANAGEMENT_KEY, asked.challenge))
+    driver.prove(CHALLENGE)
+    driver.write(1, b"yes")
+
+
+def test_a_key_has_one_card_id(bench: Bench) -> None:
+    driver = bench.open()
+    card_id = driver.identity().card_id
+    assert driver.ensure_card_id() == card_id
+    assert bench.open().identity().card_id == card_id
+
+
+@pytest.mark.parametrize("slot", [-1, 20])
+def test_slots_outside_are_refused(bench: Bench, slot: int) -> None:
+    driver = bench.open()
+    with pytest.raises(ValueError, match="slot"):
+        driver.read(slot)
+
+
+def test_challenges_have_thirty_two_bytes(bench: Bench) -> None:
+    driver = bench.open()
+    for size in (0, 31, 33):
+        with pytest.raises(ValueError, match="32"):
+            driver.prove(bytes(size))
+
+
+@pytest.mark.behaviour("KEY-5")
+def test_an_unplugged_key_is_noticed_at_once_and_comes_back(bench: Bench) -> None:
+    driver = bench.open()
+    authorize(driver)
+    point = driver.generate_identity_key()
+    driver.write(1, b"a license")
+
+    noticed = threading.Event()
+    driver = bench.open(noticed.set)
+    busy = threading.Event()
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            while True:
+                driver.prove(CHALLENGE)
+                busy.set()
+        except Exception as error:
+            errors.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert busy.wait(10)
+    begun = monotonic()
+    bench.unplug()
+    assert noticed.wait(GONE_SECONDS)
+    worker.join(GONE_SECONDS)
+    assert monotonic() - begun < GONE_SECONDS
+    assert [type(e) for e in errors] == [DeviceGone]
+    with pytest.raises(DeviceGone):
+        driver.read(1)
+    with pytest.raises(TransportError):
+        bench.open()
+
+    bench.plug()
+    again = bench.open()
+    assert again.read(1) == b"a license"
+    verify(point, again.prove(CHALLENGE).value, CHALLENGE)
+
+
+def test_closing_calls_nobody(bench: Bench) -> None:
+    noticed = threading.Event()
+    driver = bench.open(noticed.set)
+    driver.close()
+    driver.close()
+    bench.unplug()
+    with pytest.raises(DeviceGone):
+        driver.prove(CHALLENGE)
+    assert not noticed.is_set()
