@@ -8,15 +8,15 @@ Leaves to others: the repositories, one file each.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlmodel import Session
 
 from keypeg_server.clock import Clock, to_us
 from keypeg_server.domain.events import Event
+from keypeg_server.service.finish import to_its_end
 from keypeg_server.service.store import Request, Unit
 from keypeg_server.storage.account_store import SqlAccounts
 from keypeg_server.storage.catalog_store import SqlCatalog
@@ -62,7 +62,6 @@ class SqlStore:
         self._database = database
         self._clock = clock
         self._publish = publish
-        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def read(self, look: Callable[[Unit], T]) -> T:
         return await self._database.read(lambda session: look(SqlUnit(session)))
@@ -72,7 +71,7 @@ class SqlStore:
             unit = SqlUnit(session)
             return change(unit), unit.events
 
-        return await self._to_its_end(self._write(work))
+        return await to_its_end(self._write(work))
 
     async def once(self, request: Request[T], change: Callable[[Unit], T]) -> bytes:
         def work(session: Session) -> tuple[bytes, list[Event]]:
@@ -88,17 +87,10 @@ class SqlStore:
             )
             return answer, unit.events
 
-        return await self._to_its_end(self._write(work))
+        return await to_its_end(self._write(work))
 
     async def _write(self, work: Callable[[Session], tuple[T, list[Event]]]) -> T:
         result, events = await self._database.write(work)
         for event in events:
             self._publish(event)
         return result
-
-    async def _to_its_end(self, writing: Coroutine[Any, Any, T]) -> T:
-        """Await what must not stop half way when whoever waits for it goes away."""
-        task = asyncio.ensure_future(writing)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)

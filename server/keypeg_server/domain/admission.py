@@ -1,0 +1,170 @@
+"""Which license lets an app run, or what would help.
+
+Promises: pure. The kinds of location are tried in the app's order, else cloud, then site; within a kind the
+oldest license that serves, and of pools the one with the most free seats. When nothing serves, the refusal
+is that of the license that was nearest to serving, with what would help as data.
+
+Leaves to others: finding what the account holds, and signing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from keypeg import names
+from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, KeypegError, LicenseMissing
+from keypeg.v1 import explanation_pb2
+
+from .cloud_session import CloudMode, CloudSession, check_held_by
+from .license import Activation, License, check_usable, may_live
+from .location import BUILT_IN, LocationKind, words
+from .product import Product
+
+DEFAULT_ORDER: Final = (LocationKind.CLOUD, LocationKind.SITE)
+REMEDIES_SHOWN: Final = 5  # an explanation must fit into the metadata of a status
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What an account has for one product."""
+
+    account: str  # id
+    product: Product
+    licenses: Sequence[License]  # those that open the product
+    activations: Sequence[Activation]  # of these licenses
+    cloud_session: CloudSession
+    seats_held: Mapping[str, int] = field(default_factory=dict)  # by pool name
+
+    def of(self, license: License) -> list[Activation]:
+        return [one for one in self.activations if one.license == license.id]
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The license, where it lives, and the pool to take a seat from; None when it is not counted."""
+
+    license: License
+    activation: Activation
+    pool: str | None = None
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why one license does not serve: the smaller the rank, the nearer it was."""
+
+    rank: int
+    error: KeypegError
+
+
+def admit(
+    holdings: Holdings, device: str, kinds: Sequence[LocationKind], now: datetime
+) -> Admission:
+    """What lets an app on this device run; raises the refusal that says what would help."""
+    refusals: list[_Refusal] = []
+    for kind in kinds or DEFAULT_ORDER:
+        if kind not in DEFAULT_ORDER:
+            continue  # keys and hosts are served by bridges
+        found: list[Admission] = []
+        for license in holdings.licenses:
+            try:
+                found.extend(_served(holdings, license, kind, device, now, refusals))
+            except KeypegError as error:
+                refusals.append(_Refusal(2, error))
+        if found:
+            return min(found, key=lambda one: _order(holdings, one))
+    if refusals:
+        raise _with_remedy(min(refusals, key=lambda refusal: refusal.rank).error)
+    raise _missing(holdings, kinds)
+
+
+def _order(holdings: Holdings, admission: Admission) -> tuple[int, str]:
+    free = 0
+    if admission.pool is not None:
+        free = admission.license.seat_count - holdings.seats_held.get(admission.pool, 0)
+    return -free, admission.license.id
+
+
+def _served(
+    holdings: Holdings,
+    license: License,
+    kind: LocationKind,
+    device: str,
+    now: datetime,
+    refusals: list[_Refusal],
+) -> Iterator[Admission]:
+    if not may_live(license, kind):
+        return
+    here = [one for one in holdings.of(license) if one.location_kind is kind]
+    check_usable(license, now)
+    if kind is LocationKind.SITE:
+        for activation in here:
+            pools = [one.name for one in activation.pools if one.product == holdings.product.name]
+            for pool in pools:
+                yield Admission(license, activation, pool)
+        return
+    session = holdings.cloud_session
+    free = len(holdings.of(license)) < license.activation_count
+    if here or (free and session.mode is CloudMode.AUTOMATIC):
+        try:
+            check_held_by(session, device)
+        except (CloudSessionClosed, CloudSessionElsewhere) as error:
+            refusals.append(_Refusal(1, error))
+            return
+    for activation in here:
+        yield Admission(license, activation)
+
+
+def _with_remedy(error: KeypegError) -> KeypegError:
+    """The same refusal with what would help, where an action of the asker does."""
+    word = {CloudSessionClosed: "open_cloud_session", CloudSessionElsewhere: "move_cloud_session"}
+    action = word.get(type(error))
+    if action is None:
+        return error
+    explanation = _explanation(error)
+    explanation.remedies.add(
+        action=action,
+        resource=error.metadata["cloud_session"],
+        sentence="Open the account's cloud session on this device.",
+    )
+    error.explanation = explanation
+    return error
+
+
+def _missing(holdings: Holdings, kinds: Sequence[LocationKind]) -> LicenseMissing:
+    product = holdings.product
+    asked = f" at the kinds of location that the app takes ({words(kinds)})" if kinds else ""
+    account = names.ACCOUNT.build(holdings.account)
+    if not holdings.licenses:
+        sentence = (
+            f"{account} has no license for {product.display_name}; get one from its publisher."
+        )
+    else:
+        sentence = (
+            f"{account} has a license for {product.display_name}, but it is not activated where this "
+            f"app can use it{asked}; activate it, or start the app where its key is."
+        )
+    error = LicenseMissing(sentence, account=account, product=product.name)
+    explanation = _explanation(error)
+    for license in holdings.licenses[:REMEDIES_SHOWN]:
+        places = [id for id, kind in BUILT_IN.items() if may_live(license, kind)]
+        where = ", ".join(one.location_name for one in holdings.of(license))
+        explanation.remedies.add(
+            action="activate",
+            resource=license.name,
+            sentence=(
+                f"Activate {license.name}"
+                + (f" on {names.LOCATION.build(holdings.account, places[0])}" if places else "")
+                + (f"; it is on {where} now." if where else ".")
+            ),
+        )
+    error.explanation = explanation
+    return error
+
+
+def _explanation(error: KeypegError) -> explanation_pb2.Explanation:
+    explanation = explanation_pb2.Explanation(sentence=error.sentence, metadata=error.metadata)
+    explanation.reason = error.reason.value  # type: ignore[assignment]  # equal by test
+    return explanation

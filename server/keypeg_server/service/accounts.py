@@ -1,0 +1,133 @@
+"""Accounts, their people, and signing in: one use case a method.
+
+Promises: a wrong name and a wrong password look and cost the same; deleting a user ends their tokens in
+the same transaction, and tells whoever serves their sessions.
+
+Leaves to others: who may call what (rpc/authorization.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from keypeg import names
+from keypeg.errors import AlreadyExists, CredentialsInvalid, NotFound
+from keypeg_server.domain.account import Account, User
+from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.events import UserRemoved
+from keypeg_server.service.passwords import Passwords
+from keypeg_server.service.ports import Clock
+from keypeg_server.service.store import Credential, Page, Request, Store, Unit
+from keypeg_server.service.tokens import NewToken, Tokens
+
+
+def not_found(name: str) -> NotFound:
+    """What is not there, or not the caller's: the same answer."""
+    return NotFound(f"There is no {name}, or it is not visible to you; check the name.", name=name)
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """A user to be added."""
+
+    account: str | None  # id; None for staff of the publisher
+    login: str
+    display_name: str
+    role: Role
+    password: str = field(repr=False)
+
+
+class AccountService:
+    """See the contract's AccountService."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        new_id: Callable[[], str],
+        passwords: Passwords,
+        tokens: Tokens,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._passwords = passwords
+        self._tokens = tokens
+
+    async def sign_in(self, login: str, password: str) -> NewToken:
+        credential = await self._store.read(lambda unit: unit.accounts.credential(login))
+        kept = None if credential is None else credential.password
+        if not await self._passwords.matches(password, kept) or credential is None:
+            raise CredentialsInvalid("User name or password is wrong; try again.")
+        new = self._tokens.new(credential.user, self._new_id())
+
+        def keep(unit: Unit) -> None:
+            # The user may have been deleted, or given another password, while it was checked.
+            if unit.accounts.credential(login) != credential:
+                raise CredentialsInvalid("User name or password is wrong; try again.")
+            unit.accounts.add_token(new.token, self._clock.wall())
+
+        await self._store.write(keep)
+        return new
+
+    async def sign_out(self, caller: Caller) -> None:
+        await self._store.write(lambda unit: unit.accounts.delete_token(caller.token))
+        self._tokens.forget(caller.token)
+
+    async def create_account(self, request: Request[Account], id: str, display_name: str) -> bytes:
+        account = Account(id or self._new_id(), display_name, self._clock.wall())
+
+        def create(unit: Unit) -> Account:
+            if unit.accounts.account(account.id) is not None:
+                raise AlreadyExists(
+                    f"There is an account {account.name} already; choose another id.",
+                    name=account.name,
+                )
+            unit.accounts.add_account(account)
+            return account
+
+        return await self._store.once(request, create)
+
+    async def get_account(self, id: str) -> Account:
+        account = await self._store.read(lambda unit: unit.accounts.account(id))
+        if account is None:
+            raise not_found(names.ACCOUNT.build(id))
+        return account
+
+    async def list_accounts(self, page: Page) -> list[Account]:
+        return await self._store.read(lambda unit: unit.accounts.list_accounts(page))
+
+    async def create_user(self, request: Request[User], new: NewUser) -> bytes:
+        password = await self._passwords.hashed(new.password)
+        return await self._store.once(request, lambda unit: self._add_user(unit, new, password))
+
+    async def add_first_user(self, new: NewUser) -> User:
+        """Add a user without a request: for the set-up of a server."""
+        password = await self._passwords.hashed(new.password)
+        return await self._store.write(lambda unit: self._add_user(unit, new, password))
+
+    async def list_users(self, account: str, page: Page) -> list[User]:
+        return await self._store.read(lambda unit: unit.accounts.list_users(account, page))
+
+    async def delete_user(self, request: Request[None], account: str, id: str) -> bytes:
+        def delete(unit: Unit) -> None:
+            user = unit.accounts.user(account, id)
+            if user is None:
+                raise not_found(names.USER.build(account, id))
+            unit.accounts.delete_user(user)
+            unit.publish(UserRemoved(user.name))
+
+        return await self._store.once(request, delete)
+
+    def _add_user(self, unit: Unit, new: NewUser, password: str) -> User:
+        if new.account is not None and unit.accounts.account(new.account) is None:
+            raise not_found(names.ACCOUNT.build(new.account))
+        if unit.accounts.credential(new.login) is not None:
+            raise AlreadyExists(
+                f"Someone signs in as {new.login} already; choose another login.", login=new.login
+            )
+        now = self._clock.wall()
+        user = User(new.account, self._new_id(), new.login, new.display_name, new.role, now)
+        unit.accounts.add_user(Credential(user, password))
+        return user

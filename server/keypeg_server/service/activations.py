@@ -1,0 +1,127 @@
+"""Activations: one use case a method.
+
+Promises: what lives on a key or a host is not taken back without its receipt; seats that someone holds are
+not taken from under them: the refusal names the holders.
+
+Leaves to others: the rules (license.py, placing.py), and the pools in memory (ports.SeatPools).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypeg import names
+from keypeg.document import parse_envelope
+from keypeg.errors import ReceiptRequired
+from keypeg.v1.document_pb2 import Envelope
+from keypeg_server.domain.cloud_session import check_take_out
+from keypeg_server.domain.license import Activation
+from keypeg_server.domain.location import LocationKind
+from keypeg_server.service.accounts import not_found
+from keypeg_server.service.finish import to_its_end
+from keypeg_server.service.placing import Placing, product_of
+from keypeg_server.service.ports import Clock, SeatPools
+from keypeg_server.service.signing import Signing
+from keypeg_server.service.store import Page, Request, Store, Unit
+
+
+@dataclass(frozen=True)
+class ActivationView:
+    """An activation with its signed document, and what that is signed under."""
+
+    activation: Activation
+    document: Envelope
+    delegation: Envelope
+
+
+class ActivationService:
+    """See the contract's ActivationService."""
+
+    def __init__(
+        self, store: Store, clock: Clock, placing: Placing, signing: Signing, pools: SeatPools
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._placing = placing
+        self._signing = signing
+        self._pools = pools
+
+    async def create_activation(
+        self, request: Request[ActivationView], account: str, license: str, location: str
+    ) -> bytes:
+        now = self._clock.wall()
+
+        def create(unit: Unit) -> ActivationView:
+            found = unit.licenses.license(account, license)
+            if found is None:
+                raise not_found(names.LICENSE.build(account, license))
+            place = unit.places.location(account, location)
+            if place is None:
+                raise not_found(names.LOCATION.build(account, location))
+            activation = self._placing.activate(unit, found, place, now)
+            return self._view(unit, activation)
+
+        return await self._store.once(request, create)
+
+    async def get_activation(self, account: str, license: str, id: str) -> ActivationView:
+        def look(unit: Unit) -> ActivationView:
+            activation = unit.licenses.activation(account, license, id)
+            if activation is None:
+                raise not_found(names.ACTIVATION.build(account, license, id))
+            return self._view(unit, activation)
+
+        return await self._store.read(look)
+
+    async def list_activations(
+        self, account: str, license: str | None, page: Page
+    ) -> list[Activation]:
+        def look(unit: Unit) -> list[Activation]:
+            if license is not None and unit.licenses.license(account, license) is None:
+                raise not_found(names.LICENSE.build(account, license))
+            return unit.licenses.list_activations(account, license, page)
+
+        return await self._store.read(look)
+
+    async def delete_activation(
+        self, request: Request[None], account: str, license: str, id: str
+    ) -> bytes:
+        """Free an activation. Its seats stop being given out before it goes."""
+        before = await self._store.read(lambda unit: unit.licenses.activation(account, license, id))
+        pools = () if before is None else tuple(pool.name for pool in before.pools)
+
+        def delete(unit: Unit) -> None:
+            activation = unit.licenses.activation(account, license, id)
+            found = unit.licenses.license(account, license)
+            if activation is None or found is None:
+                raise not_found(names.ACTIVATION.build(account, license, id))
+            if activation.location_kind in (LocationKind.KEY, LocationKind.HOST):
+                raise ReceiptRequired(
+                    f"{activation.name} lives on {activation.location_name}, which must give a receipt "
+                    "that it is gone from there; give it back from the computer where that is.",
+                    activation=activation.name,
+                    location=activation.location_name,
+                )
+            if activation.location_kind is LocationKind.CLOUD:
+                check_take_out(unit.places.cloud_session(account))
+            self._placing.take_back(unit, found, activation)
+            self._placing.license_freed(unit, account, self._clock.wall())
+
+        async def without_seats() -> bytes:
+            await self._pools.retire(pools)
+            try:
+                return await self._store.once(request, delete)
+            except Exception:
+                self._pools.restore(pools)
+                raise
+
+        if pools:
+            return await to_its_end(without_seats())
+        return await self._store.once(request, delete)
+
+    def _view(self, unit: Unit, activation: Activation) -> ActivationView:
+        license = unit.licenses.license(activation.account, activation.license)
+        assert license is not None, "an activation has its license"
+        publisher = product_of(unit, license).publisher
+        return ActivationView(
+            activation, parse_envelope(activation.document), self._signing.delegation(publisher)
+        )

@@ -1,0 +1,114 @@
+"""Whether an app may run: implements `Entitlements` (ports.py).
+
+Promises: one read transaction an answer; what is refused says what would help.
+
+Leaves to others: the decision (domain/admission.py), signing, and the session that follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from keypeg import names
+from keypeg.document import parse_envelope
+from keypeg.errors import LicenseMissing
+from keypeg_server.domain.admission import Admission, Holdings, admit
+from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.location import LocationKind
+from keypeg_server.domain.product import Product, check_version
+from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlement
+from keypeg_server.service.signing import Signing
+from keypeg_server.service.store import Store, Unit
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An admission, with the products of the account's licenses by name."""
+
+    admission: Admission
+    sold: Product  # what the license is for: the product asked for, or a bundle of it
+
+
+class AccountEntitlements:
+    """Decides by what an account has."""
+
+    def __init__(self, store: Store, clock: Clock, signing: Signing, seat_grant: timedelta) -> None:
+        self._store = store
+        self._clock = clock
+        self._signing = signing
+        self._seat_grant = seat_grant
+
+    async def admit(
+        self,
+        caller: Caller,
+        device: DeviceInfo,
+        app: AppInfo,
+        product: str,
+        kinds: tuple[int, ...],
+    ) -> Entitlement:
+        if caller.account is None:
+            raise LicenseMissing(
+                "Staff of the publisher have no account, and so no license; "
+                "sign in as a user of an account.",
+                product=product,
+            )
+        (account,) = names.ACCOUNT.parse(caller.account)
+        publisher, product_id = names.PRODUCT.parse(product, "product")
+        now = self._clock.wall()
+
+        def decide(unit: Unit) -> tuple[Product, _Found]:
+            asked = unit.catalog.product(publisher, product_id)
+            if asked is None:
+                raise LicenseMissing(
+                    f"This server knows no product {product}; check its name and the server.",
+                    product=product,
+                )
+            check_version(asked, app.version)
+            holdings, sold = _holdings(unit, account, asked)
+            wanted = tuple(LocationKind(kind) for kind in kinds)
+            admission = admit(holdings, device.id, wanted, now)
+            return asked, _Found(admission, sold[admission.license.product])
+
+        asked, found = await self._store.read(decide)
+        entitlement = self._entitlement(caller.account, asked, found)
+        ends = found.admission.license.ends_at
+        if ends is not None:  # a grant does not outlive its license
+            left = max(ends - now, timedelta(0))
+            if left < entitlement.valid_for:
+                return replace(entitlement, valid_for=left)
+        return entitlement
+
+    def _entitlement(self, account: str, asked: Product, found: _Found) -> Entitlement:
+        license, activation = found.admission.license, found.admission.activation
+        pool = found.admission.pool
+        return Entitlement(
+            account=account,
+            publisher=names.PUBLISHER.build(asked.publisher),
+            product=asked.name,
+            # A seat of one product's pool opens that product and no other.
+            products=found.sold.opens if pool is None else (asked.name,),
+            features=tuple(feature.id for feature in license.features),
+            license=license.name,
+            activation=activation.name,
+            location=activation.location_name,
+            location_kind=activation.location_kind,
+            valid_for=asked.offline_grace if pool is None else self._seat_grant,
+            seat_required=pool is not None,
+            pools=() if pool is None else (pool,),
+            delegation=self._signing.delegation(asked.publisher),
+            license_document=None if pool is None else parse_envelope(activation.document),
+        )
+
+
+def _holdings(unit: Unit, account: str, asked: Product) -> tuple[Holdings, dict[str, Product]]:
+    """What the account has for a product, and what that was sold as."""
+    owned = unit.licenses.list_licenses(account)
+    sold = unit.catalog.products(sorted({license.product for license in owned}))
+    licenses = [one for one in owned if asked.name in sold[one.product].opens]
+    ids = {license.id for license in licenses}
+    activations = [one for one in unit.licenses.list_activations(account) if one.license in ids]
+    pools = [pool.name for one in activations for pool in one.pools]
+    held = unit.licenses.seats_held(pools) if len(pools) > 1 else {}
+    session = unit.places.cloud_session(account)
+    return Holdings(account, asked, licenses, activations, session, held), sold

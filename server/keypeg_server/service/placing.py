@@ -1,0 +1,147 @@
+"""Putting licenses on locations and taking them back, within a unit of work.
+
+Promises: the one way in which activations come and go, whoever asks: the term of a license begins here,
+seats become pools here (one for each product that the license opens), the document is signed here, and
+the invariant of automatic mode is kept here: with the cloud session open, nothing that may live in the
+cloud stays free (CLOUD-7, CLOUD-8).
+
+Leaves to others: who may ask (rpc), and units of work (activations.py, licenses.py, cloud.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from keypeg import names
+from keypeg_server.domain import cloud_session as cloud
+from keypeg_server.domain.cloud_session import CloudEffect, CloudSession
+from keypeg_server.domain.events import LicenseAdded, LicenseRemoved, PoolCreated, PoolRemoved
+from keypeg_server.domain.license import (
+    Activation,
+    License,
+    SeatPool,
+    check_activation,
+    to_activate_in_cloud,
+)
+from keypeg_server.domain.location import CLOUD_ID, Location, LocationKind
+from keypeg_server.domain.product import Product
+from keypeg_server.service.accounts import not_found
+from keypeg_server.service.signing import Signing
+from keypeg_server.service.store import NewPool, Unit
+
+
+class Placing:
+    """Activations, within a unit of work that the caller has."""
+
+    def __init__(self, signing: Signing, new_id: Callable[[], str]) -> None:
+        self._signing = signing
+        self._new_id = new_id
+
+    def activate(
+        self, unit: Unit, license: License, location: Location, now: datetime
+    ) -> Activation:
+        """Place a license on a location; refused as license.check_activation says."""
+        others = unit.licenses.list_activations(license.account, license.id)
+        check_activation(license, others, location, now)
+        product = product_of(unit, license)
+        started = license.first_activated(now)
+        if started != license:
+            unit.licenses.update_license(started)
+        activation = Activation(
+            account=license.account,
+            license=license.id,
+            id=self._new_id(),
+            location=location.id,
+            location_kind=location.kind,
+            create_time=now,
+            generation=1,
+            document=b"",
+        )
+        document = self._signing.sign_license(started, product, activation, location, now)
+        activation = replace(activation, document=document.SerializeToString())
+        unit.licenses.add_activation(activation)
+        unit.publish(LicenseAdded(_account(license), license.name, product.opens))
+        if location.kind is LocationKind.SITE:
+            return self._with_pools(unit, started, product, activation, now)
+        return activation
+
+    def take_back(self, unit: Unit, license: License, activation: Activation) -> None:
+        """Free an activation; its pools must be retired (ports.SeatPools)."""
+        unit.licenses.delete_activation(activation)
+        opens = product_of(unit, license).opens
+        unit.publish(LicenseRemoved(_account(license), license.name, opens))
+        for pool in activation.pools:
+            unit.publish(PoolRemoved(pool.name))
+
+    def license_freed(self, unit: Unit, account: str, now: datetime) -> None:
+        """Something became free: in automatic mode, with the cloud session open, it is activated."""
+        session = unit.places.cloud_session(account)
+        self.carry_out(unit, session, cloud.license_freed(session), now)
+
+    def carry_out(
+        self,
+        unit: Unit,
+        session: CloudSession,
+        effects: tuple[CloudEffect, ...],
+        now: datetime,
+    ) -> None:
+        """Do what a change of the cloud session asks for."""
+        for effect in effects:
+            if effect is CloudEffect.ACTIVATE_FREE:
+                self._activate_free(unit, session.account, now)
+            else:
+                self._release_all(unit, session.account)
+
+    def _activate_free(self, unit: Unit, account: str, now: datetime) -> None:
+        licenses = unit.licenses.list_licenses(account)
+        activations = unit.licenses.list_activations(account)
+        chosen = to_activate_in_cloud(licenses, activations, now)
+        if chosen:
+            location = unit.places.location(account, CLOUD_ID)
+            assert location is not None, "every account has its cloud"
+            for license in chosen:
+                self.activate(unit, license, location, now)
+
+    def _release_all(self, unit: Unit, account: str) -> None:
+        for activation in unit.licenses.list_activations(account):
+            if activation.location_kind is LocationKind.CLOUD:
+                license = unit.licenses.license(account, activation.license)
+                assert license is not None, "an activation has its license"
+                self.take_back(unit, license, activation)
+
+    def _with_pools(
+        self, unit: Unit, license: License, product: Product, activation: Activation, now: datetime
+    ) -> Activation:
+        counted = tuple(
+            (feature.id, feature.seat_count) for feature in license.features if feature.seat_count
+        )
+        pools = []
+        for opened in product.opens:
+            id = self._new_id()
+            pool = NewPool(
+                id=id,
+                account=_account(license),
+                product=opened,
+                activation=activation.name,
+                seat_count=license.seat_count,
+                features=counted,
+                create_time=now,
+            )
+            unit.licenses.add_pool(pool)
+            pools.append(SeatPool(names.POOL.build(id), opened))
+            unit.publish(PoolCreated(names.POOL.build(id)))
+        return replace(activation, pools=tuple(pools))
+
+
+def product_of(unit: Unit, license: License) -> Product:
+    """The product of a license."""
+    product = unit.catalog.product(*names.PRODUCT.parse(license.product, "product"))
+    if product is None:
+        raise not_found(license.product)
+    return product
+
+
+def _account(license: License) -> str:
+    return names.ACCOUNT.build(license.account)

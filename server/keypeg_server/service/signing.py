@@ -1,0 +1,117 @@
+"""What the server signs: license documents and grants.
+
+Promises: every document is signed by a key that its publisher's root has delegated; a site's grants are
+signed by the site's own key, which the license documents of the site name. Private keys stay in here.
+
+Leaves to others: loading keys from their files (app.py), deciding what is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from keypeg import names
+from keypeg.document import GRANT_TYPE, LICENSE_TYPE, Signer, seal
+from keypeg.envelope import DELEGATION_TYPE
+from keypeg.errors import NotFound
+from keypeg.v1 import document_pb2
+from keypeg.v1.document_pb2 import Delegation, Envelope, Grant, LicenseDocument, PublicKey
+from keypeg_server.domain.license import Activation, License
+from keypeg_server.domain.location import Location, LocationKind
+from keypeg_server.domain.product import Product
+
+DELEGATION_LIFETIME: Final = timedelta(days=730)
+BACKDATED: Final = timedelta(hours=1)  # for apps whose clock is a little behind
+
+# What this server signs; a log and borrowed seats are delegated when they are served.
+PURPOSES: Final = (document_pb2.PURPOSE_LICENSE, document_pb2.PURPOSE_GRANT)
+
+
+@dataclass(frozen=True)
+class PublisherKeys:
+    """What a publisher's documents are signed with, and under."""
+
+    signer: Signer
+    delegation: Envelope
+
+
+def delegate(
+    root: Signer, publisher: str, delegated: PublicKey, generation: int, now: datetime
+) -> Envelope:
+    """The root's word that a key may sign for the publisher (name), for two years."""
+    delegation = Delegation(publisher=publisher, generation=generation)
+    delegation.issue_time.FromDatetime(now)
+    key = delegation.keys.add(public_key=delegated, purposes=PURPOSES)
+    key.not_before_time.FromDatetime(now - BACKDATED)
+    key.not_after_time.FromDatetime(now + DELEGATION_LIFETIME)
+    return seal(delegation, DELEGATION_TYPE, root)
+
+
+def delegation_ends(envelope: Envelope) -> datetime:
+    """When the last key of a delegation of our own ends."""
+    keys = Delegation.FromString(envelope.payload).keys
+    return max(key.not_after_time.ToDatetime(tzinfo=UTC) for key in keys)
+
+
+class Signing:
+    """Implements `GrantSigner` (ports.py), and signs license documents."""
+
+    def __init__(self, publishers: Mapping[str, PublisherKeys], site: Signer) -> None:
+        """`publishers` by id."""
+        self._publishers = publishers
+        self._site = site
+
+    def sign_grant(self, publisher: str, grant: Grant, kind: int) -> Envelope:
+        site = kind == LocationKind.SITE
+        signer = self._site if site else self._keys(names.PUBLISHER.parse(publisher)[0]).signer
+        return seal(grant, GRANT_TYPE, signer)
+
+    def delegation(self, publisher: str) -> Envelope:
+        """The delegation of a publisher (id)."""
+        return self._keys(publisher).delegation
+
+    def sign_license(
+        self,
+        license: License,
+        product: Product,
+        activation: Activation,
+        location: Location,
+        now: datetime,
+    ) -> Envelope:
+        """The document of an activation."""
+        document = LicenseDocument(
+            license=license.name,
+            activation=activation.name,
+            publisher=names.PUBLISHER.build(product.publisher),
+            product=product.name,
+            opens_products=product.opens,
+            seat_count=license.seat_count,
+            type=license.type,  # type: ignore[arg-type]  # equal by test
+            location_kind=location.kind,  # type: ignore[arg-type]  # equal by test
+            location=activation.location_name,
+            generation=activation.generation,
+        )
+        for feature in license.features:
+            document.features.add(feature=feature.id, seat_count=feature.seat_count)
+        if location.kind is LocationKind.SITE:
+            document.location_key.CopyFrom(self._site.public_key)
+        elif location.public_key:
+            document.location_key.algorithm = location.key_algorithm  # type: ignore[assignment]
+            document.location_key.key = location.public_key
+        document.issue_time.FromDatetime(now)
+        if license.ends_at is not None:
+            document.expire_time.FromDatetime(license.ends_at)
+        if license.maintenance_end_time is not None:
+            document.maintenance_end_time.FromDatetime(license.maintenance_end_time)
+        document.unplug_grace.FromTimedelta(product.unplug_grace)
+        return seal(document, LICENSE_TYPE, self._keys(product.publisher).signer)
+
+    def _keys(self, publisher: str) -> PublisherKeys:
+        try:
+            return self._publishers[publisher]
+        except KeyError:
+            name = names.PUBLISHER.build(publisher)
+            raise NotFound(f"This server does not sign for {name}.", name=name) from None

@@ -1,0 +1,112 @@
+"""Tokens: what a signed-in caller sends with every call.
+
+Promises: a token is 32 random bytes and is kept only as its SHA-256; one that has ended, was signed out
+or whose user is gone is refused from that moment on. Known tokens are answered from memory.
+
+Leaves to others: signing in (accounts.py), reading the metadata (rpc/authorization.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from keypeg.errors import TokenExpired, TokenInvalid
+from keypeg_server.domain.account import User
+from keypeg_server.domain.caller import Caller
+from keypeg_server.service.ports import Clock
+from keypeg_server.service.store import Store, Token
+
+TOKEN_BYTES: Final = 32
+KNOWN_COUNT: Final = 65_536  # tokens kept in memory: about 1 KiB each
+_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Who calls, and until when."""
+
+    caller: Caller
+    user: User
+    expire_time: datetime
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token that was just made: the only time that its text is there."""
+
+    text: str = field(repr=False)
+    token: Token
+
+
+class Tokens:
+    """Makes tokens and recognizes them."""
+
+    def __init__(self, store: Store, clock: Clock, valid_for: timedelta) -> None:
+        self._store = store
+        self._clock = clock
+        self._valid_for = valid_for
+        self._known: OrderedDict[bytes, Token] = OrderedDict()
+        self._epoch = 0  # grows with every revocation
+
+    def new(self, user: User, id: str) -> NewToken:
+        """A token for a user; it holds once it is stored."""
+        text = base64.urlsafe_b64encode(os.urandom(TOKEN_BYTES)).rstrip(b"=").decode()
+        expire_time = self._clock.wall() + self._valid_for
+        return NewToken(text, Token(id, _digest(text), user, expire_time))
+
+    async def authenticate(self, text: str) -> SignedIn:
+        """Who sent this token; TokenInvalid or TokenExpired when nobody may have."""
+        if not _TEXT.fullmatch(text):
+            raise _invalid()
+        digest = _digest(text)
+        token = self._known.get(digest)
+        if token is None:
+            token = await self._find(digest)
+        else:
+            self._known.move_to_end(digest)
+        if self._clock.wall() >= token.expire_time:
+            self._known.pop(digest, None)
+            raise TokenExpired("This sign-in has run out; sign in again.")
+        user = token.user
+        caller = Caller(user.name, user.login, user.account_name, user.role, token.id)
+        return SignedIn(caller, user, token.expire_time)
+
+    def forget(self, token_id: str) -> None:
+        """A token was taken away."""
+        self._drop(lambda token: token.id == token_id)
+
+    def forget_user(self, user: str) -> None:
+        """A user (name) was taken away."""
+        self._drop(lambda token: token.user.name == user)
+
+    async def _find(self, digest: bytes) -> Token:
+        epoch = self._epoch
+        token = await self._store.read(lambda unit: unit.accounts.token(digest))
+        if token is None:
+            raise _invalid()
+        if epoch == self._epoch:  # else it may be the one that was revoked meanwhile
+            self._known[digest] = token
+            if len(self._known) > KNOWN_COUNT:
+                self._known.popitem(last=False)
+        return token
+
+    def _drop(self, gone: Callable[[Token], bool]) -> None:
+        self._epoch += 1
+        for digest in [digest for digest, token in self._known.items() if gone(token)]:
+            del self._known[digest]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("ascii")).digest()
+
+
+def _invalid() -> TokenInvalid:
+    return TokenInvalid("This sign-in is not known here, or was ended; sign in again.")
