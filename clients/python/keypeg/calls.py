@@ -16,8 +16,6 @@ from typing import Final
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
-from google.rpc import status_pb2
 
 from keypeg import errors, status
 
@@ -89,10 +87,8 @@ def translate(error: grpc.RpcError | grpc.aio.AioRpcError) -> errors.KeypegError
     """The error of a call as the error of its reason."""
     code = _code(error)
     text = str(getattr(error, "details", lambda: "")() or "")
-    details = _details(error)
-    if details is not None:
-        return status.from_status(details)
-    return from_code(code, text)
+    metadata = getattr(error, "trailing_metadata", lambda: None)()
+    return status.from_trailing_metadata(metadata) or from_code(code, text)
 
 
 def from_code(code: grpc.StatusCode, text: str) -> errors.KeypegError:
@@ -123,20 +119,6 @@ def from_code(code: grpc.StatusCode, text: str) -> errors.KeypegError:
 def _code(error: grpc.RpcError) -> grpc.StatusCode:
     code = getattr(error, "code", lambda: None)()
     return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
-
-
-def _details(error: grpc.RpcError) -> status_pb2.Status | None:
-    metadata = getattr(error, "trailing_metadata", lambda: None)() or ()
-    for key, value in metadata:
-        if key == status.DETAILS_KEY and isinstance(value, bytes):
-            found = status_pb2.Status()
-            try:
-                found.ParseFromString(value)
-            except DecodeError:
-                return None
-            # A code of another kind than the call's own comes from someone in between.
-            return found if found.details else None
-    return None
 
 
 def _unix_channel(target: str, token: str | None) -> grpc.aio.Channel:

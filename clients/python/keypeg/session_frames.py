@@ -1,0 +1,140 @@
+"""What the session machine takes and gives: who asks, moments, effects, and the frames that start a stream.
+
+Promises: values only. An effect is something to be done by whoever has a stream and a timer.
+
+Leaves to others: deciding (session_machine), doing (aio).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from keypeg import events
+from keypeg._version import __version__
+from keypeg.errors import GrantExpired, KeypegError
+from keypeg.seat import SeatRecord
+from keypeg.session_guard import Pinned
+from keypeg.v1 import session_pb2
+from keypeg.v1.session_service_pb2 import HoldSessionRequest
+
+PROTOCOL_VERSION: Final = 1
+SDK: Final = f"keypeg-python/{__version__}"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time on both clocks: `monotonic` for durations, `wall` for the terms of documents."""
+
+    monotonic: float
+    wall: datetime
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks for what."""
+
+    pinned: Pinned
+    host_name: str = ""
+    app_name: str = ""
+    app_version: str = ""
+    process_id: int = 0
+    location_kinds: tuple[int, ...] = ()
+    to_bridge: bool = False
+
+
+@dataclass(frozen=True)
+class Connect:
+    """Open a stream now; call `connected` right before its first frame is written."""
+
+
+@dataclass(frozen=True)
+class HangUp:
+    """Drop the stream; nothing of it counts any more."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Write a frame."""
+
+    frame: HoldSessionRequest
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Tell the app."""
+
+    event: events.Event
+
+
+@dataclass(frozen=True)
+class SeatChanged:
+    """A seat stands elsewhere now."""
+
+    key: str
+    record: SeatRecord
+
+
+Effect = Connect | HangUp | Send | Tell | SeatChanged
+
+
+@dataclass(frozen=True)
+class Held:
+    """What of an open session is worth knowing outside."""
+
+    session: str
+    location: str
+    pools: tuple[str, ...]
+    release_token: bytes = field(repr=False)
+
+
+def open_frame(asking: Asking, sequence: int, nonce: bytes, key_share: bytes) -> HoldSessionRequest:
+    """The frame that opens a new session."""
+    frame = session_pb2.Open(
+        sequence=sequence,
+        protocol_version=PROTOCOL_VERSION,
+        device=session_pb2.Device(id=asking.pinned.device, host_name=asking.host_name),
+        app=session_pb2.App(
+            name=asking.app_name,
+            version=asking.app_version,
+            sdk=SDK,
+            process_id=asking.process_id,
+        ),
+        product=asking.pinned.product,
+        nonce=nonce,
+        key_share=key_share,
+        location_kinds=asking.location_kinds,  # type: ignore[arg-type]  # numbers of the enum
+    )
+    return HoldSessionRequest(open=frame)
+
+
+def resume_frame(
+    session: str, ticket: bytes, sequence: int, nonce: bytes, key_share: bytes, mac: bytes
+) -> HoldSessionRequest:
+    """The frame that goes on with a session."""
+    frame = session_pb2.Resume(
+        sequence=sequence,
+        protocol_version=PROTOCOL_VERSION,
+        session=session,
+        resume_ticket=ticket,
+        nonce=nonce,
+        key_share=key_share,
+        mac=mac,
+    )
+    return HoldSessionRequest(resume=frame)
+
+
+def time_over(product: str, why_missing: KeypegError | None, missing: str) -> KeypegError:
+    """The error when the app may run no more because nobody renewed in time."""
+    if why_missing is not None:
+        return type(why_missing)(
+            f"{why_missing.sentence} The time for which {product} may go on without it is over; a "
+            "valid license must be present.",
+            resource=missing,
+        )
+    return GrantExpired(
+        f"The time for which {product} may run without a connection to its license is over; a valid "
+        "license must be present.",
+        product=product,
+    )
