@@ -109,7 +109,7 @@ class Rack:
             return False
         return True
 
-    def keys(self) -> tuple[KeyRecord, ...]:
+    def records(self) -> tuple[KeyRecord, ...]:
         """The keys that are there, or were a moment ago, in the order in which they came."""
         return self._shelf.listed()
 

@@ -166,9 +166,9 @@ class Shelf:
         return self._leave(replace(self._records[known], reading=None), now)
 
     def _leave(self, record: KeyRecord, now: float) -> list[KeyChange]:
-        if record.absent_since is None:
-            record = replace(self._with_spent(record, now), absent_since=now)
-        record = replace(record, place=None)
+        if record.state is State.PRESENT:
+            record = self._with_spent(record, now)
+        record = replace(record, place=None, absent_since=now)
         changes = [self._put(record.state, Happening.DEPARTED, record)]
         missing = changes[0].record
         if self._deadline(missing) <= now:

@@ -39,6 +39,8 @@ from keypeg_bridge.rack.ports import OpenKey, SlotMalformed, Time, Timer
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.reading import Reading, read_key
 from keypeg_bridge.rack.record import KeyRecord
+from keypeg_bridge.rack.shelf import KeyChange
+from keypeg_bridge.rack.states import State
 
 T = TypeVar("T")
 
@@ -121,6 +123,7 @@ class Writes:
         self._valid_for = valid_for
         self._new_id = new_id
         self._writes: dict[str, _Write] = {}
+        rack.listen(self._heard)
 
     async def begin(self, key: str) -> Begun:
         """Take a key for one caller. Raises KeyBusy, KeyUnsuitable, and what Rack.run raises."""
@@ -156,7 +159,7 @@ class Writes:
 
     async def enroll(
         self,
-        id: str,  # noqa: A002
+        id: str,
         response: bytes,
         new_management_key: bytes,
         new_management_algorithm: str,
@@ -194,9 +197,9 @@ class Writes:
 
     async def put(
         self,
-        id: str,  # noqa: A002
+        id: str,
         response: bytes,
-        license: document_pb2.Envelope,  # noqa: A002
+        license: document_pb2.Envelope,
         delegation: document_pb2.Envelope,
     ) -> KeyRecord:
         """Put a license on the key; its record with it."""
@@ -213,7 +216,7 @@ class Writes:
             _LOG.info("license written", key=record.name, activation=new.document.activation)
             return record
 
-    async def end(self, id: str) -> None:  # noqa: A002
+    async def end(self, id: str) -> None:
         """End a write; one that has ended already is no error."""
         write = self._writes.get(id)
         if write is None:
@@ -229,7 +232,7 @@ class Writes:
         self._writes[name] = write
         return write
 
-    def _find(self, id: str) -> _Write:  # noqa: A002
+    def _find(self, id: str) -> _Write:
         write = self._writes.get(id)
         if write is None:
             raise NotFound(
@@ -278,12 +281,18 @@ class Writes:
         finally:
             self._end(write)
 
-    def _run_out(self, id: str) -> None:  # noqa: A002
+    def _run_out(self, id: str) -> None:
         write = self._writes.get(id)
         if write is not None:
             _LOG.warning("write ran out of time", key=write.key, step=write.step.value)
             task = asyncio.ensure_future(self.end(id))
             task.add_done_callback(_outcome)
+
+    def _heard(self, change: KeyChange) -> None:
+        """An authorization does not outlive its key's presence, so neither does a write."""
+        if change.record.state is not State.PRESENT:
+            for write in [one for one in self._writes.values() if one.key == change.record.name]:
+                self._end(write)
 
     def _end(self, write: _Write) -> None:
         write.step = Step.ENDED
@@ -311,7 +320,7 @@ def _own_licenses(reading: Reading) -> bool:
 
 
 def _parsed(
-    license: document_pb2.Envelope,  # noqa: A002
+    license: document_pb2.Envelope,
     delegation: document_pb2.Envelope,
 ) -> tuple[contents.StoredLicense, contents.StoredDelegation]:
     try:

@@ -1,0 +1,144 @@
+"""KeyService: the keys of this computer, and writing to them.
+
+Promises: requests are checked before the rack sees them; management keys and authorizations pass through and are kept
+nowhere. Writes are taken only where `writable`: on the bridge's own socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from keypeg.errors import PermissionDenied
+from keypeg.v1 import key_service_pb2 as pb
+from keypeg.v1 import key_service_pb2_grpc
+from keypeg_bridge.rack.rack import Rack
+from keypeg_bridge.rack.record import KeyRecord
+from keypeg_bridge.rack.shelf import KeyChange
+from keypeg_bridge.rack.writes import Writes
+from keypeg_bridge.rpc import encode, validate
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class KeyService(key_service_pb2_grpc.KeyServiceServicer):
+    """The service."""
+
+    def __init__(self, rack: Rack, writes: Writes, location_host: str, *, writable: bool) -> None:
+        self._rack = rack
+        self._writes = writes
+        self._location_host = location_host
+        self._writable = writable
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """End all watches."""
+        self._ending.set()
+
+    async def ListKeys(  # noqa: N802 - the contract's name
+        self, request: pb.ListKeysRequest, context: Context
+    ) -> pb.ListKeysResponse:
+        """The keys that are there."""
+        return pb.ListKeysResponse(
+            keys=[encode.key(record) for record in self._rack.records()],
+            location_host=self._location_host,
+            problems=self._rack.problems(),
+        )
+
+    async def GetKey(  # noqa: N802 - the contract's name
+        self, request: pb.GetKeyRequest, context: Context
+    ) -> pb.GetKeyResponse:
+        """One key."""
+        validate.key_name(request.name, "name")
+        return pb.GetKeyResponse(key=encode.key(self._rack.key(request.name)))
+
+    async def WatchKeys(  # noqa: N802 - the contract's name
+        self, request: pb.WatchKeysRequest, context: Context
+    ) -> AsyncIterator[pb.WatchKeysResponse]:
+        """All keys, then each change; a slow reader gets the latest of each key."""
+        latest: dict[str, KeyRecord] = {record.name: record for record in self._rack.records()}
+        changed = asyncio.Event()
+
+        def heard(change: KeyChange) -> None:
+            latest.pop(change.record.name, None)
+            latest[change.record.name] = change.record
+            changed.set()
+
+        stop = self._rack.listen(heard)
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            while not self._ending.is_set():
+                while latest:
+                    yield pb.WatchKeysResponse(key=encode.key(latest.pop(next(iter(latest)))))
+                changed.clear()
+                news = asyncio.ensure_future(changed.wait())
+                try:
+                    await asyncio.wait({news, ending}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    news.cancel()
+        finally:
+            ending.cancel()
+            stop()
+
+    async def BeginKeyWrite(  # noqa: N802 - the contract's name
+        self, request: pb.BeginKeyWriteRequest, context: Context
+    ) -> pb.BeginKeyWriteResponse:
+        """Take a key for this caller."""
+        self._need_writable()
+        validate.key_name(request.key, "key")
+        begun = await self._writes.begin(request.key)
+        response = pb.BeginKeyWriteResponse(
+            write=begun.write,
+            card_id=begun.card_id.hex(),
+            management_algorithm=begun.management_algorithm,
+            challenge=begun.challenge,
+            factory_key=begun.factory_key,
+        )
+        response.valid_for.FromTimedelta(begun.valid_for)
+        return response
+
+    async def EnrollKey(  # noqa: N802 - the contract's name
+        self, request: pb.EnrollKeyRequest, context: Context
+    ) -> pb.EnrollKeyResponse:
+        """Let the key make its private key."""
+        self._need_writable()
+        validate.enroll_key(request)
+        record, signature = await self._writes.enroll(
+            request.write,
+            request.response,
+            request.new_management_key,
+            request.new_management_algorithm,
+            request.account,
+            request.enrollment_nonce,
+        )
+        return pb.EnrollKeyResponse(key=encode.key(record), signature=signature)
+
+    async def WriteKeyLicense(  # noqa: N802 - the contract's name
+        self, request: pb.WriteKeyLicenseRequest, context: Context
+    ) -> pb.WriteKeyLicenseResponse:
+        """Put a license on the key."""
+        self._need_writable()
+        validate.write_license(request)
+        record = await self._writes.put(
+            request.write, request.response, request.license, request.delegation
+        )
+        return pb.WriteKeyLicenseResponse(key=encode.key(record))
+
+    async def EndKeyWrite(  # noqa: N802 - the contract's name
+        self, request: pb.EndKeyWriteRequest, context: Context
+    ) -> pb.EndKeyWriteResponse:
+        """Let go of the key."""
+        self._need_writable()
+        validate.write_name(request.write)
+        await self._writes.end(request.write)
+        return pb.EndKeyWriteResponse()
+
+    def _need_writable(self) -> None:
+        if not self._writable:
+            raise PermissionDenied(
+                "Keys are written to over the bridge's own socket only. Run this on the computer"
+                " that the key is plugged into."
+            )

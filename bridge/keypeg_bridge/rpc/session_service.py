@@ -1,0 +1,95 @@
+"""SessionService: frames in, frames out, one session a stream.
+
+Promises: frames of a stream are taken one after the other; whatever ends the stream leaves its session to `sessions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from keypeg.errors import ProtocolViolation
+from keypeg.v1 import session_service_pb2, session_service_pb2_grpc
+from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
+from keypeg_bridge.rpc import validate
+from keypeg_bridge.rpc.outbox import Outbox
+from keypeg_bridge.rpc.protocol import Event, Phase, after, frame
+from keypeg_bridge.rpc.sessions import Session, Sessions, Stream
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SessionService(session_service_pb2_grpc.SessionServiceServicer):
+    """The service."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def HoldSession(  # noqa: N802 - the contract's name
+        self, request_iterator: AsyncIterator[HoldSessionRequest], context: Context
+    ) -> AsyncIterator[HoldSessionResponse]:
+        """Hold a session."""
+        stream: Stream = Outbox()
+        reader = asyncio.ensure_future(self._read(request_iterator, stream))
+        try:
+            async with contextlib.aclosing(stream.frames()) as frames:
+                async for answer in frames:
+                    yield answer
+        finally:
+            stream.end()
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def CloseSession(  # noqa: N802 - the contract's name
+        self, request: session_service_pb2.CloseSessionRequest, context: Context
+    ) -> session_service_pb2.CloseSessionResponse:
+        """End a session from outside."""
+        validate.close_session(request.session, request.release_token)
+        closed = self._sessions.close_by_token(request.session, request.release_token)
+        return session_service_pb2.CloseSessionResponse(closed=closed)
+
+    async def _read(self, requests: AsyncIterator[HoldSessionRequest], stream: Stream) -> None:
+        """Take frames until the app's side ends."""
+        session: Session | None = None
+        try:
+            async for request in requests:
+                event = frame(request.WhichOneof("frame"))
+                if session is None:
+                    session = await self._first(event, request, stream)
+                else:
+                    await self._next(session, event, request)
+                if stream.ended:
+                    return
+        except Exception as error:  # the stream's boundary: raised again by its frames
+            stream.end(error)
+        finally:
+            if session is not None:
+                self._sessions.lost(session, stream)
+            stream.end()
+
+    async def _first(self, event: Event, request: HoldSessionRequest, stream: Stream) -> Session:
+        after(Phase.NEW, event)
+        if event is Event.OPEN:
+            validate.open_frame(request.open)
+            return await self._sessions.open(request.open, stream)
+        validate.resume_frame(request.resume)
+        return await self._sessions.resume(request.resume, stream)
+
+    async def _next(self, session: Session, event: Event, request: HoldSessionRequest) -> None:
+        match event:
+            case Event.RENEW:
+                validate.renew_frame(request.renew)
+                await self._sessions.renew(session, request.renew)
+            case Event.ACQUIRE:
+                await self._sessions.acquire(session, request.acquire)
+            case Event.RELEASE:
+                await self._sessions.release(session, request.release)
+            case Event.CLOSE:
+                await self._sessions.close(session, request.close)
+            case _:
+                after(session.phase, event)
+                raise ProtocolViolation("This frame may not come now.", frame=event.value)

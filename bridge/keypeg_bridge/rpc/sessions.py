@@ -1,0 +1,444 @@
+"""Sessions on keys: what a running app holds at the bridge, from open to end.
+
+Promises: a session is memory only, and lives by the last proof that its key gave: the time that this lets the app run, and
+its license's grace. An unplugged key is told to its sessions at once. The bridge counts no seats, and gives no answer that
+the app could not check. The stream is `session_service`; what may come when is `protocol`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from keypeg import names, status
+from keypeg.errors import (
+    FrameReplayed,
+    KeypegError,
+    KeyUnplugged,
+    LicenseUnsuitable,
+    LimitExceeded,
+    LocationNotAllowed,
+    NotFound,
+    ResumeInvalid,
+    ServerDraining,
+    SessionClosed,
+    SessionExpired,
+    SessionSuperseded,
+)
+from keypeg.possession import challenge
+from keypeg.v1 import error_pb2, explanation_pb2, location_pb2, session_pb2
+from keypeg.v1.session_service_pb2 import HoldSessionResponse
+from keypeg_bridge.rack import choice
+from keypeg_bridge.rack.choice import Choice
+from keypeg_bridge.rack.ports import Time, Timer
+from keypeg_bridge.rack.rack import Rack
+from keypeg_bridge.rack.record import KeyRecord, grace_of
+from keypeg_bridge.rack.shelf import KeyChange
+from keypeg_bridge.rack.states import Happening, State
+from keypeg_bridge.rpc import encode
+from keypeg_bridge.rpc.outbox import Outbox
+from keypeg_bridge.rpc.protocol import Event, Phase, after
+
+MARGIN: Final = timedelta(seconds=1)
+"""How much longer than the app a session is remembered."""
+TICKET_BYTES: Final = 32
+_LOG = structlog.get_logger(__name__)
+
+Stream = Outbox[HoldSessionResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How sessions behave."""
+
+    valid_for: timedelta = timedelta(seconds=30)
+    renew_interval: timedelta = timedelta(seconds=10)
+    limit: int = 4_096
+    """Sessions at once: more than apps on any computer."""
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One running app. Its ticket is a secret: repr shows none."""
+
+    name: str
+    product: str
+    key: str
+    activation: str
+    grace: timedelta
+    ticket: bytes
+    sequence: int
+    stream: Stream | None
+    phase: Phase = Phase.RUNNING
+    timer: Timer | None = None
+    away_until: float = 0.0
+    """The end of the grace, on the monotonic clock."""
+    pending: session_pb2.Resume | None = None
+    """A resume that waits for the key to come back."""
+
+    def __repr__(self) -> str:
+        return f"Session({self.name}, key={self.key}, {self.phase.value})"
+
+
+class Sessions:
+    """The sessions of this bridge."""
+
+    def __init__(
+        self,
+        rack: Rack,
+        time: Time,
+        location_host: str,
+        secret: bytes,
+        settings: SessionSettings | None = None,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+    ) -> None:
+        self._rack = rack
+        self._time = time
+        self._location_host = location_host
+        self._secret = secret
+        self._settings = settings or SessionSettings()
+        self._new_id = new_id
+        self._sessions: dict[str, Session] = {}
+        self._draining = False
+        rack.listen(self._heard)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    async def open(self, frame: session_pb2.Open, stream: Stream) -> Session:
+        """A new session on a key that opens the product; its `opened` is on the stream."""
+        self._take_new(frame)
+        chosen = choice.choose(self._rack.records(), frame.product, self._time.wall())
+        session = Session(
+            name=names.SESSION.build(self._new_id()),
+            product=frame.product,
+            key=chosen.key,
+            activation=chosen.license.document.activation,
+            grace=grace_of(chosen.license.document),
+            ticket=secrets.token_bytes(TICKET_BYTES),
+            sequence=frame.sequence,
+            stream=stream,
+        )
+        signature = await self._prove(session, chosen, frame.nonce)
+        self._sessions[session.name] = session
+        self._lives_on(session)
+        _LOG.info("session opened", session=session.name, key=session.key, product=frame.product)
+        await stream.answer(self._opened(session, chosen, signature, frame.sequence, resumed=False))
+        self._catch_up(session)
+        return session
+
+    async def resume(self, frame: session_pb2.Resume, stream: Stream) -> Session:
+        """Go on with a session; its `opened` comes now, or when its key is back within the grace."""
+        if self._draining:
+            raise self._going()
+        session = self._sessions.get(frame.session)
+        if session is None:
+            raise SessionExpired(
+                f"{frame.session} is not known here, or has run out. Open a new session.",
+                session=frame.session,
+            )
+        if not hmac.compare_digest(session.ticket, frame.resume_ticket):
+            raise ResumeInvalid(
+                f"The resume ticket is not that of {frame.session}. Open a new session.",
+                session=frame.session,
+            )
+        self._take_sequence(session, frame.sequence)
+        if session.stream is not None:
+            session.stream.end(SessionSuperseded("Another stream has resumed this session."))
+        session.stream = stream
+        session.pending = None
+        if session.phase is Phase.AWAY:
+            session.pending = frame
+            stream.push(self._missing(session))
+        else:
+            await self._resumed(session, frame)
+        return session
+
+    async def renew(self, session: Session, frame: session_pb2.Renew) -> None:
+        """A fresh proof, or why there is none."""
+        self._advance(session, Event.RENEW, frame.sequence)
+        stream = session.stream
+        if stream is None:
+            return
+        try:
+            record = self._rack.key(session.key)
+            if session.phase is Phase.AWAY:
+                raise KeyUnplugged(
+                    f"The key {session.key} is not plugged in. Plug it in again.", key=session.key
+                )
+            chosen = choice.again(record, session.product, session.activation, self._time.wall())
+            signature = await self._prove(session, chosen, frame.nonce)
+        except KeypegError as error:
+            await stream.answer(_denied(frame.sequence, "", error))
+            return
+        session.activation = chosen.license.document.activation
+        session.grace = grace_of(chosen.license.document)
+        if session.phase is Phase.RUNNING:
+            self._lives_on(session)
+        renewed = session_pb2.Renewed(
+            sequence=frame.sequence,
+            proof=encode.key_proof(chosen, self._location_host, session.name, signature),
+        )
+        renewed.valid_for.FromTimedelta(self._settings.valid_for)
+        await stream.answer(HoldSessionResponse(renewed=renewed))
+
+    async def acquire(self, session: Session, frame: session_pb2.Acquire) -> None:
+        """There are no seats on keys."""
+        self._advance(session, Event.ACQUIRE, frame.sequence)
+        error = LicenseUnsuitable(
+            f"Licenses on keys are not counted: {session.product} runs without a seat. For seats,"
+            " ask a server.",
+            rule="not_counted",
+        )
+        if session.stream is not None:
+            await session.stream.answer(_denied(frame.sequence, frame.request_id[:64], error))
+
+    async def release(self, session: Session, frame: session_pb2.Release) -> None:
+        """There is nothing to give back."""
+        self._advance(session, Event.RELEASE, frame.sequence)
+        error = NotFound("This session holds no seats and no queue places: it lives on a key.")
+        if session.stream is not None:
+            await session.stream.answer(_denied(frame.sequence, "", error))
+
+    async def close(self, session: Session, frame: session_pb2.Close) -> None:
+        """End the session at the app's own wish."""
+        self._advance(session, Event.CLOSE, frame.sequence)
+        stream = session.stream
+        self._forget(session, "closed by the app")
+        if stream is not None:
+            closed = session_pb2.Closed(sequence=frame.sequence)
+            await stream.answer(HoldSessionResponse(closed=closed))
+            stream.end()
+
+    def close_by_token(self, name: str, release_token: bytes) -> bool:
+        """End a session from outside; whether it was alive. Raises NotFound for another session's token."""
+        if not hmac.compare_digest(self._release_token(name), release_token):
+            raise NotFound(f"There is no {name} with this release token.", session=name)
+        session = self._sessions.get(name)
+        if session is None:
+            return False
+        session.phase = Phase.ENDED
+        stream = session.stream
+        self._forget(session, "closed by its release token")
+        if stream is not None:
+            stream.end(SessionClosed("The session was closed by its release token."))
+        return True
+
+    def lost(self, session: Session, stream: Stream) -> None:
+        """A stream has ended. The session lives on, unless it has ended or another stream has it."""
+        if session.stream is stream:
+            session.stream = None
+            session.pending = None
+
+    def drain(self, closes_in: timedelta) -> None:
+        """Tell all apps that the bridge goes away, and take no new ones."""
+        self._draining = True
+        for session in self._sessions.values():
+            if session.stream is not None:
+                draining = session_pb2.Draining()
+                draining.closes_in.FromTimedelta(closes_in)
+                session.stream.push(HoldSessionResponse(draining=draining))
+
+    def end_all(self) -> None:
+        """End all streams, after `drain`."""
+        for session in list(self._sessions.values()):
+            if session.stream is not None:
+                session.stream.end(self._going())
+            self._forget(session, "the bridge ends")
+
+    # Keys that come and go
+
+    def _heard(self, change: KeyChange) -> None:
+        record = change.record
+        for session in [one for one in self._sessions.values() if one.key == record.name]:
+            match change.happening:
+                case Happening.DEPARTED:
+                    self._key_left(session, record)
+                case Happening.ARRIVED:
+                    self._key_back(session)
+                case Happening.REWRITTEN:
+                    self._key_rewritten(session, record)
+
+    def _key_left(self, session: Session, record: KeyRecord) -> None:
+        if session.phase is not Phase.RUNNING:
+            return
+        session.phase = after(session.phase, Event.KEY_LEFT)
+        grace = max(timedelta(), session.grace - record.spent)
+        session.away_until = self._time.monotonic() + grace.total_seconds()
+        if session.stream is not None:
+            session.stream.push(self._missing(session))
+        if grace:
+            self._set_timer(session, grace, self._grace_over)
+        else:
+            self._grace_over(session)
+
+    def _key_back(self, session: Session) -> None:
+        session.phase = after(session.phase, Event.KEY_BACK)
+        # The app may have renewed last just before the key left: it gets a whole turn to renew again.
+        self._lives_on(session)
+        pending, session.pending = session.pending, None
+        if session.stream is None:
+            return
+        if pending is not None:
+            session.stream.follow(self._resumed(session, pending))
+            return
+        changed = session_pb2.Changed(change=session_pb2.CHANGE_KEY_RETURNED, resource=session.key)
+        session.stream.push(HoldSessionResponse(changed=changed))
+
+    def _key_rewritten(self, session: Session, record: KeyRecord) -> None:
+        fitting = choice.fitting(record, session.product)
+        own = [one for one in fitting if one.license.document.activation == session.activation]
+        if own and grace_of(own[0].license.document) == session.grace:
+            change = None  # nothing that matters before the next renewal
+        elif own:
+            change = session_pb2.CHANGE_LICENSE_CHANGED
+        else:
+            change = session_pb2.CHANGE_LICENSE_REMOVED
+        if change is not None and session.stream is not None:
+            changed = session_pb2.Changed(change=change, resource=session.activation)
+            session.stream.push(HoldSessionResponse(changed=changed))
+
+    def _grace_over(self, session: Session) -> None:
+        session.phase = after(session.phase, Event.GRACE_OVER)
+        self._end(
+            session,
+            KeyUnplugged(
+                f"The key {session.key} was unplugged and did not come back within"
+                f" {session.grace.total_seconds():g} s. Plug it in, and open a new session.",
+                key=session.key,
+            ),
+        )
+
+    def _time_over(self, session: Session) -> None:
+        session.phase = after(session.phase, Event.TIME_OVER)
+        self._end(
+            session,
+            SessionExpired(
+                f"{session.name} has run out: its app did not renew it. Open a new session.",
+                session=session.name,
+            ),
+        )
+
+    # Parts
+
+    def _take_new(self, frame: session_pb2.Open) -> None:
+        if self._draining:
+            raise self._going()
+        if len(self._sessions) >= self._settings.limit:
+            raise LimitExceeded(
+                f"The bridge holds {self._settings.limit} sessions, the most that it may.",
+                limit="sessions.limit",
+            )
+        kinds = frame.location_kinds
+        if kinds and location_pb2.LOCATION_KIND_KEY not in kinds:
+            raise LocationNotAllowed(
+                "The app takes no license from a key, and this bridge has no others. Ask a server.",
+                allowed="key",
+            )
+
+    def _advance(self, session: Session, event: Event, sequence: int) -> None:
+        """Check that a frame may come now, and that it comes for the first time."""
+        following = after(session.phase, event)
+        self._take_sequence(session, sequence)
+        session.phase = following
+
+    def _take_sequence(self, session: Session, sequence: int) -> None:
+        if sequence <= session.sequence:
+            raise FrameReplayed(
+                f"The frame has sequence {sequence}, and {session.sequence} has been seen. Number"
+                " frames upwards.",
+                sequence=str(sequence),
+                seen=str(session.sequence),
+            )
+        session.sequence = sequence
+
+    async def _prove(self, session: Session, chosen: Choice, nonce: bytes) -> bytes:
+        digest = challenge(self._location_host, session.name, nonce)
+        return await self._rack.prove(session.key, session.name, digest)
+
+    async def _resumed(self, session: Session, frame: session_pb2.Resume) -> None:
+        stream = session.stream
+        if stream is None:
+            return
+        record = self._rack.key(session.key)
+        chosen = choice.again(record, session.product, session.activation, self._time.wall())
+        signature = await self._prove(session, chosen, frame.nonce)
+        session.activation = chosen.license.document.activation
+        session.grace = grace_of(chosen.license.document)
+        if session.phase is Phase.RUNNING:
+            self._lives_on(session)
+        await stream.answer(self._opened(session, chosen, signature, frame.sequence, resumed=True))
+
+    def _catch_up(self, session: Session) -> None:
+        """A key that left while it proved has been announced before its session was known."""
+        record = self._rack.key(session.key)
+        if record.state in (State.MISSING, State.GONE):
+            self._key_left(session, record)
+
+    def _opened(
+        self, session: Session, chosen: Choice, signature: bytes, sequence: int, *, resumed: bool
+    ) -> HoldSessionResponse:
+        opened = session_pb2.Opened(
+            sequence=sequence,
+            session=session.name,
+            proof=encode.key_proof(chosen, self._location_host, session.name, signature),
+            resume_ticket=session.ticket,
+            release_token=self._release_token(session.name),
+            resumed=resumed,
+            location=chosen.license.document.location,
+        )
+        opened.renew_interval.FromTimedelta(self._settings.renew_interval)
+        opened.valid_for.FromTimedelta(self._settings.valid_for)
+        return HoldSessionResponse(opened=opened)
+
+    def _missing(self, session: Session) -> HoldSessionResponse:
+        left = max(0.0, session.away_until - self._time.monotonic())
+        missing = session_pb2.Missing(reason=error_pb2.REASON_KEY_UNPLUGGED, resource=session.key)
+        missing.grace.FromTimedelta(timedelta(seconds=left))
+        return HoldSessionResponse(missing=missing)
+
+    def _release_token(self, name: str) -> bytes:
+        return hmac.digest(self._secret, b"release\0" + name.encode(), hashlib.sha256)
+
+    def _lives_on(self, session: Session) -> None:
+        life = self._settings.valid_for + session.grace + MARGIN
+        self._set_timer(session, life, self._time_over)
+
+    def _set_timer(
+        self, session: Session, delay: timedelta, then: Callable[[Session], None]
+    ) -> None:
+        if session.timer is not None:
+            session.timer.cancel()
+        session.timer = self._time.call_later(delay.total_seconds(), lambda: then(session))
+
+    def _end(self, session: Session, error: KeypegError) -> None:
+        stream = session.stream
+        self._forget(session, error.reason.name)
+        if stream is not None:
+            stream.end(error)
+
+    def _forget(self, session: Session, why: str) -> None:
+        session.phase = Phase.ENDED
+        session.stream = None
+        if session.timer is not None:
+            session.timer.cancel()
+        if self._sessions.pop(session.name, None) is not None:
+            _LOG.info("session ended", session=session.name, key=session.key, why=why)
+
+    def _going(self) -> ServerDraining:
+        return ServerDraining(
+            "The bridge is ending. Connect again in a moment.", retry_after=timedelta(seconds=1)
+        )
+
+
+def _denied(sequence: int, request_id: str, error: KeypegError) -> HoldSessionResponse:
+    explanation: explanation_pb2.Explanation = status.explain(error)
+    denied = session_pb2.Denied(sequence=sequence, request_id=request_id, explanation=explanation)
+    return HoldSessionResponse(denied=denied)
