@@ -1,0 +1,428 @@
+"""Proofs of all four kinds from fixed keys, and named changes of one thing each.
+
+Promises: everything is deterministic, so that the published vectors can be made from it; each case starts
+from a proof that is right, and says for which reason the changed one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from keypeg import document, fingerprint, proof
+from keypeg.document import Ed25519Signer
+from keypeg.errors import Reason
+from keypeg.v1 import document_pb2 as d
+from keypeg.v1 import location_pb2, proof_pb2
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+PUBLISHER = "publishers/acme"
+PRODUCT = "publishers/acme/products/studio"
+ACCOUNT = "accounts/ada"
+LICENSE = "accounts/ada/licenses/l1"
+ACTIVATION = "accounts/ada/licenses/l1/activations/a1"
+SESSION = "sessions/0197a3b0c1d27e3f8a4b5c6d7e8f9012"
+BRIDGE = "bridges/b1"
+PARTS = {
+    "machine_id": "4c1de0ff",
+    "board": "ACME 9 SN-5512",
+    "disk": "WD-12 77",
+    "mac": "02:42:ac:11:00:02",
+}
+
+
+def fixed(name: str) -> bytes:
+    """32 bytes that stand for what is random elsewhere."""
+    return hashlib.sha256(b"keypeg vectors: " + name.encode()).digest()
+
+
+def signer(name: str) -> Ed25519Signer:
+    return Ed25519Signer(fixed(name))
+
+
+class P256Signer:
+    """The key on a smart key: P-256, with deterministic signatures (RFC 6979)."""
+
+    def __init__(self, name: str) -> None:
+        self._key = ec.derive_private_key(int.from_bytes(fixed(name), "big") >> 1, ec.SECP256R1())
+        point = self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        self.public_key = d.PublicKey(algorithm=d.KEY_ALGORITHM_ECDSA_P256, key=point)
+
+    def sign(self, data: bytes) -> bytes:
+        return self._key.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+
+    def sign_challenge(self, challenge: bytes) -> bytes:
+        prehashed = Prehashed(hashes.SHA256())
+        return self._key.sign(challenge, ec.ECDSA(prehashed, deterministic_signing=True))
+
+
+ROOT, LICENSES, GRANTS, SITE = (signer(name) for name in ("root", "licenses", "grants", "site"))
+SMART_KEY = P256Signer("smart key")
+STRANGER = signer("stranger")
+
+
+def delegated(
+    by: Any, *purposes: int, begin: timedelta = -DAY, end: timedelta = DAY
+) -> d.DelegatedKey:
+    key = d.DelegatedKey(public_key=by.public_key, purposes=purposes)  # type: ignore[arg-type]
+    key.not_before_time.FromDatetime(NOW + begin)
+    key.not_after_time.FromDatetime(NOW + end)
+    return key
+
+
+@dataclass
+class Parts:
+    """What a proof is made of, before it is signed; a case changes one thing of it."""
+
+    kind: str
+    delegation: d.Delegation
+    license: d.LicenseDocument
+    grant: d.Grant
+    expected: dict[str, Any]
+    root_signer: Any = ROOT
+    license_signer: Any = LICENSES
+    grant_signer: Any = GRANTS
+    key_signer: Any = SMART_KEY
+    license_type: str = document.LICENSE_TYPE
+    grant_type: str = document.GRANT_TYPE
+    location_host: str = BRIDGE
+    key_session: str = SESSION
+    key_nonce: bytes = field(default_factory=lambda: fixed("nonce"))
+    tampered: Callable[[proof_pb2.Proof], object] = lambda made: None
+
+    def made(self) -> tuple[proof_pb2.Proof, proof.Expectation]:
+        """The proof, signed, and what the app expects of it."""
+        delegation = document.seal(self.delegation, document.DELEGATION_TYPE, self.root_signer)
+        license_ = document.seal(self.license, self.license_type, self.license_signer)
+        grant = document.seal(self.grant, self.grant_type, self.grant_signer)
+        made = proof_pb2.Proof()
+        if self.kind == "cloud":
+            made.cloud.CopyFrom(proof_pb2.CloudProof(delegation=delegation, grant=grant))
+        elif self.kind == "key":
+            challenge = proof.challenge(self.location_host, self.key_session, self.key_nonce)
+            signature = self.key_signer.sign_challenge(challenge)
+            made.key.CopyFrom(
+                proof_pb2.KeyProof(
+                    delegation=delegation,
+                    license=license_,
+                    location_host=self.location_host,
+                    session=self.key_session,
+                    signature=signature,
+                )
+            )
+        elif self.kind == "host":
+            made.host.CopyFrom(proof_pb2.HostProof(delegation=delegation, license=license_))
+        else:
+            made.site.CopyFrom(
+                proof_pb2.SiteProof(delegation=delegation, license=license_, grant=grant)
+            )
+        self.tampered(made)
+        return made, proof.Expectation(**self.expected)
+
+
+def parts(kind: str) -> Parts:
+    """The parts of a proof that is right."""
+    kinds = {
+        "cloud": location_pb2.LOCATION_KIND_CLOUD,
+        "key": location_pb2.LOCATION_KIND_KEY,
+        "host": location_pb2.LOCATION_KIND_HOST,
+        "site": location_pb2.LOCATION_KIND_SITE,
+    }
+    delegation = d.Delegation(publisher=PUBLISHER, generation=3)
+    delegation.keys.append(delegated(LICENSES, d.PURPOSE_LICENSE))
+    delegation.keys.append(delegated(GRANTS, d.PURPOSE_GRANT))
+    license_ = d.LicenseDocument(
+        license=LICENSE,
+        activation=ACTIVATION,
+        publisher=PUBLISHER,
+        product=PRODUCT,
+        opens_products=[PRODUCT, PRODUCT + "-extra"],
+        location_kind=kinds[kind],
+        location=f"{ACCOUNT}/locations/{kind}",
+        generation=5,
+    )
+    license_.features.add(feature="export")
+    license_.features.add(feature="render", seat_count=2)
+    license_.expire_time.FromDatetime(NOW + 300 * DAY)
+    license_.renew_before_time.FromDatetime(NOW + 35 * DAY)
+    if kind == "key":
+        license_.location_key.CopyFrom(SMART_KEY.public_key)
+        license_.unplug_grace.FromTimedelta(timedelta(seconds=30))
+    elif kind == "host":
+        license_.fingerprint.CopyFrom(fingerprint.make(PARTS, fixed("salt")[:16]))
+    elif kind == "site":
+        license_.location_key.CopyFrom(SITE.public_key)
+        license_.seat_count = 5
+    grant = d.Grant(
+        session=SESSION,
+        account=ACCOUNT,
+        device="laptop-1",
+        publisher=PUBLISHER,
+        products=[PRODUCT],
+        features=["export"],
+        nonce=fixed("nonce"),
+        client_key_share=fixed("client share"),
+        server_key_share=fixed("server share"),
+        location_kind=kinds[kind],
+        activation=ACTIVATION,
+    )
+    grant.valid_for.FromTimedelta(timedelta(seconds=60 if kind == "site" else 180))
+    if kind == "site":
+        lease = grant.leases.add(lease="pools/p1/leases/e1", units=2, fencing_number=7)
+        lease.features.add(feature="render", units=1)
+        grant.seat_required = True
+    expected = {
+        "publisher_root": ROOT.public_key.key,
+        "publisher": PUBLISHER,
+        "product": PRODUCT,
+        "session": SESSION,
+        "device": "laptop-1",
+        "nonce": fixed("nonce"),
+        "client_key_share": fixed("client share"),
+        "server_key_share": fixed("server share"),
+        "now": NOW,
+        "fingerprint": PARTS if kind == "host" else None,
+    }
+    made = Parts(kind, delegation, license_, grant, expected)
+    if kind == "site":
+        made.grant_signer = SITE
+    return made
+
+
+Change = Callable[[Parts], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change of a right proof, and the reason for which it is refused; None: it is still right."""
+
+    kind: str
+    name: str
+    change: Change
+    reason: Reason | None
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}: {self.name}"
+
+    def made(self) -> tuple[proof_pb2.Proof, proof.Expectation]:
+        made = parts(self.kind)
+        self.change(made)
+        return made.made()
+
+
+def expect(**changed: Any) -> Change:
+    return lambda p: p.expected.update(changed)
+
+
+def put(**changed: Any) -> Change:
+    def change(p: Parts) -> None:
+        for name, value in changed.items():
+            setattr(p, name, value)
+
+    return change
+
+
+def in_grant(**changed: Any) -> Change:
+    return lambda p: p.grant.MergeFrom(cleared(p.grant, d.Grant(**changed)))
+
+
+def in_license(**changed: Any) -> Change:
+    return lambda p: p.license.MergeFrom(cleared(p.license, d.LicenseDocument(**changed)))
+
+
+def in_delegation(**changed: Any) -> Change:
+    return lambda p: p.delegation.MergeFrom(cleared(p.delegation, d.Delegation(**changed)))
+
+
+def cleared(old: Any, new: Any) -> Any:
+    for one, _ in new.ListFields():
+        old.ClearField(one.name)
+    return new
+
+
+def keys(*entries: d.DelegatedKey) -> Change:
+    return in_delegation(keys=entries)
+
+
+def tamper(how: Callable[[Any], object]) -> Change:
+    """Change the proof of the kind after everything is signed."""
+    return lambda p: setattr(p, "tampered", lambda made: how(getattr(made, p.kind)))
+
+
+def flipped(envelope: d.Envelope, which: str) -> None:
+    if which == "payload":
+        envelope.payload = envelope.payload[:-1] + bytes([envelope.payload[-1] ^ 1])
+    elif which == "signature":
+        one = envelope.signatures[0]
+        one.signature = bytes([one.signature[0] ^ 1]) + one.signature[1:]
+    else:
+        envelope.signatures[0].key_id = "0" * 32
+
+
+def later(delta: timedelta) -> Change:
+    return expect(now=NOW + delta)
+
+
+def nothing(p: Parts) -> None:
+    """Leave the proof right."""
+
+
+def unknown_field(p: Parts) -> None:
+    """A newer server signs a field 500 that this program does not know."""
+    p.license.MergeFromString(b"\xa2\x1f\x03new")
+    p.grant.MergeFromString(b"\xa2\x1f\x03new")
+
+
+def both_purposes_later(p: Parts) -> None:
+    """An entry for another purpose before the one for the right purpose."""
+    p.delegation.keys.insert(0, delegated(LICENSES, d.PURPOSE_LOG))
+    p.delegation.keys.insert(0, delegated(GRANTS, d.PURPOSE_LOG))
+
+
+def second_signature(envelope: Any) -> None:
+    old = d.Signature(key_id="ab" * 16, signature=b"of an algorithm to come")
+    signatures = [old, *envelope.signatures]
+    del envelope.signatures[:]
+    envelope.signatures.extend(signatures)
+
+
+def unknown_algorithm(p: Parts) -> None:
+    key = delegated(LICENSES, d.PURPOSE_LICENSE, d.PURPOSE_GRANT)
+    key.public_key.algorithm = 99  # type: ignore[assignment]
+    p.delegation.keys.insert(0, key)
+
+
+def no_grant(p: Parts) -> None:
+    """The right key signs bytes that are no Grant: its first field is no text."""
+    p.grant = d.HostFingerprint(salt=b"\xff" * 16)  # type: ignore[assignment]
+
+
+def more_units(p: Parts) -> None:
+    p.grant.leases[0].units = 6
+
+
+def units_in_two_leases(p: Parts) -> None:
+    p.grant.leases.add(lease="pools/p1/leases/e2", units=4, fencing_number=8)
+
+
+R = Reason
+EVERY = ("cloud", "key", "host", "site")
+WITH_LICENSE = ("key", "host", "site")
+WITH_GRANT = ("cloud", "site")
+
+# fmt: off
+_RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
+    (EVERY, "as it was made", nothing),
+    (EVERY, "unknown fields are kept and do no harm", unknown_field),
+    (EVERY, "a key delegated twice, for other purposes first", both_purposes_later),
+    (EVERY, "a delegated key of an algorithm to come", unknown_algorithm),
+    (EVERY, "a second signature of an algorithm to come", tamper(lambda k: second_signature(k.delegation))),
+    (EVERY, "any publisher that the root vouches for", expect(publisher=None)),
+    (EVERY, "the generations that were seen", expect(seen={PUBLISHER: 3, ACTIVATION: 5})),
+    (EVERY, "a key that begins in four minutes", later(-DAY - timedelta(minutes=4))),
+    (EVERY, "the last microsecond of the delegation", later(DAY - timedelta(microseconds=1))),
+    (("host",), "one part of four has changed", expect(fingerprint={**PARTS, "disk": "new one"})),
+    (("site",), "as many units as the license has", lambda p: setattr(p.grant.leases[0], "units", 5)),
+]
+
+_WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
+    # The delegation
+    (EVERY, "another root", put(root_signer=STRANGER), R.SIGNER_UNKNOWN),
+    (EVERY, "another pinned root", expect(publisher_root=STRANGER.public_key.key), R.SIGNER_UNKNOWN),
+    (EVERY, "delegation changed", tamper(lambda k: flipped(k.delegation, "payload")), R.SIGNATURE_INVALID),
+    (EVERY, "delegation's signature changed", tamper(lambda k: flipped(k.delegation, "signature")), R.SIGNATURE_INVALID),
+    (EVERY, "delegation's key id changed", tamper(lambda k: flipped(k.delegation, "key id")), R.SIGNER_UNKNOWN),
+    (EVERY, "no delegation", tamper(lambda k: k.ClearField("delegation")), R.DOCUMENT_MALFORMED),
+    (EVERY, "another publisher's delegation", in_delegation(publisher="publishers/other"), R.DOCUMENT_OTHER_PUBLISHER),
+    (EVERY, "delegation of no keys", lambda p: p.delegation.ClearField("keys"), R.DOCUMENT_MALFORMED),
+    (EVERY, "an older delegation", expect(seen={PUBLISHER: 4}), R.DOCUMENT_SUPERSEDED),
+    (EVERY, "delegation ended", later(DAY), R.DELEGATION_EXPIRED),
+    (EVERY, "delegation not begun", later(-DAY - timedelta(minutes=6)), R.DELEGATION_NOT_YET_VALID),
+    (EVERY, "delegation in place of another document", tamper(lambda k: k.delegation.CopyFrom(getattr(k, "grant", None) or k.license)), R.DOCUMENT_TYPE),
+    # The license document
+    (WITH_LICENSE, "license by a key that is not delegated", put(license_signer=STRANGER), R.SIGNER_UNKNOWN),
+    (WITH_LICENSE, "license by a key delegated for grants only", put(license_signer=GRANTS), R.PURPOSE_NOT_DELEGATED),
+    (WITH_LICENSE, "license by a key that ended", keys(delegated(LICENSES, d.PURPOSE_LICENSE, end=-DAY / 2), delegated(GRANTS, d.PURPOSE_GRANT)), R.DELEGATION_EXPIRED),
+    (WITH_LICENSE, "license by a key that begins later", keys(delegated(LICENSES, d.PURPOSE_LICENSE, begin=DAY / 2), delegated(GRANTS, d.PURPOSE_GRANT)), R.DELEGATION_NOT_YET_VALID),
+    (WITH_LICENSE, "license changed", tamper(lambda k: flipped(k.license, "payload")), R.SIGNATURE_INVALID),
+    (WITH_LICENSE, "license's signature changed", tamper(lambda k: flipped(k.license, "signature")), R.SIGNATURE_INVALID),
+    (WITH_LICENSE, "license's key id changed", tamper(lambda k: flipped(k.license, "key id")), R.SIGNER_UNKNOWN),
+    (WITH_LICENSE, "license under another type", put(license_type=document.GRANT_TYPE), R.DOCUMENT_TYPE),
+    (WITH_LICENSE, "license relabeled after signing", lambda p: (put(license_type=document.GRANT_TYPE)(p), tamper(lambda k: setattr(k.license, "payload_type", document.LICENSE_TYPE))(p)), R.SIGNATURE_INVALID),
+    (WITH_LICENSE, "license of another publisher", in_license(publisher="publishers/other"), R.DOCUMENT_OTHER_PUBLISHER),
+    (WITH_LICENSE, "an older license", expect(seen={ACTIVATION: 6}), R.DOCUMENT_SUPERSEDED),
+    (WITH_LICENSE, "license ended", lambda p: p.license.expire_time.FromDatetime(NOW), R.DOCUMENT_EXPIRED),
+    (WITH_LICENSE, "license to be renewed", lambda p: p.license.renew_before_time.FromDatetime(NOW), R.DOCUMENT_EXPIRED),
+    (WITH_LICENSE, "license for the cloud", in_license(location_kind=1), R.DOCUMENT_TYPE),
+    (WITH_LICENSE, "license of another product", in_license(opens_products=[PRODUCT + "-extra"]), R.DOCUMENT_OTHER_PRODUCT),
+    (WITH_LICENSE, "an app of another product", expect(product=PRODUCT + "-pro"), R.DOCUMENT_OTHER_PRODUCT),
+    # The grant
+    (WITH_GRANT, "grant changed", tamper(lambda k: flipped(k.grant, "payload")), R.SIGNATURE_INVALID),
+    (WITH_GRANT, "grant's signature changed", tamper(lambda k: flipped(k.grant, "signature")), R.SIGNATURE_INVALID),
+    (("cloud",), "grant by a key that is not delegated", put(grant_signer=STRANGER), R.SIGNER_UNKNOWN),
+    (("cloud",), "grant by a key delegated for licenses only", put(grant_signer=LICENSES), R.PURPOSE_NOT_DELEGATED),
+    (("cloud",), "grant by a key that ended", keys(delegated(GRANTS, d.PURPOSE_GRANT, end=-DAY / 2), delegated(LICENSES, d.PURPOSE_LICENSE)), R.DELEGATION_EXPIRED),
+    (("cloud",), "grant by a key that begins later", keys(delegated(GRANTS, d.PURPOSE_GRANT, begin=DAY / 2), delegated(LICENSES, d.PURPOSE_LICENSE)), R.DELEGATION_NOT_YET_VALID),
+    (("cloud",), "grant by a site", put(grant_signer=SITE), R.SIGNER_UNKNOWN),
+    (("site",), "grant by another site", put(grant_signer=STRANGER), R.DOCUMENT_OTHER_DEVICE),
+    (("site",), "license of another site", in_license(location_key=STRANGER.public_key), R.DOCUMENT_OTHER_DEVICE),
+    (("site",), "license that names no site", lambda p: p.license.ClearField("location_key"), R.DOCUMENT_OTHER_DEVICE),
+    (WITH_GRANT, "signed bytes that are no grant", no_grant, R.DOCUMENT_MALFORMED),
+    (WITH_GRANT, "grant under another type", put(grant_type=document.LICENSE_TYPE), R.DOCUMENT_TYPE),
+    (WITH_GRANT, "grant of another publisher", in_grant(publisher="publishers/other"), R.DOCUMENT_OTHER_PUBLISHER),
+    (WITH_GRANT, "grant for a key", in_grant(location_kind=2), R.DOCUMENT_TYPE),
+    (WITH_GRANT, "grant for another session", in_grant(session="sessions/other"), R.DOCUMENT_OTHER_SESSION),
+    (WITH_GRANT, "grant for another device", in_grant(device="laptop-2"), R.DOCUMENT_OTHER_DEVICE),
+    (WITH_GRANT, "grant to another nonce", in_grant(nonce=fixed("old nonce")), R.NONCE_MISMATCH),
+    (WITH_GRANT, "grant to no nonce", lambda p: p.grant.ClearField("nonce"), R.NONCE_MISMATCH),
+    (WITH_GRANT, "another client's key share", in_grant(client_key_share=fixed("x")), R.DOCUMENT_OTHER_SESSION),
+    (WITH_GRANT, "another server's key share", in_grant(server_key_share=fixed("x")), R.DOCUMENT_OTHER_SESSION),
+    (WITH_GRANT, "grant of another product", in_grant(products=[PRODUCT + "-extra"]), R.DOCUMENT_OTHER_PRODUCT),
+    (WITH_GRANT, "grant for no time", lambda p: p.grant.ClearField("valid_for"), R.DOCUMENT_MALFORMED),
+    (WITH_GRANT, "grant for less than no time", lambda p: p.grant.valid_for.FromSeconds(-60), R.DOCUMENT_MALFORMED),
+    (WITH_GRANT, "grant for 31 days", lambda p: p.grant.valid_for.FromTimedelta(31 * DAY), R.DOCUMENT_MALFORMED),
+    (WITH_GRANT, "grant for longer than there is time", lambda p: setattr(p.grant.valid_for, "seconds", 2**62), R.DOCUMENT_MALFORMED),
+    (("site",), "a lease twice", lambda p: p.grant.leases.append(p.grant.leases[0]), R.DOCUMENT_MALFORMED),
+    # What a site may not
+    (("site",), "grant of another activation", in_grant(activation=ACTIVATION + "0"), R.DOCUMENT_OTHER_DEVICE),
+    (("site",), "grant of another account", in_grant(account="accounts/bob"), R.DOCUMENT_OTHER_DEVICE),
+    (("site",), "a product more than the license", in_grant(products=[PRODUCT, PRODUCT + "-pro"]), R.DOCUMENT_OTHER_PRODUCT),
+    (("site",), "a feature more than the license", in_grant(features=["export", "cloud-render"]), R.FEATURE_UNKNOWN),
+    (("site",), "a seat more than the license", more_units, R.POOL_TOO_SMALL),
+    (("site",), "seats more than the license in two leases", units_in_two_leases, R.POOL_TOO_SMALL),
+    (("site",), "seats of a license that counts none", lambda p: p.license.ClearField("seat_count"), R.POOL_TOO_SMALL),
+    (("site",), "seats of a feature more than the license", lambda p: setattr(p.grant.leases[0].features[0], "units", 3), R.POOL_TOO_SMALL),
+    # The key
+    (("key",), "another key", put(key_signer=P256Signer("other key")), R.KEY_PROOF_INVALID),
+    (("key",), "license of another key", in_license(location_key=P256Signer("other key").public_key), R.KEY_PROOF_INVALID),
+    (("key",), "license that names no key", lambda p: p.license.ClearField("location_key"), R.KEY_PROOF_INVALID),
+    (("key",), "answer to another nonce", put(key_nonce=fixed("old nonce")), R.KEY_PROOF_INVALID),
+    (("key",), "answer through another bridge", tamper(lambda k: setattr(k, "location_host", "bridges/b2")), R.KEY_PROOF_INVALID),
+    (("key",), "answer for another session", put(key_session="sessions/other"), R.DOCUMENT_OTHER_SESSION),
+    (("key",), "answer for another session, relabeled", lambda p: (put(key_session="sessions/other")(p), tamper(lambda k: setattr(k, "session", SESSION))(p)), R.KEY_PROOF_INVALID),
+    (("key",), "no signature", tamper(lambda k: k.ClearField("signature")), R.KEY_PROOF_INVALID),
+    (("key",), "a bridge of a very long name", put(location_host="b" * 256), R.DOCUMENT_MALFORMED),
+    # The host
+    (("host",), "another computer", expect(fingerprint={kind: value + "9" for kind, value in PARTS.items()}), R.DOCUMENT_OTHER_DEVICE),
+    (("host",), "two parts of four have changed", expect(fingerprint={**PARTS, "disk": "new one", "mac": "02:00:00:00:00:01"}), R.DOCUMENT_OTHER_DEVICE),
+    (("host",), "a computer that was not read", expect(fingerprint=None), R.DOCUMENT_OTHER_DEVICE),
+    (("host",), "license that fits any computer", lambda p: p.license.fingerprint.ClearField("required_count"), R.DOCUMENT_MALFORMED),
+    (("host",), "license of no computer", lambda p: p.license.ClearField("fingerprint"), R.DOCUMENT_MALFORMED),
+]
+# fmt: on
+
+RIGHT = [Case(kind, name, change, None) for kinds, name, change in _RIGHT for kind in kinds]
+WRONG = [
+    Case(kind, name, change, reason) for kinds, name, change, reason in _WRONG for kind in kinds
+]
