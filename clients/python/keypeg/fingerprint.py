@@ -72,7 +72,7 @@ def usable(values: Mapping[str, str]) -> dict[str, str]:
 
 def clean(value: str) -> str:
     """A value as it is hashed: trimmed, lower case, single spaces, at most 256 characters."""
-    return " ".join(value.split()).lower()[:VALUE_CHARACTERS]
+    return " ".join(value.split()).lower()[:VALUE_CHARACTERS].rstrip()
 
 
 def digest(salt: bytes, kind: str, value: str) -> bytes:
