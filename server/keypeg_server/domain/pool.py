@@ -154,6 +154,10 @@ class Pool:
         places = [self._places[id] for id in ids if id in self._places]
         return sorted(leases, key=lambda lease: lease.fencing_number), sorted(places, key=_rank)
 
+    def count_of_session(self, session: str) -> int:
+        """How many leases and places a session has."""
+        return len(self._of_session.get(session, ()))
+
     def sessions(self) -> Iterable[str]:
         """The ids of all sessions that hold or wait."""
         return self._of_session.keys()

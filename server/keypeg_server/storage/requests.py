@@ -8,22 +8,30 @@ Leaves to others: transactions (database.py), requests for seats (committer.py, 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_
 from sqlmodel import Session
 
-from keypeg.errors import RequestIdReused
+from keypeg.errors import RequestIdReused, StorageUnavailable
+from keypeg_server.clock import Clock, to_us
+from keypeg_server.storage.database import Database
 from keypeg_server.storage.tables_seat import RequestRow
 
 KEPT_US: Final = 24 * 3600 * 1_000_000  # microseconds that an answer is kept
 SWEEP_ROWS: Final = 500  # rows of one step of sweeping: a few milliseconds of the one writer
+SWEEP_PAUSE: Final = 60.0  # seconds
+STEP_PAUSE: Final = 0.05  # seconds, for others to write between two steps
 _REQUEST: Final = RequestRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
 _INSERT: Final = insert(_REQUEST)
 _FIND: Final = select(_REQUEST.c.digest, _REQUEST.c.result).where(
     _REQUEST.c.caller == bindparam("caller"), _REQUEST.c.id == bindparam("id")
+)
+_FIND_MANY: Final = select(_REQUEST).where(
+    tuple_(_REQUEST.c.caller, _REQUEST.c.id).in_(bindparam("keys", expanding=True))
 )
 _OLD: Final = (
     select(_REQUEST.c.caller, _REQUEST.c.id)
@@ -69,22 +77,54 @@ def once(
             raise reused(request_id)
         return bytes(found.result)
     result = work(session)
-    session.execute(
-        _INSERT,
-        {
-            "caller": caller,
-            "id": request_id,
-            "digest": digest,
-            "result": result,
-            "expire_time_us": now_us + KEPT_US,
-        },
-    )
+    session.execute(_INSERT, row(caller, request_id, digest, result, now_us + KEPT_US))
     return result
+
+
+def row(
+    caller: str, request_id: str, digest: bytes, result: bytes, expire_time_us: int
+) -> dict[str, Any]:
+    """What `record` takes."""
+    return {
+        "caller": caller,
+        "id": request_id,
+        "digest": digest,
+        "result": result,
+        "expire_time_us": expire_time_us,
+    }
+
+
+def record(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Keep the answers of many requests; IntegrityError when one of them has an answer already."""
+    connection.execute(_INSERT, rows)
+
+
+def recorded(
+    connection: Connection, keys: list[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[bytes, bytes]]:
+    """Digest and result of those of these requests (caller and id) that have an answer."""
+    with connection.begin():
+        found = connection.execute(_FIND_MANY, {"keys": keys}) if keys else ()
+        return {(one.caller, one.id): (bytes(one.digest), bytes(one.result)) for one in found}
 
 
 def sweep(connection: Connection, now_us: int) -> int:
     """Delete one step's worth of answers past their time; how many. Fewer than SWEEP_ROWS: all done."""
-    old = connection.execute(_OLD, {"now": now_us}).all()
-    if old:
-        connection.execute(_DELETE, [{"old_caller": row.caller, "old_id": row.id} for row in old])
-    return len(old)
+    with connection.begin():
+        old = connection.execute(_OLD, {"now": now_us}).all()
+        if old:
+            connection.execute(
+                _DELETE, [{"old_caller": one.caller, "old_id": one.id} for one in old]
+            )
+        return len(old)
+
+
+async def sweep_forever(database: Database, clock: Clock, pause: float = SWEEP_PAUSE) -> None:
+    """Sweep now and whenever `pause` seconds have passed, one short step at a time; until canceled."""
+    while True:
+        try:
+            step = database.submit_batch(lambda connection: sweep(connection, to_us(clock.wall())))
+            swept = await asyncio.wrap_future(step)
+        except StorageUnavailable:  # logged where it was found; the next time may be better
+            swept = 0
+        await asyncio.sleep(STEP_PAUSE if swept == SWEEP_ROWS else pause)

@@ -1,0 +1,247 @@
+"""The operations on pools that go through the committer: take, give back, extend, end, look.
+
+Promises: each keeps to service/commits.py, and calls its `done` exactly once.
+
+Leaves to others: what follows from them (pools.py), the rules (domain/pool.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from keypeg.errors import KeypegError, LeaseExpired, PoolExhausted
+from keypeg_server.domain import explain
+from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.decision import Ask, Change, Decision
+from keypeg_server.domain.lease import Lease, Place
+from keypeg_server.domain.pool import Pool
+from keypeg_server.service.commits import Operation, RequestKey
+
+_T = TypeVar("_T")
+
+
+class Reports(Protocol):
+    """What operations tell when they are on disk."""
+
+    def now_us(self) -> int: ...
+    def by_id(self, id: str) -> Pool | None: ...
+    def released(self, id: str) -> None: ...
+    def served(self, pool: Pool, leases: Sequence[Lease]) -> None: ...
+    def queue_moved(self, pool: Pool) -> None: ...
+
+
+class Acquire(Operation):
+    """Seats, or a place in the queue."""
+
+    __slots__ = ("_ask", "_caller", "_decision", "_done", "_pool", "_reports")
+
+    def __init__(
+        self,
+        reports: Reports,
+        pool: Pool,
+        ask: Ask,
+        caller: Caller,
+        request: RequestKey | None,
+        done: Callable[[Lease | Place | KeypegError], None],
+    ) -> None:
+        self.request = request
+        self._reports = reports
+        self._pool = pool
+        self._ask = ask
+        self._caller = caller
+        self._done = done
+
+    def decide(self) -> Sequence[Change]:
+        ask = self._ask
+        try:
+            self._decision = self._pool.acquire(ask, self._reports.now_us())
+        except PoolExhausted:
+            raise explain.exhausted(
+                self._pool, ask.units, ask.features, ask.priority, self._caller
+            ) from None
+        return self._decision.changes
+
+    def undo(self) -> None:
+        self._pool.undo(self._decision.changes)
+        if self._decision.queue_moved:
+            self._reports.queue_moved(self._pool)
+
+    def result(self) -> bytes:
+        return f"{self._pool.id} {self._ask.id}".encode()
+
+    def answer(self) -> None:
+        if self._decision.queue_moved:
+            self._reports.queue_moved(self._pool)
+        outcome = self._decision.outcome
+        assert outcome is not None
+        self._done(outcome)
+
+    def repeat(self, result: bytes) -> None:
+        pool_id, id = result.decode().split()
+        pool = self._reports.by_id(pool_id)
+        found = None if pool is None else pool.lease(id) or pool.place(id)
+        self._done(
+            found
+            or LeaseExpired(
+                "This request was answered before, and what it got has ended; ask with a new request id.",
+                request_id=self.request.id if self.request else "",
+            )
+        )
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
+
+
+class Release(Operation):
+    """The end of a lease or a place."""
+
+    __slots__ = ("_decision", "_done", "_id", "_pool", "_reports")
+
+    def __init__(
+        self,
+        reports: Reports,
+        pool: Pool,
+        id: str,
+        done: Callable[[Lease | Place | KeypegError | None], None],
+    ) -> None:
+        self.request = None
+        self._reports = reports
+        self._pool = pool
+        self._id = id
+        self._done = done
+
+    def decide(self) -> Sequence[Change]:
+        self._decision = self._pool.release(self._id, self._reports.now_us())
+        return self._decision.changes
+
+    def undo(self) -> None:
+        self._pool.undo(self._decision.changes)
+        if self._decision.queue_moved or self._decision.served:
+            self._reports.queue_moved(self._pool)
+
+    def answer(self) -> None:
+        decision = self._decision
+        self._reports.released(self._id)
+        self._done(decision.outcome)
+        _follow(self._reports, self._pool, decision)
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
+
+
+class Extend(Operation):
+    """A lease whose holder may believe in it for longer."""
+
+    __slots__ = ("_decision", "_done", "_id", "_pool", "_valid_for_us")
+
+    def __init__(
+        self,
+        pool: Pool,
+        id: str,
+        valid_for_us: int,
+        done: Callable[[Lease | KeypegError], None],
+    ) -> None:
+        self.request = None
+        self._pool = pool
+        self._id = id
+        self._valid_for_us = valid_for_us
+        self._done = done
+
+    def decide(self) -> Sequence[Change]:
+        if self._pool.lease(self._id) is None:
+            raise lease_ended(self._pool.lease_prefix + self._id)
+        self._decision = self._pool.extend(self._id, self._valid_for_us)
+        return self._decision.changes
+
+    def undo(self) -> None:
+        self._pool.undo(self._decision.changes)
+
+    def answer(self) -> None:
+        assert isinstance(self._decision.outcome, Lease)
+        self._done(self._decision.outcome)
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
+
+
+class Gone(Operation):
+    """The end of all that a session has, in every pool."""
+
+    __slots__ = ("_decisions", "_done", "_pools", "_reports", "_session")
+
+    def __init__(
+        self,
+        reports: Reports,
+        pools: Sequence[Pool],
+        session: str,
+        done: Callable[[KeypegError | None], None],
+    ) -> None:
+        self.request = None
+        self._reports = reports
+        self._pools = pools
+        self._session = session
+        self._done = done
+        self._decisions: list[tuple[Pool, Decision]] = []
+
+    def decide(self) -> Sequence[Change]:
+        now_us = self._reports.now_us()
+        self._decisions = [(pool, pool.gone(self._session, now_us)) for pool in self._pools]
+        return [change for _, decision in self._decisions for change in decision.changes]
+
+    def undo(self) -> None:
+        for pool, decision in reversed(self._decisions):
+            pool.undo(decision.changes)
+            if decision.queue_moved or decision.served:
+                self._reports.queue_moved(pool)
+
+    def answer(self) -> None:
+        self._done(None)
+        for pool, decision in self._decisions:
+            _follow(self._reports, pool, decision)
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
+
+
+class Look(Operation, Generic[_T]):
+    """What is there, told when it is on disk; `undo` takes back what `read` may have set."""
+
+    __slots__ = ("_done", "_found", "_read", "_undo")
+
+    def __init__(
+        self,
+        read: Callable[[], _T],
+        done: Callable[[_T | KeypegError], None],
+        undo: Callable[[], None] | None = None,
+    ) -> None:
+        self.request = None
+        self._read = read
+        self._done = done
+        self._undo = undo
+
+    def decide(self) -> Sequence[Change]:
+        self._found = self._read()
+        return ()
+
+    def undo(self) -> None:
+        if self._undo is not None:
+            self._undo()
+
+    def answer(self) -> None:
+        self._done(self._found)
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
+
+
+def lease_ended(name: str) -> LeaseExpired:
+    """The refusal for a lease that has run out or was released."""
+    return LeaseExpired(f"{name} has run out or was released; acquire a new one.", lease=name)
+
+
+def _follow(reports: Reports, pool: Pool, decision: Decision) -> None:
+    if decision.served:
+        reports.served(pool, decision.served)
+    if decision.queue_moved:
+        reports.queue_moved(pool)

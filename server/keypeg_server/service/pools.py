@@ -1,0 +1,399 @@
+"""The pools of this server: every request for seats, whichever way it came, ends here.
+
+Promises: what is answered is on disk, and what is shown (look) too; a seat goes to another holder only after a
+release, the end of its session (`gone`) or the deadline of a lease without a stream. Pools come and go with
+their events. One event loop.
+
+Leaves to others: the rules (domain/pool.py), the disk (the committer), deadlines of sessions (sessions.py),
+who may ask (sessions.py, seats.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Final, Protocol, TypeVar
+
+from keypeg import names
+from keypeg.errors import KeypegError, NotFound, PoolRule
+from keypeg.ids import id_text, uuid7
+from keypeg.v1 import error_pb2, explanation_pb2
+from keypeg_server.clock import to_us
+from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.decision import Ask
+from keypeg_server.domain.events import PoolCreated, PoolRemoved
+from keypeg_server.domain.lease import Features, Holder, Lease, Place
+from keypeg_server.domain.pool import QUEUE_LIMIT, Pool
+from keypeg_server.service import pool_operations as operations
+from keypeg_server.service.commits import Committer, PoolStore, RequestKey, StoredPool
+from keypeg_server.service.deadlines import Deadlines
+from keypeg_server.service.events import EventHub
+from keypeg_server.service.ports import Clock
+
+_T = TypeVar("_T")
+
+HOLDERS_NAMED: Final = 10  # in a refusal to retire a pool
+POSITIONS_PAUSE: Final = (
+    0.02  # seconds: a queue that moves often is told so at most 50 times a second
+)
+RETRY_PAUSE: Final = 1.0  # seconds, after the disk refused to take an end
+
+
+def server_deadline(now: float, valid_for: timedelta) -> float:
+    """Until when the server keeps what it granted now.
+
+    The holder counts `valid_for` from before it asked, on its own clock: 1 % for that clock's rate, 1 s for
+    everything else.
+    """
+    return now + valid_for.total_seconds() * 1.01 + 1.0
+
+
+class Audience(Protocol):
+    """Who hears what befalls the sessions that hold and wait."""
+
+    def served(self, pool: Pool, lease: Lease) -> None:
+        """A session that waited holds a seat now."""
+        ...
+
+    def moved(self, pool: Pool, place: Place, position: int) -> None:
+        """Where a session stands in a queue that has moved; may be where it stood."""
+        ...
+
+
+class Hold:
+    """The deadline of a lease without a stream."""
+
+    __slots__ = ("deadline", "id", "pool")
+
+    def __init__(self, pool: Pool, id: str, deadline: float) -> None:
+        self.pool = pool
+        self.id = id
+        self.deadline = deadline
+
+
+class Engine:
+    """All pools, and what can be asked of them. `load` comes first."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        store: PoolStore,
+        clock: Clock,
+        hub: EventHub,
+        *,
+        queue_limit: int = QUEUE_LIMIT,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._committer = committer
+        self._store = store
+        self._clock = clock
+        self._queue_limit = queue_limit
+        self._random = random
+        self._pools: dict[str, Pool] = {}
+        self._pools_of: dict[str, set[Pool]] = {}  # by session
+        self._holds: dict[str, Hold] = {}  # by lease
+        self._deadlines: Deadlines[Hold] = Deadlines(clock, self._hold_due)
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._moved: set[Pool] = set()
+        self.audience: Audience | None = None
+        hub.subscribe(PoolCreated, self._created)
+        hub.subscribe(PoolRemoved, self._removed)
+
+    # Pools that come and go.
+
+    async def load(self) -> None:
+        """Take over what is on disk; leases without a stream get their full time again."""
+        for stored in await self._store.load():
+            self._add(stored)
+
+    async def present(self, pools: Iterable[str]) -> None:
+        """See to it that pools that were just created are there."""
+        for name in pools:
+            (id,) = names.POOL.parse(name)
+            if id not in self._pools:
+                await self._fetch(id)
+
+    async def retire(self, pools: Sequence[str]) -> None:
+        """Give out no more seats of these pools; PoolRule, with who is in the way, when they are in use."""
+        found = [pool for name in pools if (pool := self.pool(name)) is not None]
+
+        def retire() -> None:
+            for pool in found:
+                if pool.held or pool.waiting:
+                    raise _in_use(pool)
+            for pool in found:
+                pool.retired = True
+
+        await self._ended(
+            lambda done: operations.Look(retire, done, undo=lambda: self.restore(pools))
+        )
+
+    def restore(self, pools: Sequence[str]) -> None:
+        """Give out seats of retired pools again."""
+        for name in pools:
+            if (pool := self.pool(name)) is not None:
+                pool.retired = False
+
+    def pool(self, name: str) -> Pool | None:
+        """The pool of this name; FieldInvalid when it is no pool's name."""
+        return self._pools.get(names.POOL.parse(name)[0])
+
+    def by_id(self, id: str) -> Pool | None:
+        """The pool with this id."""
+        return self._pools.get(id)
+
+    def pools_of_account(self, account: str) -> list[Pool]:
+        """All pools of an account, by id."""
+        return sorted(
+            (pool for pool in self._pools.values() if pool.account == account),
+            key=lambda pool: pool.id,
+        )
+
+    # Sessions.
+
+    def holders(self) -> dict[str, list[Lease | Place]]:
+        """All that sessions hold and wait for, by session."""
+        found: dict[str, list[Lease | Place]] = {}
+        for session in self._pools_of:
+            leases, places = self.holdings(session)
+            if leases or places:
+                found[session] = [*leases, *places]
+        return found
+
+    def holdings(self, session: str) -> tuple[list[Lease], list[Place]]:
+        """What a session holds and waits for, as decided; through `look` what is on disk."""
+        leases: list[Lease] = []
+        places: list[Place] = []
+        for pool in self._pools_of.get(session, ()):
+            held, waiting = pool.of_session(session)
+            leases += held
+            places += waiting
+        return leases, places
+
+    def holds(self, session: str) -> bool:
+        """Whether a session holds or waits for anything."""
+        return any(pool.count_of_session(session) for pool in self._pools_of.get(session, ()))
+
+    def forget(self, session: str) -> None:
+        """A session is gone, and nothing of it is left."""
+        self._pools_of.pop(session, None)
+
+    # Requests.
+
+    def new_id(self) -> str:
+        """An id for a lease or a place."""
+        return id_text(uuid7(self.now_us(), self._random(8)))
+
+    def now_us(self) -> int:
+        """The wall clock, for records."""
+        return to_us(self._clock.wall())
+
+    def acquire(
+        self,
+        pool: Pool,
+        holder: Holder,
+        caller: Caller,
+        units: int,
+        features: Features,
+        *,
+        wait: bool,
+        priority: int,
+        valid_for_us: int,
+        request: RequestKey | None,
+        done: Callable[[Lease | Place | KeypegError], None],
+    ) -> None:
+        """Seats or, when it may wait, a place; `done` hears which, or the refusal."""
+        ask = Ask(self.new_id(), holder, units, features, wait, priority, valid_for_us)
+        session = holder.session
+        if session:
+            pools = self._pools_of.get(session)
+            if pools is None:
+                self._pools_of[session] = {pool}
+            else:
+                pools.add(pool)
+        self._committer.submit(operations.Acquire(self, pool, ask, caller, request, done))
+
+    def release(
+        self, pool: Pool, id: str, done: Callable[[Lease | Place | KeypegError | None], None]
+    ) -> None:
+        """The end of a lease or place; `done` hears what it was, None when it was none."""
+        self._committer.submit(operations.Release(self, pool, id, done))
+
+    def extend(
+        self, pool: Pool, id: str, valid_for_us: int, done: Callable[[Lease | KeypegError], None]
+    ) -> None:
+        """A lease whose holder may believe in it for longer."""
+        self._committer.submit(operations.Extend(pool, id, valid_for_us, done))
+
+    def gone(self, session: str, done: Callable[[KeypegError | None], None]) -> None:
+        """The end of all that a session has."""
+        pools = tuple(self._pools_of.get(session, ()))
+        self._committer.submit(operations.Gone(self, pools, session, done))
+
+    def look(self, read: Callable[[], _T], done: Callable[[_T | KeypegError], None]) -> None:
+        """What `read` finds now, told when it is on disk."""
+        self._committer.submit(operations.Look(read, done))
+
+    async def looked(self, read: Callable[[], _T]) -> _T:
+        """What `read` finds now, when it is on disk."""
+        return await self._ended(lambda done: operations.Look(read, done))
+
+    # Leases without a stream.
+
+    def hold(self, pool: Pool, lease: Lease, valid_for: timedelta) -> None:
+        """Its holder may believe in this lease for `valid_for` from now; never less than before."""
+        deadline = server_deadline(self._clock.monotonic(), valid_for)
+        hold = self._holds.get(lease.id)
+        if hold is None:
+            self._holds[lease.id] = hold = Hold(pool, lease.id, deadline)
+            self._deadlines.watch(hold, deadline)
+        hold.deadline = max(hold.deadline, deadline)
+
+    def held(self, id: str) -> bool:
+        """Whether a lease without a stream is within its deadline."""
+        hold = self._holds.get(id)
+        return hold is not None and self._clock.monotonic() < hold.deadline
+
+    def stop(self) -> None:
+        """End no lease any more; for the end of the server."""
+        self._deadlines.stop()
+
+    def tick(self) -> None:
+        """Look at deadlines now; the timer does so by itself."""
+        self._deadlines.tick()
+
+    def _hold_due(self, hold: Hold, now: float) -> float | None:
+        if self._holds.get(hold.id) is not hold:
+            return None  # released
+        if now < hold.deadline:
+            return hold.deadline
+
+        def done(ended: Lease | Place | KeypegError | None) -> None:
+            if isinstance(ended, KeypegError):
+                self._deadlines.watch(hold, self._clock.monotonic() + RETRY_PAUSE)
+
+        self.release(hold.pool, hold.id, done)
+        return None
+
+    # What operations report.
+
+    def released(self, id: str) -> None:
+        """A lease has ended; that is on disk."""
+        self._holds.pop(id, None)
+
+    def served(self, pool: Pool, leases: Sequence[Lease]) -> None:
+        """Leases were given to who waited; that is on disk."""
+        if self.audience is not None:
+            for lease in leases:
+                self.audience.served(pool, lease)
+
+    def queue_moved(self, pool: Pool) -> None:
+        """Positions of this queue have changed; whoever waits is told soon."""
+        if not self._moved:
+            asyncio.get_running_loop().call_later(POSITIONS_PAUSE, self._tell_positions)
+        self._moved.add(pool)
+
+    def _tell_positions(self) -> None:
+        moved, self._moved = self._moved, set()
+        if self.audience is not None:
+            for pool in moved:
+                for position, place in enumerate(pool.queue(), 1):
+                    self.audience.moved(pool, place, position)
+
+    # Inside.
+
+    def _add(self, stored: StoredPool) -> None:
+        pool = Pool(
+            stored.id,
+            account=stored.account,
+            product=stored.product,
+            activation=stored.activation,
+            capacity=stored.seat_count,
+            feature_capacity=stored.features,
+            fencing_number=stored.fencing_number,
+            queue_limit=self._queue_limit,
+        )
+        pool.restore(stored.leases, stored.places)
+        self._pools[pool.id] = pool
+        for session in pool.sessions():
+            self._pools_of.setdefault(session, set()).add(pool)
+        for lease in stored.leases:
+            if not lease.holder.session:
+                self.hold(pool, lease, timedelta(microseconds=lease.valid_for_us))
+
+    def _created(self, event: PoolCreated) -> None:
+        (id,) = names.POOL.parse(event.pool)
+        if id not in self._pools:
+            self._fetch(id)
+
+    def _removed(self, event: PoolRemoved) -> None:
+        pool = self._pools.pop(names.POOL.parse(event.pool)[0], None)
+        if pool is not None:
+            pool.retired = True
+
+    def _fetch(self, id: str) -> asyncio.Task[None]:
+        """Read a pool from disk; one reading at a time."""
+        task = self._loading.get(id)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._read(id))
+            self._loading[id] = task
+            task.add_done_callback(lambda _: self._loading.pop(id, None))
+        return task
+
+    async def _read(self, id: str) -> None:
+        for stored in await self._store.load(id):
+            if stored.id not in self._pools:
+                self._add(stored)
+
+    async def _ended(
+        self, operation: Callable[[Callable[[_T | KeypegError], None]], operations.Look[_T]]
+    ) -> _T:
+        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: _T | KeypegError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, KeypegError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self._committer.submit(operation(done))
+        return await future
+
+
+def no_pool(name: str) -> NotFound:
+    """The refusal for a pool that is not there, or not the caller's."""
+    return NotFound(
+        f"There is no pool {name} that you can use; list the pools of your account.", resource=name
+    )
+
+
+def _in_use(pool: Pool) -> PoolRule:
+    held, waiting = pool.held, pool.waiting
+    sentence = (
+        f"{pool.name} is in use: {held} of its seats are held and {waiting} wait; "
+        "end those sessions first."
+    )
+    explanation = explanation_pb2.Explanation(
+        reason=error_pb2.REASON_POOL_RULE,
+        sentence=sentence,
+        metadata={
+            "pool": pool.name,
+            "rule": "in_use",
+            "held_count": str(held),
+            "waiting_count": str(waiting),
+        },
+    )
+    for lease in pool.some_leases(HOLDERS_NAMED):
+        shown = explanation.holders.add(
+            user=lease.holder.user,
+            host_name=lease.holder.host_name,
+            app=lease.holder.app,
+            units=lease.units,
+            lease=pool.lease_prefix + lease.id,
+        )
+        shown.acquire_time.FromMicroseconds(lease.acquire_time_us)
+    return PoolRule(sentence, explanation=explanation, pool=pool.name, rule="in_use")

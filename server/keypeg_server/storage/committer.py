@@ -1,0 +1,257 @@
+"""The committer: decide in memory at once, put many decisions on disk in one transaction, then answer each.
+
+Promises: an answer means on disk. Operations are decided and answered in the order of `submit`; what depends
+on a decision is answered with it or later. When the disk fails, every decision that is not on disk is undone,
+the newest first, before anyone has seen it, and its operation is refused with StorageUnavailable; the next one
+is tried afresh. A request that comes again is answered by its first result and changes nothing, also over
+a restart. One event loop; the queue is bounded.
+
+Leaves to others: what is decided (service/pools.py), rows (pool_store.py), sweeping old requests
+(requests.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from keypeg.errors import Busy, KeypegError
+from keypeg_server.clock import Clock, to_us
+from keypeg_server.domain.decision import Change
+from keypeg_server.service.commits import Operation
+from keypeg_server.storage import pool_store, requests
+from keypeg_server.storage.database import Database, unavailable
+
+_LOG: Final = logging.getLogger(__name__)
+
+PENDING_LIMIT: Final = 10_000  # operations: more would only wait longer than callers do
+RECENT_LIMIT: Final = 20_000  # requests remembered in memory: more than can be pending
+LINGER: Final = 0.001  # seconds to let a batch grow, only under load
+RETRY_AFTER: Final = timedelta(milliseconds=250)
+
+Recorded = tuple[bytes, bytes]  # digest and result
+_Key = tuple[str, str]  # caller and request id
+
+
+class _Item:
+    """An operation between its decision and its answer."""
+
+    __slots__ = ("changes", "error", "operation", "recorded", "result")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.changes: Sequence[Change] = ()
+        self.error: KeypegError | None = None  # refused already; told in its turn
+        self.recorded: bytes | None = None  # was answered with this before
+        self.result: bytes | None = None  # to be recorded with its request
+
+
+class BatchCommitter:
+    """`Committer` on a database."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        pending_limit: int = PENDING_LIMIT,
+        linger: float = LINGER,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._pending_limit = pending_limit
+        self._linger = linger
+        self._pending: list[_Item] = []
+        self._writing = False  # a batch is with the writer, or its start is scheduled
+        self._last_size = 0
+        self._recent: dict[_Key, Recorded] = {}
+        self._idle: list[asyncio.Future[None]] = []
+
+    def submit(self, operation: Operation) -> None:
+        """Decide it now; it ends later, after all that was submitted before."""
+        if len(self._pending) >= self._pending_limit:
+            operation.refuse(
+                Busy(
+                    f"{self._pending_limit} operations wait for the disk already; try again shortly.",
+                    retry_after=RETRY_AFTER,
+                )
+            )
+            return
+        self._take(operation)
+
+    async def close(self) -> None:
+        """Return when everything that was submitted has ended."""
+        while self._writing:
+            idle = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            await idle
+
+    def _take(self, operation: Operation) -> None:
+        item = _Item(operation)
+        request = operation.request
+        recorded = None if request is None else self._recent.get((request.caller, request.id))
+        if request is not None and recorded is not None:
+            digest, result = recorded
+            if digest == request.digest:
+                item.recorded = result
+            else:
+                item.error = requests.reused(request.id)
+        else:
+            try:
+                item.changes = operation.decide()
+            except KeypegError as error:
+                item.error = error
+            else:
+                if request is not None:
+                    item.result = operation.result()
+                    self._remember((request.caller, request.id), (request.digest, item.result))
+        if self._writing or item.changes or item.result is not None:
+            self._pending.append(item)
+            if not self._writing:
+                self._writing = True
+                self._schedule()
+        else:
+            self._end(item)  # nothing to write, and nothing before it is still on its way
+
+    def _remember(self, key: _Key, recorded: Recorded) -> None:
+        recent = self._recent
+        recent[key] = recorded
+        if len(recent) > RECENT_LIMIT:
+            del recent[next(iter(recent))]
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._last_size > 1 and self._linger:
+            loop.call_later(self._linger, self._start, loop)
+        else:
+            loop.call_soon(self._start, loop)  # with whatever else this turn of the loop brings
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch, self._pending = self._pending, []
+        self._last_size = len(batch)
+        if not any(item.changes or item.result is not None for item in batch):
+            self._finished(batch, None)
+            return
+        expire_time_us = to_us(self._clock.wall()) + requests.KEPT_US
+
+        def write(connection: Connection) -> dict[_Key, Recorded] | None:
+            return _write(connection, batch, expire_time_us)
+
+        def written(future: Future[dict[_Key, Recorded] | None]) -> None:
+            loop.call_soon_threadsafe(self._finished, batch, future)
+
+        try:
+            self._database.submit_batch(write).add_done_callback(written)
+        except RuntimeError as error:  # the database is closed
+            self._fail(batch, unavailable(error))
+
+    def _finished(
+        self, batch: list[_Item], future: Future[dict[_Key, Recorded] | None] | None
+    ) -> None:
+        if future is not None:
+            error = future.exception()
+            if error is not None:
+                refusal = error if isinstance(error, KeypegError) else unavailable(error)
+                self._fail(batch, refusal)
+                return
+            conflicts = future.result()
+            if conflicts is not None:
+                self._repeat(batch, conflicts)
+                return
+        self._go_on()
+        for item in batch:
+            self._end(item)
+
+    def _go_on(self) -> None:
+        """Write what came meanwhile; called before answering, so that the writer need not wait for that."""
+        if self._pending:
+            self._schedule()
+            return
+        self._writing = False
+        idle, self._idle = self._idle, []
+        for future in idle:
+            if not future.done():
+                future.set_result(None)
+
+    def _undo(self, batch: list[_Item]) -> list[_Item]:
+        """Take back all that is not on disk; gives it in order."""
+        undecided = batch + self._pending
+        self._pending = []
+        for item in reversed(undecided):
+            if item.error is None and item.recorded is None:
+                item.operation.undo()
+            request = item.operation.request
+            if request is not None and item.result is not None:
+                self._recent.pop((request.caller, request.id), None)
+        return undecided
+
+    def _fail(self, batch: list[_Item], error: KeypegError) -> None:
+        undecided = self._undo(batch)
+        self._go_on()
+        for item in undecided:
+            item.error = error
+            self._end(item)
+
+    def _repeat(self, batch: list[_Item], conflicts: dict[_Key, Recorded]) -> None:
+        """Some requests were answered before this server started: answer them so, decide the others again."""
+        undecided = self._undo(batch)
+        if not conflicts:
+            error = unavailable(
+                RuntimeError("a constraint failed, and not that of a repeated request")
+            )
+            self._go_on()
+            for item in undecided:
+                item.error = error
+                self._end(item)
+            return
+        for key, recorded in conflicts.items():
+            self._remember(key, recorded)
+        self._writing = True  # so that they are answered in order, after what is decided again
+        for item in undecided:
+            self._take(item.operation)
+        self._go_on()
+
+    def _end(self, item: _Item) -> None:
+        operation = item.operation
+        try:
+            if item.error is not None:
+                operation.refuse(item.error)
+            elif item.recorded is not None:
+                operation.repeat(item.recorded)
+            else:
+                operation.answer()
+        except Exception:  # the fault of one operation is not that of the others in its batch
+            _LOG.exception("answering failed", extra={"operation": type(operation).__name__})
+
+
+def _write(
+    connection: Connection, batch: list[_Item], expire_time_us: int
+) -> dict[_Key, Recorded] | None:
+    """Put a batch on disk; when a request in it was answered before, nothing, and what is on record."""
+    rows = []
+    changes: list[Change] = []
+    for item in batch:
+        changes.extend(item.changes)
+        request = item.operation.request
+        if request is not None and item.result is not None:
+            rows.append(
+                requests.row(
+                    request.caller, request.id, request.digest, item.result, expire_time_us
+                )
+            )
+    try:
+        with connection.begin():
+            if rows:
+                requests.record(connection, rows)
+            pool_store.write(connection, changes)
+    except IntegrityError as error:
+        _LOG.info("repeated request", extra={"error": str(error.orig)})
+        return requests.recorded(connection, [(row["caller"], row["id"]) for row in rows])
+    return None

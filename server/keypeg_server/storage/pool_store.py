@@ -1,0 +1,194 @@
+"""Pools, leases and queue places as rows: read at start, written by the committer.
+
+Promises: `write` applies the changes of many decisions with a handful of statements made once, in the
+transaction of its caller; `load` gives back exactly what was written.
+
+Leaves to others: the transaction and its failures (committer.py), creating and deleting pools
+(license_store.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlmodel import Session
+
+from keypeg_server.domain.decision import Change, DropLease, DropPlace, PutLease, PutPlace
+from keypeg_server.domain.lease import Features, Holder, Lease, Place
+from keypeg_server.service.commits import StoredPool
+from keypeg_server.storage.database import Database
+from keypeg_server.storage.tables_seat import LeaseRow, PlaceRow, PoolRow
+
+# sqlmodel does not declare __table__
+_POOL: Final = PoolRow.__table__  # type: ignore[attr-defined]
+_LEASE: Final = LeaseRow.__table__  # type: ignore[attr-defined]
+_PLACE: Final = PlaceRow.__table__  # type: ignore[attr-defined]
+
+# Module level, so that SQLAlchemy compiles each once.
+_PUT_LEASE: Final = insert(_LEASE)
+_EXTEND_LEASE: Final = (
+    update(_LEASE)
+    .where(_LEASE.c.id == bindparam("of"))
+    .values(valid_for_us=bindparam("new_valid_for_us"))
+)
+_DROP_LEASE: Final = delete(_LEASE).where(_LEASE.c.id == bindparam("of"))
+_PUT_PLACE: Final = insert(_PLACE)
+_DROP_PLACE: Final = delete(_PLACE).where(_PLACE.c.id == bindparam("of"))
+_FENCE: Final = (
+    update(_POOL).where(_POOL.c.id == bindparam("of")).values(fencing_number=bindparam("number"))
+)
+
+
+def write(connection: Connection, changes: Iterable[Change]) -> None:
+    """Put these changes into the tables.
+
+    Order within one kind does not matter: an id is put once and dropped once.
+    """
+    put_leases: list[dict[str, Any]] = []
+    extended: list[dict[str, Any]] = []
+    dropped_leases: list[dict[str, str]] = []
+    put_places: list[dict[str, Any]] = []
+    dropped_places: list[dict[str, str]] = []
+    fences: dict[str, int] = {}
+    for change in changes:
+        kind = type(change)
+        if kind is PutLease:
+            lease = change.lease  # type: ignore[union-attr]  # told by its type above
+            if change.before is None:  # type: ignore[union-attr]
+                put_leases.append(_lease_row(lease))
+                fences[lease.pool] = max(fences.get(lease.pool, 0), lease.fencing_number)
+            else:
+                extended.append({"of": lease.id, "new_valid_for_us": lease.valid_for_us})
+        elif kind is DropLease:
+            dropped_leases.append({"of": change.lease.id})  # type: ignore[union-attr]
+        elif kind is PutPlace:
+            put_places.append(_place_row(change.place))  # type: ignore[union-attr]
+        else:
+            assert kind is DropPlace
+            dropped_places.append({"of": change.place.id})  # type: ignore[union-attr]
+    if put_leases:
+        connection.execute(_PUT_LEASE, put_leases)
+        connection.execute(_FENCE, [{"of": id, "number": n} for id, n in fences.items()])
+    if extended:
+        connection.execute(_EXTEND_LEASE, extended)
+    if dropped_leases:
+        connection.execute(_DROP_LEASE, dropped_leases)
+    if put_places:
+        connection.execute(_PUT_PLACE, put_places)
+    if dropped_places:
+        connection.execute(_DROP_PLACE, dropped_places)
+
+
+class SqlPoolStore:
+    """`PoolStore` on a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self, pool: str | None = None) -> list[StoredPool]:
+        """All pools, or the one with this id; with who holds and waits."""
+        return await self._database.read(lambda session: _load(session, pool))
+
+
+def _load(session: Session, pool: str | None) -> list[StoredPool]:
+    def rows(table: Any, column: Any) -> Iterable[Any]:
+        wanted = select(table) if pool is None else select(table).where(column == pool)
+        return session.connection().execute(wanted)
+
+    leases: dict[str, list[Lease]] = {}
+    for row in rows(_LEASE, _LEASE.c.pool):
+        leases.setdefault(row.pool, []).append(_lease(row))
+    places: dict[str, list[Place]] = {}
+    for row in rows(_PLACE, _PLACE.c.pool):
+        places.setdefault(row.pool, []).append(_place(row))
+    return [
+        StoredPool(
+            id=row.id,
+            account=row.account,
+            product=row.product,
+            activation=row.activation,
+            seat_count=row.seat_count,
+            features=dict(_features(row.features)),
+            fencing_number=row.fencing_number,
+            leases=tuple(leases.get(row.id, ())),
+            places=tuple(places.get(row.id, ())),
+        )
+        for row in rows(_POOL, _POOL.c.id)
+    ]
+
+
+def _lease_row(lease: Lease) -> dict[str, Any]:
+    holder = lease.holder
+    return {
+        "id": lease.id,
+        "pool": lease.pool,
+        "session": holder.session,
+        "user": holder.user,
+        "device": holder.device,
+        "host_name": holder.host_name,
+        "app": holder.app,
+        "process_id": holder.process_id,
+        "units": lease.units,
+        "features": json.dumps(dict(lease.features)) if lease.features else "",
+        "fencing_number": lease.fencing_number,
+        "acquire_time_us": lease.acquire_time_us,
+        "valid_for_us": lease.valid_for_us,
+    }
+
+
+def _place_row(place: Place) -> dict[str, Any]:
+    holder = place.holder
+    return {
+        "id": place.id,
+        "pool": place.pool,
+        "session": holder.session,
+        "user": holder.user,
+        "device": holder.device,
+        "host_name": holder.host_name,
+        "app": holder.app,
+        "process_id": holder.process_id,
+        "units": place.units,
+        "features": json.dumps(dict(place.features)) if place.features else "",
+        "priority": place.priority,
+        "arrival": place.arrival,
+        "create_time_us": place.create_time_us,
+        "valid_for_us": place.valid_for_us,
+    }
+
+
+def _features(text: str) -> Features:
+    return tuple(sorted(json.loads(text).items())) if text else ()
+
+
+def _holder(row: Any) -> Holder:
+    return Holder(row.session, row.user, row.device, row.host_name, row.app, row.process_id)
+
+
+def _lease(row: Any) -> Lease:
+    return Lease(
+        id=row.id,
+        pool=row.pool,
+        holder=_holder(row),
+        units=row.units,
+        features=_features(row.features),
+        fencing_number=row.fencing_number,
+        acquire_time_us=row.acquire_time_us,
+        valid_for_us=row.valid_for_us,
+    )
+
+
+def _place(row: Any) -> Place:
+    return Place(
+        id=row.id,
+        pool=row.pool,
+        holder=_holder(row),
+        units=row.units,
+        features=_features(row.features),
+        priority=row.priority,
+        arrival=row.arrival,
+        create_time_us=row.create_time_us,
+        valid_for_us=row.valid_for_us,
+    )
