@@ -1,0 +1,108 @@
+"""The floor of the stack: a server on grpc.aio that does nothing with what it parses.
+
+Promises: the same library, event loop, TLS, channel options and garbage collector settings as keypegd, and
+the same kinds of messages; only keypegd's own work is missing. `Echo` gives each frame of a stream back,
+`Nothing` the message of a unary call.
+
+Leaves to others: asking it (load/, python_load.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import uvloop
+
+from keypeg.v1.seat_service_pb2 import AcquireSeatRequest
+from keypeg.v1.session_service_pb2 import HoldSessionRequest
+from keypeg_server import tls
+from keypeg_server.settings import Limits
+
+SERVICE: Final = "keypeg.bench.Floor"
+
+
+async def echo(
+    frames: AsyncIterator[HoldSessionRequest], _: Any
+) -> AsyncIterator[HoldSessionRequest]:
+    """Give every frame back."""
+    async for frame in frames:
+        yield frame
+
+
+async def nothing(request: AcquireSeatRequest, _: Any) -> AcquireSeatRequest:
+    """Give the message back."""
+    return request
+
+
+def options() -> list[tuple[str, int]]:
+    """keypegd's own, from the defaults of its settings."""
+    limits = Limits()
+    return [
+        ("grpc.max_concurrent_streams", limits.max_concurrent_streams),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.server.max_pending_requests", limits.max_pending_requests),
+        ("grpc.server.max_pending_requests_hard_limit", limits.max_pending_requests),
+    ]
+
+
+async def serve(folder: Path, ready_file: Path) -> None:
+    """Serve until SIGTERM; says where in the ready file."""
+    identity = tls.development_identity(folder, (), datetime.now(UTC))
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Echo": grpc.stream_stream_rpc_method_handler(
+            echo,
+            request_deserializer=HoldSessionRequest.FromString,
+            response_serializer=HoldSessionRequest.SerializeToString,
+        ),
+        "Nothing": grpc.unary_unary_rpc_method_handler(
+            nothing,
+            request_deserializer=AcquireSeatRequest.FromString,
+            response_serializer=AcquireSeatRequest.SerializeToString,
+        ),
+    }
+    server = grpc.aio.server(options=options())
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
+    credentials = grpc.ssl_server_credentials([(identity.key, identity.chain)])
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 1_000)
+    partial = ready_file.with_suffix(".partial")
+    partial.write_text(
+        json.dumps(
+            {
+                "address": f"127.0.0.1:{port}",
+                "ca_file": str(identity.ca_file),
+                "pid": os.getpid(),
+            }
+        )
+    )
+    partial.replace(ready_file)
+    await stopped.wait()
+    await server.stop(grace=None)
+
+
+def main() -> None:
+    """Serve with what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="for its certificate")
+    parser.add_argument("--ready-file", type=Path, required=True)
+    arguments = parser.parse_args()
+    uvloop.run(serve(arguments.folder, arguments.ready_file))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+#include "unary_caller.h"
+
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <unistd.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "crypto.h"
+#include "keypeg/v1/seat_service.pb.h"
+
+namespace bench {
+namespace {
+
+using keypeg::v1::AcquireSeatRequest;
+using keypeg::v1::AcquireSeatResponse;
+using keypeg::v1::ReleaseSeatRequest;
+using keypeg::v1::ReleaseSeatResponse;
+
+void FillAcquire(AcquireSeatRequest* request, const Options& options, int number) {
+  request->set_request_id(NewRequestId());
+  request->set_pool(options.pool);
+  request->set_units(1);
+  request->mutable_device()->set_id("device-load-" + std::to_string(number));
+  request->mutable_device()->set_host_name("load-" + std::to_string(number));
+  request->mutable_app()->set_name("load");
+  request->mutable_app()->set_version("1.0");
+  request->mutable_app()->set_sdk("keypeg-bench/1");
+  request->mutable_app()->set_process_id(static_cast<uint32_t>(getpid()));
+}
+
+// One call of one method at a time.
+template <typename Request, typename Response>
+class Method {
+ public:
+  using Answer = std::function<void(const Response&)>;
+
+  Method(const Surroundings& surroundings, Worker* worker, std::string name, Answer check)
+      : surroundings_(surroundings),
+        worker_(worker),
+        name_(std::move(name)),
+        check_(std::move(check)),
+        stub_(surroundings.channel),
+        finished_([this](bool) { Finished(); }) {}
+
+  void Call(const Request& request) {
+    context_.emplace();
+    Authorize(&*context_, surroundings_.options);
+    call_ = stub_.PrepareUnaryCall(&*context_, name_, request, surroundings_.queue);
+    call_->StartCall();
+    call_->Finish(&response_, &status_, const_cast<Tag*>(&finished_));
+  }
+
+ private:
+  void Finished() {
+    Host* host = surroundings_.host;
+    if (!status_.ok()) {
+      return host->Failed(worker_, name_ + " failed with status " +
+                                       std::to_string(status_.error_code()) + ": " +
+                                       status_.error_message());
+    }
+    try {
+      check_(response_);
+    } catch (const std::runtime_error& error) {
+      return host->Failed(worker_, error.what());
+    }
+    host->Done(worker_);
+  }
+
+  const Surroundings surroundings_;
+  Worker* const worker_;
+  const std::string name_;
+  const Answer check_;
+  grpc::TemplatedGenericStub<Request, Response> stub_;
+  const Tag finished_;
+  std::optional<grpc::ClientContext> context_;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> call_;
+  Response response_;
+  grpc::Status status_;
+};
+
+class SeatCaller final : public Worker {
+ public:
+  SeatCaller(const Surroundings& surroundings, int number)
+      : surroundings_(surroundings),
+        number_(number),
+        acquire_(surroundings, this, "/keypeg.v1.SeatService/AcquireSeat",
+                 [this](const AcquireSeatResponse& response) { Acquired(response); }),
+        release_(surroundings, this, "/keypeg.v1.SeatService/ReleaseSeat",
+                 [this](const ReleaseSeatResponse& response) { Released(response); }) {}
+
+  void Open() override { surroundings_.host->Opened(); }
+
+  void Begin() override {
+    if (lease_.name().empty()) {
+      AcquireSeatRequest request;
+      FillAcquire(&request, surroundings_.options, number_);
+      acquire_.Call(request);
+    } else {
+      ReleaseSeatRequest request;
+      request.set_name(lease_.name());
+      request.set_fencing_number(lease_.fencing_number());
+      release_.Call(request);
+    }
+  }
+
+ private:
+  void Acquired(const AcquireSeatResponse& response) {
+    if (response.lease().name().empty()) throw std::runtime_error("AcquireSeat gave no lease");
+    lease_ = response.lease();
+  }
+
+  void Released(const ReleaseSeatResponse& response) {
+    if (!response.released()) throw std::runtime_error("ReleaseSeat found no lease to release");
+    lease_.Clear();
+  }
+
+  const Surroundings surroundings_;
+  const int number_;
+  keypeg::v1::Lease lease_;  // held now; without a name for none
+  Method<AcquireSeatRequest, AcquireSeatResponse> acquire_;
+  Method<ReleaseSeatRequest, ReleaseSeatResponse> release_;
+};
+
+class NothingCaller final : public Worker {
+ public:
+  NothingCaller(const Surroundings& surroundings, int number)
+      : surroundings_(surroundings),
+        number_(number),
+        nothing_(surroundings, this, "/keypeg.bench.Floor/Nothing",
+                 [this](const AcquireSeatRequest& response) { Came(response); }) {}
+
+  void Open() override { surroundings_.host->Opened(); }
+
+  void Begin() override {
+    AcquireSeatRequest request;
+    FillAcquire(&request, surroundings_.options, number_);
+    request_id_ = request.request_id();
+    nothing_.Call(request);
+  }
+
+ private:
+  void Came(const AcquireSeatRequest& response) const {
+    if (response.request_id() != request_id_) {
+      throw std::runtime_error("the call that does nothing gave something else back");
+    }
+  }
+
+  const Surroundings surroundings_;
+  const int number_;
+  std::string request_id_;
+  Method<AcquireSeatRequest, AcquireSeatRequest> nothing_;
+};
+
+}  // namespace
+
+std::unique_ptr<Worker> MakeSeatCaller(const Surroundings& surroundings, int number) {
+  return std::make_unique<SeatCaller>(surroundings, number);
+}
+
+std::unique_ptr<Worker> MakeNothingCaller(const Surroundings& surroundings, int number) {
+  return std::make_unique<NothingCaller>(surroundings, number);
+}
+
+}  // namespace bench

@@ -1,0 +1,330 @@
+"""Load for machines without a compiler: the same work and the same lines as load/load.cc, on grpc.aio.
+
+Promises: what load.cc promises; a wrong, denied or missing answer is an error of the result.
+
+Leaves to others: more than one core; loads.py starts several. It costs more than the server that it loads,
+so rates are bounds from below and only CPU per operation says how fast the server is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import math
+import os
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import uvloop
+
+from keypeg import sessionkey
+from keypeg.v1 import seat_service_pb2, session_pb2
+from keypeg.v1.seat_service_pb2_grpc import SeatServiceStub
+from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
+from keypeg.v1.session_service_pb2_grpc import SessionServiceStub
+
+ECHO: Final = "/keypeg.bench.Floor/Echo"
+NOTHING: Final = "/keypeg.bench.Floor/Nothing"
+BUCKET: Final = math.log(1.02)  # as in load.cc
+OPENING_AT_ONCE: Final = 64
+ANSWER_SECONDS: Final = 20.0
+
+Operate = Callable[[], Awaitable[None]]
+
+
+class WrongAnswer(Exception):
+    """The server's answer is not the right one."""
+
+
+def require(good: bool, what: object) -> None:
+    """WrongAnswer unless it is good."""
+    if not good:
+        raise WrongAnswer(str(what)[:300])
+
+
+class Place:
+    """Where a worker works: a channel, and what the command line says."""
+
+    def __init__(self, channel: grpc.aio.Channel, arguments: argparse.Namespace) -> None:
+        self.channel = channel
+        self.product: str = arguments.product
+        self.pool: str = arguments.pool
+        token = os.environ.get("KEYPEG_TOKEN", "")
+        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
+
+
+async def echo(place: Place, _number: int, *, acquire: bool) -> Operate:
+    """A stream of the floor; see load/echo_stream.cc."""
+    method = place.channel.stream_stream(
+        ECHO,
+        request_serializer=HoldSessionRequest.SerializeToString,
+        response_deserializer=HoldSessionRequest.FromString,
+    )
+    call: Any = method()
+    sequences = itertools.count(1)
+    code = os.urandom(sessionkey.MAC_BYTES)
+
+    async def operate() -> None:
+        sequence = next(sequences)
+        if acquire:
+            frame = HoldSessionRequest(acquire=_acquire(place, sequence))
+        else:
+            frame = HoldSessionRequest(renew=session_pb2.Renew(sequence=sequence, mac=code))
+        await call.write(frame)
+        require(await call.read() == frame, "the echo is another frame's")
+
+    await operate()
+    return operate
+
+
+async def session(place: Place, number: int, *, kind: str) -> Operate:
+    """A session of keypegd; see load/session_stream.cc."""
+    call: Any = SessionServiceStub(place.channel).HoldSession(metadata=place.metadata)
+    sequences = itertools.count(1)
+    share = sessionkey.KeyShare.generate()
+    first = session_pb2.Open(
+        sequence=next(sequences),
+        protocol_version=1,
+        device=_device(number),
+        app=_app(),
+        product=place.product,
+        nonce=os.urandom(32),
+        key_share=share.public,
+    )
+    opened = (await _ask(call, HoldSessionRequest(open=first))).opened
+    codes = sessionkey.FrameAuthenticator(
+        share.agree(opened.key_share, first.nonce, opened.session)
+    )
+    valid_for = sessionkey.microseconds(opened.valid_for)
+    expected = codes.opened(first.sequence, opened.session, valid_for, False, [])
+    require(opened.mac == expected, f"not `opened`, or its code is wrong: {opened}")
+
+    async def renew() -> None:
+        sequence = next(sequences)
+        nonce = os.urandom(32) if kind == "renew-signed" else b""
+        frame = session_pb2.Renew(sequence=sequence, nonce=nonce, mac=codes.renew(sequence, nonce))
+        answer = await _ask(call, HoldSessionRequest(renew=frame))
+        time_left = sessionkey.microseconds(answer.renewed.valid_for)
+        require(answer.renewed.mac == codes.renewed(sequence, time_left), answer)
+        require(answer.renewed.HasField("proof") == bool(nonce), answer)
+
+    lease = ""
+
+    async def seat() -> None:
+        nonlocal lease
+        sequence = next(sequences)
+        if lease:
+            release = session_pb2.Release(sequence=sequence, name=lease)
+            answer = await _ask(call, HoldSessionRequest(release=release))
+            require(answer.released.name == lease, answer)
+            lease = ""
+            return
+        frame = _acquire(place, sequence)
+        answer = await _ask(call, HoldSessionRequest(acquire=frame))
+        given = answer.acquired
+        require(given.mac == codes.acquired(sequence, frame.request_id, given.lease), answer)
+        lease = given.lease.name
+
+    return seat if kind == "seat-stream" else renew
+
+
+async def seat_caller(place: Place, number: int) -> Operate:
+    """AcquireSeat and ReleaseSeat in turn; see load/unary_caller.cc."""
+    seats = SeatServiceStub(place.channel)
+    held: list[Any] = []
+
+    async def operate() -> None:
+        if held:
+            lease = held.pop()
+            release = seat_service_pb2.ReleaseSeatRequest(
+                name=lease.name, fencing_number=lease.fencing_number
+            )
+            answer: Any = await seats.ReleaseSeat(release, metadata=place.metadata)
+            require(answer.released, "ReleaseSeat found no lease to release")
+        else:
+            answer = await seats.AcquireSeat(_acquire_seat(place, number), metadata=place.metadata)
+            held.append(answer.lease)
+
+    return operate
+
+
+async def nothing(place: Place, number: int) -> Operate:
+    """The unary call that does nothing."""
+    method: Any = place.channel.unary_unary(
+        NOTHING,
+        request_serializer=seat_service_pb2.AcquireSeatRequest.SerializeToString,
+        response_deserializer=seat_service_pb2.AcquireSeatRequest.FromString,
+    )
+
+    async def operate() -> None:
+        request = _acquire_seat(place, number)
+        require(await method(request) == request, "something else came back")
+
+    return operate
+
+
+async def make_worker(kind: str, place: Place, number: int) -> Operate:
+    """An open worker for this kind of work."""
+    match kind:
+        case "renew" | "renew-signed" | "seat-stream":
+            return await session(place, number, kind=kind)
+        case "seat-unary":
+            return await seat_caller(place, number)
+        case "echo-renew" | "echo-acquire":
+            return await echo(place, number, acquire=kind == "echo-acquire")
+        case "nothing":
+            return await nothing(place, number)
+    raise SystemExit(f"load: there is no work {kind}.")
+
+
+async def _ask(call: Any, frame: HoldSessionRequest) -> HoldSessionResponse:
+    await call.write(frame)
+    answer = await call.read()
+    if not isinstance(answer, HoldSessionResponse):
+        raise WrongAnswer(f"the stream ended with {await call.code()}: {await call.details()}")
+    require(not answer.HasField("denied"), answer.denied.explanation.sentence)
+    return answer
+
+
+def _device(number: int) -> session_pb2.Device:
+    return session_pb2.Device(id=f"device-load-{os.getpid()}-{number}", host_name=f"load-{number}")
+
+
+def _app() -> session_pb2.App:
+    return session_pb2.App(name="load", version="1.0", sdk="keypeg-bench/1", process_id=os.getpid())
+
+
+def _acquire(place: Place, sequence: int) -> session_pb2.Acquire:
+    return session_pb2.Acquire(
+        sequence=sequence, request_id=str(uuid.uuid4()), pool=place.pool, units=1
+    )
+
+
+def _acquire_seat(place: Place, number: int) -> seat_service_pb2.AcquireSeatRequest:
+    return seat_service_pb2.AcquireSeatRequest(
+        request_id=str(uuid.uuid4()), pool=place.pool, units=1, device=_device(number), app=_app()
+    )
+
+
+class Run:
+    """One round: what was counted, and whether it goes on."""
+
+    def __init__(self, idle: deque[Operate]) -> None:
+        self.idle = idle
+        self.going = True
+        self.recording = False
+        self.buckets: Counter[int] = Counter()
+        self.errors: list[str] = []
+
+    async def keep_busy(self) -> None:
+        """One operation after the other, each by the worker that has waited longest."""
+        while self.going and not self.errors:
+            operate = self.idle.popleft()
+            begun = time.monotonic()
+            try:
+                await operate()
+            except (grpc.RpcError, WrongAnswer, asyncio.InvalidStateError) as error:
+                self.errors.append(str(error)[:300])
+                return
+            if self.recording:
+                took = max((time.monotonic() - begun) * 1e6, 1.0)
+                self.buckets[int(math.log(took) / BUCKET)] += 1
+            self.idle.append(operate)
+
+
+async def run(idle: deque[Operate], outstanding: int, warm: float, seconds: float) -> None:
+    """Work for a while, and say what came of it."""
+    going = Run(idle)
+    tasks = [asyncio.create_task(going.keep_busy()) for _ in range(outstanding)]
+    await asyncio.sleep(warm)
+    say(event="recording")
+    begun = time.monotonic()
+    going.recording = True
+    await asyncio.sleep(seconds)
+    going.recording = going.going = False
+    took = time.monotonic() - begun
+    say(event="recorded")
+    _, missing = await asyncio.wait(tasks, timeout=ANSWER_SECONDS)
+    if missing:
+        going.errors.append("answers are missing")
+    say(
+        event="result",
+        operations=sum(going.buckets.values()),
+        seconds=took,
+        errors=len(going.errors),
+        first_error=(going.errors or [""])[0],
+        latencies=list(going.buckets.items()),
+    )
+
+
+def say(**fields: object) -> None:
+    """One line for who gave the command."""
+    print(json.dumps(fields), flush=True)
+
+
+async def main() -> None:
+    """Open the workers, then obey standard input until it ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("target", "work", "product", "pool"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--ca", type=Path, required=True)
+    for name in ("connections", "workers", "outstanding"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    arguments = parser.parse_args()
+    credentials = grpc.ssl_channel_credentials(arguments.ca.read_bytes())
+    places = [
+        Place(
+            grpc.aio.secure_channel(
+                arguments.target,
+                credentials,
+                options=[("grpc.use_local_subchannel_pool", 1), ("keypeg.bench.number", number)],
+            ),
+            arguments,
+        )
+        for number in range(arguments.connections)
+    ]
+    begun = time.monotonic()
+    gate = asyncio.Semaphore(OPENING_AT_ONCE)
+
+    async def opened(number: int) -> Operate:
+        async with gate:
+            return await make_worker(arguments.work, places[number % len(places)], number)
+
+    made = await asyncio.gather(
+        *(opened(number) for number in range(arguments.workers)), return_exceptions=True
+    )
+    workers = deque(worker for worker in made if not isinstance(worker, BaseException))
+    errors = [str(error)[:300] for error in made if isinstance(error, BaseException)]
+    say(
+        event="ready",
+        workers=len(workers),
+        connections=len(places),
+        seconds=time.monotonic() - begun,
+        errors=len(errors),
+        first_error=(errors or [""])[0],
+    )
+    if errors:
+        return
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while command := (await reader.readline()).split():
+        if command[0] != b"run":
+            break
+        await run(workers, arguments.outstanding, float(command[1]), float(command[2]))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(main())

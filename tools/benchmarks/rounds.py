@@ -1,0 +1,76 @@
+"""Rounds: loads in turn, again and again, and the medians of what they gave.
+
+Promises: whatever is compared ran in the same rounds, in an order that turns from round to round, so that
+a noisy moment of the machine strikes all alike; a ratio is the median of the rounds' own ratios.
+
+Leaves to others: which loads (presence.py, seats.py).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from benchmarks.loads import Load, Sample
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float  # of each load in each round
+    warm: float = 0.3  # seconds of work before, not counted
+
+
+@dataclass(frozen=True)
+class Series:
+    """The samples of one load, a round each."""
+
+    name: str
+    callers: int
+    samples: tuple[Sample, ...]
+
+    def median(self, field: str) -> float:
+        """The median of one field of the samples."""
+        values: list[float] = [getattr(sample, field) for sample in self.samples]
+        return statistics.median(values)
+
+    def over(self, floor: Series, field: str = "rate") -> float:
+        """How many times the floor's, in the median of the rounds."""
+        ratios = [
+            getattr(mine, field) / getattr(other, field)
+            for mine, other in zip(self.samples, floor.samples, strict=True)
+            if getattr(other, field)
+        ]
+        return round(statistics.median(ratios), 3) if ratios else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The medians, and every round."""
+        names = [field.name for field in fields(Sample)]
+        return {
+            "name": self.name,
+            "callers": self.callers,
+            "median": {name: round(self.median(name), 3) for name in names},
+            "rounds": [asdict(sample) for sample in self.samples],
+        }
+
+
+def measure(loads: Mapping[str, Load], plan: Plan) -> dict[str, Series]:
+    """Run all loads in every round; one series for each."""
+    samples: dict[str, list[Sample]] = {name: [] for name in loads}
+    order = list(loads)
+    for _ in range(plan.rounds):
+        for name in order:
+            samples[name].append(loads[name].run(plan.seconds, plan.warm))
+        order = order[1:] + order[:1]
+    return {
+        name: Series(name, loads[name].work.outstanding, tuple(samples[name])) for name in loads
+    }
+
+
+def slowest_other(series: Sequence[Series]) -> float:
+    """Cores that other work took, in the median round of the series that met most of it."""
+    return max((one.median("other_cores") for one in series), default=0.0)
