@@ -31,12 +31,14 @@ from keypeg_bridge.keys.opening import open_driver
 from keypeg_bridge.rack.ports import (
     Capabilities,
     Identity,
+    KeySource,
     Look,
     OpenKey,
     SlotMalformed,
 )
-from keypeg_bridge.transport.errors import DeviceGone, TransportError
-from keypeg_bridge.transport.ports import Backend, FoundDevice
+from keypeg_bridge.transport.backends import make_backend
+from keypeg_bridge.transport.errors import BackendUnavailable, DeviceGone, TransportError
+from keypeg_bridge.transport.ports import Backend, FoundDevice, Monotonic
 
 ALGORITHM_NAMES: Final = {
     ManagementAlgorithm.TRIPLE_DES: "3des",
@@ -162,6 +164,35 @@ class DriverKey:
     def close(self) -> None:
         with contextlib.suppress(TransportError, KeyDriverError):
             self._driver.close()
+
+
+class ClosedSource:
+    """A way to keys that cannot be used on this computer; says so at each look."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        self._name = name
+        self._sentence = sentence
+
+    @property
+    def name(self) -> str:
+        """As in the settings."""
+        return self._name
+
+    def look(self) -> Look:
+        """Never anything."""
+        raise KeyFaulty(self._sentence, detail=self._sentence)
+
+    def open(self, bus_id: str, gone: Callable[[], None]) -> OpenKey:
+        """Never called: nothing was seen."""
+        raise KeyFaulty(self._sentence, detail=self._sentence)
+
+
+def make_source(name: str, now: Monotonic) -> KeySource:
+    """The way to keys that a setting names. ValueError with a sentence for anything else."""
+    try:
+        return BackendSource(make_backend(name, now))
+    except BackendUnavailable as error:
+        return ClosedSource(name, str(error))
 
 
 class BackendSource:

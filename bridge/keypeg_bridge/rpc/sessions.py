@@ -7,6 +7,7 @@ the app could not check. The stream is `session_service`; what may come when is 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -107,6 +108,8 @@ class Sessions:
         self._new_id = new_id
         self._sessions: dict[str, Session] = {}
         self._draining = False
+        self.left = asyncio.Event()
+        """Set once the bridge drains and no session has a stream any more."""
         rack.listen(self._heard)
 
     def __len__(self) -> int:
@@ -236,6 +239,7 @@ class Sessions:
         if session.stream is stream:
             session.stream = None
             session.pending = None
+            self._look_whether_left()
 
     def drain(self, closes_in: timedelta) -> None:
         """Tell all apps that the bridge goes away, and take no new ones."""
@@ -245,6 +249,7 @@ class Sessions:
                 draining = session_pb2.Draining()
                 draining.closes_in.FromTimedelta(closes_in)
                 session.stream.push(HoldSessionResponse(draining=draining))
+        self._look_whether_left()
 
     def end_all(self) -> None:
         """End all streams, after `drain`."""
@@ -431,6 +436,11 @@ class Sessions:
             session.timer.cancel()
         if self._sessions.pop(session.name, None) is not None:
             _LOG.info("session ended", session=session.name, key=session.key, why=why)
+        self._look_whether_left()
+
+    def _look_whether_left(self) -> None:
+        if self._draining and all(one.stream is None for one in self._sessions.values()):
+            self.left.set()
 
     def _going(self) -> ServerDraining:
         return ServerDraining(

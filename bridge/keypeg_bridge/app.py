@@ -1,0 +1,275 @@
+"""The bridge, put together: the only place that knows every room.
+
+Promises: `serve` serves until it is told to stop, says when it is ready, tells its apps before it goes, and leaves nothing
+behind; what keeps it from starting is a `StartError` of one sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from keypeg import discovery
+from keypeg.agent import AgentService, LocalPort
+from keypeg.clock import Clock, SystemClock
+from keypeg.serving import ErrorInterceptor
+from keypeg.v1 import (
+    agent_service_pb2,
+    key_service_pb2,
+    key_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+)
+from keypeg_bridge import identity
+from keypeg_bridge.rack.ports import Timer
+from keypeg_bridge.rack.rack import Rack, RackSettings
+from keypeg_bridge.rack.record import Namer
+from keypeg_bridge.rack.sources import make_source
+from keypeg_bridge.rack.writes import Writes
+from keypeg_bridge.rpc.key_service import KeyService
+from keypeg_bridge.rpc.session_service import SessionService
+from keypeg_bridge.rpc.sessions import Sessions, SessionSettings
+from keypeg_bridge.settings import Settings
+
+FIRST_LOOK: Final = 2.0
+"""Seconds that the start waits for the first look at the keys, so that an app right after it finds them."""
+SETTLE: Final = timedelta(seconds=5)
+"""How long an ending agent tries to close the sessions of processes that have died."""
+_SERVICES: Final = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (session_service_pb2, "SessionService"),
+        (key_service_pb2, "KeyService"),
+        (agent_service_pb2, "AgentService"),
+    )
+)
+_LOG = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """Why the bridge cannot start; one sentence."""
+
+
+class LoopTime:
+    """The clock and the timers of a running event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        return self._clock.monotonic()
+
+    def wall(self) -> datetime:
+        """Now, UTC."""
+        return self._clock.wall()
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """A timer of the loop."""
+        return asyncio.get_running_loop().call_later(delay, callback)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """One gRPC server and what of it must be told to end."""
+
+    server: grpc.aio.Server
+    keys: KeyService
+    health: HealthServicer
+
+
+async def serve(
+    settings: Settings, state: Path, ready_file: Path | None, stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set."""
+    _withdraw(ready_file)
+    try:
+        me = identity.load(state)
+        sources = [
+            make_source(name, SystemClock().monotonic)
+            for name in dict.fromkeys(settings.keys.backends)
+        ]
+    except (identity.IdentityError, ValueError) as error:
+        raise StartError(str(error)) from error
+    time = LoopTime(SystemClock())
+    rack = Rack(
+        sources,
+        Namer(me.secret),
+        time,
+        RackSettings(poll_interval=settings.keys.poll_interval.total_seconds()),
+    )
+    writes = Writes(rack, time, valid_for=settings.keys.write_time)
+    chosen = settings.sessions
+    sessions = Sessions(
+        rack,
+        time,
+        me.location_host,
+        me.secret,
+        SessionSettings(chosen.valid_for, chosen.renew_interval, chosen.limit),
+    )
+
+    def listener(*, writable: bool) -> _Listener:
+        server = grpc.aio.server(
+            interceptors=(ErrorInterceptor(),),
+            options=(
+                ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
+                ("grpc.max_concurrent_streams", settings.limits.max_concurrent_streams),
+                ("grpc.so_reuseport", 0),
+            ),
+        )
+        keys = KeyService(rack, writes, me.location_host, writable=writable)
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(
+            SessionService(sessions), server
+        )
+        key_service_pb2_grpc.add_KeyServiceServicer_to_server(keys, server)
+        health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        names = _SERVICES if writable else _SERVICES[:-1]
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+        return _Listener(server, keys, health)
+
+    async with contextlib.AsyncExitStack() as stack:
+        port = _local_port(settings)
+        stack.push_async_callback(port.close)
+        local = listener(writable=True)
+        agent = AgentService(port.peer)
+        agent.add_to(local.server)
+        port.add_to(local.server)
+        listeners = [local]
+        facts: dict[str, Any] = {
+            "pid": os.getpid(),
+            "socket": str(port.path),
+            "target": port.target,
+            "location_host": me.location_host,
+        }
+        if settings.listen.tls:
+            network = listener(writable=False)
+            listeners.append(network)
+            facts |= _add_tls(network.server, settings, state, time.wall())
+        await rack.start()
+        stack.push_async_callback(rack.stop)
+        await rack.first_look(FIRST_LOOK)
+        for one in listeners:
+            await one.server.start()
+            await one.health.set("", health_pb2.HealthCheckResponse.SERVING)
+        try:
+            await port.open()
+        except OSError as error:
+            raise _socket_error(port.path, error) from error
+        _announce(facts, ready_file)
+        try:
+            await stop.wait()
+        finally:
+            await _end(settings, sessions, listeners, agent)
+            _withdraw(ready_file)
+
+
+def _local_port(settings: Settings) -> LocalPort:
+    """The bridge's own socket, not open yet; refused before any key is touched when another bridge serves there."""
+    path = Path(settings.listen.socket) if settings.listen.socket else discovery.bridge_socket()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.settimeout(1)
+        with contextlib.suppress(OSError):  # nobody there, or nothing: `open` says what is wrong
+            trial.connect(str(path))
+            raise StartError(
+                f"Another bridge serves on {path} already. Use it, or choose another socket."
+            )
+    try:
+        return LocalPort(path)
+    except OSError as error:
+        raise _socket_error(path, error) from error
+
+
+def _socket_error(path: Path, error: OSError) -> StartError:
+    return StartError(
+        f"The socket {path} cannot be used: {error.strerror or error} Choose another with --socket."
+    )
+
+
+def _add_tls(
+    server: grpc.aio.Server, settings: Settings, state: Path, now: datetime
+) -> dict[str, Any]:
+    """Listen on loopback TLS too; what clients need to know of it."""
+    text = settings.listen.tls
+    host, _, number = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    host = "127.0.0.1" if host == "localhost" else host
+    try:
+        address = ipaddress.ip_address(host)
+        if not (number.isascii() and number.isdigit() and int(number) < 65_536):
+            raise ValueError
+    except ValueError:
+        raise StartError(
+            f"{text!r} is no address and port. Use for example 127.0.0.1:0, where port 0 takes a"
+            " free one."
+        ) from None
+    if not address.is_loopback and not settings.listen.lan:
+        raise StartError(
+            f"{host} can be reached from other computers. Use 127.0.0.1, or add --lan if that is"
+            " what you want."
+        )
+    made = identity.certificate(state, str(address), now)
+    credentials = grpc.ssl_server_credentials([(made.key, made.chain)])
+    shown = f"[{address}]" if address.version == 6 else str(address)
+    try:
+        bound = server.add_secure_port(f"{shown}:{number}", credentials)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise StartError(f"{text} is taken or not an address of this computer. Choose another.")
+    return {"address": f"{shown}:{bound}", "ca_file": str(made.ca_file)}
+
+
+async def _end(
+    settings: Settings, sessions: Sessions, listeners: list[_Listener], agent: AgentService
+) -> None:
+    """Tell the apps, give them their time, end."""
+    drain = settings.listen.drain_time
+    _LOG.info("draining", sessions=len(sessions))
+    sessions.drain(drain)
+    for one in listeners:
+        await one.health.enter_graceful_shutdown()
+        one.keys.end()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(drain.total_seconds()):
+            await sessions.left.wait()
+    sessions.end_all()
+    await agent.settle(SETTLE.total_seconds())
+    await asyncio.gather(*(one.server.stop(grace=1) for one in listeners))
+    await agent.stop()
+
+
+def _withdraw(ready_file: Path | None) -> None:
+    """No ready file while the bridge does not serve."""
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)
+
+
+def _announce(facts: dict[str, Any], ready_file: Path | None) -> None:
+    _LOG.info("serving", **facts)
+    if ready_file is None:
+        return
+    partial = ready_file.with_name(f"{ready_file.name}.partial")
+    try:
+        partial.write_text(json.dumps(facts) + "\n")
+        partial.replace(ready_file)
+    except OSError as error:
+        raise StartError(
+            f"The ready file {ready_file} cannot be written: {error.strerror}."
+        ) from error
