@@ -135,7 +135,6 @@ def test_a_fresh_key_says_who_and_what_it_is(bench: Bench) -> None:
         driver.prove(CHALLENGE)
 
 
-@pytest.mark.behaviour("KEY-2")
 def test_a_key_is_enrolled_and_proves_itself(bench: Bench) -> None:
     driver = bench.open()
     authorize(driver)
@@ -299,7 +298,6 @@ def test_challenges_have_thirty_two_bytes(bench: Bench) -> None:
             driver.prove(bytes(size))
 
 
-@pytest.mark.behaviour("KEY-5")
 def test_an_unplugged_key_is_noticed_at_once_and_comes_back(bench: Bench) -> None:
     driver = bench.open()
     authorize(driver)

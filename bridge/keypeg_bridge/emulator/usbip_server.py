@@ -17,6 +17,7 @@ from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.usb_device import CONFIGURATION, UsbKey
 from keypeg_bridge.wire import usb, usbip
 from keypeg_bridge.wire.errors import MalformedFrame
+from keypeg_bridge.wire.usbip_stream import ServerDecoder
 
 BUS: Final = 1
 BUS_ID: Final = "1-1"
@@ -150,7 +151,7 @@ class UsbIpServer:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        decoder = usbip.ServerDecoder()
+        decoder = ServerDecoder()
         async with asyncio.timeout(OPERATION_SECONDS):
             while (request := decoder.next()) is None:
                 if not await _feed(reader, decoder):
@@ -172,7 +173,7 @@ class UsbIpServer:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        decoder: usbip.ServerDecoder,
+        decoder: ServerDecoder,
         device_id: int,
     ) -> None:
         attachment = Attachment(self._port.key)
@@ -191,7 +192,7 @@ class UsbIpServer:
                 return
 
 
-async def _feed(reader: asyncio.StreamReader, decoder: usbip.ServerDecoder) -> bool:
+async def _feed(reader: asyncio.StreamReader, decoder: ServerDecoder) -> bool:
     data = await reader.read(READ_BYTES)
     decoder.feed(data)
     return bool(data)

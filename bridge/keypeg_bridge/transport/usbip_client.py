@@ -24,6 +24,7 @@ from keypeg_bridge.transport.errors import (
 from keypeg_bridge.transport.ports import Monotonic
 from keypeg_bridge.wire import usbip
 from keypeg_bridge.wire.errors import MalformedFrame
+from keypeg_bridge.wire.usbip_stream import ClientDecoder
 
 OPERATION_SECONDS: Final = 3.0  # to connect and be told the devices, or be given one
 UNLINK_SECONDS: Final = (
@@ -37,7 +38,7 @@ _GONE_CODES: Final = frozenset({errno.ENODEV, errno.ESHUTDOWN})
 def list_devices(host: str, port: int, now: Monotonic) -> tuple[usbip.Device, ...]:
     """The devices that a server exports; `BackendUnavailable` with a sentence when it cannot be asked."""
     with _connect(host, port) as connection:
-        reply = _ask(connection, usbip.ListRequest().encode(), usbip.ClientDecoder(), now)
+        reply = _ask(connection, usbip.ListRequest().encode(), ClientDecoder(), now)
     if not isinstance(reply, usbip.ListReply) or reply.status != usbip.STATUS_OK:
         raise BackendUnavailable(f"The USB/IP server at {host}:{port} refused to list its devices.")
     return reply.devices
@@ -46,7 +47,7 @@ def list_devices(host: str, port: int, now: Monotonic) -> tuple[usbip.Device, ..
 def import_device(host: str, port: int, bus_id: str, now: Monotonic) -> Imported:
     """Take one device for us alone; `DeviceBusy` or `DeviceGone` when the server does not give it."""
     connection = _connect(host, port)
-    decoder = usbip.ClientDecoder()
+    decoder = ClientDecoder()
     try:
         reply = _ask(connection, usbip.ImportRequest(bus_id).encode(), decoder, now)
     except BaseException:
@@ -75,7 +76,7 @@ def _connect(host: str, port: int) -> socket.socket:
 
 
 def _ask(
-    connection: socket.socket, request: bytes, decoder: usbip.ClientDecoder, now: Monotonic
+    connection: socket.socket, request: bytes, decoder: ClientDecoder, now: Monotonic
 ) -> usbip.ListReply | usbip.ImportReply | usbip.Returned | usbip.Unlinked:
     deadline = now() + OPERATION_SECONDS
     try:
@@ -106,7 +107,7 @@ class Imported:
     """One device held by us."""
 
     def __init__(
-        self, connection: socket.socket, decoder: usbip.ClientDecoder, device: usbip.Device
+        self, connection: socket.socket, decoder: ClientDecoder, device: usbip.Device
     ) -> None:
         self.device = device
         self._connection = connection

@@ -1,17 +1,14 @@
-"""USB/IP 1.1.1 on a byte stream (Linux kernel, Documentation/usb/usbip_protocol.rst), both ends, without I/O.
+"""USB/IP 1.1.1 messages (Linux kernel, Documentation/usb/usbip_protocol.rst): values and their bytes.
 
-Promises: `ServerDecoder` and `ClientDecoder` take bytes in any pieces and give whole messages in order, or raise
-`MalformedFrame`, after which the connection is to be closed; what they hold is bounded by the limits below. Isochronous
-transfers are refused. Sockets, time and the devices behind are left to the caller.
+Promises: frozen values that encode themselves. Finding messages in a byte stream is `usbip_stream.py`'s; sockets, time and
+the devices behind are left to the caller.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Final
-
-from keypeg_bridge.wire.errors import MalformedFrame
 
 VERSION: Final = 0x0111
 OP_REQ_DEVLIST: Final = 0x8005
@@ -38,14 +35,14 @@ MAX_IN_DATA: Final = 65_536  # bytes a client takes in one answer
 MAX_DEVICES: Final = 256
 MAX_INTERFACES: Final = 32
 
-_OP: Final = struct.Struct(">HHI")
-_BUS_ID_BYTES: Final = 32
-_DEVICE: Final = struct.Struct(">256s32sIIIHHHBBBBBB")
-_BASIC: Final = struct.Struct(">IIIII")
-_SUBMIT: Final = struct.Struct(">IIiii8s")
-_RETURN: Final = struct.Struct(">iiiii8x")
+OP_LAYOUT: Final = struct.Struct(">HHI")
+BUS_ID_BYTES: Final = 32
+DEVICE_LAYOUT: Final = struct.Struct(">256s32sIIIHHHBBBBBB")
+BASIC_LAYOUT: Final = struct.Struct(">IIIII")
+SUBMIT_LAYOUT: Final = struct.Struct(">IIiii8s")
+RETURN_LAYOUT: Final = struct.Struct(">iiiii8x")
 HEADER_BYTES: Final = 48
-_NO_PACKETS: Final = (0, -1)  # number_of_packets of a transfer that is not isochronous
+NO_PACKETS: Final = (0, -1)  # number_of_packets of a transfer that is not isochronous
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +72,8 @@ class Device:
 
     def encode(self) -> bytes:
         """The 312 bytes common to both replies."""
-        return _DEVICE.pack(
-            _fixed(self.path, 256), _fixed(self.bus_id, _BUS_ID_BYTES), self.bus, self.address,
+        return DEVICE_LAYOUT.pack(
+            _fixed(self.path, 256), _fixed(self.bus_id, BUS_ID_BYTES), self.bus, self.address,
             self.speed, self.vendor, self.product, self.release, self.device_class,
             self.device_subclass, self.device_protocol, self.configuration, self.configurations,
             self.interface_count,
@@ -85,8 +82,8 @@ class Device:
     @classmethod
     def decode(cls, raw: bytes) -> Device:
         """From 312 bytes."""
-        path, bus_id, *numbers = _DEVICE.unpack(raw)
-        return cls(_text(path), _text(bus_id), *numbers)
+        path, bus_id, *numbers = DEVICE_LAYOUT.unpack(raw)
+        return cls(text_of(path), text_of(bus_id), *numbers)
 
 
 def _fixed(text: str, size: int) -> bytes:
@@ -96,7 +93,7 @@ def _fixed(text: str, size: int) -> bytes:
     return raw.ljust(size, b"\x00")
 
 
-def _text(raw: bytes) -> str:
+def text_of(raw: bytes) -> str:
     return raw.split(b"\x00", 1)[0].decode("ascii", "replace")
 
 
@@ -106,7 +103,7 @@ class ListRequest:
 
     def encode(self) -> bytes:
         """Eight bytes."""
-        return _OP.pack(VERSION, OP_REQ_DEVLIST, 0)
+        return OP_LAYOUT.pack(VERSION, OP_REQ_DEVLIST, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +116,7 @@ class ListReply:
     def encode(self) -> bytes:
         """Header, count, and each device with its interface triples."""
         parts = [
-            _OP.pack(VERSION, OP_REP_DEVLIST, self.status),
+            OP_LAYOUT.pack(VERSION, OP_REP_DEVLIST, self.status),
             struct.pack(">I", len(self.devices)),
         ]
         for device in self.devices:
@@ -136,7 +133,7 @@ class ImportRequest:
 
     def encode(self) -> bytes:
         """Forty bytes."""
-        return _OP.pack(VERSION, OP_REQ_IMPORT, 0) + _fixed(self.bus_id, _BUS_ID_BYTES)
+        return OP_LAYOUT.pack(VERSION, OP_REQ_IMPORT, 0) + _fixed(self.bus_id, BUS_ID_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,7 @@ class ImportReply:
 
     def encode(self) -> bytes:
         """Eight bytes, and 312 more on success."""
-        head = _OP.pack(VERSION, OP_REP_IMPORT, self.status)
+        head = OP_LAYOUT.pack(VERSION, OP_REP_IMPORT, self.status)
         return head + (self.device.encode() if self.device else b"")
 
 
@@ -175,8 +172,10 @@ class Submit:
         """Header, and the data of an OUT transfer."""
         flags = self.flags | (URB_DIR_IN if self.is_in else 0)
         return (
-            _BASIC.pack(CMD_SUBMIT, self.sequence, self.device_id, self.direction, self.endpoint)
-            + _SUBMIT.pack(flags, self.length, 0, 0, self.interval, self.setup)
+            BASIC_LAYOUT.pack(
+                CMD_SUBMIT, self.sequence, self.device_id, self.direction, self.endpoint
+            )
+            + SUBMIT_LAYOUT.pack(flags, self.length, 0, 0, self.interval, self.setup)
             + self.data
         )
 
@@ -191,7 +190,7 @@ class Unlink:
 
     def encode(self) -> bytes:
         """One header."""
-        head = _BASIC.pack(CMD_UNLINK, self.sequence, self.device_id, 0, 0)
+        head = BASIC_LAYOUT.pack(CMD_UNLINK, self.sequence, self.device_id, 0, 0)
         return head + struct.pack(">I24x", self.target)
 
 
@@ -206,8 +205,8 @@ class Returned:
 
     def encode(self) -> bytes:
         """Header, and the data of an IN transfer."""
-        head = _BASIC.pack(RET_SUBMIT, self.sequence, 0, 0, 0)
-        return head + _RETURN.pack(self.status, self.length, 0, 0, 0) + self.data
+        head = BASIC_LAYOUT.pack(RET_SUBMIT, self.sequence, 0, 0, 0)
+        return head + RETURN_LAYOUT.pack(self.status, self.length, 0, 0, 0) + self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,180 +218,6 @@ class Unlinked:
 
     def encode(self) -> bytes:
         """One header."""
-        return _BASIC.pack(RET_UNLINK, self.sequence, 0, 0, 0) + struct.pack(">i24x", self.status)
-
-
-class _Buffer:
-    """Bytes received and not yet used."""
-
-    def __init__(self) -> None:
-        self.held = bytearray()
-
-    def take(self, size: int) -> bytes:
-        taken = bytes(self.held[:size])
-        del self.held[:size]
-        return taken
-
-
-@dataclass
-class ServerDecoder:
-    """What a client sends. `imported()` is called once an import was granted: transfers follow."""
-
-    _transfers: bool = False
-    _buffer: _Buffer = field(default_factory=_Buffer)
-
-    def imported(self) -> None:
-        """From here on the stream carries transfers."""
-        self._transfers = True
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes; call `next` until it gives None before feeding more."""
-        self._buffer.held += data
-
-    def next(self) -> ListRequest | ImportRequest | Submit | Unlink | None:
-        """The next whole message, or None when more bytes are needed."""
-        return self._next_transfer() if self._transfers else self._next_operation()
-
-    def _next_operation(self) -> ListRequest | ImportRequest | None:
-        held = self._buffer.held
-        if len(held) < _OP.size:
-            return None
-        version, code, _ = _OP.unpack_from(held)
-        _check_version(version)
-        if code == OP_REQ_DEVLIST:
-            self._buffer.take(_OP.size)
-            return ListRequest()
-        if code != OP_REQ_IMPORT:
-            raise MalformedFrame("USB/IP", f"operation {code:#06x} is unknown")
-        if len(held) < _OP.size + _BUS_ID_BYTES:
-            return None
-        raw = self._buffer.take(_OP.size + _BUS_ID_BYTES)
-        return ImportRequest(_text(raw[_OP.size :]))
-
-    def _next_transfer(self) -> Submit | Unlink | None:
-        held = self._buffer.held
-        if len(held) < HEADER_BYTES:
-            return None
-        command, sequence, device_id, direction, endpoint = _BASIC.unpack_from(held)
-        if command == CMD_UNLINK:
-            raw = self._buffer.take(HEADER_BYTES)
-            return Unlink(sequence, device_id, int.from_bytes(raw[20:24], "big"))
-        if command != CMD_SUBMIT:
-            raise MalformedFrame("USB/IP", f"command {command} is unknown")
-        flags, length, _, packets, interval, setup = _SUBMIT.unpack_from(held, _BASIC.size)
-        if direction not in (DIRECTION_OUT, DIRECTION_IN) or endpoint > 15:
-            raise MalformedFrame("USB/IP", f"direction {direction}, endpoint {endpoint}")
-        if packets not in _NO_PACKETS:
-            raise MalformedFrame(
-                "USB/IP", f"{packets} isochronous packets, which are not supported"
-            )
-        follows = length if direction == DIRECTION_OUT else 0
-        if follows > MAX_OUT_DATA or length > MAX_IN_LENGTH:
-            raise MalformedFrame("USB/IP", f"a transfer of {length} bytes")
-        if len(held) < HEADER_BYTES + follows:
-            return None
-        data = self._buffer.take(HEADER_BYTES + follows)[HEADER_BYTES:]
-        return Submit(
-            sequence, device_id, direction, endpoint, length, setup, data, flags, interval
+        return BASIC_LAYOUT.pack(RET_UNLINK, self.sequence, 0, 0, 0) + struct.pack(
+            ">i24x", self.status
         )
-
-
-@dataclass
-class ClientDecoder:
-    """What a server sends. Submitted transfers are announced with `expect`, as answers do not say their direction."""
-
-    _imported: bool = False
-    _buffer: _Buffer = field(default_factory=_Buffer)
-    _rooms: dict[int, int] = field(default_factory=dict)
-
-    def expect(self, submit: Submit) -> None:
-        """A transfer is on its way: its answer carries data if it is IN, at most its length."""
-        self._rooms[submit.sequence] = submit.length if submit.is_in else 0
-
-    def forget(self, sequence: int) -> None:
-        """A transfer was taken back: no answer will come for it."""
-        self._rooms.pop(sequence, None)
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes; call `next` until it gives None before feeding more."""
-        self._buffer.held += data
-
-    def next(self) -> ListReply | ImportReply | Returned | Unlinked | None:
-        """The next whole message, or None when more bytes are needed."""
-        return self._next_transfer() if self._imported else self._next_operation()
-
-    def _next_operation(self) -> ListReply | ImportReply | None:
-        held = self._buffer.held
-        if len(held) < _OP.size:
-            return None
-        version, code, status = _OP.unpack_from(held)
-        _check_version(version)
-        if code == OP_REP_DEVLIST:
-            return self._list_reply(status)
-        if code != OP_REP_IMPORT:
-            raise MalformedFrame("USB/IP", f"operation {code:#06x} is unknown")
-        if status != STATUS_OK:
-            self._buffer.take(_OP.size)
-            return ImportReply(status)
-        if len(held) < _OP.size + _DEVICE.size:
-            return None
-        raw = self._buffer.take(_OP.size + _DEVICE.size)
-        self._imported = True
-        return ImportReply(status, Device.decode(raw[_OP.size :]))
-
-    def _list_reply(self, status: int) -> ListReply | None:
-        held = self._buffer.held
-        at = _OP.size + 4
-        if len(held) < at:
-            return None
-        count = int.from_bytes(held[_OP.size : at], "big")
-        if count > MAX_DEVICES:
-            raise MalformedFrame("USB/IP", f"a list of {count} devices")
-        devices: list[Device] = []
-        for _ in range(count):
-            if len(held) < at + _DEVICE.size:
-                return None
-            device = Device.decode(bytes(held[at : at + _DEVICE.size]))
-            at += _DEVICE.size
-            if device.interface_count > MAX_INTERFACES:
-                raise MalformedFrame("USB/IP", f"a device of {device.interface_count} interfaces")
-            end = at + 4 * device.interface_count
-            if len(held) < end:
-                return None
-            triples = tuple((held[i], held[i + 1], held[i + 2]) for i in range(at, end, 4))
-            devices.append(_with_interfaces(device, triples))
-            at = end
-        self._buffer.take(at)
-        return ListReply(tuple(devices), status)
-
-    def _next_transfer(self) -> Returned | Unlinked | None:
-        held = self._buffer.held
-        if len(held) < HEADER_BYTES:
-            return None
-        command, sequence, *_ = _BASIC.unpack_from(held)
-        if command == RET_UNLINK:
-            raw = self._buffer.take(HEADER_BYTES)
-            return Unlinked(sequence, int.from_bytes(raw[20:24], "big", signed=True))
-        if command != RET_SUBMIT:
-            raise MalformedFrame("USB/IP", f"command {command} is unknown")
-        if sequence not in self._rooms:
-            raise MalformedFrame("USB/IP", f"an answer to transfer {sequence}, which is not open")
-        status, length, *_ = _RETURN.unpack_from(held, _BASIC.size)
-        room = self._rooms[sequence]
-        follows = length if room else 0
-        if not 0 <= follows <= min(room, MAX_IN_DATA) or length < 0:
-            raise MalformedFrame("USB/IP", f"an answer of {length} bytes where {room} fit")
-        if len(held) < HEADER_BYTES + follows:
-            return None
-        data = self._buffer.take(HEADER_BYTES + follows)[HEADER_BYTES:]
-        del self._rooms[sequence]
-        return Returned(sequence, status, length, data)
-
-
-def _with_interfaces(device: Device, triples: tuple[tuple[int, int, int], ...]) -> Device:
-    return replace(device, interfaces=triples)
-
-
-def _check_version(version: int) -> None:
-    if version >> 8 != VERSION >> 8:
-        raise MalformedFrame("USB/IP", f"protocol version {version:#06x}, expected {VERSION:#06x}")

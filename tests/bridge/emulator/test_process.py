@@ -84,7 +84,7 @@ def test_any_transfers_end_the_connection_only(emukey: Emukey) -> None:
     @given(st.lists(bodies | st.tuples(headers, st.binary(max_size=60)), max_size=4))
     def send(messages: list[tuple[object, ...]]) -> None:
         raw = b"".join(
-            b"".join(part) if isinstance(part, tuple) else bytes(part)  # type: ignore[arg-type,call-overload]
+            b"".join(part) if isinstance(part, tuple) else bytes(part)  # type: ignore[call-overload]
             for message in messages
             for part in message
         )

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from keypeg_bridge.wire import usbip
 from keypeg_bridge.wire.errors import MalformedFrame
+from keypeg_bridge.wire.usbip_stream import ClientDecoder, ServerDecoder
 
 DEVICE = usbip.Device("/sys/x/1-1", "1-1", 1, 2, 2, 0x1209, 1, 0x0100, interfaces=((11, 0, 0),))
 ServerMessage = usbip.ListRequest | usbip.ImportRequest | usbip.Submit | usbip.Unlink
 
 
 def server_reads(raw: bytes, *, transfers: bool, pieces: int = 1_000_000) -> list[ServerMessage]:
-    decoder = usbip.ServerDecoder()
+    decoder = ServerDecoder()
     if transfers:
         decoder.imported()
     got: list[ServerMessage] = []
@@ -69,7 +70,7 @@ def test_lists_and_imports_survive_any_splitting(pieces: int, listed: bool) -> N
     if not listed:
         reply = usbip.ImportReply(0, usbip.Device("/sys/x/1-1", "1-1", 1, 2, 2, 3, 4, 5))
     raw = reply.encode()
-    decoder = usbip.ClientDecoder()
+    decoder = ClientDecoder()
     got = []
     for at in range(0, len(raw), pieces):
         decoder.feed(raw[at : at + pieces])
@@ -78,8 +79,8 @@ def test_lists_and_imports_survive_any_splitting(pieces: int, listed: bool) -> N
     assert got == [reply]
 
 
-def importing() -> usbip.ClientDecoder:
-    decoder = usbip.ClientDecoder()
+def importing() -> ClientDecoder:
+    decoder = ClientDecoder()
     decoder.feed(usbip.ImportReply(0, DEVICE).encode())
     assert isinstance(decoder.next(), usbip.ImportReply)
     return decoder
@@ -141,7 +142,7 @@ def test_broken_operations_are_malformed(raw: str) -> None:
 
 
 def test_a_list_without_end_is_malformed() -> None:
-    decoder = usbip.ClientDecoder()
+    decoder = ClientDecoder()
     decoder.feed(bytes.fromhex("0111000500000000") + b"\xff\xff\xff\xff")
     with pytest.raises(MalformedFrame):
         decoder.next()
@@ -157,7 +158,7 @@ def test_a_server_takes_any_bytes(raw: bytes, transfers: bool) -> None:
 
 @given(st.binary(max_size=600), st.booleans())
 def test_a_client_takes_any_bytes(raw: bytes, transfers: bool) -> None:
-    decoder = importing() if transfers else usbip.ClientDecoder()
+    decoder = importing() if transfers else ClientDecoder()
     decoder.expect(usbip.Submit(1, 0, usbip.DIRECTION_IN, 2, 64))
     decoder.feed(raw)
     try:
