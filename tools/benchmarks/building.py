@@ -31,11 +31,15 @@ _IMPORT: Final = re.compile(r'^import "(keypeg/[^"]+)";', re.MULTILINE)
 
 
 class BuildError(Exception):
-    """The load can not be built here: one sentence, for people."""
+    """The load was not built: one sentence, for people."""
+
+
+class ToolMissing(BuildError):
+    """This machine lacks what the load is built with."""
 
 
 def build() -> Path:
-    """The load program, built when its sources or tools changed; BuildError when that is impossible."""
+    """The load program, built when its sources changed; ToolMissing when this machine can not."""
     libraries = _libraries()
     protos = _closure()
     stamp = _stamp(protos, libraries)
@@ -67,12 +71,12 @@ def build() -> Path:
 def _libraries() -> list[str]:
     for tool in (os.environ.get("CXX", "g++"), "protoc", "pkg-config"):
         if shutil.which(tool) is None:
-            raise BuildError(f"There is no {tool} here; Debian has it in: {PACKAGES}.")
+            raise ToolMissing(f"There is no {tool} here; Debian has it in: {PACKAGES}.")
     command = ["pkg-config", "--cflags", "--libs", "grpc++", "protobuf", "libcrypto"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         missing = found.stderr.strip().splitlines()[0]
-        raise BuildError(f"A library for the load is missing ({missing}); install {PACKAGES}.")
+        raise ToolMissing(f"A library for the load is missing ({missing}); install {PACKAGES}.")
     return found.stdout.split()
 
 
