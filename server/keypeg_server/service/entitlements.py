@@ -7,6 +7,7 @@ Leaves to others: the decision (domain/admission.py), signing, and the session t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -33,8 +34,17 @@ class _Found:
 class AccountEntitlements:
     """Decides by what an account has."""
 
-    def __init__(self, store: Store, clock: Clock, signing: Signing, seat_grant: timedelta) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        signing: Signing,
+        seat_grant: timedelta,
+        held: Callable[[str], int],
+    ) -> None:
+        """`held` says how many units of a pool (name) are held now, to choose between pools."""
         self._store = store
+        self._held = held
         self._clock = clock
         self._signing = signing
         self._seat_grant = seat_grant
@@ -57,7 +67,7 @@ class AccountEntitlements:
         publisher, product_id = names.PRODUCT.parse(product, "product")
         now = self._clock.wall()
 
-        def decide(unit: Unit) -> tuple[Product, _Found]:
+        def look(unit: Unit) -> tuple[Holdings, dict[str, Product]]:
             asked = unit.catalog.product(publisher, product_id)
             if asked is None:
                 raise LicenseMissing(
@@ -65,13 +75,16 @@ class AccountEntitlements:
                     product=product,
                 )
             check_version(asked, app.version)
-            holdings, sold = _holdings(unit, account, asked)
-            wanted = tuple(LocationKind(kind) for kind in kinds)
-            admission = admit(holdings, device.id, wanted, now)
-            return asked, _Found(admission, sold[admission.license.product])
+            return _holdings(unit, account, asked)
 
-        asked, found = await self._store.read(decide)
-        entitlement = self._entitlement(caller.account, asked, found)
+        holdings, sold = await self._store.read(look)
+        pools = [pool.name for one in holdings.activations for pool in one.pools]
+        if len(pools) > 1:
+            held = {pool: self._held(pool) for pool in pools}
+            holdings = replace(holdings, seats_held=held)
+        admission = admit(holdings, device.id, tuple(map(LocationKind, kinds)), now)
+        found = _Found(admission, sold[admission.license.product])
+        entitlement = self._entitlement(caller.account, holdings.product, found)
         ends = found.admission.license.ends_at
         if ends is not None:  # a grant does not outlive its license
             left = max(ends - now, timedelta(0))
@@ -108,7 +121,5 @@ def _holdings(unit: Unit, account: str, asked: Product) -> tuple[Holdings, dict[
     licenses = [one for one in owned if asked.name in sold[one.product].opens]
     ids = {license.id for license in licenses}
     activations = [one for one in unit.licenses.list_activations(account) if one.license in ids]
-    pools = [pool.name for one in activations for pool in one.pools]
-    held = unit.licenses.seats_held(pools) if len(pools) > 1 else {}
     session = unit.places.cloud_session(account)
-    return Holdings(account, asked, licenses, activations, session, held), sold
+    return Holdings(account, asked, licenses, activations, session), sold

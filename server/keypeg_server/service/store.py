@@ -140,9 +140,6 @@ class Licenses(Protocol):
         ...
 
     def add_pool(self, pool: NewPool) -> None: ...
-    def seats_held(self, pools: Sequence[str]) -> dict[str, int]:
-        """Units held of these pools (names); those with none are left out."""
-        ...
 
 
 class Places(Protocol):

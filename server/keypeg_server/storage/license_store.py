@@ -24,7 +24,7 @@ from keypeg_server.domain.license import (
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.service.store import NewPool, Page
 from keypeg_server.storage.tables import ActivationRow, LicenseRow
-from keypeg_server.storage.tables_seat import LeaseRow, PoolRow
+from keypeg_server.storage.tables_seat import PoolRow
 
 
 class SqlLicenses:
@@ -110,15 +110,6 @@ class SqlLicenses:
         )
         self._session.add(row)
         self._session.flush()
-
-    def seats_held(self, pools: Sequence[str]) -> dict[str, int]:
-        ids = [names.POOL.parse(pool)[0] for pool in pools]
-        wanted = (
-            select(LeaseRow.pool, func.sum(col(LeaseRow.units)))
-            .where(col(LeaseRow.pool).in_(ids))
-            .group_by(col(LeaseRow.pool))
-        )
-        return {names.POOL.build(id): int(held) for id, held in self._session.exec(wanted)}
 
     def _activations(self, rows: Iterable[ActivationRow]) -> list[Activation]:
         """Rows with the names of their pools."""

@@ -1,0 +1,114 @@
+"""AccountService over gRPC: decode, call, encode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keypeg import names
+from keypeg.v1.account_service_pb2 import (
+    CreateAccountRequest,
+    CreateAccountResponse,
+    CreateUserRequest,
+    CreateUserResponse,
+    DeleteUserRequest,
+    DeleteUserResponse,
+    GetAccountRequest,
+    GetAccountResponse,
+    GetCallerRequest,
+    GetCallerResponse,
+    ListAccountsRequest,
+    ListAccountsResponse,
+    ListUsersRequest,
+    ListUsersResponse,
+    SignInRequest,
+    SignInResponse,
+    SignOutRequest,
+    SignOutResponse,
+)
+from keypeg.v1.account_service_pb2_grpc import AccountServiceServicer
+from keypeg_server.domain.caller import Role
+from keypeg_server.rpc import encode
+from keypeg_server.rpc.caller import current, current_sign_in
+from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.service.accounts import AccountService, NewUser
+
+
+class AccountRpc(AccountServiceServicer):
+    """Serves accounts, users and signing in."""
+
+    def __init__(self, accounts: AccountService) -> None:
+        self._accounts = accounts
+
+    async def SignIn(self, request: SignInRequest, context: Any) -> SignInResponse:
+        new = await self._accounts.sign_in(request.login, request.password)
+        user = new.token.user
+        response = SignInResponse(
+            token=new.text, user=encode.user(user), account=user.account_name or ""
+        )
+        response.expire_time.FromDatetime(new.token.expire_time)
+        return response
+
+    async def SignOut(self, request: SignOutRequest, context: Any) -> SignOutResponse:
+        await self._accounts.sign_out(current())
+        return SignOutResponse()
+
+    async def GetCaller(self, request: GetCallerRequest, context: Any) -> GetCallerResponse:
+        signed_in = current_sign_in()
+        response = GetCallerResponse(
+            user=encode.user(signed_in.user), account=signed_in.user.account_name or ""
+        )
+        response.expire_time.FromDatetime(signed_in.expire_time)
+        return response
+
+    async def CreateAccount(
+        self, request: CreateAccountRequest, context: Any
+    ) -> CreateAccountResponse:
+        answer = await self._accounts.create_account(
+            once(request, lambda made: CreateAccountResponse(account=encode.account(made))),
+            request.account_id,
+            request.display_name,
+        )
+        return CreateAccountResponse.FromString(answer)
+
+    async def GetAccount(self, request: GetAccountRequest, context: Any) -> GetAccountResponse:
+        (id,) = names.ACCOUNT.parse(request.name)
+        account = await self._accounts.get_account(id)
+        return GetAccountResponse(account=encode.account(account))
+
+    async def ListAccounts(
+        self, request: ListAccountsRequest, context: Any
+    ) -> ListAccountsResponse:
+        page = page_of(request)
+        found, token = cut(
+            await self._accounts.list_accounts(page), page, lambda account: account.id
+        )
+        return ListAccountsResponse(accounts=map(encode.account, found), next_page_token=token)
+
+    async def CreateUser(self, request: CreateUserRequest, context: Any) -> CreateUserResponse:
+        (account,) = names.ACCOUNT.parse(request.parent, "parent")
+        new = NewUser(
+            account=account,
+            login=request.login,
+            display_name=request.display_name,
+            role=Role(request.role or Role.MEMBER),
+            password=request.password,
+        )
+        answer = await self._accounts.create_user(
+            once(request, lambda made: CreateUserResponse(user=encode.user(made))), new
+        )
+        return CreateUserResponse.FromString(answer)
+
+    async def ListUsers(self, request: ListUsersRequest, context: Any) -> ListUsersResponse:
+        (account,) = names.ACCOUNT.parse(request.parent, "parent")
+        page = page_of(request)
+        found, token = cut(
+            await self._accounts.list_users(account, page), page, lambda user: user.id
+        )
+        return ListUsersResponse(users=map(encode.user, found), next_page_token=token)
+
+    async def DeleteUser(self, request: DeleteUserRequest, context: Any) -> DeleteUserResponse:
+        account, id = names.USER.parse(request.name)
+        answer = await self._accounts.delete_user(
+            once(request, lambda _: DeleteUserResponse()), account, id
+        )
+        return DeleteUserResponse.FromString(answer)

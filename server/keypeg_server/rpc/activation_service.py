@@ -1,0 +1,90 @@
+"""ActivationService over gRPC: decode, call, encode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keypeg import names
+from keypeg.errors import FieldInvalid
+from keypeg.v1.activation_service_pb2 import (
+    CreateActivationRequest,
+    CreateActivationResponse,
+    DeleteActivationRequest,
+    DeleteActivationResponse,
+    GetActivationRequest,
+    GetActivationResponse,
+    ListActivationsRequest,
+    ListActivationsResponse,
+)
+from keypeg.v1.activation_service_pb2_grpc import ActivationServiceServicer
+from keypeg_server.rpc import encode
+from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.service.activations import ActivationService, ActivationView
+
+
+class ActivationRpc(ActivationServiceServicer):
+    """Serves activations."""
+
+    def __init__(self, activations: ActivationService) -> None:
+        self._activations = activations
+
+    async def CreateActivation(
+        self, request: CreateActivationRequest, context: Any
+    ) -> CreateActivationResponse:
+        account, license = names.LICENSE.parse(request.parent, "parent")
+        owner, location = names.LOCATION.parse(request.location, "location")
+        if owner != account:
+            what = "is of another account than the license"
+            raise FieldInvalid(
+                f"{request.location} {what}; name one of accounts/{account}.",
+                fields={"location": what},
+            )
+        answer = await self._activations.create_activation(
+            once(request, _created), account, license, location
+        )
+        return CreateActivationResponse.FromString(answer)
+
+    async def GetActivation(
+        self, request: GetActivationRequest, context: Any
+    ) -> GetActivationResponse:
+        view = await self._activations.get_activation(*names.ACTIVATION.parse(request.name))
+        return GetActivationResponse(
+            activation=encode.activation(view.activation),
+            document=view.document,
+            delegation=view.delegation,
+        )
+
+    async def ListActivations(
+        self, request: ListActivationsRequest, context: Any
+    ) -> ListActivationsResponse:
+        license: str | None = None
+        if names.LICENSE.matches(request.parent):
+            account, license = names.LICENSE.parse(request.parent, "parent")
+        else:
+            (account,) = names.ACCOUNT.parse(request.parent, "parent")
+        page = page_of(request)
+        found, token = cut(
+            await self._activations.list_activations(account, license, page),
+            page,
+            lambda activation: activation.id,
+        )
+        return ListActivationsResponse(
+            activations=map(encode.activation, found), next_page_token=token
+        )
+
+    async def DeleteActivation(
+        self, request: DeleteActivationRequest, context: Any
+    ) -> DeleteActivationResponse:
+        answer = await self._activations.delete_activation(
+            once(request, lambda _: DeleteActivationResponse()),
+            *names.ACTIVATION.parse(request.name),
+        )
+        return DeleteActivationResponse.FromString(answer)
+
+
+def _created(view: ActivationView) -> CreateActivationResponse:
+    return CreateActivationResponse(
+        activation=encode.activation(view.activation),
+        document=view.document,
+        delegation=view.delegation,
+    )

@@ -1,0 +1,180 @@
+"""What a field of a request may be: small checks that validate.py puts together.
+
+Promises: a check takes a value and yields what is wrong with it, as (path below the field, what); nothing
+when it is right. Checks are pure, and quick on values of any size that fits a message.
+
+Leaves to others: which field gets which check (validate.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from keypeg.names import Pattern
+
+Problem = tuple[str, str]
+Check = Callable[[Any], Iterator[Problem]]
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+_MAX_SECONDS: Final = 253_402_300_799  # the end of the year 9999
+_NANOS: Final = 1_000_000_000
+
+
+def anything(_value: Any) -> Iterator[Problem]:
+    """For a field that may have any value of its type."""
+    yield from ()
+
+
+def text(low: int, high: int) -> Check:
+    """A text for people, without control characters, of so many characters."""
+
+    def check(value: str) -> Iterator[Problem]:
+        if not low <= len(value) <= high:
+            yield "", f"has {len(value)} characters, not {low} to {high}"
+        elif _CONTROL.search(value):
+            yield "", "has control characters"
+
+    return check
+
+
+def matching(pattern: str, words: str) -> Check:
+    """A text of a form; `words` say which."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(value: str) -> Iterator[Problem]:
+        if not compiled.fullmatch(value):
+            yield "", f"is not {words}"
+
+    return check
+
+
+def uuid(value: str) -> Iterator[Problem]:
+    """A UUID in its usual form."""
+    if not _UUID.fullmatch(value):
+        yield "", "is not a UUID such as 8b4a2c9e-0d6f-4f3a-9c1b-2f7d5e6a1c30"
+
+
+def name(*patterns: Pattern) -> Check:
+    """A resource name of one of these forms."""
+
+    def check(value: str) -> Iterator[Problem]:
+        if not any(pattern.matches(value) for pattern in patterns):
+            yield "", f"is not of the form {' or '.join(one.template for one in patterns)}"
+
+    return check
+
+
+def number(low: int, high: int) -> Check:
+    """A whole number within limits."""
+
+    def check(value: int) -> Iterator[Problem]:
+        if not low <= value <= high:
+            yield "", f"is {value}, not {low} to {high}"
+
+    return check
+
+
+def size(*sizes: int) -> Check:
+    """Bytes of one of these lengths."""
+
+    def check(value: bytes) -> Iterator[Problem]:
+        if len(value) not in sizes:
+            yield "", f"has {len(value)} bytes, not {' or '.join(str(one) for one in sizes)}"
+
+    return check
+
+
+def size_between(low: int, high: int) -> Check:
+    """Bytes of a length within limits."""
+
+    def check(value: bytes) -> Iterator[Problem]:
+        if not low <= len(value) <= high:
+            yield "", f"has {len(value)} bytes, not {low} to {high}"
+
+    return check
+
+
+def one_of(enum: Any, *values: int, unset: bool = False) -> Check:
+    """A value of an enum of the contract, or one of `values` of it; its zero only with `unset`."""
+    allowed = set(values) or set(enum.values()) - {0}
+
+    def check(value: int) -> Iterator[Problem]:
+        if value not in allowed and not (unset and value == 0):
+            yield "", f"is not one of {', '.join(enum.Name(one) for one in sorted(allowed))}"
+
+    return check
+
+
+def each(item: Check, *, low: int = 0, high: int, key: Callable[[Any], Any] | None = None) -> Check:
+    """A list within limits, each item right; with `key`, no two of the same key."""
+
+    def check(values: Any) -> Iterator[Problem]:
+        if not low <= len(values) <= high:
+            yield "", f"has {len(values)} items, not {low} to {high}"
+            return
+        for index, value in enumerate(values):
+            for path, what in item(value):
+                yield f"[{index}]{path}", what
+        if key is not None and len({key(value) for value in values}) < len(values):
+            yield "", "names the same twice"
+
+    return check
+
+
+def message(rules: Mapping[str, Check], *, required: bool = True) -> Check:
+    """A message within the message, each field right; None stands for one that is not set."""
+
+    def check(value: Any) -> Iterator[Problem]:
+        if value is None:
+            if required:
+                yield "", "is missing"
+            return
+        for field, rule in rules.items():
+            for path, what in rule(value_of(value, field)):
+                yield f".{field}{path}", what
+
+    return check
+
+
+def duration(low: timedelta, high: timedelta) -> Check:
+    """A Duration within limits, or unset."""
+
+    def check(value: Any) -> Iterator[Problem]:
+        if value is None:
+            return
+        sane = abs(value.seconds) <= _MAX_SECONDS and abs(value.nanos) < _NANOS
+        if not sane or value.seconds * value.nanos < 0 or not low <= value.ToTimedelta() <= high:
+            yield "", f"is not a duration from {low} to {high}"
+
+    return check
+
+
+def timestamp(value: Any) -> Iterator[Problem]:
+    """A Timestamp from 1970 on, or unset."""
+    if value is None:
+        return
+    if not 0 <= value.seconds <= _MAX_SECONDS or not 0 <= value.nanos < _NANOS:
+        yield "", "is not a time from 1970 to 9999"
+
+
+def optional(rule: Check) -> Check:
+    """Right when it is empty, or when the rule says so."""
+
+    def check(value: Any) -> Iterator[Problem]:
+        if value:
+            yield from rule(value)
+
+    return check
+
+
+def value_of(holder: Any, field: str) -> Any:
+    """A field's value; None for a message that is not set."""
+    value = getattr(holder, field)
+    descriptor = holder.DESCRIPTOR.fields_by_name[field]
+    if descriptor.message_type is not None and not descriptor.is_repeated:
+        return value if holder.HasField(field) else None
+    return value

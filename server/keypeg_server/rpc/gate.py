@@ -1,0 +1,113 @@
+"""What every call passes before it is served: who is it, is the request well-formed, may they.
+
+Promises: in this order, for every method of the server; a call that does not pass costs no more than that.
+A stream's requests are checked by who reads them (`validate.frame`).
+
+Leaves to others: the rules (authorization.py, validate.py), and answering errors (keypeg.serving).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Final, Protocol
+
+import grpc
+import grpc.aio
+
+from keypeg.errors import SignInRequired, TokenInvalid
+from keypeg_server.rpc import authorization, caller, validate
+from keypeg_server.rpc.authorization import Access, Rule
+from keypeg_server.service.tokens import SignedIn
+
+_SCHEME: Final = "bearer"
+_Behavior = Callable[..., Any]
+
+
+class Authenticator(Protocol):
+    """Knows tokens."""
+
+    async def authenticate(self, text: str) -> SignedIn:
+        """Who sent this token; TokenInvalid or TokenExpired when nobody may have."""
+        ...
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Comes right after the interceptor that answers errors."""
+
+    def __init__(self, tokens: Authenticator) -> None:
+        self._tokens = tokens
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None  # no such method: grpc answers UNIMPLEMENTED
+        method = handler_call_details.method
+        return self._guarded(handler, method, authorization.rule_of(method))
+
+    async def _enter(self, rule: Rule, method: str, context: Any) -> None:
+        if rule.access is Access.PUBLIC:
+            return
+        signed_in = await self._tokens.authenticate(_token(context.invocation_metadata()))
+        authorization.check_role(rule, signed_in.caller, method)
+        caller.become(signed_in)
+
+    def _guarded(self, handler: Any, method: str, rule: Rule) -> Any:
+        kind = _KINDS[handler.request_streaming, handler.response_streaming]
+        behavior: _Behavior = getattr(handler, kind)
+        one_request = not handler.request_streaming
+
+        async def pass_gate(request: Any, context: Any) -> None:
+            await self._enter(rule, method, context)
+            if one_request:
+                validate.request(request)
+                if rule.field:
+                    authorization.check_account(rule, caller.current(), request, method)
+
+        async def coroutine(request: Any, context: Any) -> Any:
+            await pass_gate(request, context)
+            return await behavior(request, context)
+
+        async def generator(request: Any, context: Any) -> AsyncIterator[Any]:
+            await pass_gate(request, context)
+            async with contextlib.aclosing(behavior(request, context)) as responses:
+                async for response in responses:
+                    yield response
+
+        guarded: _Behavior = generator if inspect.isasyncgenfunction(behavior) else coroutine
+        assert guarded is generator or inspect.iscoroutinefunction(behavior), f"{method} is async"
+        return _BUILDERS[kind](
+            guarded,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _token(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    for key, value in metadata or ():
+        if key == "authorization":
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            scheme, _, token = text.partition(" ")
+            if scheme.lower() != _SCHEME:
+                raise TokenInvalid("The authorization of this call is no bearer token; sign in.")
+            return token.strip()
+    raise SignInRequired("This call needs a signed-in caller; sign in first.")
+
+
+_KINDS: Final = {
+    (False, False): "unary_unary",
+    (False, True): "unary_stream",
+    (True, False): "stream_unary",
+    (True, True): "stream_stream",
+}
+_BUILDERS: Final[dict[str, Callable[..., Any]]] = {
+    "unary_unary": grpc.unary_unary_rpc_method_handler,
+    "unary_stream": grpc.unary_stream_rpc_method_handler,
+    "stream_unary": grpc.stream_unary_rpc_method_handler,
+    "stream_stream": grpc.stream_stream_rpc_method_handler,
+}

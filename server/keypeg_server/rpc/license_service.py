@@ -1,0 +1,88 @@
+"""LicenseService over gRPC: decode, call, encode."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from keypeg import names
+from keypeg.v1.license_service_pb2 import (
+    CreateLicenseRequest,
+    CreateLicenseResponse,
+    GetLicenseRequest,
+    GetLicenseResponse,
+    ListLicensesRequest,
+    ListLicensesResponse,
+)
+from keypeg.v1.license_service_pb2_grpc import LicenseServiceServicer
+from keypeg_server.domain.license import Feature, License, LicenseState, LicenseType
+from keypeg_server.domain.location import LocationKind
+from keypeg_server.rpc import encode
+from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.service.licenses import LicenseService
+from keypeg_server.service.ports import Clock
+
+_UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the service sets the time
+
+
+class LicenseRpc(LicenseServiceServicer):
+    """Serves licenses."""
+
+    def __init__(self, licenses: LicenseService, clock: Clock) -> None:
+        self._licenses = licenses
+        self._clock = clock
+
+    async def CreateLicense(
+        self, request: CreateLicenseRequest, context: Any
+    ) -> CreateLicenseResponse:
+        now = self._clock.wall()
+        answer = await self._licenses.create_license(
+            once(request, lambda made: CreateLicenseResponse(license=encode.license(made, now))),
+            _new_license(request),
+        )
+        return CreateLicenseResponse.FromString(answer)
+
+    async def GetLicense(self, request: GetLicenseRequest, context: Any) -> GetLicenseResponse:
+        view = await self._licenses.get_license(*names.LICENSE.parse(request.name))
+        return GetLicenseResponse(license=encode.license(view, self._clock.wall()))
+
+    async def ListLicenses(
+        self, request: ListLicensesRequest, context: Any
+    ) -> ListLicensesResponse:
+        (account,) = names.ACCOUNT.parse(request.parent, "parent")
+        page = page_of(request)
+        found, token = cut(
+            await self._licenses.list_licenses(account, page), page, lambda view: view.license.id
+        )
+        now = self._clock.wall()
+        licenses = [encode.license(view, now) for view in found]
+        return ListLicensesResponse(licenses=licenses, next_page_token=token)
+
+
+def _new_license(request: CreateLicenseRequest) -> License:
+    (account,) = names.ACCOUNT.parse(request.parent, "parent")
+    return License(
+        account=account,
+        id="",  # the service gives one
+        product=request.product,
+        type=LicenseType(request.type or LicenseType.PERPETUAL),
+        state=LicenseState.ACTIVE,
+        allowed_locations=frozenset(map(LocationKind, request.allowed_locations)),
+        activation_count=request.activation_count or 1,
+        seat_count=request.seat_count,
+        features=tuple(Feature(one.feature, one.seat_count) for one in request.features),
+        deposit_time=_UNKNOWN,
+        expire_time=_moment(request.expire_time, request.HasField("expire_time")),
+        term_days=request.term_days,
+        first_activate_time=None,
+        maintenance_end_time=_moment(
+            request.maintenance_end_time, request.HasField("maintenance_end_time")
+        ),
+        external_reference=request.external_reference,
+    )
+
+
+def _moment(timestamp: Timestamp, is_set: bool) -> datetime | None:
+    return timestamp.ToDatetime(tzinfo=UTC) if is_set else None

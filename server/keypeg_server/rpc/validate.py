@@ -1,0 +1,280 @@
+"""Whether a request is well-formed: one rule for every field, as the contract's comments say.
+
+Promises: every message of the contract that this server takes has a table here, every field of it a rule
+(a test walks the descriptors); all that is wrong is said at once, field by field, in FieldInvalid.
+`frame` is cheap for the frame that comes most, `renew`.
+
+Leaves to others: what only the server's data can tell (services), who may ask (authorization.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from keypeg import names
+from keypeg.errors import FieldInvalid, ProtocolViolation
+from keypeg.v1.account_pb2 import ROLE_ADMIN, ROLE_MEMBER, Role
+from keypeg.v1.document_pb2 import KeyAlgorithm
+from keypeg.v1.license_pb2 import LicenseType
+from keypeg.v1.location_pb2 import LocationKind
+from keypeg.v1.session_service_pb2 import HoldSessionRequest
+from keypeg_server.rpc.checks import (
+    Check,
+    anything,
+    duration,
+    each,
+    matching,
+    message,
+    name,
+    number,
+    one_of,
+    optional,
+    size,
+    size_between,
+    text,
+    timestamp,
+    uuid,
+    value_of,
+)
+
+Fields = Mapping[str, Check]
+PACKAGE: Final = "keypeg.v1"
+
+_ID = matching(r"[a-z][a-z0-9-]{2,62}", "3 to 63 characters of [a-z0-9-], a letter first")
+_LOGIN = matching(
+    r"[^\sA-Z\x00-\x20\x7f]{3,128}", "3 to 128 characters, lower case, without spaces"
+)
+_PASSWORD = text(8, 1_024)
+_LABEL = text(1, 128)
+_OPTIONAL_LABEL = text(0, 128)
+_CARD_ID = matching(r"[0-9a-f]{32}", "16 bytes in lower-case hexadecimal")
+_FEATURE = matching(r"[a-z0-9][a-z0-9_.-]{0,62}", "1 to 63 characters of [a-z0-9_.-]")
+_VERSION = matching(r"(v?\d{1,9}(\.\d{1,9}){0,7}.{0,64})?", "dotted numbers")
+_ACCOUNT, _PRODUCT = name(names.ACCOUNT), name(names.PRODUCT)
+_POOL, _LEASE = name(names.POOL), name(names.LEASE)
+_CLOUD, _ACTIVATION = name(names.CLOUD_SESSION), name(names.ACTIVATION)
+_KINDS = each(one_of(LocationKind), high=4, key=int)
+_TTL = duration(timedelta(seconds=10), timedelta(hours=1))
+_PAGE: Fields = {"page_size": number(0, 1_000), "page_token": text(0, 256)}
+
+
+def _same(value: Any) -> str:
+    feature: str = value.feature
+    return feature
+
+
+DEVICE: Final[Fields] = {
+    "id": matching(r"[a-z0-9-]{8,64}", "8 to 64 characters of [a-z0-9-]"),
+    "host_name": text(0, 255),
+}
+APP: Final[Fields] = {
+    "name": _OPTIONAL_LABEL,
+    "version": _VERSION,
+    "sdk": _OPTIONAL_LABEL,
+    "process_id": anything,
+}
+FEATURE_GRANT: Final[Fields] = {"feature": _FEATURE, "seat_count": number(0, 1_000_000)}
+FEATURE_UNITS: Final[Fields] = {"feature": _FEATURE, "units": number(1, 10_000)}
+PUBLIC_KEY: Final[Fields] = {"algorithm": one_of(KeyAlgorithm), "key": size(32, 65)}
+_UNITS = each(message(FEATURE_UNITS), high=64, key=_same)
+_SEQUENCE = number(1, 2**63 - 1)
+
+OPEN: Final[Fields] = {
+    "sequence": _SEQUENCE,
+    "protocol_version": anything,  # another one is PROTOCOL_UNSUPPORTED
+    "device": message(DEVICE),
+    "app": message(APP),
+    "product": _PRODUCT,
+    "nonce": size(32),
+    "key_share": size(32),
+    "location_kinds": _KINDS,
+}
+RESUME: Final[Fields] = {
+    "sequence": _SEQUENCE,
+    "protocol_version": anything,
+    "session": name(names.SESSION),
+    "resume_ticket": size_between(1, 4_096),
+    "nonce": size(32),
+    "key_share": size(32),
+    "mac": size(16),
+}
+RENEW: Final[Fields] = {"sequence": _SEQUENCE, "nonce": size(0, 32), "mac": size(16)}
+ACQUIRE: Final[Fields] = {
+    "sequence": _SEQUENCE,
+    "request_id": uuid,
+    "pool": optional(_POOL),
+    "units": number(0, 10_000),
+    "features": _UNITS,
+    "wait": anything,
+    "priority": number(-100, 100),
+}
+RELEASE: Final[Fields] = {"sequence": _SEQUENCE, "name": name(names.LEASE, names.PLACE)}
+CLOSE: Final[Fields] = {"sequence": _SEQUENCE}
+
+FRAMES: Final[Mapping[str, Fields]] = {
+    "open": OPEN,
+    "resume": RESUME,
+    "renew": RENEW,
+    "acquire": ACQUIRE,
+    "release": RELEASE,
+    "close": CLOSE,
+}
+
+RULES: Final[Mapping[str, Fields]] = {
+    "SignInRequest": {"login": text(1, 128), "password": _PASSWORD},
+    "SignOutRequest": {},
+    "GetCallerRequest": {},
+    "CreateAccountRequest": {
+        "request_id": uuid,
+        "account_id": optional(_ID),
+        "display_name": _LABEL,
+    },
+    "GetAccountRequest": {"name": _ACCOUNT},
+    "ListAccountsRequest": _PAGE,
+    "CreateUserRequest": {
+        "parent": _ACCOUNT,
+        "request_id": uuid,
+        "login": _LOGIN,
+        "password": _PASSWORD,
+        "display_name": _OPTIONAL_LABEL,
+        "role": one_of(Role, ROLE_MEMBER, ROLE_ADMIN, unset=True),
+    },
+    "ListUsersRequest": {"parent": _ACCOUNT, **_PAGE},
+    "DeleteUserRequest": {"name": name(names.USER), "request_id": uuid},
+    "GetPublisherRequest": {"name": name(names.PUBLISHER)},
+    "CreateProductRequest": {
+        "parent": name(names.PUBLISHER),
+        "request_id": uuid,
+        "product_id": _ID,
+        "display_name": _LABEL,
+        "bundle_products": each(_PRODUCT, high=256, key=str),
+        "allowed_locations": each(one_of(LocationKind), low=1, high=4, key=int),
+        "offline_grace": duration(timedelta(seconds=10), timedelta(days=30)),
+        "unplug_grace": duration(timedelta(0), timedelta(hours=24)),
+        "minimum_app_version": _VERSION,
+        "features": each(_FEATURE, high=256, key=str),
+    },
+    "GetProductRequest": {"name": _PRODUCT},
+    "ListProductsRequest": {"parent": name(names.PUBLISHER), **_PAGE},
+    "CreateLicenseRequest": {
+        "parent": _ACCOUNT,
+        "request_id": uuid,
+        "product": _PRODUCT,
+        "type": one_of(LicenseType, unset=True),
+        "allowed_locations": _KINDS,
+        "activation_count": number(0, 10_000),
+        "seat_count": number(0, 1_000_000),
+        "features": each(message(FEATURE_GRANT), high=256, key=_same),
+        "expire_time": timestamp,
+        "term_days": number(0, 36_500),
+        "maintenance_end_time": timestamp,
+        "external_reference": _OPTIONAL_LABEL,
+    },
+    "GetLicenseRequest": {"name": name(names.LICENSE)},
+    "ListLicensesRequest": {"parent": _ACCOUNT, **_PAGE},
+    "CreateActivationRequest": {
+        "parent": name(names.LICENSE),
+        "request_id": uuid,
+        "location": name(names.LOCATION),
+    },
+    "GetActivationRequest": {"name": _ACTIVATION},
+    "ListActivationsRequest": {"parent": name(names.ACCOUNT, names.LICENSE), **_PAGE},
+    "DeleteActivationRequest": {"name": _ACTIVATION, "request_id": uuid},
+    "GetCloudSessionRequest": {"name": _CLOUD},
+    "OpenCloudSessionRequest": {
+        "name": _CLOUD,
+        "request_id": uuid,
+        "device": message(DEVICE),
+        "keep_elsewhere": anything,
+    },
+    "CloseCloudSessionRequest": {"name": _CLOUD, "request_id": uuid, "device": message(DEVICE)},
+    "GetLocationRequest": {"name": name(names.LOCATION)},
+    "ListLocationsRequest": {"parent": _ACCOUNT, **_PAGE},
+    "AuthorizeKeyWriteRequest": {
+        "parent": _ACCOUNT,
+        "card_id": _CARD_ID,
+        "management_algorithm": matching("3des|aes128|aes192|aes256", "3des or aes128, 192, 256"),
+        "challenge": size(8, 16),
+        "factory_key": anything,
+        "emulated": anything,
+    },
+    "CreateKeyLocationRequest": {
+        "parent": _ACCOUNT,
+        "request_id": uuid,
+        "card_id": _CARD_ID,
+        "public_key": message(PUBLIC_KEY),
+        "enrollment_nonce": size(32),
+        "signature": size_between(1, 1_024),
+        "display_name": _OPTIONAL_LABEL,
+        "model": _OPTIONAL_LABEL,
+        "serial": _OPTIONAL_LABEL,
+        "emulated": anything,
+    },
+    "HoldSessionRequest": {kind: message(fields) for kind, fields in FRAMES.items()},
+    "CloseSessionRequest": {"session": name(names.SESSION), "release_token": size_between(1, 64)},
+    "AcquireSeatRequest": {
+        "request_id": uuid,
+        "pool": _POOL,
+        "units": number(0, 10_000),
+        "features": _UNITS,
+        "ttl": _TTL,
+        "device": message(DEVICE),
+        "app": message(APP),
+    },
+    "RenewSeatRequest": {"name": _LEASE, "fencing_number": anything, "ttl": _TTL},
+    "ReleaseSeatRequest": {"name": _LEASE, "fencing_number": anything},
+    "GetPoolRequest": {"name": _POOL},
+    "ListPoolsRequest": {"parent": _ACCOUNT, "product": optional(_PRODUCT), **_PAGE},
+    "ListLeasesRequest": {"parent": _POOL, **_PAGE},
+    "ListQueuePlacesRequest": {"parent": _POOL, **_PAGE},
+}
+
+# Messages within requests, for the test that looks for fields without a rule.
+PARTS: Final[Mapping[str, Fields]] = {
+    "Device": DEVICE,
+    "App": APP,
+    "FeatureGrant": FEATURE_GRANT,
+    "FeatureUnits": FEATURE_UNITS,
+    "PublicKey": PUBLIC_KEY,
+    "Open": OPEN,
+    "Resume": RESUME,
+    "Renew": RENEW,
+    "Acquire": ACQUIRE,
+    "Release": RELEASE,
+    "Close": CLOSE,
+}
+
+
+def request(request: Any) -> None:
+    """Refuse a request of the contract that is not well-formed; requests of others pass."""
+    descriptor = request.DESCRIPTOR
+    if descriptor.file.package == PACKAGE:
+        _check(request, RULES[descriptor.name])
+
+
+def frame(frame: HoldSessionRequest) -> None:
+    """Refuse a frame of a session that is not well-formed."""
+    kind = frame.WhichOneof("frame")
+    if kind == "renew":
+        renew = frame.renew
+        if 0 < renew.sequence < 2**63 and len(renew.mac) == 16 and len(renew.nonce) in (0, 32):
+            return
+    if kind is None:
+        raise ProtocolViolation(
+            "The frame is empty, or of a kind that is not known here; send one that is known.",
+            frame="none",
+        )
+    _check(getattr(frame, kind), FRAMES[kind])
+
+
+def _check(holder: Any, fields: Fields) -> None:
+    problems: dict[str, str] = {}
+    for field, check in fields.items():
+        for path, what in check(value_of(holder, field)):
+            problems.setdefault(field + path, what)
+    if problems:
+        said = "; ".join(f"{field} {what}" for field, what in list(problems.items())[:3])
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise FieldInvalid(f"The request is not well-formed: {said}{more}.", fields=problems)
