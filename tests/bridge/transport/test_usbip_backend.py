@@ -15,6 +15,7 @@ import usb.core
 import usb.util
 
 from keypeg.clock import monotonic
+from keypeg.management import DEFAULT_MANAGEMENT_KEY, respond
 from keypeg_bridge.keys.opening import open_driver
 from keypeg_bridge.transport import usb_ccid, usbip_client
 from keypeg_bridge.transport.backends import list_all, make_backend
@@ -173,6 +174,11 @@ def test_contents_survive_a_killed_process(tmp_path: Path) -> None:
         noticed = threading.Event()
         driver = open_driver(backend, found, noticed.set)
         card_id = driver.identity().card_id
+        asked = driver.begin_authorization()
+        answer = respond(asked.algorithm, DEFAULT_MANAGEMENT_KEY, asked.challenge)
+        driver.finish_authorization(answer)
+        point = driver.generate_identity_key()
+        driver.write(1, b"a license")
         key.kill()
         assert noticed.wait(GONE_SECONDS)
         with pytest.raises(DeviceGone):
@@ -184,6 +190,8 @@ def test_contents_survive_a_killed_process(tmp_path: Path) -> None:
         backend, found = only_device(key)
         again = open_driver(backend, found)
         assert again.identity().card_id == card_id
+        assert again.identity().public_key == point
+        assert again.read(1) == b"a license"
         again.close()
 
 
