@@ -110,7 +110,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[tuple[Service, grpc.aio.Channel]]:
+async def served() -> AsyncIterator[tuple[Service, Any]]:
     service = Service()
     server = grpc.aio.server(
         interceptors=[serving.ErrorInterceptor(incident=lambda: INCIDENT), Gate()],
@@ -128,7 +128,7 @@ async def requests(*frames: bytes) -> AsyncIterator[bytes]:
         yield frame
 
 
-async def call(channel: grpc.aio.Channel, method: str, frame: bytes, metadata: Any = None) -> Any:
+async def call(channel: Any, method: str, frame: bytes, metadata: Any = None) -> Any:
     """Call any kind of method with one frame, and give everything that it answers."""
     path = f"/test/{method}"
     if method == "UnaryUnary":
@@ -142,7 +142,7 @@ async def call(channel: grpc.aio.Channel, method: str, frame: bytes, metadata: A
 
 
 METHODS = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream", "Written")
-Served = tuple[Service, grpc.aio.Channel]
+Served = tuple[Service, Any]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -261,10 +261,11 @@ async def test_the_largest_refusal_reaches_a_client_of_default_limits(served: Se
         raise large
 
     server = grpc.aio.server(interceptors=[serving.ErrorInterceptor()])
-    handlers = {"Refuse": grpc.unary_unary_rpc_method_handler(refuse)}
+    handlers: dict[str, Any] = {"Refuse": grpc.unary_unary_rpc_method_handler(refuse)}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("large", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    channel: Any
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await channel.unary_unary("/large/Refuse")(b"")

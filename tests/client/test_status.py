@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -18,7 +19,7 @@ def same(one: KeypegError, other: KeypegError) -> bool:
     return type(one) is type(other) and vars(one) == vars(other)
 
 
-def unpacked(made: status_pb2.Status, message: type) -> list:
+def unpacked(made: status_pb2.Status, message: Any) -> list[Any]:
     found = []
     for detail in made.details:
         if detail.Is(message.DESCRIPTOR):
@@ -103,10 +104,10 @@ def test_a_status_is_never_too_large_and_always_says_its_reason(
     assert type(status.from_status(made)) is errors.FeatureUnknown
 
 
-def packed(*details: object, code: int = code_pb2.NOT_FOUND) -> status_pb2.Status:
+def packed(*details: Any, code: int = code_pb2.NOT_FOUND) -> status_pb2.Status:
     made = status_pb2.Status(code=code, message="No.")
     for detail in details:
-        made.details.add().Pack(detail)  # type: ignore[arg-type]
+        made.details.add().Pack(detail)
     return made
 
 

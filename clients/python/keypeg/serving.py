@@ -25,8 +25,7 @@ from keypeg.errors import Internal, KeypegError
 _LOG: Final = logging.getLogger(__name__)
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
-# What grpc declares without types: a handler's method, of any request and response.
-_Context = grpc.aio.ServicerContext  # generic for the type checker only
+# A handler's method, of any request, context (grpc.aio.ServicerContext) and response.
 _Behavior = Callable[..., Any]
 
 
@@ -89,7 +88,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         )
 
     def _guarded_coroutine(self, behavior: _Behavior, method: str) -> _Behavior:
-        async def guarded(request: Any, context: _Context[Any, Any]) -> Any:
+        async def guarded(request: Any, context: Any) -> Any:
             try:
                 return await behavior(request, context)
             except Exception as raised:
@@ -98,7 +97,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return guarded
 
     def _guarded_generator(self, behavior: _Behavior, method: str) -> _Behavior:
-        async def guarded(request: Any, context: _Context[Any, Any]) -> AsyncIterator[Any]:
+        async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 async with contextlib.aclosing(behavior(request, context)) as responses:
                     async for response in responses:
@@ -109,13 +108,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return guarded
 
     def _refusing(self, raised: Exception, method: str) -> Any:
-        async def refuse(requests: Any, context: _Context[Any, Any]) -> AsyncIterator[Any]:
+        async def refuse(requests: Any, context: Any) -> AsyncIterator[Any]:
             await self._abort(raised, context, method)
             yield  # never reached: makes this the one kind of handler that refuses before it reads
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 
-    async def _abort(self, raised: Exception, context: _Context[Any, Any], method: str) -> NoReturn:
+    async def _abort(self, raised: Exception, context: Any, method: str) -> NoReturn:
         if isinstance(raised, grpc.aio.AbortError):
             raise raised  # the handler has ended the call itself
         if context.cancelled() and isinstance(raised, grpc.aio.BaseError):

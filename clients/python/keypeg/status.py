@@ -29,6 +29,11 @@ STATUS_BYTES: Final = 4_096
 MESSAGE_BYTES: Final = 1_024  # bytes of the message; percent-encoding may treble it
 _VALUE_CHARACTERS: Final = 128  # of a metadata value, once a status must be cut
 
+_ERROR_INFO: Final = error_details_pb2.ErrorInfo.DESCRIPTOR.full_name
+_BAD_REQUEST: Final = error_details_pb2.BadRequest.DESCRIPTOR.full_name
+_RETRY_INFO: Final = error_details_pb2.RetryInfo.DESCRIPTOR.full_name
+_EXPLANATION: Final = explanation_pb2.Explanation.DESCRIPTOR.full_name
+
 _INVALID: Final = code_pb2.INVALID_ARGUMENT
 _PRECONDITION: Final = code_pb2.FAILED_PRECONDITION
 _EXHAUSTED: Final = code_pb2.RESOURCE_EXHAUSTED
@@ -149,17 +154,18 @@ def from_status(status: status_pb2.Status) -> KeypegError:
     retry_after: timedelta | None = None
     fields: dict[str, str] = {}
     for detail in status.details:
+        kind = detail.TypeName()
         try:
-            if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) and info is None:
+            if kind == _ERROR_INFO and info is None:
                 found = error_details_pb2.ErrorInfo.FromString(detail.value)
                 info = found if found.domain == DOMAIN else None
-            elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            elif kind == _BAD_REQUEST:
                 bad = error_details_pb2.BadRequest.FromString(detail.value)
                 fields.update({one.field: one.description for one in bad.field_violations})
-            elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            elif kind == _RETRY_INFO:
                 retry = error_details_pb2.RetryInfo.FromString(detail.value)
                 retry_after = retry.retry_delay.ToTimedelta()
-            elif detail.Is(explanation_pb2.Explanation.DESCRIPTOR):
+            elif kind == _EXPLANATION:
                 explanation = explanation_pb2.Explanation.FromString(detail.value)
         except (DecodeError, ValueError, OverflowError):
             continue  # a detail that cannot be read says nothing; the code still does
