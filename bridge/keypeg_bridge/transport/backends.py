@@ -14,7 +14,12 @@ from typing import Any, Final
 import usb.core
 import usb.util
 
-from keypeg_bridge.transport.errors import BackendUnavailable, DeviceGone, TransportError
+from keypeg_bridge.transport.errors import (
+    BackendUnavailable,
+    DeviceGone,
+    DeviceTimeout,
+    TransportError,
+)
 from keypeg_bridge.transport.ports import (
     Backend,
     CardPipe,
@@ -34,6 +39,7 @@ from keypeg_bridge.transport.usbip_backend import UsbIpBackend
 
 EMULATED_STRINGS: Final = ("keypeg", "keypeg emulated key")
 MAX_TEXT: Final = 126  # characters of a string descriptor
+REST_LISTINGS: Final = 20  # that pass over a device that did not answer, so that it slows no other
 FORMS: Final = "usbip:HOST:PORT, libusb"
 
 _Identity = tuple[int, int, int, int]
@@ -53,37 +59,42 @@ class PyusbBackend:
         self._backend = backend
         self._now = now
         self._watch = watch
-        self._lock = threading.Lock()
+        self._listing = threading.Lock()  # one listing at a time; opening does not wait for it
         self._known: dict[_Identity, FoundDevice | None] = {}
+        self._resting: dict[_Identity, tuple[int, Problem]] = {}
 
     def devices(self) -> tuple[list[FoundDevice], list[Problem]]:
         """The CCID devices there now, and what kept others from being looked at."""
-        with self._lock:
+        with self._listing:
             try:
                 devices = list(usb.core.find(find_all=True, backend=self._backend))
             except usb.core.USBError as error:
                 raise BackendUnavailable(f"{self.name}: {error.strerror or error}") from error
             problems: list[Problem] = []
             present = {_identity(d): d for d in devices}
-            self._known = {i: f for i, f in self._known.items() if i in present}
-            found: list[FoundDevice] = []
+            known = {i: f for i, f in self._known.items() if i in present}
+            self._resting = {
+                i: (left - 1, p) for i, (left, p) in self._resting.items() if i in present and left
+            }
             for identity, device in present.items():
-                if identity not in self._known:
+                if identity in self._resting:
+                    problems.append(self._resting[identity][1])
+                elif identity not in known:
                     try:
-                        self._known[identity] = self._examine(device)
+                        known[identity] = self._examine(device)
                     except TransportError as error:
                         where = f"{device.idVendor:04x}:{device.idProduct:04x}"
-                        problems.append(Problem(self.name, f"Device {where}: {error}"))
-                        continue
-                known = self._known[identity]
-                if known is not None:
-                    found.append(known)
-            return found, problems
+                        problem = Problem(self.name, f"Device {where}: {error}")
+                        problems.append(problem)
+                        if isinstance(error, DeviceTimeout):
+                            self._resting[identity] = (REST_LISTINGS, problem)
+            self._known = known
+            return [f for f in known.values() if f is not None], problems
 
     def open(self, handle: str, on_gone: OnGone | None = None) -> CardPipe:
         """Power the card of a listed device."""
-        with self._lock:
-            wanted = [i for i, f in self._known.items() if f is not None and f.handle == handle]
+        known = self._known  # replaced as a whole by a listing
+        wanted = [i for i, f in known.items() if f is not None and f.handle == handle]
         if not wanted:
             raise DeviceGone("There is no such device; list the devices again.")
         identity = wanted[0]

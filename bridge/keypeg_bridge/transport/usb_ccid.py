@@ -27,6 +27,7 @@ from keypeg_bridge.wire import ccid
 from keypeg_bridge.wire.errors import MalformedFrame
 
 POWER_SECONDS: Final = 3.0  # for a card to answer to reset
+POWER_OFF_SECONDS: Final = 0.5  # at closing, by the way
 WATCH_MS: Final = 250  # one wait on the interrupt pipe; closing takes at most this long
 MAX_CLEARS: Final = 16  # stale transfers read away before giving up
 Watch = Callable[[Callable[[], None]], None]
@@ -150,22 +151,24 @@ class CcidPipe:
         watcher = self._watcher
         if watcher is not None and watcher is not threading.current_thread():
             watcher.join(4 * WATCH_MS / 1000)
-        with contextlib.suppress(usb.core.USBError):
-            usb.util.dispose_resources(self._device)
+        with self._lock:  # a handle must not go away under a transfer; each ends by its own limit
+            if self.atr and not self._gone:
+                # An authorization must not outlive us in a powered card.
+                with contextlib.suppress(TransportError, usb.core.USBError):
+                    deadline = self._now() + POWER_OFF_SECONDS
+                    self._transact(ccid.Kind.ICC_POWER_OFF, b"", deadline)
+            with contextlib.suppress(usb.core.USBError):
+                usb.util.dispose_resources(self._device)
 
     def _request(self, kind: ccid.Kind, data: bytes, timeout: float) -> ccid.Reply:
-        with self._lock:
-            if self._gone or self._closed.is_set():
-                raise DeviceGone("The device was unplugged, or let go.")
-            try:
-                with translated_errors():
-                    return self._transact(kind, data, self._now() + timeout)
-            except DeviceGone:
-                self._mark_gone()
-                raise
-            except MalformedFrame as error:
-                self._clear()
-                raise TransportError(f"The device answered nonsense: {error}.") from error
+        try:
+            with self._lock, translated_errors():
+                if self._gone or self._closed.is_set():
+                    raise DeviceGone("The device was unplugged, or let go.")
+                return self._transact(kind, data, self._now() + timeout)
+        except DeviceGone:
+            self._mark_gone()  # with the lock free, so that `on_gone` may close
+            raise
 
     def _transact(self, kind: ccid.Kind, data: bytes, deadline: float) -> ccid.Reply:
         if ccid.HEADER_BYTES + len(data) > self._class.max_message:
@@ -184,6 +187,9 @@ class CcidPipe:
             if error.errno == errno.EPIPE:
                 self._clear()
             raise
+        except MalformedFrame as error:
+            self._clear()
+            raise TransportError(f"The device answered nonsense: {error}.") from error
 
     def _read(self, deadline: float) -> list[bytes]:
         packet = self._in.wMaxPacketSize or 64

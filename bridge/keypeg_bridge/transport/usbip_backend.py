@@ -31,6 +31,7 @@ from keypeg_bridge.wire.errors import MalformedFrame
 
 DESCRIPTOR_SECONDS: Final = 2.0
 MAX_CONFIGURATIONS: Final = 8
+REST_LISTINGS: Final = 20  # that do not ask a device again which gave no descriptors
 _TO_DEVICE_IN: Final = 0x80
 _TO_DEVICE_OUT: Final = 0x00
 _TO_INTERFACE_OUT: Final = 0x01
@@ -68,6 +69,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
         self._now = now
         self._lock = threading.Lock()
         self._descriptors: dict[tuple[str, int], Descriptors] = {}
+        self._broken: dict[tuple[str, int], tuple[int, TransportError]] = {}
         self._held: dict[int, usbip_client.Imported] = {}
 
     def watch(self, bus: int, address: int, callback: Callable[[], None]) -> None:
@@ -93,6 +95,9 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
                     devices.setdefault(device_id, held.device)
             present = {(d.bus_id, d.device_id) for d in devices.values()}
             self._descriptors = {k: v for k, v in self._descriptors.items() if k in present}
+            self._broken = {
+                k: (left - 1, e) for k, (left, e) in self._broken.items() if k in present and left
+            }
         yield from devices.values()
 
     def get_parent(self, dev: usbip.Device) -> None:
@@ -101,14 +106,12 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
     def get_device_descriptor(self, dev: usbip.Device) -> SimpleNamespace:
         try:
             d = self._describe(dev).device
-        except DeviceBusy:  # all that the list tells
+        except TransportError:  # all that the list tells; its configurations say why
             d = chapter9.DeviceDescriptor(
                 dev.vendor, dev.product, dev.release, 0, 0, 0,
                 device_class=dev.device_class, device_subclass=dev.device_subclass,
                 device_protocol=dev.device_protocol, configurations=dev.configurations,
             )  # fmt: skip
-        except TransportError as error:
-            raise translated(error) from error
         return SimpleNamespace(
             bLength=18, bDescriptorType=chapter9.DEVICE, bcdUSB=d.usb_release,
             bDeviceClass=d.device_class, bDeviceSubClass=d.device_subclass,
@@ -258,8 +261,11 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
         with self._lock:
             known = self._descriptors.get(key)
             held = self._held.get(dev.device_id)
+            broken = self._broken.get(key)
         if known is not None:
             return known
+        if broken is not None:
+            raise broken[1]
         borrowed = held if held is not None and not held.gone else None
         source = borrowed or usbip_client.import_device(
             self._host, self._port, dev.bus_id, self._now
@@ -267,7 +273,10 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
         try:
             descriptors = _read_descriptors(source)
         except USBError as error:
-            raise DeviceGone(f"The device gave no descriptors: {error}.") from error
+            failure = TransportError(f"it gave no descriptors ({error.strerror or error})")
+            with self._lock:
+                self._broken[key] = (REST_LISTINGS, failure)
+            raise failure from error
         finally:
             if borrowed is None:
                 source.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import socket
 import struct
 import threading
@@ -25,6 +26,8 @@ from keypeg_bridge.transport.ports import Monotonic
 from keypeg_bridge.wire import usbip
 from keypeg_bridge.wire.errors import MalformedFrame
 from keypeg_bridge.wire.usbip_stream import ClientDecoder
+
+_log = logging.getLogger(__name__)
 
 OPERATION_SECONDS: Final = 3.0  # to connect and be told the devices, or be given one
 UNLINK_SECONDS: Final = (
@@ -169,9 +172,10 @@ class Imported:
         self._send(submit.encode())
         if not waiter.done.wait(timeout):
             self._take_back(submit, waiter)
+            if waiter.answer is None:
+                raise DeviceTimeout("The device did not answer in time.")
         if waiter.answer is None:
-            self._need_connection()
-            raise DeviceTimeout("The device did not answer in time.")
+            raise DeviceGone("The device was unplugged, or the USB/IP connection to it ended.")
         if -waiter.answer.status in _GONE_CODES:
             raise DeviceGone("The device was unplugged.")
         return waiter.answer
@@ -252,7 +256,12 @@ class Imported:
         for waiter in waiters:
             waiter.done.set()
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except (
+                Exception
+            ):  # the boundary of this thread: one callback must not silence the others
+                _log.exception("a callback for an unplugged device failed")
 
 
 def _watch_peer(connection: socket.socket) -> None:

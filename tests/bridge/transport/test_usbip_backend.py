@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import usb.util
 from keypeg.clock import monotonic
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, respond
 from keypeg_bridge.keys.opening import open_driver
-from keypeg_bridge.transport import usb_ccid, usbip_client
+from keypeg_bridge.transport import usb_ccid, usbip_backend, usbip_client
 from keypeg_bridge.transport.backends import list_all, make_backend
 from keypeg_bridge.transport.errors import (
     BackendUnavailable,
@@ -25,7 +26,7 @@ from keypeg_bridge.transport.errors import (
     DeviceGone,
     DeviceTimeout,
 )
-from keypeg_bridge.transport.ports import FoundDevice, Problem
+from keypeg_bridge.transport.ports import CardPipe, FoundDevice, Problem
 from keypeg_bridge.transport.usbip_backend import UsbIpBackend
 from keypeg_bridge.wire import piv, usbip
 from tests.bridge.emukey import Emukey, running
@@ -327,6 +328,72 @@ def test_broken_answers_end_the_transfer(answer: bytes) -> None:
         with pytest.raises(DeviceGone):
             transfer(held)
         held.close()
+
+
+def test_a_device_that_answers_nothing_is_reported_and_then_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(usbip_client, "UNLINK_SECONDS", 0.1)
+    monkeypatch.setattr(usbip_backend, "DESCRIPTOR_SECONDS", 0.1)
+    imports: list[str] = []
+
+    def serve(connection: socket.socket) -> None:
+        request = connection.recv(8, socket.MSG_WAITALL)
+        if request == usbip.ListRequest().encode():
+            listed = replace(DEVICE, interfaces=((11, 0, 0),))
+            connection.sendall(usbip.ListReply((listed,)).encode())
+        else:
+            imports.append("one")
+            connection.recv(32, socket.MSG_WAITALL)
+            connection.sendall(usbip.ImportReply(0, DEVICE).encode())
+            silence(connection)
+
+    with server(serve) as port:
+        backend = make_backend(f"usbip:127.0.0.1:{port}", monotonic)
+        for _ in range(3):
+            found, problems = backend.devices()
+            assert found == []
+            assert "1209:0001: " in problems[0].text
+            assert "no descriptors" in problems[0].text
+        assert imports == ["one"]
+
+
+def test_a_callback_may_close_the_pipe(emukey: Emukey) -> None:
+    backend, found = only_device(emukey)
+    closed = threading.Event()
+    opened: list[CardPipe] = []
+
+    def close() -> None:
+        opened[0].close()
+        closed.set()
+
+    opened.append(backend.open(found.handle, close))
+    emukey.unplug()
+    assert closed.wait(GONE_SECONDS)
+    with pytest.raises(DeviceGone):
+        opened[0].exchange(SELECT, 1)
+
+
+def test_closing_waits_for_an_exchange_and_takes_the_power(emukey: Emukey) -> None:
+    backend, found = only_device(emukey)
+    pipe = backend.open(found.handle)
+    errors: list[Exception] = []
+    begun = threading.Event()
+
+    def work() -> None:
+        try:
+            while pipe.exchange(SELECT, 5):
+                begun.set()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(5)
+    pipe.close()
+    thread.join(5)
+    assert [type(e) for e in errors] == [DeviceGone]
+    assert emukey.status()["attached"] is False
 
 
 def test_an_answer_that_crosses_its_taking_back_counts() -> None:
