@@ -72,6 +72,7 @@ class Rack:
             Scanner(source, self._settings.poll_interval, self._saw) for source in sources
         ]
         self._workers: dict[Place, Worker] = {}
+        self._opening: set[Worker] = set()
         self._leaving: set[Worker] = set()
         self._problems: dict[str, tuple[str, ...]] = {}
         self._looked: dict[str, bool] = {source.name: False for source in sources}
@@ -101,7 +102,7 @@ class Rack:
         await asyncio.gather(*(asyncio.to_thread(join, limit) for join in joins))
 
     async def first_look(self, timeout: float) -> bool:
-        """Wait until each way has been looked at once; False when one took longer."""
+        """Wait until each way has been looked at once, and what was there been read; False when that took longer."""
         try:
             async with asyncio.timeout(timeout):
                 await self._first_look.wait()
@@ -218,17 +219,25 @@ class Rack:
             _LOG.warning("way to keys", source=source.name, problems=sentences or "none any more")
         self._problems[source.name] = sentences
         self._looked[source.name] = True
-        if all(self._looked.values()):
-            self._first_look.set()
-        if look is None:
-            return  # nothing is known: neither new nor gone
+        if look is not None:  # else nothing is known: neither new nor gone
+            self._compare(source, look)
+        self._note_settled()
+
+    def _compare(self, source: KeySource, look: Look) -> None:
+        """Meet what is new, and let go of what is not there any more."""
         there = {Place(source.name, bus_id) for bus_id in look.bus_ids}
         for place in there - self._workers.keys():
             worker = Worker(source, place, self, self._settings.pauses)
             self._workers[place] = worker
+            self._opening.add(worker)
             worker.start()
         for place in [p for p in self._workers if p.source == source.name and p not in there]:
             self._on_left(self._workers[place])
+
+    def _note_settled(self, done: Worker | None = None) -> None:
+        self._opening = {one for one in self._opening if one is not done}
+        if all(self._looked.values()) and not self._opening:
+            self._first_look.set()
 
     def _on_opened(self, worker: Worker, reading: Reading) -> None:
         if self._workers.get(worker.place) is worker:
@@ -238,14 +247,17 @@ class Rack:
                 self._announce(self._shelf.rewritten(known.name, reading, now))
             else:
                 self._announce(self._shelf.arrived(worker.place, reading, now, wall))
+        self._note_settled(worker)
 
     def _on_failed(self, worker: Worker, sentence: str) -> None:
         if self._workers.get(worker.place) is worker:
             now, wall = self._time.monotonic(), self._time.wall()
             self._announce(self._shelf.failed(worker.place, sentence, now, wall))
             self._fail_waiting(worker, KeyFaulty(f"The key failed: {sentence}", detail=sentence))
+        self._note_settled(worker)
 
     def _on_left(self, worker: Worker) -> None:
+        self._note_settled(worker)
         if self._workers.get(worker.place) is not worker:
             return
         del self._workers[worker.place]
