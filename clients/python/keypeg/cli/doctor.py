@@ -234,17 +234,16 @@ class Doctor:
         try:
             async with self.cli.server() as link:
                 caller = await link.caller()
-                if caller.HasField("expire_time"):
-                    ends = moment(caller, "expire_time")
+                if ends := moment(caller, "expire_time"):
                     self.evidence.append(health.Evidence("the token's end", not_after=ends))
                 if caller.account:
                     stub = rpc.CloudSessionServiceStub(link.channel)
                     request = pb.GetCloudSessionRequest(name=f"{caller.account}/cloudSession")
                     cloud = (await link.call(stub.GetCloudSession, request)).cloud_session
-                    opened = moment(cloud, "open_time")
-                    self.evidence.append(
-                        health.Evidence("the opening of the cloud session", not_before=opened)
-                    )
+                    if opened := moment(cloud, "open_time"):
+                        self.evidence.append(
+                            health.Evidence("the opening of the cloud session", not_before=opened)
+                        )
         except errors.SignInRequired as error:
             return [Check("Signed in", Verdict.FAILED, error.sentence, "Run: keypeg login")]
         except (errors.TokenExpired, errors.TokenInvalid) as error:

@@ -55,9 +55,8 @@ LICENSES: Final[list[Column[license_pb2.License]]] = [
     Column("PRODUCT", lambda one: Product(one.product)),
     Column("TYPE", license_type),
     Column("STATE", state),
-    Column(
-        "USED", lambda one: f"{one.activations_used_count} of {one.activation_count}", right=True
-    ),
+    Column("ACTIVATIONS", lambda one: one.activation_count, right=True),
+    Column("USED", lambda one: one.activations_used_count, right=True),
     Column("SEATS", lambda one: one.seat_count or None, right=True),
     Column("WHERE", lambda one: kinds(one.allowed_locations)),
     Column("EXPIRES", lambda one: moment(one, "expire_time")),

@@ -85,12 +85,19 @@ Example:
 """
 
 
+# gRPC's own log would stand between our sentences; `run` gives the app its environment without it.
+GRPC_LOG: Final = "GRPC_VERBOSITY"
+GRPC_QUIET: Final = "NONE"
+
+
 class Root(LateGroup):
     """The outermost group: ends every error."""
 
     def invoke(self, ctx: click.Context) -> Any:
         if os.environ.get("NO_COLOR"):
             ctx.color = False
+        if not ctx.meta.get(SETTINGS, {}).get("debug"):
+            os.environ.setdefault(GRPC_LOG, GRPC_QUIET)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
@@ -101,16 +108,18 @@ class Root(LateGroup):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         except Exception as error:
-            ctx.exit(_end(error, debug=bool(ctx.meta.get(SETTINGS, {}).get("debug"))))
+            ctx.exit(_end(error, ctx))
 
 
-def _end(error: Exception, *, debug: bool) -> int:
+def _end(error: Exception, ctx: click.Context) -> int:
     from keypeg.cli import report
-    from keypeg.clock import wall
+    from keypeg.cli.context import Cli
     from keypeg.errors import KeypegError
 
+    debug = bool(ctx.meta.get(SETTINGS, {}).get("debug"))
     if isinstance(error, KeypegError):
-        return report.refuse(error, wall(), debug=debug)
+        cli = ctx.find_object(Cli) or Cli()
+        return report.refuse(error, cli.now(), debug=debug)
     return report.fail(error, debug=debug)
 
 

@@ -157,12 +157,29 @@ def plain(item: Any) -> Any:
 
 
 def message(item: Message) -> dict[str, Any]:
-    """A message in proto3 JSON with the contract's field names, every field present."""
+    """A message in proto3 JSON with the contract's field names: every field, null when not set."""
     from google.protobuf.json_format import MessageToDict
 
-    return MessageToDict(
+    found = MessageToDict(
         item, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    complete: dict[str, Any] = _complete(item.DESCRIPTOR, found)
+    return complete
+
+
+def _complete(kind: Any, found: Any) -> Any:
+    if not isinstance(found, dict) or kind.GetOptions().map_entry:
+        return found  # times and durations are texts, maps are as they are
+    out = {}
+    for field in kind.fields:
+        value = found.get(field.name)
+        inner = field.message_type
+        if isinstance(value, list) and inner is not None:
+            value = [_complete(inner, one) for one in value]
+        elif value is not None and inner is not None:
+            value = _complete(inner, value)
+        out[field.name] = value
+    return out
 
 
 def as_json(item: Any, *, line: bool = False) -> str:
@@ -258,12 +275,7 @@ def fields(item: T, columns: Sequence[Column[T]], now: datetime) -> str:
     lines = []
     for column in columns:
         value = column.value(item)
-        if isinstance(value, Name):
-            text = str(value)
-        elif isinstance(value, (list, tuple)):
-            text = ", ".join(map(str, value)) or "-"
-        else:
-            text = cell(value, now, {})
+        text = cell(value, now, {name: name for name in _names([value])})
         if isinstance(value, State) and colorful():
             text = click.style(text, fg=COLORS.get(value))
         lines.append(f"{_title(column.title).ljust(width)}  {text}")
@@ -271,7 +283,7 @@ def fields(item: T, columns: Sequence[Column[T]], now: datetime) -> str:
 
 
 def _title(title: str) -> str:
-    return title if title in ("ID", "CA") else title.capitalize()
+    return title.capitalize() if title.isupper() else title
 
 
 @dataclass(frozen=True)

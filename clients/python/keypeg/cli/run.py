@@ -67,7 +67,11 @@ def run(cli: Cli, command: tuple[str, ...]) -> None:
 
 def _environment(cli: Cli) -> dict[str, str]:
     """The app's environment: ours, with the options that were given."""
+    from keypeg.cli.main import GRPC_LOG, GRPC_QUIET
+
     found = dict(os.environ)
+    if found.get(GRPC_LOG) == GRPC_QUIET:
+        del found[GRPC_LOG]  # ours, not the app's
     variables = {
         "profile": "KEYPEG_PROFILE",
         "server": "KEYPEG_SERVER",

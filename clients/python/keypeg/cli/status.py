@@ -52,12 +52,12 @@ async def status(cli: Cli) -> None:
         "agent": None,
     }
     try:
-        async with cli.server() as link:
+        async with cli.server(signed_in=False) as link:
             await _server(cli, link, facts)
     except errors.KeypegError as error:
         facts["server"]["problem"] = error.sentence
         facts["server"]["reachable"] = not isinstance(
-            error, (errors.Unreachable, errors.TimedOut, errors.SignInRequired, errors.FieldInvalid)
+            error, (errors.Unreachable, errors.TimedOut, errors.FieldInvalid)
         )
         code = EXITS[error.reason]
     await _bridge(cli, facts)
@@ -155,17 +155,19 @@ def lines(cli: Cli, facts: Facts) -> list[tuple[str, str, str]]:
     server, caller, cloud = facts["server"], facts["caller"], facts["cloud_session"]
     out: list[tuple[str, str, str]] = [("Profile", facts["profile"], "")]
     target = server["target"] or "none"
-    if server["reachable"] and not server["problem"]:
+    if server["reachable"]:
         out.append(("Server", f"{target}, reachable", "green"))
     else:
-        out.append(("Server", f"{target}: {server['problem']}", "red"))
+        out.append(("Server", f"{target}, not reachable", "red"))
+    if server["problem"]:
+        out.append(("", server["problem"], "yellow"))
     if caller is not None:
         account = short.last(caller["account"]) if caller["account"] else "the publisher"
         out.append(("Signed in", f"{caller['login']} ({caller['role']}) of {account}", ""))
     else:
         out.append(("Signed in", "nobody", "yellow"))
     if cloud is not None:
-        out.append(_cloud(cli, cloud, session.mode(cloud)))
+        out += [_cloud(cli, cloud), ("", session.mode(cloud), "")]
     if (found := facts["licenses"]) is not None:
         out.append(
             (
@@ -188,17 +190,17 @@ def lines(cli: Cli, facts: Facts) -> list[tuple[str, str, str]]:
     return out
 
 
-def _cloud(cli: Cli, cloud: Any, mode: str) -> tuple[str, str, str]:
+def _cloud(cli: Cli, cloud: Any) -> tuple[str, str, str]:
     from keypeg import profile as profiles
     from keypeg.v1 import cloud_session_pb2
 
     if cloud.state != cloud_session_pb2.CLOUD_SESSION_STATE_OPEN:
-        return "Cloud session", f"closed; {mode}", "yellow"
+        return "Cloud session", "closed", "yellow"
     here = cloud.device == profiles.device_id()
     where = "on this computer" if here else f"on {cloud.host_name or cloud.device}"
     opened = moment(cloud, "open_time")
     since = f" since {when.local(opened, cli.now())}" if opened else ""
-    return "Cloud session", f"open {where}{since}; {mode}", "green" if here else "yellow"
+    return "Cloud session", f"open {where}{since}", "green" if here else "yellow"
 
 
 def _bridge_lines(facts: Facts) -> list[tuple[str, str, str]]:
