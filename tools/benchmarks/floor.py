@@ -27,6 +27,7 @@ import uvloop
 from keypeg.v1.seat_service_pb2 import AcquireSeatRequest
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg_server import tls
+from keypeg_server.rpc import limits
 from keypeg_server.settings import Limits
 
 SERVICE: Final = "keypeg.bench.Floor"
@@ -45,15 +46,14 @@ async def nothing(request: AcquireSeatRequest, _: Any) -> AcquireSeatRequest:
     return request
 
 
-def options() -> list[tuple[str, int]]:
-    """keypegd's own, from the defaults of its settings."""
-    limits = Limits()
-    return [
-        ("grpc.max_concurrent_streams", limits.max_concurrent_streams),
-        ("grpc.max_receive_message_length", limits.max_message_bytes),
-        ("grpc.server.max_pending_requests", limits.max_pending_requests),
-        ("grpc.server.max_pending_requests_hard_limit", limits.max_pending_requests),
-    ]
+def options() -> limits.Options:
+    """keypegd's own, with the defaults of its settings."""
+    defaults = Limits()
+    return limits.options(
+        max_message_bytes=defaults.max_message_bytes,
+        max_concurrent_streams=defaults.max_concurrent_streams,
+        max_pending=defaults.max_pending_requests,
+    )
 
 
 async def serve(folder: Path, ready_file: Path) -> None:
@@ -78,6 +78,7 @@ async def serve(folder: Path, ready_file: Path) -> None:
     await server.start()
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    gc.collect()  # this and the next two as in keypeg_server/main.py
     gc.freeze()
     gc.set_threshold(20_000, 50, 1_000)
     partial = ready_file.with_suffix(".partial")
