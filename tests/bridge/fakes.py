@@ -254,5 +254,3 @@ class Watch:
 
 def faulty(sentence: str = "It answers nonsense.") -> KeyFaulty:
     return KeyFaulty(sentence, detail=sentence)
-
-

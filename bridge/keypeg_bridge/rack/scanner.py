@@ -33,6 +33,8 @@ class Scanner:
         self._report = report
         self._wake = threading.Event()
         self._stopping = False
+        self._known = ""
+        """The failure that is in the log already."""
         self._thread = threading.Thread(target=self._run, name=f"scan {source.name}", daemon=True)
 
     def start(self) -> None:
@@ -62,7 +64,9 @@ class Scanner:
                 self._report(self.source, None, str(error))
                 pause *= FAILING_FACTOR
             except Exception as error:  # the boundary to backends: one that breaks hides no other
-                _LOG.error("looking for keys failed", source=self.source.name, exc_info=error)
+                if repr(error) != self._known:
+                    _LOG.error("looking for keys failed", source=self.source.name, exc_info=error)
+                self._known = repr(error)
                 sentence = f"{self.source.name} failed; the bridge's log says how."
                 self._report(self.source, None, sentence)
                 pause *= FAILING_FACTOR

@@ -140,6 +140,7 @@ class Writes:
         reading, challenge = begun
         record = self._rack.key(key)
         if record.reading is None or record.reading.identity != reading.identity:
+            write.key = ""  # the name that goes is not this write's any more
             write.key = self._rack.rewritten(key, reading).name
         card_id = reading.identity.card_id
         if card_id is None:
