@@ -10,53 +10,34 @@ import array
 import errno
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
 
 import usb.backend
-from usb.core import USBError, USBTimeoutError
+from usb.core import USBError
 
 from keypeg_bridge.transport import usbip_client
 from keypeg_bridge.transport.errors import (
-    DeviceBusy,
     DeviceGone,
-    DeviceTimeout,
     TransportError,
 )
 from keypeg_bridge.transport.ports import Monotonic
+from keypeg_bridge.transport.usbip_transfers import (
+    TO_DEVICE_IN,
+    TO_DEVICE_OUT,
+    TO_ENDPOINT_OUT,
+    TO_INTERFACE_OUT,
+    Descriptors,
+    control,
+    interface_numbers,
+    read_descriptors,
+    transfer,
+    translated,
+)
 from keypeg_bridge.wire import usb as chapter9
 from keypeg_bridge.wire import usbip
-from keypeg_bridge.wire.errors import MalformedFrame
 
-DESCRIPTOR_SECONDS: Final = 2.0
-MAX_CONFIGURATIONS: Final = 8
 REST_LISTINGS: Final = 20  # that do not ask a device again which gave no descriptors
-_TO_DEVICE_IN: Final = 0x80
-_TO_DEVICE_OUT: Final = 0x00
-_TO_INTERFACE_OUT: Final = 0x01
-_TO_ENDPOINT_OUT: Final = 0x02
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptors:
-    """What an imported device said about itself."""
-
-    device: chapter9.DeviceDescriptor
-    configurations: tuple[chapter9.Configuration, ...]
-
-
-def translated(error: Exception) -> USBError:
-    """A transport's error as pyusb users know it."""
-    match error:
-        case DeviceGone():
-            return USBError(str(error), None, errno.ENODEV)
-        case DeviceTimeout():
-            return USBTimeoutError(str(error), None, errno.ETIMEDOUT)
-        case DeviceBusy():
-            return USBError(str(error), None, errno.EBUSY)
-        case _:
-            return USBError(str(error), None, errno.EIO)
 
 
 class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no types
@@ -126,7 +107,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
         c = self._configuration(dev, config)
         return SimpleNamespace(
             bLength=9, bDescriptorType=chapter9.CONFIGURATION, wTotalLength=len(c.encode()),
-            bNumInterfaces=len(_numbers(c)), bConfigurationValue=c.value,
+            bNumInterfaces=len(interface_numbers(c)), bConfigurationValue=c.value,
             iConfiguration=c.name_index, bmAttributes=c.attributes, bMaxPower=c.max_power,
             extra_descriptors=array.array("B", c.extra),
         )  # fmt: skip
@@ -172,16 +153,16 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
                 del self._held[dev_handle.device.device_id]
 
     def set_configuration(self, dev_handle: usbip_client.Imported, config_value: int) -> None:
-        _control(dev_handle, _TO_DEVICE_OUT, chapter9.SET_CONFIGURATION, config_value, 0)
+        control(dev_handle, TO_DEVICE_OUT, chapter9.SET_CONFIGURATION, config_value, 0)
 
     def get_configuration(self, dev_handle: usbip_client.Imported) -> int:
-        answer = _control(dev_handle, _TO_DEVICE_IN, chapter9.GET_CONFIGURATION, 0, 0, room=1)
+        answer = control(dev_handle, TO_DEVICE_IN, chapter9.GET_CONFIGURATION, 0, 0, room=1)
         return answer[0] if answer else 0
 
     def set_interface_altsetting(
         self, dev_handle: usbip_client.Imported, intf: int, altsetting: int
     ) -> None:
-        _control(dev_handle, _TO_INTERFACE_OUT, chapter9.SET_INTERFACE, altsetting, intf)
+        control(dev_handle, TO_INTERFACE_OUT, chapter9.SET_INTERFACE, altsetting, intf)
 
     def claim_interface(self, dev_handle: usbip_client.Imported, intf: int) -> None:
         """Nothing to do: an import is exclusive."""
@@ -198,7 +179,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
         timeout: int,
     ) -> int:
         raw = data.tobytes()
-        return _transfer(dev_handle, ep, len(raw), timeout, data=raw).length
+        return transfer(dev_handle, ep, len(raw), timeout, data=raw).length
 
     def bulk_read(
         self,
@@ -208,7 +189,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
         buff: array.array[int],
         timeout: int,
     ) -> int:
-        received = _transfer(dev_handle, ep, len(buff) * buff.itemsize, timeout).data
+        received = transfer(dev_handle, ep, len(buff) * buff.itemsize, timeout).data
         buff[: len(received)] = array.array(buff.typecode, received)
         return len(received)
 
@@ -233,14 +214,14 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
         raw = data.tobytes()
         setup = chapter9.Setup(bmRequestType, bRequest, wValue, wIndex, len(raw))
         if not setup.is_in:
-            _transfer(dev_handle, 0, len(raw), timeout, data=raw, setup=setup)
+            transfer(dev_handle, 0, len(raw), timeout, data=raw, setup=setup)
             return len(raw)
-        received = _transfer(dev_handle, 0x80, len(raw), timeout, setup=setup).data
+        received = transfer(dev_handle, 0x80, len(raw), timeout, setup=setup).data
         data[: len(received)] = array.array(data.typecode, received)
         return len(received)
 
     def clear_halt(self, dev_handle: usbip_client.Imported, ep: int) -> None:
-        _control(dev_handle, _TO_ENDPOINT_OUT, chapter9.CLEAR_FEATURE, 0, ep)
+        control(dev_handle, TO_ENDPOINT_OUT, chapter9.CLEAR_FEATURE, 0, ep)
 
     def reset_device(self, dev_handle: usbip_client.Imported) -> None:
         raise USBError("a USB/IP device cannot be reset; open it again", None, errno.ENOTSUP)
@@ -271,7 +252,7 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
             self._host, self._port, dev.bus_id, self._now
         )
         try:
-            descriptors = _read_descriptors(source)
+            descriptors = read_descriptors(source)
         except USBError as error:
             failure = TransportError(f"it gave no descriptors ({error.strerror or error})")
             with self._lock:
@@ -295,63 +276,5 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
 
     def _interface(self, dev: usbip.Device, intf: int, alt: int, config: int) -> chapter9.Interface:
         configuration = self._configuration(dev, config)
-        number = _numbers(configuration)[intf]
+        number = interface_numbers(configuration)[intf]
         return [i for i in configuration.interfaces if i.number == number][alt]
-
-
-def _numbers(configuration: chapter9.Configuration) -> list[int]:
-    """Interface numbers in order, each once."""
-    return list(dict.fromkeys(i.number for i in configuration.interfaces))
-
-
-def _read_descriptors(held: usbip_client.Imported) -> Descriptors:
-    def get(kind: int, index: int, room: int) -> bytes:
-        value = kind << 8 | index
-        return _control(held, _TO_DEVICE_IN, chapter9.GET_DESCRIPTOR, value, 0, room=room)
-
-    try:
-        device = chapter9.DeviceDescriptor.decode(get(chapter9.DEVICE, 0, 18))
-        configurations = []
-        for index in range(min(device.configurations, MAX_CONFIGURATIONS)):
-            total = chapter9.total_length(get(chapter9.CONFIGURATION, index, 9))
-            whole = get(chapter9.CONFIGURATION, index, total)
-            configurations.append(chapter9.parse_configuration(whole))
-    except MalformedFrame as error:
-        raise USBError(str(error), None, errno.EIO) from error
-    return Descriptors(device, tuple(configurations))
-
-
-def _control(
-    held: usbip_client.Imported, kind: int, request: int, value: int, index: int, *, room: int = 0
-) -> bytes:
-    setup = chapter9.Setup(kind, request, value, index, room)
-    endpoint = kind & 0x80
-    return _transfer(held, endpoint, room, int(DESCRIPTOR_SECONDS * 1000), setup=setup).data
-
-
-def _transfer(
-    held: usbip_client.Imported,
-    endpoint: int,
-    length: int,
-    timeout: int,
-    *,
-    data: bytes = b"",
-    setup: chapter9.Setup | None = None,
-) -> usbip.Returned:
-    direction = usbip.DIRECTION_IN if endpoint & 0x80 else usbip.DIRECTION_OUT
-    try:
-        answer = held.transfer(
-            endpoint & 0x0F,
-            direction,
-            length,
-            data=data,
-            setup=setup.encode() if setup else bytes(8),
-            timeout=timeout / 1000 if timeout else None,
-        )
-    except TransportError as error:
-        raise translated(error) from error
-    if answer.status:
-        code = -answer.status
-        words = "the device stalled" if code == errno.EPIPE else f"transfer failed ({code})"
-        raise USBError(words, answer.status, code)
-    return answer

@@ -18,7 +18,7 @@ import usb.util
 from keypeg.clock import monotonic
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, respond
 from keypeg_bridge.keys.opening import open_driver
-from keypeg_bridge.transport import usb_ccid, usbip_backend, usbip_client
+from keypeg_bridge.transport import usb_ccid, usbip_client, usbip_transfers
 from keypeg_bridge.transport.backends import list_all, make_backend
 from keypeg_bridge.transport.errors import (
     BackendUnavailable,
@@ -334,7 +334,7 @@ def test_a_device_that_answers_nothing_is_reported_and_then_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(usbip_client, "UNLINK_SECONDS", 0.1)
-    monkeypatch.setattr(usbip_backend, "DESCRIPTOR_SECONDS", 0.1)
+    monkeypatch.setattr(usbip_transfers, "DESCRIPTOR_SECONDS", 0.1)
     imports: list[str] = []
 
     def serve(connection: socket.socket) -> None:
