@@ -4,7 +4,7 @@ Promises: `monotonic()` never goes backward and counts while the computer sleeps
 backward past the highest value it has seen or was told of, so that a license term that ended stays
 ended whatever is done to the computer's clock. No other file of the server reads time.
 
-Leaves to others: keeping the high-water mark over restarts (service/high_water.py).
+Leaves to others: keeping the high-water mark over restarts (storage/upkeep.py).
 """
 
 from __future__ import annotations

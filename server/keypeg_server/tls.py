@@ -96,6 +96,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(descriptor, "wb") as handle:
+        os.fchmod(descriptor, mode)  # whatever the umask is
         handle.write(content)
         handle.flush()
         os.fsync(descriptor)

@@ -23,10 +23,15 @@ class SqlCatalog:
 
     def publisher(self, id: str) -> Publisher | None:
         row = self._session.get(PublisherRow, id)
-        if row is None:
-            return None
-        created = from_us(row.create_time_us)
-        return Publisher(row.id, row.display_name, row.root_public_key, row.delegation, created)
+        return None if row is None else _publisher(row)
+
+    def publishers(self) -> list[Publisher]:
+        wanted = select(PublisherRow).order_by(col(PublisherRow.id))
+        return [_publisher(row) for row in self._session.exec(wanted)]
+
+    def update_delegation(self, publisher: str, delegation: bytes) -> None:
+        self._session.get_one(PublisherRow, publisher).delegation = delegation
+        self._session.flush()
 
     def add_publisher(self, publisher: Publisher) -> None:
         row = PublisherRow(
@@ -82,6 +87,11 @@ class SqlCatalog:
         )
         self._session.add(row)
         self._session.flush()
+
+
+def _publisher(row: PublisherRow) -> Publisher:
+    created = from_us(row.create_time_us)
+    return Publisher(row.id, row.display_name, row.root_public_key, row.delegation, created)
 
 
 def _product(row: ProductRow) -> Product:

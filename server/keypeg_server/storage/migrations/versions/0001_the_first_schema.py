@@ -7,7 +7,6 @@ Revises:
 from __future__ import annotations
 
 import sqlalchemy as sa
-import sqlmodel
 from alembic import op
 
 revision = "0001"
@@ -19,30 +18,30 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "account",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("display_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("create_time_us", sa.BigInteger(), nullable=False),
         sa.Column("cloud_mode", sa.Integer(), nullable=False),
         sa.Column("cloud_state", sa.Integer(), nullable=False),
-        sa.Column("cloud_device", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("cloud_host_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("cloud_device", sa.String(), nullable=False),
+        sa.Column("cloud_host_name", sa.String(), nullable=False),
         sa.Column("cloud_open_time_us", sa.BigInteger(), nullable=True),
-        sa.Column("cloud_user", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("cloud_user", sa.String(), nullable=False),
         sa.Column("cloud_generation", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
     )
     op.create_table(
         "meta",
-        sa.Column("key", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("value", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
     )
     op.create_table(
         "pool",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("account", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("product", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("activation", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("product", sa.String(), nullable=False),
+        sa.Column("activation", sa.String(), nullable=False),
         sa.Column("seat_count", sa.Integer(), nullable=False),
         sa.Column("features", sa.Text(), nullable=False),
         sa.Column("fencing_number", sa.BigInteger(), nullable=False),
@@ -55,8 +54,8 @@ def upgrade() -> None:
 
     op.create_table(
         "publisher",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("display_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("root_public_key", sa.LargeBinary(), nullable=False),
         sa.Column("delegation", sa.LargeBinary(), nullable=False),
         sa.Column("create_time_us", sa.BigInteger(), nullable=False),
@@ -64,8 +63,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "request",
-        sa.Column("caller", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("caller", sa.String(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("result", sa.LargeBinary(), nullable=False),
         sa.Column("expire_time_us", sa.BigInteger(), nullable=False),
@@ -80,8 +79,8 @@ def upgrade() -> None:
     op.create_table(
         "enrollment",
         sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("account", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("card_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("card_id", sa.String(), nullable=False),
         sa.Column("expire_time_us", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account"], ["account.id"], name=op.f("fk_enrollment_account_account")
@@ -95,13 +94,13 @@ def upgrade() -> None:
 
     op.create_table(
         "lease",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("pool", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("session", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("user", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("device", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("host_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("app", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("pool", sa.String(), nullable=False),
+        sa.Column("session", sa.String(), nullable=False),
+        sa.Column("user", sa.String(), nullable=False),
+        sa.Column("device", sa.String(), nullable=False),
+        sa.Column("host_name", sa.String(), nullable=False),
+        sa.Column("app", sa.String(), nullable=False),
         sa.Column("process_id", sa.Integer(), nullable=False),
         sa.Column("units", sa.Integer(), nullable=False),
         sa.Column("features", sa.Text(), nullable=False),
@@ -114,9 +113,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "license",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("account", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("product", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("product", sa.String(), nullable=False),
         sa.Column("type", sa.Integer(), nullable=False),
         sa.Column("state", sa.Integer(), nullable=False),
         sa.Column("allowed_locations", sa.JSON(), nullable=False),
@@ -128,7 +127,7 @@ def upgrade() -> None:
         sa.Column("term_days", sa.Integer(), nullable=False),
         sa.Column("first_activate_time_us", sa.BigInteger(), nullable=True),
         sa.Column("maintenance_end_time_us", sa.BigInteger(), nullable=True),
-        sa.Column("external_reference", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("external_reference", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account"], ["account.id"], name=op.f("fk_license_account_account")
         ),
@@ -139,15 +138,15 @@ def upgrade() -> None:
 
     op.create_table(
         "location",
-        sa.Column("account", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
         sa.Column("kind", sa.Integer(), nullable=False),
-        sa.Column("display_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("create_time_us", sa.BigInteger(), nullable=True),
-        sa.Column("serial", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("model", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("serial", sa.String(), nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
         sa.Column("emulated", sa.Boolean(), nullable=False),
-        sa.Column("card_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("card_id", sa.String(), nullable=False),
         sa.Column("key_algorithm", sa.Integer(), nullable=False),
         sa.Column("public_key", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -160,13 +159,13 @@ def upgrade() -> None:
 
     op.create_table(
         "place",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("pool", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("session", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("user", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("device", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("host_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("app", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("pool", sa.String(), nullable=False),
+        sa.Column("session", sa.String(), nullable=False),
+        sa.Column("user", sa.String(), nullable=False),
+        sa.Column("device", sa.String(), nullable=False),
+        sa.Column("host_name", sa.String(), nullable=False),
+        sa.Column("app", sa.String(), nullable=False),
         sa.Column("process_id", sa.Integer(), nullable=False),
         sa.Column("units", sa.Integer(), nullable=False),
         sa.Column("features", sa.Text(), nullable=False),
@@ -180,14 +179,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "product",
-        sa.Column("publisher", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("display_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("publisher", sa.String(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("bundle_products", sa.JSON(), nullable=False),
         sa.Column("allowed_locations", sa.JSON(), nullable=False),
         sa.Column("offline_grace_us", sa.BigInteger(), nullable=False),
         sa.Column("unplug_grace_us", sa.BigInteger(), nullable=False),
-        sa.Column("minimum_app_version", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("minimum_app_version", sa.String(), nullable=False),
         sa.Column("features", sa.JSON(), nullable=False),
         sa.Column("create_time_us", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -197,12 +196,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "user",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("account", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("login", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("display_name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("account", sa.String(), nullable=True),
+        sa.Column("login", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("role", sa.Integer(), nullable=False),
-        sa.Column("password", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("password", sa.String(), nullable=False),
         sa.Column("create_time_us", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["account"], ["account.id"], name=op.f("fk_user_account_account")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_user")),
@@ -213,10 +212,10 @@ def upgrade() -> None:
 
     op.create_table(
         "activation",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("account", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("license", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("location", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("license", sa.String(), nullable=False),
+        sa.Column("location", sa.String(), nullable=False),
         sa.Column("location_kind", sa.Integer(), nullable=False),
         sa.Column("create_time_us", sa.BigInteger(), nullable=False),
         sa.Column("generation", sa.BigInteger(), nullable=False),
@@ -240,9 +239,9 @@ def upgrade() -> None:
 
     op.create_table(
         "token",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("user", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("user", sa.String(), nullable=False),
         sa.Column("expire_time_us", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["user"], ["user.id"], name=op.f("fk_token_user_user"), ondelete="CASCADE"

@@ -1,0 +1,397 @@
+"""The composition root: the only place that knows every room of the server.
+
+Promises: `Opened` is a data directory that this process owns, its database up to date; `App` is a server
+on it that answers once `start` has returned, and after `stop` has lost nothing that it acknowledged.
+What keeps a server from starting is a StartError of one sentence.
+
+Leaves to others: the command line and signals (main.py), making a data directory (setting_up.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+from keypeg.document import Ed25519Signer, key_id
+from keypeg.errors import KeypegError
+from keypeg.ids import id_text, uuid7
+from keypeg.serving import ErrorInterceptor
+from keypeg.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    activation_service_pb2,
+    activation_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    cloud_session_service_pb2,
+    cloud_session_service_pb2_grpc,
+    license_service_pb2,
+    license_service_pb2_grpc,
+    location_service_pb2,
+    location_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+)
+from keypeg.v1.document_pb2 import Delegation, Envelope
+from keypeg_server import secret_files, tls
+from keypeg_server.clock import Clock, SystemClock, to_us
+from keypeg_server.domain.events import UserRemoved
+from keypeg_server.rpc.account_service import AccountRpc
+from keypeg_server.rpc.activation_service import ActivationRpc
+from keypeg_server.rpc.caller import current
+from keypeg_server.rpc.catalog_service import CatalogRpc
+from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
+from keypeg_server.rpc.gate import Gate
+from keypeg_server.rpc.license_service import LicenseRpc
+from keypeg_server.rpc.limits import options
+from keypeg_server.rpc.location_service import LocationRpc
+from keypeg_server.rpc.session_service import SessionService
+from keypeg_server.service.accounts import AccountService
+from keypeg_server.service.activations import ActivationService
+from keypeg_server.service.catalog import CatalogService
+from keypeg_server.service.cloud import CloudService
+from keypeg_server.service.entitlements import AccountEntitlements
+from keypeg_server.service.events import EventHub
+from keypeg_server.service.licenses import LicenseService
+from keypeg_server.service.locations import LocationService
+from keypeg_server.service.passwords import Cost, Passwords
+from keypeg_server.service.placing import Placing
+from keypeg_server.service.pools import Engine
+from keypeg_server.service.sessions import SessionLimits, Sessions
+from keypeg_server.service.signing import PublisherKeys, Signing, delegation_ends
+from keypeg_server.service.tickets import TicketBox
+from keypeg_server.service.tokens import Tokens
+from keypeg_server.settings import Settings
+from keypeg_server.storage import schema, upkeep
+from keypeg_server.storage.committer import BatchCommitter
+from keypeg_server.storage.database import Database
+from keypeg_server.storage.pool_store import SqlPoolStore
+from keypeg_server.storage.unit import SqlStore
+
+_LOG: Final = structlog.get_logger("keypegd")
+
+MARKER: Final = "initialized"
+DATABASE_FILE: Final = "keypegd.sqlite3"
+TLS_FOLDER: Final = "tls"
+
+HIGH_WATER_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
+SWEEP_EVERY: Final = 600.0  # seconds; answers are kept for a day, so nothing hurries
+SET_BACK_TOLERANCE: Final = timedelta(minutes=5)  # before the log speaks of it
+DELEGATION_WARNING: Final = timedelta(days=60)
+
+
+class StartError(Exception):
+    """Why a server does not start: one sentence."""
+
+
+def new_ids(clock: Clock) -> Callable[[], str]:
+    """Ids that sort by time."""
+    return lambda: id_text(uuid7(to_us(clock.wall()), os.urandom(8)))
+
+
+@dataclass
+class Opened:
+    """A data directory that this process owns."""
+
+    data: Path
+    settings: Settings
+    clock: SystemClock
+    hub: EventHub
+    database: Database
+    store: SqlStore
+
+    @classmethod
+    async def open(cls, data: Path, settings: Settings) -> Opened:
+        """Take the directory; its database is brought up to date."""
+        clock = SystemClock()
+        hub = EventHub()
+        try:
+            database = Database.open(data / DATABASE_FILE)
+        except KeypegError as error:
+            raise StartError(error.sentence) from error
+        try:
+            database.migrate(schema.upgrade)
+            mark = await upkeep.high_water(database)
+            if mark is not None:
+                clock.never_before(mark)
+            await upkeep.keep_high_water(database, clock)
+        except KeypegError as error:
+            database.close()
+            raise StartError(error.sentence) from error
+        store = SqlStore(database, clock, hub.publish)
+        return cls(data, settings, clock, hub, database, store)
+
+    def passwords(self) -> Passwords:
+        limits, cost = self.settings.limits, self.settings.passwords
+        return Passwords(
+            Cost(cost.memory_kib, cost.iterations, cost.lanes),
+            at_once=limits.sign_ins_at_once,
+            waiting=limits.sign_ins_waiting,
+        )
+
+    def identity(self) -> tls.Identity:
+        """The certificate to serve with."""
+        server = self.settings.server
+        try:
+            if server.tls_certificate:
+                return tls.own_identity(
+                    self.data / server.tls_certificate, self.data / server.tls_key
+                )
+            return tls.development_identity(
+                self.data / TLS_FOLDER, server.host_names, self.clock.wall()
+            )
+        except (OSError, ValueError, IndexError) as error:
+            raise StartError(f"The server's certificate can not be used: {error}.") from error
+
+    async def publisher_keys(self) -> dict[str, PublisherKeys]:
+        """What signs for each publisher of this server."""
+        keys: dict[str, PublisherKeys] = {}
+        for publisher in await self.store.read(lambda unit: unit.catalog.publishers()):
+            file = secret_files.signing_file(self.data, publisher.id)
+            signer = Ed25519Signer(secret_files.read_key(file))
+            envelope = Envelope.FromString(publisher.delegation)
+            delegated = Delegation.FromString(envelope.payload).keys
+            if key_id(signer.public_key) not in {key_id(key.public_key) for key in delegated}:
+                raise StartError(
+                    f"The root of {publisher.id} has not delegated the key in {file}; run "
+                    f"`keypegd delegate --data {self.data}` with the root key."
+                )
+            left = delegation_ends(envelope) - self.clock.wall()
+            if left < DELEGATION_WARNING:
+                _LOG.warning("delegation ends soon", publisher=publisher.id, days=left.days)
+            keys[publisher.id] = PublisherKeys(signer, envelope)
+        return keys
+
+    def close(self) -> None:
+        self.database.close()
+
+
+class App:
+    """A running server. `start` makes one."""
+
+    def __init__(
+        self, opened: Opened, server: grpc.aio.Server, address: str, ca_file: Path
+    ) -> None:
+        self.address: Final = address
+        self.ca_file: Final = ca_file
+        self._opened = opened
+        self._server = server
+        self._health = health.HealthServicer()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._passwords = opened.passwords()
+
+    @classmethod
+    async def start(cls, data: Path, settings: Settings, listen: str) -> App:
+        """Serve a data directory."""
+        if not (data / MARKER).exists():
+            raise StartError(
+                f"{data} holds no server; `keypegd init --data {data} --publisher ID` makes one."
+            )
+        opened = await Opened.open(data, settings)
+        try:
+            return await cls._start(opened, listen)
+        except BaseException:
+            opened.close()
+            raise
+
+    @classmethod
+    async def _start(cls, opened: Opened, listen: str) -> App:
+        limits = opened.settings.limits
+        tokens = Tokens(opened.store, opened.clock, opened.settings.tokens.valid_for)
+        server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(), Gate(tokens)],
+            options=options(
+                max_message_bytes=limits.max_message_bytes,
+                max_concurrent_streams=limits.max_concurrent_streams,
+                max_pending=limits.max_pending_requests,
+            ),
+        )
+        identity = opened.identity()
+        address = _bind(server, listen, identity)
+        app = cls(opened, server, address, identity.ca_file)
+        try:
+            await app._serve(tokens)
+        except BaseException:
+            app._passwords.close()
+            await server.stop(None)
+            raise
+        return app
+
+    async def stop(self) -> None:
+        """Tell clients to go elsewhere, let calls end, and put everything on disk."""
+        await self._health.enter_graceful_shutdown()
+        for task in self._tasks:
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._opened.settings.server.drain_time.total_seconds()
+        await self._sessions.drain(self._opened.settings.server.drain_time)
+        await self._server.stop(max(0.0, ends - loop.time()))
+        self._sessions.stop()
+        await self._committer.close()
+        self._passwords.close()
+        with contextlib.suppress(KeypegError):  # a full disk is no reason to hang
+            await upkeep.keep_high_water(self._opened.database, self._opened.clock)
+        self._opened.close()
+
+    async def _serve(self, tokens: Tokens) -> None:
+        opened = self._opened
+        store, clock, hub, settings = opened.store, opened.clock, opened.hub, opened.settings
+        _warn(opened)
+        secrets = secret_files.load(opened.data)
+        signing = Signing(await opened.publisher_keys(), secrets.site)
+        new_id = new_ids(clock)
+        placing = Placing(signing, new_id)
+        hub.subscribe(UserRemoved, lambda event: tokens.forget_user(event.user))
+
+        self._committer = BatchCommitter(opened.database, clock)
+        self._engine = Engine(self._committer, SqlPoolStore(opened.database), clock, hub)
+        engine = self._engine
+
+        def held(pool: str) -> int:
+            found = engine.pool(pool)
+            return 0 if found is None else found.held
+
+        seat_grant = settings.sessions.seat_grant
+        entitlements = AccountEntitlements(store, clock, signing, seat_grant, held)
+        self._sessions = Sessions(
+            engine,
+            entitlements,
+            signing,
+            TicketBox(secrets.ticket_key, secrets.release_key),
+            clock,
+            hub,
+            limits=SessionLimits(restart_grant=seat_grant),
+        )
+        await self._sessions.start()
+
+        accounts = AccountService(store, clock, new_id, self._passwords, tokens)
+        locations = LocationService(
+            store,
+            clock,
+            new_id,
+            secrets.management_key,
+            allow_emulated=settings.keys.allow_emulated,
+        )
+        licenses = LicenseService(store, clock, new_id, placing)
+        activations = ActivationService(store, clock, placing, signing, engine)
+        server = self._server
+        account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountRpc(accounts), server)
+        catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
+            CatalogRpc(CatalogService(store, clock)), server
+        )
+        license_service_pb2_grpc.add_LicenseServiceServicer_to_server(
+            LicenseRpc(licenses, clock), server
+        )
+        activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(
+            ActivationRpc(activations), server
+        )
+        cloud_session_service_pb2_grpc.add_CloudSessionServiceServicer_to_server(
+            CloudSessionRpc(CloudService(store, clock, placing)), server
+        )
+        location_service_pb2_grpc.add_LocationServiceServicer_to_server(
+            LocationRpc(locations), server
+        )
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(
+            SessionService(self._sessions, current), server
+        )
+        await self._serve_health()
+        await server.start()
+        self._tasks += [
+            _every(HIGH_WATER_EVERY, lambda: upkeep.keep_high_water(opened.database, clock)),
+            _every(SWEEP_EVERY, lambda: upkeep.sweep_requests(opened.database, clock)),
+        ]
+
+    async def _serve_health(self) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        reflection.enable_server_reflection(
+            (
+                *SERVICES,
+                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+                reflection.SERVICE_NAME,
+            ),
+            self._server,
+        )
+
+
+def _service_names(*modules: Any) -> tuple[str, ...]:
+    return tuple(
+        service.full_name
+        for module in modules
+        for service in module.DESCRIPTOR.services_by_name.values()
+    )
+
+
+# What this server serves of the contract.
+SERVICES: Final = _service_names(
+    account_service_pb2,
+    activation_service_pb2,
+    catalog_service_pb2,
+    cloud_session_service_pb2,
+    license_service_pb2,
+    location_service_pb2,
+    session_service_pb2,
+)
+
+
+def _bind(server: grpc.aio.Server, listen: str, identity: tls.Identity) -> str:
+    """Bind the port; the address that clients use."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise StartError(f"{listen!r} is no address and port such as 127.0.0.1:7400 or [::1]:0.")
+    if int(port):
+        _check_free(host.strip("[]"), int(port), listen)
+    credentials = grpc.ssl_server_credentials([(identity.key, identity.chain)])
+    try:
+        bound = server.add_secure_port(listen, credentials)
+    except RuntimeError as error:
+        raise StartError(f"The server can not listen on {listen}; choose another.") from error
+    return f"{host}:{bound}"
+
+
+def _check_free(host: str, port: int, listen: str) -> None:
+    """Find out why a port can not be bound, which gRPC tells only its log."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise StartError(
+            f"The server can not listen on {listen} ({error.strerror}); stop what uses it, or choose "
+            "another address with --listen or server.listen."
+        ) from error
+
+
+def _every(pause: float, work: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(KeypegError):  # storage has logged it; next time may be better
+                await work()
+
+    return asyncio.create_task(run())
+
+
+def _warn(opened: Opened) -> None:
+    for path in secret_files.exposed(opened.data):
+        _LOG.warning("file readable by others", path=str(path))
+    behind = opened.clock.set_back_by()
+    if behind > SET_BACK_TOLERANCE:
+        _LOG.warning("clock set back", behind=str(behind))

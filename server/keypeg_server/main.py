@@ -1,0 +1,280 @@
+"""The program `keypegd`: `init` makes a server, `serve` runs it, `dev` does both, `delegate` renews its keys.
+
+Promises: what can not be done is one sentence on standard error and an exit code (1, or 2 for wrong usage
+and settings), never a traceback; `serve` writes the ready file when it answers calls, drains on SIGTERM or
+SIGINT, and exits with 0.
+
+Leaves to others: everything else (app.py, setting_up.py), which is imported only when it is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from keypeg._version import __version__
+
+EXIT_ERROR: Final = 1
+EXIT_USAGE: Final = 2
+DEV_PUBLISHER: Final = "acme"
+
+T = TypeVar("T")
+
+_DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The data directory.",
+)
+_SETTINGS = click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The settings file; DATA/keypegd.toml otherwise.",
+)
+_LISTEN = click.option(
+    "--listen", metavar="HOST:PORT", help="Instead of server.listen; port 0 takes a free one."
+)
+_READY = click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write address, CA file and process id here, as JSON, once calls are answered.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="keypegd")
+def cli() -> None:
+    """The keypeg server: accounts, licenses, cloud sessions and seats."""
+
+
+@cli.command()
+@_DATA
+@_SETTINGS
+@click.option("--publisher", required=True, help="The publisher's id: [a-z0-9-].")
+@click.option("--display-name", default="", help="What people call the publisher.")
+@click.option(
+    "--root-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The publisher's root key, made when it is not there; DATA/root/PUBLISHER.key otherwise.",
+)
+@click.option(
+    "--publisher-password-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The password of the publisher's login; a random one is made otherwise.",
+)
+def init(
+    data: Path,
+    settings_file: Path | None,
+    publisher: str,
+    display_name: str,
+    root_key: Path | None,
+    publisher_password_file: Path | None,
+) -> None:
+    """Make a server in a data directory: keys, certificates, database, first login."""
+    settings = _settings(data, settings_file)
+    password = None
+    if publisher_password_file is not None:
+        password = publisher_password_file.read_text(encoding="utf-8").strip("\r\n")
+        if not 8 <= len(password) <= 1024:
+            _fail("The password in that file has to have 8 to 1,024 characters.", EXIT_USAGE)
+
+    async def work() -> None:
+        from keypeg_server.setting_up import initialize
+
+        made = await initialize(data, settings, publisher, display_name, root_key, password)
+        _say(f"publisher:         {made.publisher}")
+        _say(f"root public key:   {made.root_public_key.hex()}")
+        _say(f"root key file:     {made.root_file}  (take it offline, and keep a copy)")
+        _say(f"delegation until:  {made.delegation_ends}")
+        _say(f"CA file:           {made.ca_file}")
+        _say(f"CA fingerprint:    {made.ca_fingerprint}")
+        _say(f"login:             {made.login}")
+        _say(f"its password:      {made.login_file or 'as given'}")
+        _say(f"next:              keypegd serve --data {data}")
+
+    _run(work, "warning", settings)
+
+
+@cli.command()
+@_DATA
+@_SETTINGS
+@_LISTEN
+@_READY
+def serve(
+    data: Path, settings_file: Path | None, listen: str | None, ready_file: Path | None
+) -> None:
+    """Serve a data directory until SIGTERM or SIGINT."""
+    settings = _settings(data, settings_file)
+    _run(lambda: _serve(data, settings, listen, ready_file), settings.logs.level, settings)
+
+
+@cli.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The data directory; one of your own otherwise.",
+)
+@_SETTINGS
+@_LISTEN
+@_READY
+def dev(
+    data: Path | None, settings_file: Path | None, listen: str | None, ready_file: Path | None
+) -> None:
+    """A server to try things with: made when it is not there, and served. Takes emulated keys."""
+    if data is None:
+        from platformdirs import user_data_path
+
+        data = user_data_path("keypeg") / "dev-server"
+    folder = data
+    settings = _settings(folder, settings_file)
+    settings = replace(settings, keys=replace(settings.keys, allow_emulated=True))
+
+    async def work() -> None:
+        from keypeg_server.setting_up import initialize, is_complete
+
+        if not is_complete(folder):
+            made = await initialize(folder, settings, DEV_PUBLISHER, "Acme", None, None)
+            _say(f"root public key:   {made.root_public_key.hex()}")
+            _say(f"CA fingerprint:    {made.ca_fingerprint}")
+        _say(f"data:              {folder}")
+        _say(f"login:             see {folder / 'secrets' / 'publisher-login.json'}")
+        await _serve(folder, settings, listen, ready_file)
+
+    _run(work, settings.logs.level, settings)
+
+
+@cli.command()
+@_DATA
+@_SETTINGS
+@click.option("--publisher", required=True, help="The publisher's id.")
+@click.option(
+    "--root-key",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    required=True,
+    help="The publisher's root key.",
+)
+def delegate(data: Path, settings_file: Path | None, publisher: str, root_key: Path) -> None:
+    """Have the root sign for this server's key for two more years. Stop the server first."""
+    settings = _settings(data, settings_file)
+
+    async def work() -> None:
+        from keypeg_server.setting_up import renew_delegation
+
+        ends = await renew_delegation(data, settings, publisher, root_key)
+        _say(f"delegation until:  {ends}")
+
+    _run(work, "warning", settings)
+
+
+async def _serve(data: Path, settings: Any, listen: str | None, ready_file: Path | None) -> None:
+    import signal
+
+    import structlog
+
+    from keypeg_server.app import App
+    from keypeg_server.tls import fingerprint, write_public
+
+    log = structlog.get_logger("keypegd")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    _raise_open_files(settings.limits.open_files)
+    app = await App.start(data, settings, listen or settings.server.listen)
+    try:
+        _tune_garbage_collector()
+        ready = {"address": app.address, "ca_file": str(app.ca_file), "pid": os.getpid()}
+        if ready_file is not None:
+            write_public(ready_file, json.dumps(ready).encode() + b"\n")
+        log.info("serving", address=app.address, ca=fingerprint(app.ca_file), data=str(data))
+        await stopping.wait()
+        log.info("draining")
+    finally:
+        _remove(ready_file)
+        await app.stop()
+    log.info("stopped")
+
+
+def _remove(file: Path | None) -> None:
+    if file is not None:
+        file.unlink(missing_ok=True)
+
+
+def _settings(data: Path, settings_file: Path | None) -> Any:
+    from keypeg_server.settings import FILE_NAME, SettingsError, load
+
+    if settings_file is not None and not settings_file.exists():
+        _fail(f"{settings_file}: there is no such settings file.", EXIT_USAGE)
+    try:
+        return load(settings_file or data / FILE_NAME, os.environ)
+    except SettingsError as error:
+        _fail(str(error), EXIT_USAGE)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, T]], level: str, settings: Any) -> T:
+    """Run a program to its end; what is foreseen to go wrong ends it with a sentence."""
+    # The library's own words on a port that is taken would stand before ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import uvloop
+
+    from keypeg.errors import KeypegError
+    from keypeg_server.app import StartError
+    from keypeg_server.logs import configure
+    from keypeg_server.secret_files import SecretError
+
+    configure(level, settings.logs.format)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work())
+    except (StartError, SecretError, KeypegError) as error:
+        _fail(str(error), EXIT_ERROR)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}.", EXIT_ERROR)
+
+
+def _raise_open_files(wanted: int) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _tune_garbage_collector() -> None:
+    """Leave alone what lives as long as the program, and look rarely: a full look at 60,000 sessions takes
+    a tenth of a second (docs/performance.md)."""
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 1_000)
+
+
+def _say(line: str) -> None:
+    click.echo(line)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    click.echo(f"keypegd: {sentence}", err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point."""
+    os.umask(0o077)  # what the server writes is its own, unless it says otherwise
+    cli(prog_name="keypegd")
+
+
+if __name__ == "__main__":
+    main()

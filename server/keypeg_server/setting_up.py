@@ -1,0 +1,169 @@
+"""Making a server: its data directory, secrets, certificates, database, publisher and first login.
+
+Promises: `initialize` can be run again after it was interrupted, and refuses where it is complete; it
+replaces no key that is there. `renew_delegation` lets the root sign anew for the same signing key.
+
+Leaves to others: serving (app.py), and where the root key is kept afterwards: offline, by people.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from keypeg import names
+from keypeg.document import Ed25519Signer
+from keypeg.errors import KeypegError
+from keypeg.v1.document_pb2 import Delegation, Envelope
+from keypeg_server import secret_files, tls
+from keypeg_server.app import MARKER, Opened, StartError, new_ids
+from keypeg_server.domain.caller import Role
+from keypeg_server.domain.product import Publisher
+from keypeg_server.service.accounts import AccountService, NewUser
+from keypeg_server.service.signing import delegate, delegation_ends
+from keypeg_server.service.store import Unit
+from keypeg_server.service.tokens import Tokens
+from keypeg_server.settings import Settings
+
+ROOT_FOLDER: Final = "root"
+LOGIN_FILE: Final = "publisher-login.json"
+LOGIN: Final = "publisher"
+PASSWORD_BYTES: Final = 24  # of randomness, in a password that nobody types
+
+
+@dataclass(frozen=True)
+class Made:
+    """What there is after `initialize`, for people."""
+
+    publisher: str
+    root_public_key: bytes
+    root_file: Path
+    ca_file: Path
+    ca_fingerprint: str
+    login: str
+    login_file: Path | None  # None when the password was given
+    delegation_ends: str
+
+
+def is_complete(data: Path) -> bool:
+    """Whether a directory holds a server; by the file that is written last."""
+    return (data / MARKER).exists()
+
+
+async def initialize(
+    data: Path,
+    settings: Settings,
+    publisher: str,
+    display_name: str,
+    root_file: Path | None,
+    password: str | None,
+) -> Made:
+    """Make a server in `data`; StartError when that can not be, or is done."""
+    if is_complete(data):
+        raise StartError(f"{data} holds a server already; `keypegd serve --data {data}` starts it.")
+    name = _checked_publisher(publisher)
+    _make_folder(data)
+    opened = await Opened.open(data, settings)
+    try:
+        secret_files.create(data)
+        root_file = root_file or data / ROOT_FOLDER / f"{publisher}.key"
+        root = _signer(root_file)
+        signer = _signer(secret_files.signing_file(data, publisher))
+        now = opened.clock.wall()
+        identity = tls.development_identity(data / "tls", settings.server.host_names, now)
+        delegation = delegate(root, name, signer.public_key, 1, now)
+        made = Publisher(
+            id=publisher,
+            display_name=display_name or publisher,
+            root_public_key=root.public_key.key,
+            delegation=delegation.SerializeToString(),
+            create_time=now,
+        )
+
+        def add(unit: Unit) -> bool:
+            if unit.catalog.publisher(publisher) is None:
+                unit.catalog.add_publisher(made)
+            return unit.accounts.credential(LOGIN) is None
+
+        login_file = None
+        if await opened.store.write(add):
+            login_file = await _add_login(opened, data, password)
+        tls.write_public(data / MARKER, b"keypegd made this directory.\n")
+    finally:
+        opened.close()
+    return Made(
+        publisher=name,
+        root_public_key=root.public_key.key,
+        root_file=root_file,
+        ca_file=identity.ca_file,
+        ca_fingerprint=tls.fingerprint(identity.ca_file),
+        login=LOGIN,
+        login_file=login_file,
+        delegation_ends=f"{delegation_ends(delegation):%Y-%m-%d}",
+    )
+
+
+async def renew_delegation(data: Path, settings: Settings, publisher: str, root_file: Path) -> str:
+    """Have the root sign for this server's key for two more years; until when."""
+    name = _checked_publisher(publisher)
+    root = Ed25519Signer(secret_files.read_key(root_file))
+    signer = Ed25519Signer(secret_files.read_key(secret_files.signing_file(data, publisher)))
+    opened = await Opened.open(data, settings)
+    try:
+
+        def renew(unit: Unit) -> Envelope:
+            found = unit.catalog.publisher(publisher)
+            if found is None:
+                raise StartError(f"This server has no publisher {name}.")
+            if found.root_public_key != root.public_key.key:
+                raise StartError(f"{root_file} is not the root key of {name}.")
+            before = Envelope.FromString(found.delegation)
+            generation = Delegation.FromString(before.payload).generation + 1
+            after = delegate(root, name, signer.public_key, generation, opened.clock.wall())
+            unit.catalog.update_delegation(publisher, after.SerializeToString())
+            return after
+
+        return f"{delegation_ends(await opened.store.write(renew)):%Y-%m-%d}"
+    finally:
+        opened.close()
+
+
+def _make_folder(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartError(f"{data} can not be made ({error.strerror}); choose another.") from error
+
+
+async def _add_login(opened: Opened, data: Path, password: str | None) -> Path | None:
+    """Add the publisher's first login; the file with its password, when that is random."""
+    login_file = None
+    if password is None:
+        password = secrets.token_urlsafe(PASSWORD_BYTES)
+        login_file = data / secret_files.FOLDER / LOGIN_FILE
+        content = json.dumps({"login": LOGIN, "password": password}) + "\n"
+        tls.write_secret(login_file, content.encode())
+    tokens = Tokens(opened.store, opened.clock, opened.settings.tokens.valid_for)
+    passwords = opened.passwords()
+    accounts = AccountService(opened.store, opened.clock, new_ids(opened.clock), passwords, tokens)
+    try:
+        await accounts.add_first_user(NewUser(None, LOGIN, "Publisher", Role.PUBLISHER, password))
+    finally:
+        passwords.close()
+    return login_file
+
+
+def _signer(path: Path) -> Ed25519Signer:
+    return Ed25519Signer(
+        secret_files.key_file(path, lambda: Ed25519Signer.generate().private_bytes())
+    )
+
+
+def _checked_publisher(publisher: str) -> str:
+    try:
+        return names.PUBLISHER.build(publisher)
+    except KeypegError as error:
+        raise StartError(error.sentence) from error
