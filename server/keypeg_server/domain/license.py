@@ -175,14 +175,6 @@ def check_activation(
             allowed=allowed,
         )
     check_suits(license, kind)
-    for other in others:
-        if other.location == location.id:
-            raise AlreadyExists(
-                f"{license.name} is activated on {other.location_name} already, as {other.name}.",
-                license=license.name,
-                activation=other.name,
-                location=other.location_name,
-            )
     if len(others) >= license.activation_count:
         where = ", ".join(other.location_name for other in others)
         raise ActivationsExhausted(
@@ -192,6 +184,14 @@ def check_activation(
             activation_count=str(license.activation_count),
             locations=where,
         )
+    for other in others:
+        if other.location == location.id:
+            raise AlreadyExists(
+                f"{license.name} is activated on {other.location_name} already, as {other.name}.",
+                license=license.name,
+                activation=other.name,
+                location=other.location_name,
+            )
 
 
 def check_suits(license: License, kind: LocationKind) -> None:
