@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -350,6 +350,10 @@ class Server(
         return location_service_pb2.ListLocationsResponse(locations=found, next_page_token=token)
 
     @handler
+    def GetLocation(self, request, context):
+        raise errors.NotFound(f"There is no location {request.name}.")
+
+    @handler
     def AuthorizeKeyWrite(self, request, context):
         return location_service_pb2.AuthorizeKeyWriteResponse(
             response=request.challenge[::-1],
@@ -371,6 +375,10 @@ class Server(
         )
         self.locations.append(made)
         return location_service_pb2.CreateKeyLocationResponse(location=made)
+
+    @handler
+    def GetPublisher(self, request, context):
+        raise errors.NotFound(f"There is no publisher {request.name}.")
 
     @handler
     def CreateProduct(self, request, context):
@@ -395,6 +403,10 @@ class Server(
             product_pb2.Product(name=f"{request.parent}/products/{name}") for name in ("cad", "all")
         ]
         return catalog_service_pb2.ListProductsResponse(products=there)
+
+    @handler
+    def GetPool(self, request, context):
+        return seat_service_pb2.GetPoolResponse(pool=self.pool)
 
     @handler
     def ListPools(self, request, context):
@@ -441,6 +453,9 @@ class Server(
     def ReleaseSeat(self, request, context):
         return seat_service_pb2.ReleaseSeatResponse(released=True)
 
+    def HoldSession(self, request_iterator, context):
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no streams here")
+
     @handler
     def CloseSession(self, request, context):
         return session_service_pb2.CloseSessionResponse(closed=True)
@@ -472,6 +487,10 @@ class Bridge(Asked, key_service_pb2_grpc.KeyServiceServicer):
         return key_service_pb2.ListKeysResponse(
             keys=self.keys, location_host="bridges/b1", problems=self.problems
         )
+
+    @handler
+    def GetKey(self, request, context):
+        return key_service_pb2.GetKeyResponse(key=self.key)
 
     def WatchKeys(self, request, context):
         for state in (key_pb2.KEY_STATE_PRESENT, key_pb2.KEY_STATE_MISSING):
@@ -592,7 +611,7 @@ def ipaddress(text: str) -> Any:
     return addresses.ip_address(text)
 
 
-def serve(services: Server) -> Iterator[tuple[str, bytes]]:
+def serve(services: Server) -> Generator[tuple[str, bytes], None, None]:
     """The server's services over TLS; its target and its certificate."""
     private, public = certificate()
     server = grpc.server(ThreadPoolExecutor(4))
@@ -615,7 +634,7 @@ def serve(services: Server) -> Iterator[tuple[str, bytes]]:
         server.stop(None).wait()
 
 
-def serve_bridge(services: Bridge) -> Iterator[str]:
+def serve_bridge(services: Bridge) -> Generator[str, None, None]:
     """The bridge's services on a Unix socket; its target."""
     with tempfile.TemporaryDirectory(prefix="keypeg-test-") as folder:
         target = f"unix:{Path(folder) / 'b.sock'}"

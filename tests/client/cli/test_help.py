@@ -139,9 +139,9 @@ def test_the_list_of_commands_names_each_once() -> None:
 
 
 def quoted(path: tuple[str, ...]) -> str:
-    """A help text as docs/cli.md quotes it."""
+    """A help text as docs/cli.md quotes it: that of a terminal with 80 columns."""
     result = CliRunner().invoke(
-        root, [*path[1:], "--help"], prog_name="keypeg", env={"COLUMNS": "80", "NO_COLOR": "1"}
+        root, [*path[1:], "--help"], prog_name="keypeg", terminal_width=78, env={"NO_COLOR": "1"}
     )
     assert result.exit_code == 0, result.output
     return f"```console\n$ {' '.join(path)} --help\n{result.output.rstrip()}\n```"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 import grpc.aio
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from keypeg.profile import Profile
     from keypeg.v1 import account_service_pb2
 
-Request = TypeVar("Request")
 Response = TypeVar("Response")
 Item = TypeVar("Item")
 
@@ -64,14 +63,14 @@ class Link:
         ca = None if target.startswith("unix:") else profile.ca_certificates()
         return cls(calls.connect(target, ca=ca), target, "bridge")
 
-    async def call(self, method: Callable[..., Awaitable[Response]], request: Request) -> Response:
+    async def call(self, method: Callable[..., Awaitable[Response]], request: Any) -> Response:
         """One call, once more when the connection was lost."""
         try:
             return await self._once(method, request)
         except errors.Unreachable:
             return await self._once(method, request)
 
-    async def _once(self, method: Callable[..., Awaitable[Response]], request: Request) -> Response:
+    async def _once(self, method: Callable[..., Awaitable[Response]], request: Any) -> Response:
         try:
             return await method(request, timeout=self.deadline)
         except grpc.aio.AioRpcError as error:
@@ -80,20 +79,23 @@ class Link:
     async def every(
         self,
         method: Callable[..., Awaitable[Response]],
-        request: Request,
+        request: Any,
         take: Callable[[Response], Iterable[Item]],
     ) -> list[Item]:
         """All items of a listing, page by page."""
         found: list[Item] = []
-        request.page_size = PAGE_SIZE  # type: ignore[attr-defined]  # every List request has it
+        request.page_size = PAGE_SIZE
         for _ in range(PAGES):
             response = await self.call(method, request)
             found += take(response)
-            token: str = response.next_page_token  # type: ignore[attr-defined]  # as above
+            token = getattr(response, "next_page_token", "")
             if not token:
-                break
-            request.page_token = token  # type: ignore[attr-defined]  # as above
-        return found
+                return found
+            request.page_token = token
+        raise errors.LimitExceeded(
+            f"There are more than {PAGES * PAGE_SIZE} of these; ask for fewer, or call the API.",
+            limit="cli.pages",
+        )
 
     async def caller(self) -> account_service_pb2.GetCallerResponse:
         """Who is signed in."""
