@@ -9,6 +9,8 @@ Leaves to others: what happens next (tools/demo, tests/system, tools/bench).
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -316,6 +318,10 @@ class World:
             ],
             env={**computer.env, **self.extra_env, **(env or {})},
         )
+
+    def kill_app(self, app: Program) -> None:
+        """SIGKILL the app itself, also when a wrapper such as `keypeg run` started it."""
+        os.kill(app.expect("started")["pid"], signal.SIGKILL)
 
     def keypeg(
         self, computer: Computer, *args: str, stdin: str = "", check: bool = True
