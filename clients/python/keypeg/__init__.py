@@ -1,0 +1,72 @@
+"""keypeg: the SDK for a protected app.
+
+    import keypeg
+
+    with keypeg.open_session("cad", root=ROOT) as session:
+        session.require()
+
+Promises: the names below are the public API; what they give is typed. Importing this package imports neither
+grpc nor protobuf: each name is loaded when it is first used.
+
+Leaves to others: the command line (keypeg.cli), tests of apps (keypeg.testing), the agent (keypeg.agent).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+from keypeg._version import __version__
+
+if TYPE_CHECKING:
+    from keypeg import aio, errors, events
+    from keypeg.errors import KeypegError, Reason
+    from keypeg.events import Event
+    from keypeg.seat import Lease, Place, SeatStage
+    from keypeg.session import Seat, Session, open_session
+    from keypeg.session_state import State
+
+__all__ = [
+    "Event",
+    "KeypegError",
+    "Lease",
+    "Place",
+    "Reason",
+    "Seat",
+    "SeatStage",
+    "Session",
+    "State",
+    "__version__",
+    "aio",
+    "errors",
+    "events",
+    "open_session",
+]
+
+_MODULES: Final = frozenset({"aio", "errors", "events"})
+_HOMES: Final = {
+    "Event": "keypeg.events",
+    "KeypegError": "keypeg.errors",
+    "Lease": "keypeg.seat",
+    "Place": "keypeg.seat",
+    "Reason": "keypeg.errors",
+    "Seat": "keypeg.session",
+    "SeatStage": "keypeg.seat",
+    "Session": "keypeg.session",
+    "State": "keypeg.session_state",
+    "open_session": "keypeg.session",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"keypeg.{name}")
+    if (home := _HOMES.get(name)) is not None:
+        value: object = getattr(importlib.import_module(home), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'keypeg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,12 @@ def runtime_dir(environment: Mapping[str, str] | None = None) -> Path:
     env = os.environ if environment is None else environment
     if chosen := env.get("XDG_RUNTIME_DIR"):
         return Path(chosen) / "keypeg"
-    return platformdirs.user_runtime_path("keypeg", appauthor=False)
+    if not hasattr(os, "getuid"):
+        return platformdirs.user_runtime_path("keypeg", appauthor=False)
+    usual = Path(f"/run/user/{os.getuid()}")
+    if usual.is_dir():
+        return usual / "keypeg"
+    return Path(tempfile.gettempdir()) / f"keypeg-{os.getuid()}"
 
 
 def bridge_socket(environment: Mapping[str, str] | None = None) -> Path:

@@ -21,8 +21,6 @@ UNITS: Final = 10_000  # the most that may be asked for at once, as the contract
 FEATURES: Final = 64
 PRIORITY: Final = 100  # from -100 to 100
 
-_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
-
 
 class SeatStage(enum.Enum):
     """Where a seat stands."""
@@ -81,7 +79,7 @@ class Lease:
     name: str
     units: int
     fencing_number: int  # grows with every lease of the pool; give it to whatever the seat guards
-    features: Mapping[str, int] = _NOTHING
+    features: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def pool(self) -> str:
@@ -106,7 +104,7 @@ class Wish:
 
     pool: str = ""  # empty for the one of the session's product
     units: int = 1
-    features: Mapping[str, int] = field(default=_NOTHING)
+    features: Mapping[str, int] = field(default_factory=dict)
     wait: bool = False
     priority: int = 0
 

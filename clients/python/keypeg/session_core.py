@@ -8,10 +8,10 @@ Leaves to others: what leads to a step (session_machine), checks (session_guard)
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from keypeg import events
-from keypeg.errors import KeypegError, SeatRequired, SessionClosed, Unreachable
+from keypeg.errors import KeypegError
 from keypeg.seat import SeatStage
 from keypeg.seat_ledger import Ledger, News
 from keypeg.session_frames import (
@@ -24,7 +24,6 @@ from keypeg.session_frames import (
     SeatChanged,
     Send,
     Tell,
-    time_over,
 )
 from keypeg.session_guard import Guard, Randomness
 from keypeg.session_state import (
@@ -41,6 +40,7 @@ from keypeg.session_state import (
     next_state,
     pause,
 )
+from keypeg.session_view import View, time_over
 from keypeg.v1 import session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 
@@ -77,6 +77,7 @@ class SessionCore:
         self._asked: dict[int, str] = {}  # sequence of acquires on this stream -> request id
         self._keys = 0
         self._closing = False
+        self._over_there = False  # the other side has ended the session, or said so
 
     # What is known.
 
@@ -88,47 +89,34 @@ class SessionCore:
         return self._term.deadline if self._until is None else self._until
 
     @property
-    def seat_required(self) -> bool:
-        """Whether the app must hold a seat to run."""
-        return self._guard.verified is not None and self._guard.verified.seat_required
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Features that are switched on."""
-        return self._guard.verified.features if self._guard.verified else ()
-
-    @property
-    def products(self) -> tuple[str, ...]:
-        """Every product that the session may use."""
-        return self._guard.verified.products if self._guard.verified else ()
-
-    @property
-    def license_expire_time(self) -> datetime | None:
-        """The end of the license's term, where the proof tells."""
-        return self._guard.verified.license_expire_time if self._guard.verified else None
-
-    @property
     def is_open(self) -> bool:
         """Whether commands reach the other side now."""
         return self._open
 
-    def refusal(self, now: float) -> KeypegError | None:
-        """Why the app may not run at this moment; None when it may."""
-        if self.error is not None:
-            return self.error
-        if self.state is State.CONNECTING:
-            return Unreachable("The session is not open yet.")
-        deadline = self.deadline
-        if deadline is None:
-            return SessionClosed("The app has closed this session; open a new one.")
-        if now >= deadline:
-            return self._time_over_error()
-        if self.seat_required and not self._ledger.held:
-            return SeatRequired(
-                f"The product {self._asking.pinned.product} takes a seat to run, and none is held; "
-                "acquire one with session.seat()."
-            )
-        return None
+    def view(self) -> View:
+        """What can be read off the session now."""
+        verified, held = self._guard.verified, self.held
+        return View(
+            product=self._asking.pinned.product,
+            state=self.state,
+            error=self.error,
+            deadline=self.deadline,
+            name=held.session if held else "",
+            location=held.location if held else "",
+            pools=held.pools if held else (),
+            products=verified.products if verified else (),
+            features=verified.features if verified else (),
+            license_expire_time=verified.license_expire_time if verified else None,
+            seat_required=verified is not None and verified.seat_required,
+            holds_seat=bool(self._ledger.held),
+            missing=self._missing,
+            why_missing=self._why_missing,
+        )
+
+    @property
+    def must_tell(self) -> bool:
+        """Whether the other side may still hold a session that is over here."""
+        return self.state is State.STOPPED and self.held is not None and not self._over_there
 
     def next_time(self) -> float | None:
         """When `tick` must be called, monotonic; None when there is nothing to wait for."""
@@ -171,6 +159,7 @@ class SessionCore:
             self.held = None  # opened anew, at once the first time
             self._ticket = b""
         elif error.reason not in (PASSING_IN_GRACE if self.state is State.GRACE else PASSING):
+            self._over_there = True
             self._stop(error)
             return
         was = self.state

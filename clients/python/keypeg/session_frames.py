@@ -13,7 +13,6 @@ from typing import Final
 
 from keypeg import events
 from keypeg._version import __version__
-from keypeg.errors import GrantExpired, KeypegError
 from keypeg.seat import SeatRecord
 from keypeg.session_guard import Pinned
 from keypeg.v1 import session_pb2
@@ -123,18 +122,3 @@ def resume_frame(
         mac=mac,
     )
     return HoldSessionRequest(resume=frame)
-
-
-def time_over(product: str, why_missing: KeypegError | None, missing: str) -> KeypegError:
-    """The error when the app may run no more because nobody renewed in time."""
-    if why_missing is not None:
-        return type(why_missing)(
-            f"{why_missing.sentence} The time for which {product} may go on without it is over; a "
-            "valid license must be present.",
-            resource=missing,
-        )
-    return GrantExpired(
-        f"The time for which {product} may run without a connection to its license is over; a valid "
-        "license must be present.",
-        product=product,
-    )

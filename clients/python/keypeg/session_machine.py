@@ -135,6 +135,12 @@ class SessionMachine(SessionCore):
             self._stop(None)
         return self._taken()
 
+    def fail(self, error: KeypegError) -> list[Effect]:
+        """Ends the session for a reason of this side."""
+        if self.state is not State.STOPPED:
+            self._stop(error)
+        return self._taken()
+
     def give_up(self) -> list[Effect]:
         """Ends the session here, whatever the other side knows."""
         if self.state is not State.STOPPED:
@@ -172,8 +178,8 @@ class SessionMachine(SessionCore):
                     session=frame.session,
                     location=frame.location,
                     may_run_for=self._left(now),
-                    features=self.features,
-                    seat_required=self.seat_required,
+                    features=admission.verified.features,
+                    seat_required=admission.verified.seat_required,
                 )
             )
         else:
@@ -271,4 +277,5 @@ class SessionMachine(SessionCore):
     def _on_closed(self, frame: session_pb2.Closed, now: Moment) -> None:
         if not self._closing:
             raise ProtocolViolation("The other side closed a session that the app did not close.")
+        self._over_there = True
         self._stop(None)

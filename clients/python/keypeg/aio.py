@@ -1,0 +1,356 @@
+"""Sessions and seats for asyncio.
+
+    async with keypeg.aio.open_session("cad", root=ROOT) as session:
+        async with session.seat(wait=True) as seat:
+            ...
+
+Promises: an open session renews, reconnects and resumes by itself until it is closed or over; `may_run` is
+always true to the clock. Leaving a block gives back what was taken in it, also when the task is cancelled.
+
+Leaves to others: where a license is looked for (client), and use without asyncio (session).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from keypeg.client import Cloud, Request, open_first
+from keypeg.clock import Clock
+from keypeg.errors import KeypegError, LeaseExpired, SessionClosed, TimedOut
+from keypeg.event_hub import EventHub, OnEvent
+from keypeg.events import Event
+from keypeg.seat import Lease, Place, SeatRecord, SeatStage, Wish, features_of
+from keypeg.session_state import State
+from keypeg.session_view import View
+from keypeg.stream_driver import RELEASE_TIME
+
+__all__ = ["Seat", "Session", "open_session"]
+
+
+class Driver(Protocol):
+    """What keeps a session going: a stream, or a license document of this computer."""
+
+    @property
+    def view(self) -> View:
+        """The session as it stands."""
+        ...
+
+    def acquire(self, wish: Wish, changed: Callable[[SeatRecord], None]) -> str:
+        """Asks for a seat."""
+        ...
+
+    def leave(self, key: str) -> None:
+        """Gives it back."""
+        ...
+
+    async def until_stopped(self) -> KeypegError | None:
+        """Waits for the end."""
+        ...
+
+    async def close(self) -> None:
+        """Ends it."""
+        ...
+
+
+class Session:
+    """A license in use by this app; made by `open_session`."""
+
+    def __init__(self, driver: Driver, clock: Clock, hub: EventHub) -> None:
+        self._driver = driver
+        self._clock = clock
+        self._hub = hub
+
+    @property
+    def may_run(self) -> bool:
+        """Whether the app may run at this moment."""
+        return self._driver.view.refusal(self._clock.monotonic()) is None
+
+    @property
+    def state(self) -> State:
+        """What the session is doing."""
+        return self._driver.view.state
+
+    @property
+    def time_left(self) -> timedelta:
+        """For how long the app may run if nothing more is heard."""
+        return self._driver.view.time_left(self._clock.monotonic())
+
+    @property
+    def error(self) -> KeypegError | None:
+        """Why the session has stopped; None while it has not, and when the app closed it."""
+        return self._driver.view.error
+
+    @property
+    def name(self) -> str:
+        """`sessions/{session}`; empty for a license document of this computer."""
+        return self._driver.view.name
+
+    @property
+    def product(self) -> str:
+        """The product that was asked for."""
+        return self._driver.view.product
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """Every product that the license opens."""
+        return self._driver.view.products
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that are switched on."""
+        return self._driver.view.features
+
+    @property
+    def location(self) -> str:
+        """Where the license lives."""
+        return self._driver.view.location
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools that seats may be taken from, that of the product first."""
+        return self._driver.view.pools
+
+    @property
+    def seat_required(self) -> bool:
+        """Whether the app must hold a seat to run."""
+        return self._driver.view.seat_required
+
+    @property
+    def license_expire_time(self) -> datetime | None:
+        """The end of the license's term, where it is known and has one."""
+        return self._driver.view.license_expire_time
+
+    def require(self) -> None:
+        """Raises why the app may not run; returns when it may."""
+        refusal = self._driver.view.refusal(self._clock.monotonic())
+        if refusal is not None:
+            raise refusal
+
+    def events(self) -> AsyncIterator[Event]:
+        """What happens, from the opening on; ends after `Stopped`."""
+        return self._hub.listen()
+
+    def seat(
+        self,
+        units: int = 1,
+        features: Iterable[str] | Mapping[str, int] = (),
+        *,
+        wait: bool = False,
+        timeout: float | timedelta | None = None,
+        priority: int = 0,
+        pool: str = "",
+    ) -> Seat:
+        """A seat to take: all that it names or none. `timeout` bounds the waiting; then it raises TimedOut."""
+        wish = Wish(pool, units, features_of(features), wait, priority)
+        return Seat(self._driver, wish, seconds(timeout))
+
+    async def until_stopped(self) -> KeypegError | None:
+        """Waits for the end of the session; returns why, None when the app closed it."""
+        return await self._driver.until_stopped()
+
+    async def close(self) -> None:
+        """Gives everything back and ends the session; waits a bounded time for the server's word."""
+        await self._driver.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        view = self._driver.view
+        return f"<keypeg session {view.name or 'of this computer'}: {view.product}, {view.state.value}>"
+
+
+class Seat:
+    """A seat of a session; made by `session.seat()`, taken by `async with` or `acquire`."""
+
+    def __init__(self, driver: Driver, wish: Wish, timeout: float | None) -> None:
+        self._driver = driver
+        self._wish = wish
+        self._timeout = timeout
+        self._key = ""
+        self._record: SeatRecord | None = None
+        self._step = asyncio.Event()
+
+    @property
+    def stage(self) -> SeatStage | None:
+        """Where it stands; None before it is asked for."""
+        return self._record.stage if self._record else None
+
+    @property
+    def held(self) -> bool:
+        """Whether it is held now."""
+        running = self._driver.view.state is not State.STOPPED
+        return running and self.stage is SeatStage.HELD
+
+    @property
+    def lease(self) -> Lease | None:
+        """What is, or was, held."""
+        return self._record.lease if self._record else None
+
+    @property
+    def fencing_number(self) -> int:
+        """Grows with every lease of the pool; 0 when nothing was held yet."""
+        return self.lease.fencing_number if self.lease else 0
+
+    @property
+    def place(self) -> Place | None:
+        """The place in the queue, while there is one."""
+        return self._record.place if self._record else None
+
+    @property
+    def error(self) -> KeypegError | None:
+        """Why it is held no more, unless the app gave it back."""
+        return self._record.error if self._record else None
+
+    def require(self) -> None:
+        """Raises why the seat is not held; returns when it is."""
+        if self.held:
+            return
+        raise (
+            self.error
+            or self._driver.view.error
+            or LeaseExpired("The seat is not held: it was not acquired, or it was given back.")
+        )
+
+    async def acquire(self) -> Self:
+        """Takes it; raises why it is not given, TimedOut after `timeout`."""
+        if self._key:
+            self.require()
+            return self
+        self._key = self._driver.acquire(self._wish, self._changed)
+        try:
+            async with asyncio.timeout(self._timeout):
+                while self.stage not in (SeatStage.HELD, SeatStage.ENDED):
+                    await self._step.wait()
+        except TimeoutError:
+            place = self.place
+            self._driver.leave(self._key)
+            where = (
+                f", at place {place.position} of {place.waiting_count} in the queue"
+                if place
+                else ""
+            )
+            raise TimedOut(
+                f"No seat came within {self._timeout:g} s{where}; the queue was left."
+            ) from None
+        except asyncio.CancelledError:
+            self._driver.leave(self._key)
+            raise
+        if not self.held:
+            raise self.error or SessionClosed("The session was closed while a seat was waited for.")
+        return self
+
+    async def release(self) -> None:
+        """Gives it back, and waits a bounded time until the server says so. Again: nothing."""
+        if not self._key or self._is_over():
+            return
+        self._driver.leave(self._key)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_TIME):
+                while not self._is_over():
+                    await self._step.wait()
+
+    async def __aenter__(self) -> Self:
+        return await self.acquire()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.release()
+
+    def _is_over(self) -> bool:
+        return self.stage is SeatStage.ENDED
+
+    def _changed(self, record: SeatRecord) -> None:
+        self._record = record
+        step, self._step = self._step, asyncio.Event()
+        step.set()
+
+
+class Opening(Awaitable[Session]):
+    """What `open_session` returns: await it, or use it with `async with`."""
+
+    def __init__(self, request: Request, on_event: OnEvent | None) -> None:
+        self._request = request
+        self._on_event = on_event
+        self._session: Session | None = None
+
+    def __await__(self) -> Generator[Any, None, Session]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Session:
+        self._session = await self._open()
+        return self._session
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _open(self) -> Session:
+        hub = EventHub(self._on_event)
+        driver = await open_first(self._request, hub)
+        return Session(driver, self._request.clock, hub)
+
+
+def open_session(
+    product: str,
+    *,
+    root: bytes | str,
+    publisher: str | None = None,
+    server: str | None = None,
+    ca_file: str | None = None,
+    bridge: str | None = None,
+    token: str | None = None,
+    profile: str | None = None,
+    account: str | None = None,
+    app_name: str | None = None,
+    app_version: str = "",
+    on_event: OnEvent | None = None,
+    locations: Iterable[str] | None = None,
+    cloud: Cloud | None = None,
+    clock: Clock | None = None,
+) -> Opening:
+    """Opens a session; see `keypeg.open_session` for what the arguments mean."""
+    request = Request.make(
+        product,
+        root=root,
+        publisher=publisher,
+        server=server,
+        ca_file=ca_file,
+        bridge=bridge,
+        token=token,
+        profile=profile,
+        account=account,
+        app_name=app_name,
+        app_version=app_version,
+        locations=locations,
+        cloud=cloud,
+        clock=clock,
+    )
+    return Opening(request, on_event)
+
+
+def seconds(timeout: float | timedelta | None) -> float | None:
+    """A timeout in seconds."""
+    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout

@@ -1,0 +1,291 @@
+"""Where an app's license is looked for, and what is said when there is none.
+
+Promises: the order is: a license document for this computer, the bridge (keys, this computer), the account's
+cloud session and the seats of the server; the first that has a license wins. When none has, one error says
+what each of them said.
+
+Leaves to others: what an open session does (stream_driver, offline_session), the environment (profile,
+discovery).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from keypeg import cloud as cloud_sessions
+from keypeg import discovery, hostinfo, offline
+from keypeg import profile as profiles
+from keypeg.clock import Clock, SystemClock
+from keypeg.errors import FieldInvalid, KeypegError, LicenseMissing, Reason
+from keypeg.event_hub import EventHub
+from keypeg.offline_session import OfflineDriver
+from keypeg.randomness import SystemRandomness
+from keypeg.session_frames import Asking
+from keypeg.session_guard import Pinned
+from keypeg.session_machine import SessionMachine
+
+if TYPE_CHECKING:
+    from keypeg.stream_driver import StreamDriver
+
+Cloud = Literal["ask", "open", "move", "never"]
+"""What to do when the account's cloud session is not on this device: raise, so that the app can ask (ask,
+never); open it if it is closed (open); take it over from another device, too (move)."""
+
+KINDS: Final[Mapping[str, int]] = {"cloud": 1, "key": 2, "host": 3, "site": 4}  # as LocationKind
+ROOT_SIZE: Final = 32  # bytes of an Ed25519 key
+
+# When several places were asked and all refused, the error that a person can act on is raised.
+_UNINFORMATIVE: Final = (
+    Reason.LICENSE_MISSING,
+    Reason.KEY_MISSING,
+    Reason.UNREACHABLE,
+    Reason.DOCUMENT_OTHER_PRODUCT,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an app asks for, with everything from the environment filled in."""
+
+    pinned: Pinned
+    app_name: str
+    app_version: str
+    profile: profiles.Profile
+    bridge: str | None
+    agent: str | None
+    licenses: Path
+    kinds: tuple[str, ...]  # empty for any
+    cloud: Cloud
+    clock: Clock
+    read_parts: Callable[[], Mapping[str, str]] = field(default=hostinfo.parts, repr=False)
+
+    @classmethod
+    def make(
+        cls,
+        product: str,
+        *,
+        root: bytes | str,
+        publisher: str | None,
+        server: str | None,
+        ca_file: str | None,
+        bridge: str | None,
+        token: str | None,
+        profile: str | None,
+        account: str | None,
+        app_name: str | None,
+        app_version: str,
+        locations: Iterable[str] | None,
+        cloud: Cloud | None,
+        clock: Clock | None,
+    ) -> Request:
+        """Checks what the app gave, and fills in the rest."""
+        loaded = _profile(profile, server, ca_file, token, account)
+        policy = cloud or loaded.cloud or "ask"
+        if policy not in get_args(Cloud):
+            raise FieldInvalid(
+                f"cloud is one of {', '.join(get_args(Cloud))}, not {policy!r}.", field="cloud"
+            )
+        device = profiles.device_id()
+        return cls(
+            pinned=Pinned(
+                product=product, device=device, root=root_bytes(root), publisher=publisher
+            ),
+            app_name=(app_name or Path(sys.argv[0] or "app").name or "app")[:128],
+            app_version=app_version,
+            profile=loaded,
+            bridge=discovery.bridge_target(bridge or loaded.bridge),
+            agent=discovery.agent_target(),
+            licenses=profiles.licenses_dir(),
+            kinds=_kinds(locations),
+            cloud=policy,  # type: ignore[arg-type]  # checked above
+            clock=clock or SystemClock(),
+        )
+
+    def wants(self, *kinds: str) -> bool:
+        """Whether one of these kinds of place may be asked."""
+        return not self.kinds or any(kind in self.kinds for kind in kinds)
+
+    def numbers(self, *kinds: str) -> tuple[int, ...]:
+        """The kinds for `open`; empty for any."""
+        return tuple(KINDS[kind] for kind in self.kinds if kind in kinds)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    where: str
+    error: KeypegError
+
+
+async def open_first(request: Request, hub: EventHub) -> StreamDriver | OfflineDriver:
+    """Opens a session at the first place that has a license; raises one error for all otherwise."""
+    refusals: list[_Refusal] = []
+    for where, attempt in _places(request, hub):
+        try:
+            return await attempt()
+        except KeypegError as error:
+            refusals.append(_Refusal(where, error))
+    raise _combined(request, refusals)
+
+
+def root_bytes(root: bytes | str) -> bytes:
+    """The pinned root: 32 bytes, or 64 hexadecimal characters."""
+    try:
+        key = bytes.fromhex(root.strip()) if isinstance(root, str) else bytes(root)
+    except ValueError:
+        key = b""
+    if len(key) != ROOT_SIZE:
+        raise FieldInvalid(
+            f"The publisher's root is an Ed25519 public key: {ROOT_SIZE} bytes, or "
+            f"{2 * ROOT_SIZE} hexadecimal characters.",
+            field="root",
+        )
+    return key
+
+
+_Attempt = Callable[[], Awaitable["StreamDriver | OfflineDriver"]]
+
+
+def _places(request: Request, hub: EventHub) -> Iterable[tuple[str, _Attempt]]:
+    if request.wants("host"):
+        yield "this computer", lambda: _open_document(request, hub)
+    bridge = request.bridge
+    if bridge is not None and request.wants("key", "host"):
+        yield f"the bridge at {bridge}", lambda: _open_bridge(request, hub, bridge)
+    server = request.profile.server
+    if server and request.wants("cloud", "site"):
+        yield f"the server {server}", lambda: _open_server(request, hub)
+
+
+async def _open_document(request: Request, hub: EventHub) -> OfflineDriver:
+    found = offline.find(request.pinned, request.licenses, request.read_parts, request.clock.wall())
+    driver = OfflineDriver(found, request.pinned, request.read_parts, request.clock, hub)
+    driver.start()
+    return driver
+
+
+async def _open_bridge(request: Request, hub: EventHub, bridge: str) -> StreamDriver:
+    parts = request.read_parts() if request.wants("host") else None
+    return await _open_stream(
+        request, hub, bridge, kinds=request.numbers("key", "host"), to_bridge=True, parts=parts
+    )
+
+
+async def _open_server(request: Request, hub: EventHub) -> StreamDriver:
+    async def attempt() -> StreamDriver:
+        return await _open_stream(
+            request, hub, request.profile.server, kinds=request.numbers("cloud", "site")
+        )
+
+    try:
+        return await attempt()
+    except KeypegError as error:
+        if not cloud_sessions.can_help(error, request.cloud):
+            raise
+    await cloud_sessions.open_here(
+        request.profile, request.pinned.device, move=request.cloud == "move"
+    )
+    return await attempt()
+
+
+async def _open_stream(
+    request: Request,
+    hub: EventHub,
+    target: str,
+    *,
+    kinds: tuple[int, ...],
+    to_bridge: bool = False,
+    parts: Mapping[str, str] | None = None,
+) -> StreamDriver:
+    from keypeg import calls
+    from keypeg.agent_link import AgentLink
+    from keypeg.stream_driver import StreamDriver
+
+    asking = Asking(
+        pinned=Pinned(
+            request.pinned.product,
+            request.pinned.device,
+            request.pinned.root,
+            request.pinned.publisher,
+            parts,
+        ),
+        host_name=hostinfo.host_name(),
+        app_name=request.app_name,
+        app_version=request.app_version,
+        process_id=os.getpid(),
+        location_kinds=kinds,
+        to_bridge=to_bridge,
+    )
+    # A bridge is not trusted: it gets no token.
+    ca = request.profile.ca_certificates() if not target.startswith("unix:") else None
+    token = None if to_bridge else request.profile.token
+    channel = calls.connect(target, ca=ca, token=token)
+    watched = request.agent is not None and not to_bridge
+    driver = StreamDriver(
+        SessionMachine(asking, SystemRandomness()),
+        channel,
+        request.clock,
+        hub,
+        server=target,
+        ca=ca,
+        agent=AgentLink(request.agent) if watched and request.agent else None,
+    )
+    await driver.open()
+    return driver
+
+
+def _combined(request: Request, refusals: list[_Refusal]) -> KeypegError:
+    product = request.pinned.product
+    if not refusals:
+        return LicenseMissing(
+            f"There is nowhere to look for a license for {product}: no server is set and no bridge "
+            "runs. Set KEYPEG_SERVER, sign in with `keypeg login`, or start keypeg-bridge.",
+            product=product,
+        )
+    asked = [one for one in refusals if one.where != "this computer"]
+    telling = [r for r in reversed(refusals) if r.error.reason not in _UNINFORMATIVE]
+    chosen = (telling or list(reversed(asked)) or refusals)[0].error
+    if len(refusals) == 1:
+        return chosen
+    said = " ".join(f"{one.where.capitalize()}: {one.error.sentence}" for one in refusals)
+    if not asked:
+        said += " No server is set and no bridge runs."
+    combined = type(chosen)(
+        f"No license for {product} can be used. {said}",
+        explanation=chosen.explanation,
+        retry_after=chosen.retry_after,
+        fields=chosen.fields,
+    )
+    combined.metadata.update(chosen.metadata)
+    return combined
+
+
+def _profile(
+    name: str | None,
+    server: str | None,
+    ca_file: str | None,
+    token: str | None,
+    account: str | None,
+) -> profiles.Profile:
+    loaded = profiles.load(name)
+    changes = {"server": server, "ca_file": ca_file, "token": token, "account": account}
+    given = {key: value for key, value in changes.items() if value is not None}
+    return profiles.Profile(**{**_plain(loaded), **given})
+
+
+def _plain(loaded: profiles.Profile) -> dict[str, str]:
+    return {name: getattr(loaded, name) for name in loaded.__dataclass_fields__}
+
+
+def _kinds(locations: Iterable[str] | None) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(locations or ()))
+    if isinstance(locations, str) or (unknown := set(chosen) - set(KINDS)):
+        named = locations if isinstance(locations, str) else ", ".join(sorted(unknown))
+        raise FieldInvalid(
+            f"locations is a list of {', '.join(KINDS)}; {named!r} is none.", field="locations"
+        )
+    return chosen

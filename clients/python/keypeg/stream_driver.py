@@ -1,0 +1,277 @@
+"""A session machine on a real stream: does what it says, and tells it what happened.
+
+Promises: everything runs on one event loop; the machine is stepped from one place; after every step the view
+is renewed and the timer set. Whatever is cancelled or fails, no task, call or channel is left behind.
+
+Leaves to others: deciding (session_machine), the objects that apps hold (aio).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from keypeg import calls
+from keypeg.agent_link import AgentLink, Watched
+from keypeg.clock import Clock
+from keypeg.errors import Internal, KeypegError, Unreachable
+from keypeg.event_hub import EventHub
+from keypeg.seat import SeatRecord, Wish
+from keypeg.session_frames import (
+    Connect,
+    Effect,
+    HangUp,
+    Moment,
+    SeatChanged,
+    Send,
+    Tell,
+)
+from keypeg.session_machine import SessionMachine
+from keypeg.session_state import State
+from keypeg.session_view import View
+from keypeg.timers import TimerHandle, call_at
+from keypeg.v1 import session_service_pb2, session_service_pb2_grpc
+from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
+
+CLOSE_TIME: Final = 2.0  # s for the other side to say that the session is closed
+RELEASE_TIME: Final = 5.0  # s for the other side to say that a seat is given back
+
+_LOG: Final = logging.getLogger(__name__)
+_Call = grpc.aio.StreamStreamCall[HoldSessionRequest, HoldSessionResponse]
+
+
+def now_of(clock: Clock) -> Moment:
+    """This moment, on both clocks."""
+    return Moment(clock.monotonic(), clock.wall())
+
+
+class StreamDriver:
+    """One session on one channel."""
+
+    def __init__(
+        self,
+        machine: SessionMachine,
+        channel: grpc.aio.Channel,
+        clock: Clock,
+        hub: EventHub,
+        *,
+        server: str,
+        ca: bytes | None = None,
+        agent: AgentLink | None = None,
+    ) -> None:
+        self._machine = machine
+        self._channel = channel
+        self._stub = session_service_pb2_grpc.SessionServiceStub(channel)
+        self._clock = clock
+        self._hub = hub
+        self._server = server
+        self._ca = ca or b""
+        self._agent = agent
+        self._last_watched: Watched | None = None
+        self._outgoing: asyncio.Queue[HoldSessionRequest] = asyncio.Queue()
+        self._stream: asyncio.Task[None] | None = None
+        self._number = 0  # of the stream; what an older one says does not count
+        self._streams: set[asyncio.Task[None]] = set()
+        self._timer: TimerHandle | None = None
+        self._seats: dict[str, Callable[[SeatRecord], None]] = {}
+        self._step = asyncio.Event()
+        self._finishing: asyncio.Task[None] | None = None
+        self.view: View = machine.view()
+
+    async def open(self) -> None:
+        """Returns once the app may run; raises why it may not."""
+        try:
+            self._do(self._machine.begin(now_of(self._clock)))
+            await self._until(lambda: self.view.state is not State.CONNECTING)
+            if self.view.error is not None:
+                raise self.view.error
+            if self._agent is not None:
+                await self._watch(self._agent)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Ends the session, and everything here; bounded, and the same when called again."""
+        if self._finishing is None:
+            self._finishing = asyncio.get_running_loop().create_task(self._finish())
+        await asyncio.shield(self._finishing)
+
+    async def until_stopped(self) -> KeypegError | None:
+        """Waits for the end; returns why, None when the app closed it."""
+        await self._until(lambda: self.view.state is State.STOPPED)
+        return self.view.error
+
+    def acquire(self, wish: Wish, changed: Callable[[SeatRecord], None]) -> str:
+        """Asks for a seat; `changed` hears of it until it has ended."""
+        refusal = self.view.error
+        if refusal is not None:
+            raise refusal
+        if self.view.state is State.STOPPED or self._finishing is not None:
+            refused = self.view.refusal(self._clock.monotonic())
+            raise refused or Unreachable("The session is being closed.")
+        key, effects = self._machine.acquire(wish)
+        self._seats[key] = changed
+        self._do(effects)
+        return key
+
+    def leave(self, key: str) -> None:
+        """Gives a seat back, or leaves the queue; `changed` hears when it is done."""
+        self._do(self._machine.leave(key))
+
+    # Doing.
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Connect():
+                    self._start_stream()
+                case HangUp():
+                    self._hang_up()
+                case Send(frame=frame):
+                    self._outgoing.put_nowait(frame)
+                case SeatChanged(key=key, record=record):
+                    self.view = self._machine.view()
+                    if (changed := self._seats.get(key)) is not None:
+                        changed(record)
+                case Tell(event=event):
+                    self.view = self._machine.view()
+                    self._hub.publish(event)
+        self.view = self._machine.view()
+        self._set_timer()
+        self._step.set()
+        self._step = asyncio.Event()
+        if self._agent is not None and self._last_watched is not None:
+            self._agent.change(self._watched(self._last_watched))
+        if self.view.state is State.STOPPED and self._finishing is None:
+            self._finishing = asyncio.get_running_loop().create_task(self._finish())
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        when = self._machine.next_time()
+        if when is not None:
+            self._timer = call_at(self._clock, when, self._tick)
+
+    def _tick(self) -> None:
+        self._do(self._machine.tick(now_of(self._clock)))
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._step.wait()
+
+    # The stream.
+
+    def _start_stream(self) -> None:
+        self._number += 1
+        self._outgoing = asyncio.Queue()
+        work = self._run_stream(self._number, self._outgoing)
+        self._stream = asyncio.get_running_loop().create_task(work)
+        self._streams.add(self._stream)
+        self._stream.add_done_callback(self._stream_done)
+
+    def _hang_up(self) -> None:
+        self._number += 1
+        if self._stream is not None:
+            if self._stream is not asyncio.current_task():
+                self._stream.cancel()
+            self._stream = None
+
+    def _stream_done(self, task: asyncio.Task[None]) -> None:
+        self._streams.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("session failed", exc_info=error)
+            self._do(self._machine.fail(Internal("The SDK failed; its log says how.")))
+
+    async def _run_stream(self, number: int, outgoing: asyncio.Queue[HoldSessionRequest]) -> None:
+        # Validity counts from here, which is before anything is sent.
+        self._do(self._machine.connected(now_of(self._clock)))
+        call: _Call = self._stub.HoldSession()
+        writing = asyncio.create_task(_write(call, outgoing))
+        error: KeypegError | None = None
+        try:
+            while number == self._number:
+                response = await call.read()
+                if not isinstance(response, HoldSessionResponse):
+                    break
+                if number == self._number:
+                    self._do(self._machine.received(response, now_of(self._clock)))
+        except grpc.aio.AioRpcError as raised:
+            error = calls.translate(raised)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            error = Unreachable("The other side cancelled the call.")
+        finally:
+            writing.cancel()
+            call.cancel()
+        if number == self._number:
+            self._do(self._machine.lost(error, now_of(self._clock)))
+
+    # The end.
+
+    async def _finish(self) -> None:
+        self._do(self._machine.close())
+        said = await self._within(CLOSE_TIME, self.until_stopped())
+        if not said:
+            self._do(self._machine.give_up())
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._machine.must_tell:
+            await self._close_from_outside()
+        for task in tuple(self._streams):
+            task.cancel()
+        await asyncio.gather(*self._streams, return_exceptions=True)
+        if self._agent is not None:
+            await self._agent.unwatch()
+        await self._channel.close()
+
+    async def _close_from_outside(self) -> None:
+        """One try to tell a server with which there is no stream."""
+        held = self._machine.held
+        if held is None or not held.release_token:
+            return
+        request = session_service_pb2.CloseSessionRequest(
+            session=held.session, release_token=held.release_token
+        )
+        with contextlib.suppress(grpc.RpcError):
+            await self._stub.CloseSession(request, timeout=CLOSE_TIME)
+
+    async def _within(self, seconds: float, work: Awaitable[object]) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await work
+        except TimeoutError:
+            return False
+        return True
+
+    # The agent.
+
+    async def _watch(self, agent: AgentLink) -> None:
+        held = self._machine.held
+        if held is not None and held.release_token:
+            self._last_watched = Watched(held.session, self._server, self._ca, held.release_token)
+            await agent.watch(self._last_watched)
+
+    def _watched(self, last: Watched) -> Watched:
+        held = self._machine.held
+        if held is not None and held.session != last.session:
+            last = self._last_watched = Watched(
+                held.session, self._server, self._ca, held.release_token
+            )
+        return last
+
+
+async def _write(call: _Call, outgoing: asyncio.Queue[HoldSessionRequest]) -> None:
+    """Writes until the stream ends; what ended it, the reader sees."""
+    with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+        while True:
+            await call.write(await outgoing.get())

@@ -1,0 +1,453 @@
+"""A location host inside the test's own process: a real gRPC server with a publisher of its own.
+
+Promises: what a session with it sees is what a real host sends: verified proofs, codes, seats, a queue,
+statuses with reasons. Every fault of the field is one call: refuse, deny, recall, unplug, drop, drain,
+forget, tamper. It listens on a Unix socket, or on loopback with TLS.
+
+Leaves to others: whole systems; a real keypegd starts in a second (`keypegd dev`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from keypeg import background, errors
+from keypeg.clock import Clock, SystemClock
+from keypeg.errors import KeypegError
+from keypeg.serving import ErrorInterceptor
+from keypeg.testing.certificates import make_certificate
+from keypeg.testing.publisher import StandInPublisher
+from keypeg.testing.sessions import Out, StandInPool, StandInSession, Terms
+from keypeg.v1 import (
+    account_service_pb2,
+    cloud_session_pb2,
+    cloud_session_service_pb2,
+    error_pb2,
+    session_pb2,
+    session_service_pb2,
+    session_service_pb2_grpc,
+)
+from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
+
+_T = TypeVar("_T")
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StandInHost:
+    """Start it with `with` (in plain tests) or `async with` (in coroutines).
+
+        with StandInHost(product="demo") as host:
+            with keypeg.open_session("demo", root=host.root, server=host.target, **host.alone) as session:
+                host.unplug(...)
+
+    `terms` may be changed at any time. `received` has every frame of every stream, in order.
+    """
+
+    def __init__(
+        self,
+        product: str = "stand-in",
+        *,
+        kind: str = "cloud",
+        tls: bool = False,
+        clock: Clock | None = None,
+        publisher: StandInPublisher | None = None,
+        **terms: Any,
+    ) -> None:
+        self.terms = Terms(kind=kind, product=product, **terms)
+        self.publisher = publisher or StandInPublisher()
+        self.sessions: dict[str, StandInSession] = {}
+        self.pool = StandInPool(self.terms)
+        self.received: list[HoldSessionRequest] = []
+        self.closed_from_outside: list[str] = []  # sessions closed by their release token
+        self.cloud_session_device: str | None = ""  # None: not asked for; "": closed; else a device
+        self.tokens: list[str | None] = []  # the token of every stream
+        self.tamper: Callable[[HoldSessionResponse], HoldSessionResponse | None] | None = None
+        self._check_cloud = False
+        self._refusals: list[KeypegError] = []
+        self._away: KeypegError | None = None
+        self._clock = clock or SystemClock()
+        self._tls = tls
+        self._directory: Path | None = None
+        self._server: grpc.aio.Server | None = None
+        self._count = 0
+        self._changed: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.target = ""
+        self.ca: bytes | None = None
+
+    @property
+    def root(self) -> bytes:
+        """What the app pins."""
+        return self.publisher.root
+
+    # Scripts; each may be called from any thread.
+
+    def refuse_next_open(self, *refusals: KeypegError) -> None:
+        """Refuses the next `open` or `resume` with each of these, one after the other."""
+        self._refusals.extend(refusals)
+
+    def guard_cloud_session(self) -> None:
+        """From now on `open` needs the account's cloud session on the app's device."""
+        self._check_cloud = True
+
+    def end(self, error: KeypegError) -> None:
+        """Ends every stream with a status."""
+
+        def ended() -> None:
+            for session in self.sessions.values():
+                if session.out is not None:
+                    session.out.put_nowait(error)
+
+        self._on_loop(ended)
+
+    def drop(self) -> None:
+        """Loses every stream, and what is on its way."""
+        self.end(errors.Unreachable("The connection is gone."))
+
+    def go_away(self, error: KeypegError | None = None) -> None:
+        """Loses every stream and takes no new one, until `come_back`."""
+        self._away = error or errors.Unreachable("The server is not there.")
+        self.drop()
+
+    def come_back(self) -> None:
+        """Takes streams again."""
+        self._away = None
+
+    def forget(self) -> None:
+        """Loses all sessions and seats, as if their time had run out."""
+
+        def forgotten() -> None:
+            for session in self.sessions.values():
+                if session.out:
+                    session.out.put_nowait(errors.Unreachable("The connection is gone."))
+                self.pool.release_all(session)
+            self.sessions.clear()
+
+        self._on_loop(forgotten)
+
+    def drain(self, closes_in: timedelta = timedelta(seconds=5)) -> None:
+        """Tells every stream that the server goes away."""
+        frame = session_pb2.Draining()
+        frame.closes_in.FromTimedelta(closes_in)
+        self._say(draining=frame)
+
+    def recall(self, reason: str = "The administrator needs it.") -> None:
+        """Takes every lease back."""
+
+        def recalled() -> None:
+            for name, (session, _) in tuple(self.pool.leases.items()):
+                frame = session_pb2.Recalled(lease=name)
+                frame.explanation.reason = error_pb2.REASON_LEASE_RECALLED
+                frame.explanation.sentence = reason
+                session.say(recalled=frame)
+                self.pool.release(name)
+
+        self._on_loop(recalled)
+
+    def unplug(self, grace: timedelta = timedelta(seconds=30)) -> None:
+        """The key is pulled."""
+        frame = session_pb2.Missing(reason=error_pb2.REASON_KEY_UNPLUGGED, resource="keys/stand-in")
+        frame.grace.FromTimedelta(grace)
+        self._set_key(False)
+        self._say(missing=frame)
+
+    def plug_in(self) -> None:
+        """The key is back."""
+        self._set_key(True)
+        self.change(session_pb2.CHANGE_KEY_RETURNED, "keys/stand-in")
+
+    def change(self, change: session_pb2.Change.ValueType, resource: str = "") -> None:
+        """Tells every stream that something has changed."""
+        self._say(changed=session_pb2.Changed(change=change, resource=resource))
+
+    async def until(self, holds: Callable[[], _T], timeout: float = 10.0) -> _T:
+        """Waits until `holds()` is true; looked at whenever a frame, stream or call has come."""
+        assert self._changed is not None
+        async with asyncio.timeout(timeout):
+            while not (value := holds()):
+                self._changed.clear()
+                await self._changed.wait()
+        return value
+
+    def wait_until(self, holds: Callable[[], _T], timeout: float = 10.0) -> _T:
+        """`until`, for plain tests."""
+        return background.run(self.until(holds, timeout))
+
+    # Starting and stopping.
+
+    async def start(self) -> None:
+        """Serves from here on."""
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._server = grpc.aio.server(interceptors=(ErrorInterceptor(),))
+        servicer = _Servicer(self)
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, self._server)
+        self._server.add_generic_rpc_handlers(_account_handlers(self))
+        if self._tls:
+            certificate = make_certificate(self._clock.wall())
+            credentials = grpc.ssl_server_credentials([(certificate.key, certificate.chain)])
+            port = self._server.add_secure_port("127.0.0.1:0", credentials)
+            self.target, self.ca = f"localhost:{port}", certificate.chain
+        else:
+            self._directory = Path(tempfile.mkdtemp(prefix="keypeg-"))
+            self.target = f"unix:{self._directory / 's'}"
+            self._server.add_insecure_port(self.target)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Serves no more; streams are cut."""
+        if self._server is not None:
+            await self._server.stop(grace=None)
+            self._server = None
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def __enter__(self) -> Self:
+        background.run(self.start())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        background.run(self.stop())
+
+    # What the services use.
+
+    def wall(self) -> Any:
+        """The date that signatures are made at."""
+        return self._clock.wall()
+
+    def noticed(self) -> None:
+        """Something has come."""
+        if self._changed is not None:
+            self._changed.set()
+
+    def opened(self, first: HoldSessionRequest, out: Out) -> StandInSession:
+        """The session of a new stream."""
+        if self._away is not None:
+            raise self._away
+        if self._refusals:
+            raise self._refusals.pop(0)
+        if first.WhichOneof("frame") == "resume":
+            return self._resumed(first.resume, out)
+        self.check_cloud_session(first.open)
+        if first.open.product != self.terms.product:
+            raise errors.LicenseMissing(f"There is no license for {first.open.product}.")
+        self._count += 1
+        name = f"sessions/stand-in-{self._count}"
+        session = StandInSession(
+            name, first.open, self.terms, self.pool, self.publisher, self._clock.wall
+        )
+        self.sessions[name] = session
+        session.out = out
+        session.answer_first(
+            first.open.sequence, first.open.nonce, first.open.key_share, resumed=False
+        )
+        return session
+
+    def check_cloud_session(self, frame: session_pb2.Open) -> None:
+        """Refuses when another device, or none, holds the account's cloud session."""
+        if not self._check_cloud or self.cloud_session_device == frame.device.id:
+            return
+        if not self.cloud_session_device:
+            raise errors.CloudSessionClosed("The cloud session is closed; open it on this device.")
+        raise errors.CloudSessionElsewhere(
+            "Another device holds the cloud session.", device=self.cloud_session_device
+        )
+
+    def close(self, session: StandInSession) -> None:
+        """Ends a session, and gives back what it held."""
+        self.sessions.pop(session.name, None)
+        self.pool.release_all(session)
+
+    def _resumed(self, frame: session_pb2.Resume, out: Out) -> StandInSession:
+        session = self.sessions.get(frame.session)
+        if session is None:
+            raise errors.SessionExpired("The session is not known here.")
+        session.check_resume(frame)
+        if session.out is not None:
+            session.out.put_nowait(errors.SessionSuperseded("Another stream has resumed it."))
+        session.out = out
+        session.answer_first(frame.sequence, frame.nonce, frame.key_share, resumed=True)
+        return session
+
+    def _say(self, **frame: Any) -> None:
+        def said() -> None:
+            for session in self.sessions.values():
+                session.say(**frame)
+
+        self._on_loop(said)
+
+    def _set_key(self, is_here: bool) -> None:
+        for session in self.sessions.values():
+            session.key_is_here = is_here
+
+    def _on_loop(self, work: Callable[[], object]) -> None:
+        assert self._loop is not None, "the stand-in host has not started"
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            work()
+        else:
+            _called(work, self._loop)
+
+
+class _Servicer(session_service_pb2_grpc.SessionServiceServicer):
+    def __init__(self, host: StandInHost) -> None:
+        self._host = host
+
+    async def HoldSession(  # noqa: N802 (the contract's name)
+        self, request_iterator: AsyncIterator[HoldSessionRequest], context: _Context
+    ) -> AsyncIterator[HoldSessionResponse]:
+        metadata = dict(context.invocation_metadata() or ())
+        self._host.tokens.append(
+            str(metadata["authorization"]) if "authorization" in metadata else None
+        )
+        out: Out = asyncio.Queue()
+        first = await anext(request_iterator)
+        self._host.received.append(first)
+        self._host.noticed()
+        session = self._host.opened(first, out)
+        reader = asyncio.create_task(self._read(session, out, request_iterator))
+        try:
+            async for response in _answers(out, self._host):
+                yield response
+        finally:
+            reader.cancel()
+            if session.out is out:
+                session.out = None
+            self._host.noticed()
+
+    async def CloseSession(  # noqa: N802 (the contract's name)
+        self, request: session_service_pb2.CloseSessionRequest, context: _Context
+    ) -> session_service_pb2.CloseSessionResponse:
+        session = self._host.sessions.get(request.session)
+        if session is not None and request.release_token != session.release_token:
+            raise errors.NotFound(f"There is no {request.session}.")
+        if session is not None:
+            self._host.close(session)
+            if session.out is not None:
+                session.out.put_nowait(errors.SessionClosed("It was closed by its release token."))
+        self._host.closed_from_outside.append(request.session)
+        self._host.noticed()
+        return session_service_pb2.CloseSessionResponse(closed=session is not None)
+
+    async def _read(
+        self, session: StandInSession, out: Out, requests: AsyncIterator[HoldSessionRequest]
+    ) -> None:
+        try:
+            async for request in requests:
+                self._host.received.append(request)
+                self._take(session, request)
+                self._host.noticed()
+        except KeypegError as error:
+            out.put_nowait(error)
+
+    def _take(self, session: StandInSession, request: HoldSessionRequest) -> None:
+        match request.WhichOneof("frame"):
+            case "renew":
+                session.renew(request.renew)
+            case "acquire":
+                self._host.pool.acquire(session, request.acquire)
+            case "release":
+                name, sequence = request.release.name, request.release.sequence
+                if self._host.pool.release(name):
+                    session.say(released=session_pb2.Released(sequence=sequence, name=name))
+                else:
+                    session.deny(sequence, errors.LeaseExpired(f"{name} is not held.", lease=name))
+            case "close":
+                self._host.close(session)
+                session.say(closed=session_pb2.Closed(sequence=request.close.sequence))
+            case other:
+                raise errors.ProtocolViolation(f"{other} may not come here.")
+
+
+def _account_handlers(host: StandInHost) -> tuple[grpc.GenericRpcHandler, ...]:
+    """The two calls of other services that opening a session may take."""
+
+    async def open_cloud_session(
+        request: cloud_session_service_pb2.OpenCloudSessionRequest, context: _Context
+    ) -> cloud_session_service_pb2.OpenCloudSessionResponse:
+        holder = host.cloud_session_device
+        if holder and holder != request.device.id:
+            if request.keep_elsewhere:
+                raise errors.CloudSessionElsewhere("Another device has it.", device=holder)
+            host.end(errors.CloudSessionMoved("It was moved.", device=request.device.id))
+        host.cloud_session_device = request.device.id
+        return cloud_session_service_pb2.OpenCloudSessionResponse(
+            cloud_session=cloud_session_pb2.CloudSession(
+                name=request.name,
+                state=cloud_session_pb2.CLOUD_SESSION_STATE_OPEN,
+                device=request.device.id,
+            )
+        )
+
+    async def get_caller(
+        request: account_service_pb2.GetCallerRequest, context: _Context
+    ) -> account_service_pb2.GetCallerResponse:
+        return account_service_pb2.GetCallerResponse(account=host.publisher.account)
+
+    cloud = grpc.unary_unary_rpc_method_handler(
+        open_cloud_session,
+        request_deserializer=cloud_session_service_pb2.OpenCloudSessionRequest.FromString,
+        response_serializer=cloud_session_service_pb2.OpenCloudSessionResponse.SerializeToString,
+    )
+    account = grpc.unary_unary_rpc_method_handler(
+        get_caller,
+        request_deserializer=account_service_pb2.GetCallerRequest.FromString,
+        response_serializer=account_service_pb2.GetCallerResponse.SerializeToString,
+    )
+    return (
+        grpc.method_handlers_generic_handler(
+            "keypeg.v1.CloudSessionService", {"OpenCloudSession": cloud}
+        ),
+        grpc.method_handlers_generic_handler("keypeg.v1.AccountService", {"GetCaller": account}),
+    )
+
+
+async def _answers(out: Out, host: StandInHost) -> AsyncIterator[HoldSessionResponse]:
+    while True:
+        item = await out.get()
+        if isinstance(item, KeypegError):
+            raise item
+        sent = host.tamper(item) if host.tamper else item
+        if sent is not None:
+            yield sent
+        if item.HasField("closed"):
+            return
+
+
+def _called(work: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
+    async def called() -> None:
+        work()
+
+    done: Coroutine[Any, Any, None] = called()
+    asyncio.run_coroutine_threadsafe(done, loop).result()

@@ -1,0 +1,32 @@
+"""Timers that follow the clock they are given.
+
+Promises: with a clock that has timers of its own (a test's), those decide; otherwise the event loop's.
+
+Leaves to others: what is done then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from keypeg.clock import Clock
+
+
+class TimerHandle(Protocol):
+    """Something that will be called."""
+
+    def cancel(self) -> None:
+        """Not any more."""
+        ...
+
+
+def call_at(clock: Clock, when: float, callback: Callable[[], None]) -> TimerHandle:
+    """Calls back on this loop when the clock shows `when`."""
+    loop = asyncio.get_running_loop()
+    at = getattr(clock, "at", None)
+    if at is not None:
+        handle: TimerHandle = at(when, lambda: loop.call_soon_threadsafe(callback))
+        return handle
+    return loop.call_later(max(0.0, when - clock.monotonic()), callback)
