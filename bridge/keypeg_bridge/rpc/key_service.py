@@ -38,9 +38,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         """End all watches."""
         self._ending.set()
 
-    async def ListKeys(  # noqa: N802 - the contract's name
-        self, request: pb.ListKeysRequest, context: Context
-    ) -> pb.ListKeysResponse:
+    async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:
         """The keys that are there."""
         return pb.ListKeysResponse(
             keys=[encode.key(record) for record in self._rack.records()],
@@ -48,14 +46,12 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
             problems=self._rack.problems(),
         )
 
-    async def GetKey(  # noqa: N802 - the contract's name
-        self, request: pb.GetKeyRequest, context: Context
-    ) -> pb.GetKeyResponse:
+    async def GetKey(self, request: pb.GetKeyRequest, context: Context) -> pb.GetKeyResponse:
         """One key."""
         validate.key_name(request.name, "name")
         return pb.GetKeyResponse(key=encode.key(self._rack.key(request.name)))
 
-    async def WatchKeys(  # noqa: N802 - the contract's name
+    async def WatchKeys(
         self, request: pb.WatchKeysRequest, context: Context
     ) -> AsyncIterator[pb.WatchKeysResponse]:
         """All keys, then each change; a slow reader gets the latest of each key."""
@@ -83,7 +79,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
             ending.cancel()
             stop()
 
-    async def BeginKeyWrite(  # noqa: N802 - the contract's name
+    async def BeginKeyWrite(
         self, request: pb.BeginKeyWriteRequest, context: Context
     ) -> pb.BeginKeyWriteResponse:
         """Take a key for this caller."""
@@ -100,7 +96,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         response.valid_for.FromTimedelta(begun.valid_for)
         return response
 
-    async def EnrollKey(  # noqa: N802 - the contract's name
+    async def EnrollKey(
         self, request: pb.EnrollKeyRequest, context: Context
     ) -> pb.EnrollKeyResponse:
         """Let the key make its private key."""
@@ -116,7 +112,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         )
         return pb.EnrollKeyResponse(key=encode.key(record), signature=signature)
 
-    async def WriteKeyLicense(  # noqa: N802 - the contract's name
+    async def WriteKeyLicense(
         self, request: pb.WriteKeyLicenseRequest, context: Context
     ) -> pb.WriteKeyLicenseResponse:
         """Put a license on the key."""
@@ -127,7 +123,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         )
         return pb.WriteKeyLicenseResponse(key=encode.key(record))
 
-    async def EndKeyWrite(  # noqa: N802 - the contract's name
+    async def EndKeyWrite(
         self, request: pb.EndKeyWriteRequest, context: Context
     ) -> pb.EndKeyWriteResponse:
         """Let go of the key."""

@@ -29,7 +29,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def HoldSession(  # noqa: N802 - the contract's name
+    async def HoldSession(
         self, request_iterator: AsyncIterator[HoldSessionRequest], context: Context
     ) -> AsyncIterator[HoldSessionResponse]:
         """Hold a session."""
@@ -44,7 +44,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def CloseSession(  # noqa: N802 - the contract's name
+    async def CloseSession(
         self, request: session_service_pb2.CloseSessionRequest, context: Context
     ) -> session_service_pb2.CloseSessionResponse:
         """End a session from outside."""
