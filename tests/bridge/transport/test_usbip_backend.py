@@ -131,9 +131,11 @@ def only_device(key: Emukey) -> tuple[Any, FoundDevice]:
 def test_a_device_keeps_its_handle_until_it_is_replugged(emukey: Emukey) -> None:
     backend, found = only_device(emukey)
     assert backend.devices()[0] == [found]
-    pipe = backend.open(found.handle)
+    noticed = threading.Event()
+    pipe = backend.open(found.handle, noticed.set)
     assert backend.devices()[0] == [found]  # also while it is open
     emukey.unplug()
+    assert noticed.wait(GONE_SECONDS)
     assert backend.devices()[0] == []
     pipe.close()
     emukey.plug()
