@@ -22,6 +22,7 @@ from keypeg.agent_link import AgentLink, Watched
 from keypeg.clock import Clock
 from keypeg.errors import Internal, KeypegError, Unreachable
 from keypeg.event_hub import EventHub
+from keypeg.events import Running
 from keypeg.seat import SeatRecord, Wish
 from keypeg.session_frames import (
     Connect,
@@ -74,6 +75,7 @@ class StreamDriver:
         self._ca = ca or b""
         self._agent = agent
         self._last_watched: Watched | None = None
+        self._was_open = False
         self._outgoing: asyncio.Queue[HoldSessionRequest] = asyncio.Queue()
         self._stream: asyncio.Task[None] | None = None
         self._number = 0  # of the stream; what an older one says does not count
@@ -142,7 +144,9 @@ class StreamDriver:
                         changed(record)
                 case Tell(event=event):
                     self.view = self._machine.view()
-                    self._hub.publish(event)
+                    self._was_open = self._was_open or isinstance(event, Running)
+                    if self._was_open:  # a first open that is refused is raised, not told
+                        self._hub.publish(event)
         self.view = self._machine.view()
         self._set_timer()
         self._step.set()
