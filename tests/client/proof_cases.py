@@ -308,6 +308,22 @@ def no_grant(p: Parts) -> None:
     p.grant = d.HostFingerprint(salt=b"\xff" * 16)  # type: ignore[assignment]
 
 
+def no_account(p: Parts) -> None:
+    p.license.license = "l1"
+    p.grant.ClearField("account")
+
+
+def without_end(p: Parts) -> None:
+    p.license.ClearField("expire_time")
+    p.license.ClearField("renew_before_time")
+
+
+def very_many_leases(p: Parts) -> None:
+    p.license.seat_count = 1_000
+    for number in range(257 - len(p.grant.leases)):
+        p.grant.leases.add(lease=f"pools/p1/leases/x{number}", units=1)
+
+
 def more_units(p: Parts) -> None:
     p.grant.leases[0].units = 6
 
@@ -333,6 +349,8 @@ _RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
     (EVERY, "a key that begins in four minutes", later(-DAY - timedelta(minutes=4))),
     (EVERY, "the last microsecond of the delegation", later(DAY - timedelta(microseconds=1))),
     (("host",), "one part of four has changed", expect(fingerprint={**PARTS, "disk": "new one"})),
+    (WITH_LICENSE, "a license without an end", without_end),
+    (("site",), "units of a feature that is not counted", lambda p: p.grant.leases[0].features.add(feature="export", units=9)),
     (("site",), "as many units as the license has", lambda p: setattr(p.grant.leases[0], "units", 5)),
 ]
 
@@ -393,10 +411,12 @@ _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
     (WITH_GRANT, "grant for less than no time", lambda p: p.grant.valid_for.FromSeconds(-60), R.DOCUMENT_MALFORMED),
     (WITH_GRANT, "grant for 31 days", lambda p: p.grant.valid_for.FromTimedelta(31 * DAY), R.DOCUMENT_MALFORMED),
     (WITH_GRANT, "grant for longer than there is time", lambda p: setattr(p.grant.valid_for, "seconds", 2**62), R.DOCUMENT_MALFORMED),
+    (WITH_GRANT, "257 leases", very_many_leases, R.DOCUMENT_MALFORMED),
     (("site",), "a lease twice", lambda p: p.grant.leases.append(p.grant.leases[0]), R.DOCUMENT_MALFORMED),
     # What a site may not
     (("site",), "grant of another activation", in_grant(activation=ACTIVATION + "0"), R.DOCUMENT_OTHER_DEVICE),
     (("site",), "grant of another account", in_grant(account="accounts/bob"), R.DOCUMENT_OTHER_DEVICE),
+    (("site",), "a license that names no account", no_account, R.DOCUMENT_OTHER_DEVICE),
     (("site",), "a product more than the license", in_grant(products=[PRODUCT, PRODUCT + "-pro"]), R.DOCUMENT_OTHER_PRODUCT),
     (("site",), "a feature more than the license", in_grant(features=["export", "cloud-render"]), R.FEATURE_UNKNOWN),
     (("site",), "a seat more than the license", more_units, R.POOL_TOO_SMALL),

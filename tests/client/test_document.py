@@ -13,8 +13,10 @@ from keypeg.errors import (
     DelegationExpired,
     DelegationNotYetValid,
     DocumentMalformed,
+    DocumentOtherPublisher,
     DocumentType,
     KeypegError,
+    PurposeNotDelegated,
     SignatureInvalid,
     SignerUnknown,
 )
@@ -140,6 +142,12 @@ def test_the_largest_payload_is_read() -> None:
             sealed = document.seal(made, document.RECEIPT_TYPE, cases.ROOT)
             assert document.parse_envelope(sealed.SerializeToString()) == sealed
             assert document.from_text(document.to_text(sealed)) == sealed
+
+
+def test_an_envelope_of_too_many_bytes_is_not_even_parsed() -> None:
+    padding = b"\xa2\x1f" + b"\x80\x80\x10" + bytes(2**18)  # an unknown field of 256 KiB
+    with pytest.raises(DocumentMalformed, match="at most 135168 are read"):
+        document.parse_envelope(SEALED.SerializeToString() + padding)
 
 
 # The text form
@@ -272,6 +280,22 @@ def test_a_delegation_is_refused_when_none_of_its_keys_can_be_used(
     else:
         with pytest.raises(error):
             verified(sealed_delegation(*keys))
+
+
+def test_the_root_s_delegation_of_another_publisher_is_refused() -> None:
+    with pytest.raises(DocumentOtherPublisher) as refused:
+        document.verify_delegation(SEALED, publisher="publishers/b", root=ROOT_KEY, now=NOW)
+    assert refused.value.metadata == {"publisher": cases.PUBLISHER, "expected": "publishers/b"}
+    assert document.verify_delegation(SEALED, publisher=None, root=ROOT_KEY, now=NOW)
+
+
+@pytest.mark.parametrize(("purpose", "said"), [(5, "may sign LOG,"), (77, "may sign 77,")])
+def test_a_refusal_names_the_purpose_even_one_to_come(purpose: int, said: str) -> None:
+    key = cases.delegated(cases.LICENSES, purpose)
+    made = document.seal(cases.parts("host").license, document.LICENSE_TYPE, cases.LICENSES)
+    with pytest.raises(PurposeNotDelegated, match=said) as refused:
+        document.verify_license(made, d.Delegation(publisher=cases.PUBLISHER, keys=[key]), NOW)
+    assert refused.value.metadata["purpose"] == "LICENSE"
 
 
 def test_a_rotation_in_a_new_delegation_lets_both_keys_sign() -> None:

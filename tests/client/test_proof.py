@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keypeg import document, proof
-from keypeg.errors import FencingStale, KeypegError, KeyProofInvalid, error_class
+from keypeg.errors import (
+    DocumentOtherProduct,
+    DocumentType,
+    FencingStale,
+    KeypegError,
+    KeyProofInvalid,
+    error_class,
+)
+from keypeg.v1 import document_pb2 as d
 from keypeg.v1 import location_pb2, proof_pb2
 from tests.client import proof_cases as cases
 
@@ -100,10 +108,31 @@ def test_a_proof_of_one_kind_does_not_serve_as_another(kind: str) -> None:
             proof.verify(moved, replace(expectation, fingerprint=cases.PARTS))
 
 
-def test_an_expectation_with_a_short_nonce_cannot_be_made() -> None:
+def test_an_expectation_with_a_short_nonce_or_root_cannot_be_made() -> None:
     _, expectation = cases.parts("key").made()
     with pytest.raises(ValueError, match="nonce"):
         replace(expectation, nonce=b"")
+    with pytest.raises(ValueError, match="root"):
+        replace(expectation, publisher_root=bytes(31))
+
+
+@pytest.mark.parametrize(("kind", "said"), [(4, "kind site"), (99, "kind 99")])
+def test_a_refusal_names_the_kind_of_place_even_one_to_come(kind: int, said: str) -> None:
+    parts = cases.parts("key")
+    parts.license.location_kind = kind  # type: ignore[assignment]
+    with pytest.raises(DocumentType, match=f"{said}, and the proof is of kind key"):
+        proof.verify(*parts.made())
+
+
+def test_a_refusal_names_a_few_of_the_products_that_a_license_opens() -> None:
+    parts = cases.parts("host")
+    parts.license.opens_products[:] = [f"publishers/acme/products/p{n}" for n in range(9)]
+    with pytest.raises(DocumentOtherProduct, match=r"p0, .*p2 and others") as refused:
+        proof.verify(*parts.made())
+    assert "p3" not in str(refused.value)
+    parts.license.opens_products[:] = ["publishers/acme/products/p1"]
+    with pytest.raises(DocumentOtherProduct, match=r"opens publishers/acme/products/p1\. "):
+        proof.verify(*parts.made())
 
 
 @settings(max_examples=150, deadline=None)
@@ -160,6 +189,22 @@ def test_an_ed25519_key_signs_the_challenge_as_its_message() -> None:
     proof.check_possession(signer.public_key, challenge, signer.sign(challenge))
     with pytest.raises(KeyProofInvalid):
         proof.check_possession(signer.public_key, challenge, cases.STRANGER.sign(challenge))
+
+
+def test_a_p256_key_of_another_form_is_refused_though_it_is_the_same_point() -> None:
+    point = cases.SMART_KEY.public_key.key
+    signature = cases.SMART_KEY.sign_challenge(bytes(32))
+    proof.check_possession(cases.SMART_KEY.public_key, bytes(32), signature)
+    compressed = bytes([2 + point[-1] % 2]) + point[1:33]
+    hybrid = bytes([6 + point[-1] % 2]) + point[1:]
+    for key in (compressed, hybrid):
+        other = d.PublicKey(algorithm=d.KEY_ALGORITHM_ECDSA_P256, key=key)
+        with pytest.raises(KeyProofInvalid):
+            proof.check_possession(other, bytes(32), signature)
+    to_come = d.PublicKey(key=point)
+    to_come.algorithm = 99  # type: ignore[assignment]
+    with pytest.raises(KeyProofInvalid):
+        proof.check_possession(to_come, bytes(32), signature)
 
 
 @settings(max_examples=50, deadline=None)

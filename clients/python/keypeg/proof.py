@@ -245,7 +245,7 @@ def _check_grant(grant: Grant, expectation: Expectation) -> None:
 def _check_within(grant: Grant, license_: LicenseDocument) -> None:
     """Step 15: a site's grant stays within the license that the publisher gave the site."""
     account = names.parent(license_.license) if names.LICENSE.matches(license_.license) else ""
-    if grant.activation != license_.activation or grant.account != account:
+    if not account or grant.activation != license_.activation or grant.account != account:
         raise DocumentOtherDevice(
             f"The grant is of {grant.activation!r}, and the site's license is {license_.activation!r}; "
             "ask the site's administrator.",
