@@ -172,9 +172,13 @@ class Engine:
             places += waiting
         return leases, places
 
-    def holds(self, session: str) -> bool:
-        """Whether a session holds or waits for anything."""
-        return any(pool.count_of_session(session) for pool in self._pools_of.get(session, ()))
+    def count(self, session: str) -> int:
+        """How many leases and places a session has."""
+        return sum(pool.count_of_session(session) for pool in self._pools_of.get(session, ()))
+
+    def knows(self, session: str) -> bool:
+        """Whether a session ever asked for a seat: if not, it has none, on disk neither."""
+        return session in self._pools_of
 
     def forget(self, session: str) -> None:
         """A session is gone, and nothing of it is left."""
@@ -253,8 +257,12 @@ class Engine:
 
     def held(self, id: str) -> bool:
         """Whether a lease without a stream is within its deadline."""
+        return id in self._holds and not self.overdue(id)
+
+    def overdue(self, id: str) -> bool:
+        """Whether a lease without a stream is past its deadline, though it may not have ended yet."""
         hold = self._holds.get(id)
-        return hold is not None and self._clock.monotonic() < hold.deadline
+        return hold is not None and self._clock.monotonic() >= hold.deadline
 
     def stop(self) -> None:
         """End no lease any more; for the end of the server."""

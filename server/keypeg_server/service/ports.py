@@ -46,7 +46,7 @@ class AppInfo:
     process_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Entitlement:
     """What lets a session run."""
 

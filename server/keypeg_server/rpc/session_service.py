@@ -1,0 +1,151 @@
+"""SessionService: frames off and onto the stream; nothing is decided here.
+
+Promises: one write at a time, in order; a reader that does not read is cut off and costs no memory; the
+handler ends when either side ends the stream, and the session hears of it. No task and no log per frame.
+
+Leaves to others: what frames mean (service/conversation.py), statuses (keypeg.serving), who calls (caller.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from keypeg.errors import FieldInvalid
+from keypeg.v1 import session_service_pb2
+from keypeg.v1.session_service_pb2 import HoldSessionResponse
+from keypeg.v1.session_service_pb2_grpc import SessionServiceServicer
+from keypeg_server.domain.caller import Caller
+from keypeg_server.rpc import validate
+from keypeg_server.service.sessions import Sessions
+
+Context = grpc.aio.ServicerContext  # generic for the type checker only
+
+
+class _Stream:
+    """Writes what is in an outbox, and stops the reader when the stream is to end."""
+
+    __slots__ = ("_context", "_flushing", "_reader", "conversation", "stopped", "writing")
+
+    def __init__(
+        self,
+        context: Context[Any, Any],
+        sessions: Sessions,
+        caller: Caller,
+        reader: asyncio.Task[Any],
+    ) -> None:
+        self._context = context
+        self._reader = reader
+        self._flushing: asyncio.Task[None] | None = None
+        self.writing = False
+        self.stopped = False  # the reader was told to stop, by us and not by gRPC
+        self.conversation = sessions.converse(caller, self._wake)
+
+    def _wake(self) -> None:
+        if self.conversation.outbox.cut_off:
+            self._stop()
+        elif not self.writing:
+            self.writing = True
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    async def write(self, frame: HoldSessionResponse) -> None:
+        """Write an answer, and what came while it was on its way."""
+        outbox = self.conversation.outbox
+        if self.writing:
+            outbox.push(frame)
+            return
+        self.writing = True
+        await self._context.write(frame)
+        following = outbox.pop()
+        while following is not None:
+            await self._context.write(following)
+            following = outbox.pop()
+        self.writing = False
+        if outbox.ended:
+            self._stop()
+
+    async def _flush(self) -> None:
+        outbox = self.conversation.outbox
+        frame = outbox.pop()
+        try:
+            while frame is not None:
+                await self._context.write(frame)
+                frame = outbox.pop()
+        except (grpc.aio.BaseError, asyncio.InvalidStateError):
+            return  # the stream is gone; the reader finds that too
+        self.writing = False
+        self._flushing = None
+        if outbox.ended:
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self._reader.cancel()
+
+    def close(self) -> None:
+        """The handler is over."""
+        self.stopped = True
+        self.writing = True  # nothing is written any more
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+
+
+class SessionService(SessionServiceServicer):
+    """The service, on sessions."""
+
+    def __init__(self, sessions: Sessions, caller: Callable[[], Caller]) -> None:
+        """`caller` gives who calls (rpc/caller.py: current)."""
+        self._sessions = sessions
+        self._caller = caller
+
+    async def HoldSession(  # type: ignore[override]  # a handler that writes; generated for one that yields
+        self, request_iterator: Any, context: Context[Any, Any]
+    ) -> None:
+        """See the contract."""
+        reader = asyncio.current_task()
+        assert reader is not None
+        stream = _Stream(context, self._sessions, self._caller(), reader)
+        conversation = stream.conversation
+        outbox = conversation.outbox
+        read = context.read
+        receive = conversation.receive
+        check = validate.frame
+        try:
+            request = await read()
+            if request is grpc.aio.EOF:
+                return
+            validate.frame(request)
+            await conversation.begin(request)
+            while True:
+                request = await read()
+                if request is grpc.aio.EOF:
+                    return
+                try:
+                    check(request)
+                    answer = receive(request)
+                except FieldInvalid as error:
+                    answer = conversation.refuse(request, error)
+                if answer is not None:
+                    await stream.write(answer)
+        except asyncio.CancelledError:
+            if not stream.stopped or not outbox.ended:
+                raise  # gRPC's own: the client has gone, or the server stops
+            reader.uncancel()
+            if outbox.error is not None:
+                raise outbox.error from None
+        finally:
+            stream.close()
+            conversation.left()
+
+    async def CloseSession(
+        self, request: session_service_pb2.CloseSessionRequest, context: Context[Any, Any]
+    ) -> session_service_pb2.CloseSessionResponse:
+        """See the contract."""
+        closed = await self._sessions.close(request.session, request.release_token)
+        return session_service_pb2.CloseSessionResponse(closed=closed)

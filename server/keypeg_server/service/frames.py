@@ -1,0 +1,138 @@
+"""Frames of a session from and to the domain's words.
+
+Promises: frames that go out show exactly what their arguments hold.
+
+Leaves to others: whether a frame that came is well-formed (whoever read it), the order of frames
+(conversation.py), codes and proofs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+
+from keypeg import names
+from keypeg.errors import KeypegError, ProtocolUnsupported
+from keypeg.status import explain
+from keypeg.v1 import explanation_pb2, product_pb2, seat_pb2, session_pb2
+from keypeg.v1.session_service_pb2 import HoldSessionResponse
+from keypeg_server.domain.lease import Features, Lease, Place, lease_prefix, place_prefix
+from keypeg_server.service.ports import AppInfo, DeviceInfo
+
+PROTOCOL_VERSION: Final = 1
+
+
+def check_version(version: int) -> None:
+    """ProtocolUnsupported for frames of another version."""
+    if version != PROTOCOL_VERSION:
+        raise ProtocolUnsupported(
+            f"Version {version} of the session protocol is not spoken here, {PROTOCOL_VERSION} is; "
+            "update the app or the server.",
+            version=str(version),
+            supported=str(PROTOCOL_VERSION),
+        )
+
+
+def device(message: session_pb2.Device) -> DeviceInfo:
+    """The computer."""
+    return DeviceInfo(message.id, message.host_name)
+
+
+def app(message: session_pb2.App) -> AppInfo:
+    """The app."""
+    return AppInfo(message.name, message.version, message.sdk, message.process_id)
+
+
+def wanted(wanted_features: Sequence[product_pb2.FeatureUnits]) -> Features:
+    """The features of a request, in the one order in which they are kept."""
+    return tuple(sorted((one.feature, one.units) for one in wanted_features))
+
+
+def digest(*parts: object) -> bytes:
+    """What tells one request body from another."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+
+
+def duration(value: timedelta) -> Duration:
+    """A time span as the contract carries it."""
+    found = Duration()
+    found.FromTimedelta(value)
+    return found
+
+
+def features(held: Features) -> list[product_pb2.FeatureUnits]:
+    """Features with their units."""
+    return [product_pb2.FeatureUnits(feature=feature, units=units) for feature, units in held]
+
+
+def lease_name(lease: Lease) -> str:
+    """The name of a lease."""
+    return lease_prefix(lease.pool) + lease.id
+
+
+def place_name(place: Place) -> str:
+    """The name of a queue place."""
+    return place_prefix(place.pool) + place.id
+
+
+def own_lease(name: str, session: str, lease: Lease) -> seat_pb2.Lease:
+    """A lease as its holder sees it; `name` and `session` are names, `session` may be empty."""
+    holder = lease.holder
+    shown = seat_pb2.Lease(
+        name=name,
+        session=session,
+        units=lease.units,
+        features=features(lease.features) if lease.features else None,
+        fencing_number=lease.fencing_number,
+        user=holder.user,
+        device=holder.device,
+        host_name=holder.host_name,
+        app=holder.app,
+        process_id=holder.process_id,
+    )
+    shown.acquire_time.FromMicroseconds(lease.acquire_time_us)
+    return shown
+
+
+def queue_place(
+    place: Place,
+    position: int,
+    waiting: int,
+    session: str,
+    explanation: explanation_pb2.Explanation | None = None,
+) -> seat_pb2.QueuePlace:
+    """A place in the queue; `session` is a name, empty for who may not know it."""
+    shown = seat_pb2.QueuePlace(
+        name=place_name(place),
+        session=session,
+        position=position,
+        waiting_count=waiting,
+        units=place.units,
+        features=features(place.features) if place.features else None,
+        priority=place.priority,
+        explanation=explanation,
+    )
+    shown.create_time.FromMicroseconds(place.create_time_us)
+    return shown
+
+
+def denied(sequence: int, request_id: str, error: KeypegError) -> HoldSessionResponse:
+    """No, and why."""
+    return HoldSessionResponse(
+        denied=session_pb2.Denied(
+            sequence=sequence, request_id=request_id, explanation=explain(error)
+        )
+    )
+
+
+def parse_holding(name: str) -> tuple[str, str]:
+    """Pool and id of a lease or a place by its name; FieldInvalid when it is neither's."""
+    if names.PLACE.matches(name):
+        pool, id = names.PLACE.parse(name)
+    else:
+        pool, id = names.LEASE.parse(name)
+    return pool, id

@@ -1,0 +1,64 @@
+"""What is on its way to one app: a bounded queue of frames, and how the stream ends.
+
+Promises: frames leave in order; a reader too slow for the bound is cut off with LimitExceeded instead of
+memory growing; whoever ends the stream first decides how, and nothing is taken after that.
+
+Leaves to others: writing to the stream (rpc/session_service.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from keypeg.errors import KeypegError, LimitExceeded
+from keypeg.v1.session_service_pb2 import HoldSessionResponse
+
+FRAMES_LIMIT: Final = 256  # a few times what a session with all its seats is told at once
+
+
+class Outbox:
+    """Frames to send, the oldest first."""
+
+    __slots__ = ("_frames", "_limit", "_wake", "cut_off", "ended", "error")
+
+    def __init__(self, wake: Callable[[], None], limit: int = FRAMES_LIMIT) -> None:
+        """`wake` is called when there is something to send or the stream is to end."""
+        self._frames: deque[HoldSessionResponse] | None = None  # made when needed: most are idle
+        self._limit = limit
+        self._wake = wake
+        self.ended = False
+        self.cut_off = False  # ended without sending what is left
+        self.error: KeypegError | None = None  # what ended it; None for a good end
+
+    def push(self, frame: HoldSessionResponse) -> None:
+        """Send this frame, unless the stream has ended."""
+        if self.ended:
+            return
+        if self._frames is None:
+            self._frames = deque()
+        if len(self._frames) >= self._limit:
+            self._frames.clear()
+            self.cut_off = True
+            self.end(
+                LimitExceeded(
+                    f"{self._limit} frames wait to be read; read faster, and resume the session.",
+                    limit="session.unread_frames",
+                    value=str(self._limit),
+                )
+            )
+            return
+        self._frames.append(frame)
+        self._wake()
+
+    def pop(self) -> HoldSessionResponse | None:
+        """The next frame to send."""
+        return self._frames.popleft() if self._frames else None
+
+    def end(self, error: KeypegError | None) -> None:
+        """End the stream after what is left: well, or with the status of an error."""
+        if not self.ended:
+            self.ended = True
+            self.error = error
+            self._wake()

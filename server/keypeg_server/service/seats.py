@@ -1,0 +1,218 @@
+"""Seats without a stream, and looking at pools: what SeatService does, in the domain's words.
+
+Promises: the same pools and the same committer as on streams; a lease ends at its own deadline on the
+monotonic clock; an older holder (by its fencing number) is refused. Nobody learns of another account's pools.
+
+Leaves to others: decoding and encoding (rpc/seat_service.py), the rules (domain/pool.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, TypeVar
+
+from keypeg import names
+from keypeg.errors import FencingStale, KeypegError, NotFound, PoolRule
+from keypeg.v1.location_pb2 import LOCATION_KIND_SITE
+from keypeg_server.domain import events
+from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.lease import Features, Holder, Lease, Place
+from keypeg_server.domain.pool import Pool
+from keypeg_server.service import frames
+from keypeg_server.service.commits import RequestKey
+from keypeg_server.service.events import EventHub
+from keypeg_server.service.pool_operations import lease_ended
+from keypeg_server.service.pools import Engine, no_pool
+from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlements
+
+_T = TypeVar("_T")
+
+TTL_DEFAULT: Final = timedelta(seconds=60)  # as the contract says
+ADMITTED_FOR: Final = 60.0  # seconds that an admission is taken for granted, unless licenses change
+ADMITTED_LIMIT: Final = 10_000  # admissions remembered
+_US: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease and for how long its holder may believe in it, from when it asked."""
+
+    lease: Lease
+    valid_for: timedelta
+
+
+class Seats:
+    """The use cases."""
+
+    def __init__(
+        self, engine: Engine, entitlements: Entitlements, clock: Clock, hub: EventHub
+    ) -> None:
+        self._engine = engine
+        self._entitlements = entitlements
+        self._clock = clock
+        self._admitted: dict[tuple[str, str, AppInfo, str], float] = {}
+        for event in (events.LicenseChanged, events.LicenseRemoved, events.UserRemoved):
+            hub.subscribe(event, lambda _: self._admitted.clear())
+
+    async def acquire(
+        self,
+        caller: Caller,
+        request_id: str,
+        pool_name: str,
+        units: int,
+        features: Features,
+        valid_for: timedelta,
+        device: DeviceInfo,
+        app: AppInfo,
+    ) -> Held:
+        """Seats for a time, or the refusal; the same request again gives the same lease, as if renewed."""
+        await self._engine.present((pool_name,))
+        pool = self._visible(caller, pool_name)
+        await self._admit(caller, device, app, pool)
+        holder = Holder("", caller.user, device.id, device.host_name, app.name, app.process_id)
+        future: asyncio.Future[Held] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Lease | Place | KeypegError) -> None:
+            if isinstance(outcome, Lease):
+                # Also when nobody waits for the answer any more: the lease is there, and must end.
+                if self._engine.overdue(outcome.id):
+                    outcome = lease_ended(frames.lease_name(outcome))
+                else:
+                    self._engine.hold(pool, outcome, outcome.valid_for_us * _US)
+            if future.done():
+                return
+            if isinstance(outcome, Lease):
+                future.set_result(Held(outcome, outcome.valid_for_us * _US))
+            else:
+                assert isinstance(outcome, KeypegError)  # nobody waits here without a stream
+                future.set_exception(outcome)
+
+        self._engine.acquire(
+            pool,
+            holder,
+            caller,
+            units,
+            features,
+            wait=False,
+            priority=0,
+            valid_for_us=valid_for // _US,
+            request=RequestKey(
+                caller.user,
+                request_id,
+                frames.digest(pool.id, units, features, valid_for, device, app),
+            ),
+            done=done,
+        )
+        return await future
+
+    async def renew(
+        self, caller: Caller, name: str, fencing_number: int, valid_for: timedelta | None
+    ) -> Held:
+        """Holds a lease longer; LeaseExpired, FencingStale or NotFound when it can not be."""
+        pool, lease = self._own(caller, name, fencing_number)
+        if lease is None or not self._engine.held(lease.id):
+            raise lease_ended(name)
+        held = lease
+        valid_for = valid_for or lease.valid_for_us * _US
+        if valid_for // _US > lease.valid_for_us:
+            # A restart gives back what the row says: the longer time must be there first.
+            id, longer_us = lease.id, valid_for // _US
+            held = await _settled(lambda done: self._engine.extend(pool, id, longer_us, done))
+            if not self._engine.held(id):
+                raise lease_ended(name)
+        self._engine.hold(pool, held, valid_for)
+        return Held(held, valid_for)
+
+    async def release(self, caller: Caller, name: str, fencing_number: int) -> bool:
+        """Gives a lease back; whether it was held."""
+        pool, lease = self._own(caller, name, fencing_number)
+        id = lease.id if lease is not None else names.LEASE.parse(name)[1]
+        released: Lease | Place | None = await _settled(
+            lambda done: self._engine.release(pool, id, done)
+        )
+        return released is not None
+
+    async def look(self, caller: Caller, name: str, read: Callable[[Pool], _T]) -> _T:
+        """What `read` finds in a pool of the caller's, when it is on disk."""
+        pool = self._visible(caller, name)
+        return await self._engine.looked(lambda: read(pool))
+
+    async def look_at_all(
+        self, caller: Caller, account: str, read: Callable[[list[Pool]], _T]
+    ) -> _T:
+        """What `read` finds in an account's pools, by id, when it is on disk."""
+        names.ACCOUNT.parse(account, "parent")
+        if not caller.sees_account(account):
+            raise NotFound(f"There is no {account} that you can see.", resource=account)
+        return await self._engine.looked(lambda: read(self._engine.pools_of_account(account)))
+
+    def _visible(self, caller: Caller, name: str) -> Pool:
+        pool = self._engine.pool(name)
+        if pool is None or not caller.sees_account(pool.account):
+            raise no_pool(name)
+        return pool
+
+    async def _admit(self, caller: Caller, device: DeviceInfo, app: AppInfo, pool: Pool) -> None:
+        """A license must let this app run, as on a stream; remembered for a short time."""
+        key = (caller.user, device.id, app, pool.id)
+        until = self._admitted.get(key)
+        now = self._clock.monotonic()
+        if until is None or now >= until:
+            entitlement = await self._entitlements.admit(
+                caller, device, app, pool.product, (LOCATION_KIND_SITE,)
+            )
+            if pool.name not in entitlement.pools:
+                raise no_pool(pool.name)
+            self._admitted.pop(key, None)
+            self._admitted[key] = now + ADMITTED_FOR
+            if len(self._admitted) > ADMITTED_LIMIT:
+                del self._admitted[next(iter(self._admitted))]
+
+    def _own(self, caller: Caller, name: str, fencing_number: int) -> tuple[Pool, Lease | None]:
+        """A lease of the caller's own, without a stream; None when it has ended."""
+        pool_id, id = names.LEASE.parse(name)
+        pool = self._engine.by_id(pool_id)
+        if pool is None or not caller.sees_account(pool.account):
+            raise _no_lease(name)
+        lease = pool.lease(id)
+        if lease is None:
+            return pool, None
+        if lease.holder.user != caller.user:
+            raise _no_lease(name)
+        if lease.holder.session:
+            raise PoolRule(
+                f"{name} is held by a session; it is renewed and released on that session's stream.",
+                lease=name,
+                rule="held_by_session",
+            )
+        if fencing_number != lease.fencing_number:
+            raise FencingStale(
+                f"Fencing number {fencing_number} is not the one of {name}, which is "
+                f"{lease.fencing_number}; use the lease that you were given.",
+                lease=name,
+                fencing_number=str(fencing_number),
+            )
+        return pool, lease
+
+
+async def _settled(submit: Callable[[Callable[[_T | KeypegError], None]], None]) -> _T:
+    """What an operation ends with."""
+    future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: _T | KeypegError) -> None:
+        if future.done():
+            return
+        if isinstance(outcome, KeypegError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    submit(done)
+    return await future
+
+
+def _no_lease(name: str) -> NotFound:
+    return NotFound(f"There is no {name} that you hold.", resource=name)
