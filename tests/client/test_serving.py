@@ -279,3 +279,49 @@ async def test_the_largest_refusal_reaches_a_client_of_default_limits(served: Se
 def test_incidents_differ() -> None:
     assert serving.new_incident() != serving.new_incident()
     assert len(serving.new_incident()) == 32
+
+
+def picky(data: bytes) -> explanation_pb2.Explanation:
+    return explanation_pb2.Explanation.FromString(data)
+
+
+class Picky(grpc.GenericRpcHandler):
+    """Methods whose requests are messages; they are never reached with anything else."""
+
+    async def unary(self, request: explanation_pb2.Explanation, context: Any) -> bytes:
+        return request.sentence.encode()
+
+    async def watch(
+        self, request: explanation_pb2.Explanation, context: Any
+    ) -> AsyncIterator[bytes]:
+        yield request.sentence.encode()
+
+    async def hold(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield request.sentence.encode()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return {
+            "/test/UnaryUnary": grpc.unary_unary_rpc_method_handler(self.unary, picky),
+            "/test/UnaryStream": grpc.unary_stream_rpc_method_handler(self.watch, picky),
+            "/test/StreamStream": grpc.stream_stream_rpc_method_handler(self.hold, picky),
+        }.get(handler_call_details.method)
+
+
+@pytest.mark.parametrize("method", ["UnaryUnary", "UnaryStream", "StreamStream"])
+async def test_bytes_that_are_no_message_are_the_senders_fault(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = grpc.aio.server(interceptors=[serving.ErrorInterceptor()], handlers=[Picky()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(channel, method, b"\xff\xff")
+        whole = explanation_pb2.Explanation(sentence="well").SerializeToString()
+        assert await call(channel, method, whole) in (b"well", [b"well"])
+    await server.stop(None)
+    error = status.from_trailing_metadata(caught.value.trailing_metadata())
+    assert isinstance(error, errors.FieldInvalid)
+    assert "request" in error.fields
+    assert not caplog.records

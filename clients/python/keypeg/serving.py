@@ -2,7 +2,8 @@
 
 Promises: a KeypegError that a handler raises reaches the peer as a rich status; any other exception is
 logged once, with its traceback and an incident id, and the peer learns that id and nothing else; a call
-that its client cancels is no error. Unary and stream handlers alike, as long as they are async.
+that its client cancels is no error; bytes that are no message are FieldInvalid. Unary and stream
+handlers alike, as long as they are async.
 
 Leaves to others: authorization, validation, and which errors there are (errors.py, status.py).
 """
@@ -18,9 +19,10 @@ from typing import Any, Final, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from keypeg import status as statuses
-from keypeg.errors import Internal, KeypegError
+from keypeg.errors import FieldInvalid, Internal, KeypegError
 
 _LOG: Final = logging.getLogger(__name__)
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
@@ -75,6 +77,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _guarded(self, handler: Any, method: str) -> Any:
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
         behavior: _Behavior = getattr(handler, kind)
+        read = handler.request_deserializer
         if inspect.isasyncgenfunction(behavior):
             guarded = self._guarded_generator(behavior, method)
         elif inspect.iscoroutinefunction(behavior):
@@ -83,13 +86,15 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return handler
         return _BUILDERS[kind](
             guarded,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=read and _reading(read, streaming=handler.request_streaming),
             response_serializer=handler.response_serializer,
         )
 
     def _guarded_coroutine(self, behavior: _Behavior, method: str) -> _Behavior:
         async def guarded(request: Any, context: Any) -> Any:
             try:
+                if isinstance(request, _Unreadable):
+                    raise _unreadable()
                 return await behavior(request, context)
             except Exception as raised:
                 await self._abort(raised, context, method)
@@ -99,6 +104,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _guarded_generator(self, behavior: _Behavior, method: str) -> _Behavior:
         async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
+                if isinstance(request, _Unreadable):
+                    raise _unreadable()
                 async with contextlib.aclosing(behavior(request, context)) as responses:
                     async for response in responses:
                         yield response
@@ -133,6 +140,32 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             )
         await context.abort_with_status(rich_status(error))
         raise AssertionError("abort_with_status always raises")
+
+
+class _Unreadable:
+    """Stands for a request whose bytes are no message: gRPC reads it before any handler could refuse."""
+
+
+def _reading(read: Callable[[bytes], Any], *, streaming: bool) -> Callable[[bytes], Any]:
+    """`read`, with the sender's fault told apart from ours. What a stream raises reaches its handler."""
+
+    def reading(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            if streaming:
+                raise _unreadable() from None
+            return _Unreadable()
+
+    return reading
+
+
+def _unreadable() -> FieldInvalid:
+    what = "are not a message of this method"
+    return FieldInvalid(
+        f"The request cannot be read: its bytes {what}. Send one, or update the older of the two programs.",
+        fields={"request": what},
+    )
 
 
 _KINDS: Final = {
