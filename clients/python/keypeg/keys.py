@@ -91,6 +91,7 @@ async def enroll_key(
                 new_management_key=write.answer.new_management_key,
                 new_management_algorithm=write.answer.new_management_algorithm,
                 enrollment_nonce=write.answer.enrollment_nonce,
+                account=account,
             ),
         )
     created = await server.call(
