@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -137,3 +140,47 @@ def test_ids_that_end_alike_are_shown_longer() -> None:
     shown = short.shortened([one, other])
     assert shown[one] != shown[other]
     assert short.match("aaaaaaaa", [one, other]) == [one, other]
+
+
+TERMINAL = """
+import os, pty, sys
+def read(descriptor):
+    return os.read(descriptor, 65536)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(["sh", "-c", sys.argv[1]], read)))
+"""
+
+
+def on_a_terminal(keypeg: CommandLine, columns: int, *arguments: str, **more: str) -> str:
+    """What a command prints on a real terminal of that width."""
+    environment = {key: value for key, value in keypeg.environment.items() if value is not None}
+    for name in ("COLUMNS", "NO_COLOR"):
+        environment.pop(name)
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("KEYPEG_", "NO_COLOR"))}
+    line = f"stty cols {columns}; {sys.executable} -m keypeg.cli {' '.join(arguments)}"
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINAL, line],
+        env=inherited | environment | {"TERM": "xterm"} | more,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.replace("\r\n", "\n")
+
+
+def test_a_terminal_gets_color_unless_it_wants_none(keypeg: CommandLine) -> None:
+    assert "\x1b[32mactive" in on_a_terminal(keypeg, 120, "license", "list")
+    assert "\x1b" not in on_a_terminal(keypeg, 120, "status", NO_COLOR="1")
+    plain = on_a_terminal(keypeg, 120, "license", "list", NO_COLOR="1")
+    assert "\x1b[3" not in plain  # bold may stay, colors may not
+
+
+@pytest.mark.parametrize("columns", [120, 90, 70, 40])
+def test_a_table_keeps_within_its_terminal(keypeg: CommandLine, columns: int) -> None:
+    shown = on_a_terminal(keypeg, columns, "license", "list", NO_COLOR="1", TERM="dumb")
+    if columns > 40:  # there, names are whole: they can be copied
+        assert max(map(len, shown.splitlines())) <= columns, shown
+    assert "acme/cad" in shown
+    assert "acme/solver" in shown
+    assert " ago" in shown or "in " in shown

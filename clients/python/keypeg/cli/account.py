@@ -8,7 +8,7 @@ import click
 
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.output import Column, Name, moment
+from keypeg.cli.values import Column, Name, moment
 
 if TYPE_CHECKING:
     from keypeg.v1 import account_pb2

@@ -10,7 +10,7 @@ import click
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.output import Column, Name, moment, word
+from keypeg.cli.values import Column, Name, moment, word
 
 if TYPE_CHECKING:
     from keypeg.cli.link import Link

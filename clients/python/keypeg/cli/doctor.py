@@ -24,7 +24,8 @@ from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.exits import Exit
 from keypeg.cli.health import Check, Verdict
 from keypeg.cli.lazy import Command
-from keypeg.cli.output import Column, State, colorful, moment
+from keypeg.cli.tables import colorful
+from keypeg.cli.values import Column, State, moment
 
 if TYPE_CHECKING:
     from keypeg.profile import Profile

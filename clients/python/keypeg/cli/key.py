@@ -10,7 +10,7 @@ from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
 from keypeg.cli.location import LOCATION
-from keypeg.cli.output import Column, Name, State, Value, moment, word
+from keypeg.cli.values import Column, Name, State, Value, moment, word
 
 if TYPE_CHECKING:
     from keypeg.v1 import key_pb2
@@ -27,7 +27,7 @@ def licenses(one: key_pb2.Key) -> tuple[str, ...]:
     """What the key carries, as it says itself; nothing is verified here."""
     from google.protobuf.message import DecodeError
 
-    from keypeg.cli.output import Product
+    from keypeg.cli.values import Product
     from keypeg.v1 import document_pb2
 
     found = []
@@ -140,7 +140,8 @@ async def watch(cli: Cli, count: int | None) -> None:
     import grpc.aio
 
     from keypeg import calls
-    from keypeg.cli.output import as_json, cell
+    from keypeg.cli.output import as_json
+    from keypeg.cli.values import cell
     from keypeg.v1 import key_service_pb2 as pb
     from keypeg.v1 import key_service_pb2_grpc as rpc
 

@@ -10,7 +10,7 @@ import click
 from keypeg.cli.arguments import LOCATION_KINDS, Moment, Units, account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.output import Column, Name, Product, State, moment, word
+from keypeg.cli.values import Column, Name, Product, State, moment, word
 
 if TYPE_CHECKING:
     from keypeg.v1 import license_pb2

@@ -17,7 +17,7 @@ import click
 
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Command
-from keypeg.cli.output import Name, Value, entry, moment, word
+from keypeg.cli.values import Name, Value, entry, moment, word
 
 if TYPE_CHECKING:
     from keypeg.profile import Profile

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -98,6 +99,7 @@ class Root(LateGroup):
             ctx.color = False
         if not ctx.meta.get(SETTINGS, {}).get("debug"):
             os.environ.setdefault(GRPC_LOG, GRPC_QUIET)
+            warnings.simplefilter("ignore")  # of libraries: for developers, not for users
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):

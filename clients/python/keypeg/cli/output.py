@@ -2,7 +2,6 @@
 
 Promises: with `json`, `jsonl` and `csv` standard output carries data alone: the contract's messages in
 proto3 JSON with the contract's field names, or the columns of the table with whole names and ISO times.
-rich is loaded only for a table on a terminal; NO_COLOR is honored.
 
 Leaves to others: messages, which go to standard error (report.py), and which columns there are.
 """
@@ -12,133 +11,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from keypeg.cli import short, when
+from keypeg.cli import tables, when
+from keypeg.cli.values import Column, raw
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 T = TypeVar("T")
-
-COLORS: Final = {
-    "active": "green",
-    "open": "green",
-    "present": "green",
-    "ok": "green",
-    "suspended": "yellow",
-    "missing": "yellow",
-    "warning": "yellow",
-    "expired": "red",
-    "revoked": "red",
-    "faulty": "red",
-    "failed": "red",
-}
-
-
-class Name(str):
-    """A resource name: shortened in tables."""
-
-    __slots__ = ()
-
-
-class Product(str):
-    """A product's name: `publisher/product` in tables."""
-
-    __slots__ = ()
-
-
-class State(str):
-    """A word that says how something is: colored on a terminal."""
-
-    __slots__ = ()
-
-
-Value = str | int | bool | None | datetime | timedelta | Sequence[str]
-
-
-@dataclass(frozen=True)
-class Column(Generic[T]):
-    """A column: its title, its key in CSV, and where its value comes from."""
-
-    title: str
-    value: Callable[[T], Value]
-    right: bool = False
-
-    @property
-    def key(self) -> str:
-        return self.title.lower().replace(" ", "_")
-
-
-def entry(title: str, key: str) -> Column[Mapping[str, Value]]:
-    """The column of a mapping's entry."""
-    return Column(title, lambda one: one[key])
-
-
-def word(enum: Any, number: int, prefix: str) -> str:
-    """An enum's value as a word: LICENSE_TYPE_NOT_FOR_RESALE is `not-for-resale`."""
-    try:
-        name = str(enum.Name(number))
-    except ValueError:
-        return str(number)
-    return name.removeprefix(prefix).lower().replace("_", "-")
-
-
-def moment(item: Message, field: str) -> datetime | None:
-    """A Timestamp of a message; None when it is not set."""
-    if not item.HasField(field):
-        return None
-    found: datetime = getattr(item, field).ToDatetime(tzinfo=UTC)
-    return found
-
-
-def length(item: Message, field: str) -> timedelta | None:
-    """A Duration of a message; None when it is not set."""
-    if not item.HasField(field):
-        return None
-    found: timedelta = getattr(item, field).ToTimedelta()
-    return found
-
-
-def cell(value: Value, now: datetime, names: Mapping[str, str]) -> str:
-    """A value in a table."""
-    if value is None or value == "":
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Name):
-        return names.get(value, short.last(value))
-    if isinstance(value, Product):
-        return short.product(value)
-    if isinstance(value, datetime):
-        return when.local(value, now)
-    if isinstance(value, timedelta):
-        return when.duration(value)
-    if isinstance(value, (str, int)):
-        return str(value)
-    return ", ".join(cell(one, now, names) for one in value) or "-"
-
-
-def raw(value: Value) -> str:
-    """A value in CSV."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return when.iso(value)
-    if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
-    if isinstance(value, (str, int)):
-        return str(value)
-    return " ".join(map(str, value))
 
 
 def plain(item: Any) -> Any:
@@ -196,96 +82,6 @@ def as_csv(items: Iterable[T], columns: Sequence[Column[T]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def rows(
-    items: Sequence[T], columns: Sequence[Column[T]], now: datetime
-) -> tuple[list[list[Value]], list[list[str]]]:
-    """The values of each row, and what to show for them."""
-    values = [[column.value(item) for column in columns] for item in items]
-    shown: list[list[str]] = [[] for _ in items]
-    for index in range(len(columns)):
-        names = short.shortened(_names(row[index] for row in values))
-        for row, texts in zip(values, shown, strict=True):
-            texts.append(cell(row[index], now, names))
-    return values, shown
-
-
-def _names(values: Iterable[Value]) -> Iterable[str]:
-    for value in values:
-        if isinstance(value, Name):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _names(value)
-
-
-def colorful() -> bool:
-    """Whether standard output is a terminal that wants color."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-def table(items: Sequence[T], columns: Sequence[Column[T]], now: datetime) -> str | None:
-    """A table as text; None when it went to the terminal in color."""
-    values, shown = rows(items, columns, now)
-    if sys.stdout.isatty():
-        _rich_table(values, shown, columns)
-        return None
-    widths = [
-        max(len(column.title), *(len(texts[index]) for texts in shown))
-        for index, column in enumerate(columns)
-    ]
-
-    def line(texts: Sequence[str]) -> str:
-        return "  ".join(
-            text.rjust(width) if column.right else text.ljust(width)
-            for text, width, column in zip(texts, widths, columns, strict=True)
-        ).rstrip()
-
-    return "\n".join([line([column.title for column in columns]), *map(line, shown)])
-
-
-def _rich_table(
-    values: Sequence[Sequence[Value]], shown: Sequence[Sequence[str]], columns: Sequence[Column[T]]
-) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1))
-    for column in columns:
-        names = column.title.endswith(("ID", "LICENSE", "POOL", "LEASE", "KEY", "ACTIVATION"))
-        drawn.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            no_wrap=names,
-            overflow="fold",
-        )
-    for row, texts in zip(values, shown, strict=True):
-        drawn.add_row(
-            *(
-                Text(text, style=COLORS.get(str(value), "") if isinstance(value, State) else "")
-                for value, text in zip(row, texts, strict=True)
-            )
-        )
-    Console(highlight=False).print(drawn)
-
-
-def fields(item: T, columns: Sequence[Column[T]], now: datetime) -> str:
-    """One item as lines of `Title  value`; names whole, for there is room."""
-    width = max(len(column.title) for column in columns)
-    lines = []
-    for column in columns:
-        value = column.value(item)
-        text = cell(value, now, {name: name for name in _names([value])})
-        if isinstance(value, State) and colorful():
-            text = click.style(text, fg=COLORS.get(value))
-        lines.append(f"{_title(column.title).ljust(width)}  {text}")
-    return "\n".join(lines)
-
-
-def _title(title: str) -> str:
-    return title.capitalize() if title.isupper() else title
-
-
 @dataclass(frozen=True)
 class Printer:
     """Prints in the form that was asked for."""
@@ -306,8 +102,8 @@ class Printer:
             self._out(as_csv(items, columns))
         elif not items:
             click.echo(nothing, err=True)
-        elif text := table(items, columns, self.now()):
-            self._out(text)
+        else:
+            tables.show(items, columns, self.now())
 
     def item(self, item: T, columns: Sequence[Column[T]]) -> None:
         """One: its fields, a JSON object, or CSV with one row."""
@@ -316,11 +112,11 @@ class Printer:
         elif self.form == "csv":
             self._out(as_csv([item], columns))
         else:
-            self._out(fields(item, columns, self.now()))
+            self._out(tables.fields(item, columns, self.now()))
 
     def note(self, text: str) -> None:
         """A message for people, on standard error."""
         click.echo(text, err=True)
 
     def _out(self, text: str) -> None:
-        click.echo(text, color=colorful())
+        click.echo(text, color=tables.colorful())

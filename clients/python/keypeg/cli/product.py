@@ -11,7 +11,7 @@ from keypeg.cli.arguments import LOCATION_KINDS, Duration
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
 from keypeg.cli.license import kinds
-from keypeg.cli.output import Column, Product, length, moment
+from keypeg.cli.values import Column, Product, length, moment
 
 if TYPE_CHECKING:
     from keypeg.v1 import product_pb2

@@ -9,7 +9,7 @@ import click
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.output import Column, Name, State, moment, word
+from keypeg.cli.values import Column, Name, State, moment, word
 
 if TYPE_CHECKING:
     from keypeg.v1 import cloud_session_pb2

@@ -16,7 +16,9 @@ from keypeg.cli import short, when
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.exits import EXITS, Exit
 from keypeg.cli.lazy import Command
-from keypeg.cli.output import COLORS, as_csv, colorful, entry, moment, word
+from keypeg.cli.output import as_csv
+from keypeg.cli.tables import colorful
+from keypeg.cli.values import COLORS, entry, moment, word
 
 if TYPE_CHECKING:
     from keypeg.cli.link import Link

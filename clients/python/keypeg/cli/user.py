@@ -11,7 +11,7 @@ from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
 from keypeg.cli.login import read_password, role
-from keypeg.cli.output import Column, Name, moment
+from keypeg.cli.values import Column, Name, moment
 
 if TYPE_CHECKING:
     from keypeg.v1 import account_pb2

@@ -6,7 +6,7 @@ import click
 
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Command
-from keypeg.cli.output import entry
+from keypeg.cli.values import entry
 
 
 def versions() -> dict[str, str]:
