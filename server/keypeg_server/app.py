@@ -1,8 +1,7 @@
 """The composition root: the only place that knows every room of the server.
 
-Promises: `Opened` is a data directory that this process owns, its database up to date; `App` is a server
-on it that answers once `start` has returned, and after `stop` has lost nothing that it acknowledged.
-What keeps a server from starting is a StartError of one sentence.
+Promises: an `App` is a server on a data directory that answers once `start` has returned, and after `stop`
+has lost nothing that it acknowledged. What keeps it from starting is a StartError of one sentence.
 
 Leaves to others: the command line and signals (main.py), making a data directory (setting_up.py).
 """
@@ -11,10 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
-from keypeg.document import Ed25519Signer, key_id
 from keypeg.errors import KeypegError
-from keypeg.ids import id_text, uuid7
 from keypeg.serving import ErrorInterceptor
 from keypeg.v1 import (
     account_service_pb2,
@@ -43,13 +37,15 @@ from keypeg.v1 import (
     license_service_pb2_grpc,
     location_service_pb2,
     location_service_pb2_grpc,
+    seat_service_pb2,
+    seat_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
 )
-from keypeg.v1.document_pb2 import Delegation, Envelope
-from keypeg_server import secret_files, tls
-from keypeg_server.clock import Clock, SystemClock, to_us
+from keypeg_server import secret_files
 from keypeg_server.domain.events import UserRemoved
+from keypeg_server.listening import bind
+from keypeg_server.opened import MARKER, Opened, StartError, new_ids
 from keypeg_server.rpc.account_service import AccountRpc
 from keypeg_server.rpc.activation_service import ActivationRpc
 from keypeg_server.rpc.caller import current
@@ -59,125 +55,32 @@ from keypeg_server.rpc.gate import Gate
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.limits import options
 from keypeg_server.rpc.location_service import LocationRpc
+from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
 from keypeg_server.service.accounts import AccountService
 from keypeg_server.service.activations import ActivationService
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
 from keypeg_server.service.entitlements import AccountEntitlements
-from keypeg_server.service.events import EventHub
 from keypeg_server.service.licenses import LicenseService
 from keypeg_server.service.locations import LocationService
-from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.pools import Engine
+from keypeg_server.service.seats import Seats
 from keypeg_server.service.sessions import SessionLimits, Sessions
-from keypeg_server.service.signing import PublisherKeys, Signing, delegation_ends
+from keypeg_server.service.signing import Signing
 from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.settings import Settings
-from keypeg_server.storage import schema, upkeep
+from keypeg_server.storage import upkeep
 from keypeg_server.storage.committer import BatchCommitter
-from keypeg_server.storage.database import Database
 from keypeg_server.storage.pool_store import SqlPoolStore
-from keypeg_server.storage.unit import SqlStore
 
 _LOG: Final = structlog.get_logger("keypegd")
-
-MARKER: Final = "initialized"
-DATABASE_FILE: Final = "keypegd.sqlite3"
-TLS_FOLDER: Final = "tls"
 
 HIGH_WATER_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
 SWEEP_EVERY: Final = 600.0  # seconds; answers are kept for a day, so nothing hurries
 SET_BACK_TOLERANCE: Final = timedelta(minutes=5)  # before the log speaks of it
-DELEGATION_WARNING: Final = timedelta(days=60)
-
-
-class StartError(Exception):
-    """Why a server does not start: one sentence."""
-
-
-def new_ids(clock: Clock) -> Callable[[], str]:
-    """Ids that sort by time."""
-    return lambda: id_text(uuid7(to_us(clock.wall()), os.urandom(8)))
-
-
-@dataclass
-class Opened:
-    """A data directory that this process owns."""
-
-    data: Path
-    settings: Settings
-    clock: SystemClock
-    hub: EventHub
-    database: Database
-    store: SqlStore
-
-    @classmethod
-    async def open(cls, data: Path, settings: Settings) -> Opened:
-        """Take the directory; its database is brought up to date."""
-        clock = SystemClock()
-        hub = EventHub()
-        try:
-            database = Database.open(data / DATABASE_FILE)
-        except KeypegError as error:
-            raise StartError(error.sentence) from error
-        try:
-            database.migrate(schema.upgrade)
-            mark = await upkeep.high_water(database)
-            if mark is not None:
-                clock.never_before(mark)
-            await upkeep.keep_high_water(database, clock)
-        except KeypegError as error:
-            database.close()
-            raise StartError(error.sentence) from error
-        store = SqlStore(database, clock, hub.publish)
-        return cls(data, settings, clock, hub, database, store)
-
-    def passwords(self) -> Passwords:
-        limits, cost = self.settings.limits, self.settings.passwords
-        return Passwords(
-            Cost(cost.memory_kib, cost.iterations, cost.lanes),
-            at_once=limits.sign_ins_at_once,
-            waiting=limits.sign_ins_waiting,
-        )
-
-    def identity(self) -> tls.Identity:
-        """The certificate to serve with."""
-        server = self.settings.server
-        try:
-            if server.tls_certificate:
-                return tls.own_identity(
-                    self.data / server.tls_certificate, self.data / server.tls_key
-                )
-            return tls.development_identity(
-                self.data / TLS_FOLDER, server.host_names, self.clock.wall()
-            )
-        except (OSError, ValueError, IndexError) as error:
-            raise StartError(f"The server's certificate can not be used: {error}.") from error
-
-    async def publisher_keys(self) -> dict[str, PublisherKeys]:
-        """What signs for each publisher of this server."""
-        keys: dict[str, PublisherKeys] = {}
-        for publisher in await self.store.read(lambda unit: unit.catalog.publishers()):
-            file = secret_files.signing_file(self.data, publisher.id)
-            signer = Ed25519Signer(secret_files.read_key(file))
-            envelope = Envelope.FromString(publisher.delegation)
-            delegated = Delegation.FromString(envelope.payload).keys
-            if key_id(signer.public_key) not in {key_id(key.public_key) for key in delegated}:
-                raise StartError(
-                    f"The root of {publisher.id} has not delegated the key in {file}; run "
-                    f"`keypegd delegate --data {self.data}` with the root key."
-                )
-            left = delegation_ends(envelope) - self.clock.wall()
-            if left < DELEGATION_WARNING:
-                _LOG.warning("delegation ends soon", publisher=publisher.id, days=left.days)
-            keys[publisher.id] = PublisherKeys(signer, envelope)
-        return keys
-
-    def close(self) -> None:
-        self.database.close()
 
 
 class App:
@@ -221,7 +124,7 @@ class App:
             ),
         )
         identity = opened.identity()
-        address = _bind(server, listen, identity)
+        address = bind(server, listen, identity)
         app = cls(opened, server, address, identity.ca_file)
         try:
             await app._serve(tokens)
@@ -257,8 +160,17 @@ class App:
         placing = Placing(signing, new_id)
         hub.subscribe(UserRemoved, lambda event: tokens.forget_user(event.user))
 
-        self._committer = BatchCommitter(opened.database, clock)
-        self._engine = Engine(self._committer, SqlPoolStore(opened.database), clock, hub)
+        limits = settings.limits
+        self._committer = BatchCommitter(
+            opened.database, clock, pending_limit=limits.pending_operations
+        )
+        self._engine = Engine(
+            self._committer,
+            SqlPoolStore(opened.database),
+            clock,
+            hub,
+            queue_limit=limits.queue_length,
+        )
         engine = self._engine
 
         def held(pool: str) -> int:
@@ -274,7 +186,11 @@ class App:
             TicketBox(secrets.ticket_key, secrets.release_key),
             clock,
             hub,
-            limits=SessionLimits(restart_grant=seat_grant),
+            limits=SessionLimits(
+                unread_frames=limits.session_unread_frames,
+                holdings=limits.session_holdings,
+                restart_grant=seat_grant,
+            ),
         )
         await self._sessions.start()
 
@@ -307,6 +223,9 @@ class App:
         )
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
             SessionService(self._sessions, current), server
+        )
+        seat_service_pb2_grpc.add_SeatServiceServicer_to_server(
+            SeatService(Seats(engine, entitlements, clock, hub), clock, current), server
         )
         await self._serve_health()
         await server.start()
@@ -345,38 +264,9 @@ SERVICES: Final = _service_names(
     cloud_session_service_pb2,
     license_service_pb2,
     location_service_pb2,
+    seat_service_pb2,
     session_service_pb2,
 )
-
-
-def _bind(server: grpc.aio.Server, listen: str, identity: tls.Identity) -> str:
-    """Bind the port; the address that clients use."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        raise StartError(f"{listen!r} is no address and port such as 127.0.0.1:7400 or [::1]:0.")
-    if int(port):
-        _check_free(host.strip("[]"), int(port), listen)
-    credentials = grpc.ssl_server_credentials([(identity.key, identity.chain)])
-    try:
-        bound = server.add_secure_port(listen, credentials)
-    except RuntimeError as error:
-        raise StartError(f"The server can not listen on {listen}; choose another.") from error
-    return f"{host}:{bound}"
-
-
-def _check_free(host: str, port: int, listen: str) -> None:
-    """Find out why a port can not be bound, which gRPC tells only its log."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in found:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-    except OSError as error:
-        raise StartError(
-            f"The server can not listen on {listen} ({error.strerror}); stop what uses it, or choose "
-            "another address with --listen or server.listen."
-        ) from error
 
 
 def _every(pause: float, work: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:

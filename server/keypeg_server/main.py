@@ -210,7 +210,7 @@ def _remove(file: Path | None) -> None:
 
 
 def _settings(data: Path, settings_file: Path | None) -> Any:
-    from keypeg_server.settings import FILE_NAME, SettingsError, load
+    from keypeg_server.settings_reading import FILE_NAME, SettingsError, load
 
     if settings_file is not None and not settings_file.exists():
         _fail(f"{settings_file}: there is no such settings file.", EXIT_USAGE)
@@ -227,8 +227,8 @@ def _run(work: Callable[[], Coroutine[Any, Any, T]], level: str, settings: Any) 
     import uvloop
 
     from keypeg.errors import KeypegError
-    from keypeg_server.app import StartError
     from keypeg_server.logs import configure
+    from keypeg_server.opened import StartError
     from keypeg_server.secret_files import SecretError
 
     configure(level, settings.logs.format)

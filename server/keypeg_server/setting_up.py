@@ -19,9 +19,9 @@ from keypeg.document import Ed25519Signer
 from keypeg.errors import KeypegError
 from keypeg.v1.document_pb2 import Delegation, Envelope
 from keypeg_server import secret_files, tls
-from keypeg_server.app import MARKER, Opened, StartError, new_ids
 from keypeg_server.domain.caller import Role
 from keypeg_server.domain.product import Publisher
+from keypeg_server.opened import MARKER, Opened, StartError, new_ids
 from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.signing import delegate, delegation_ends
 from keypeg_server.service.store import Unit

@@ -1,0 +1,125 @@
+"""A data directory that this process owns.
+
+Promises: its database is up to date, and the clock knows how late it has been; `identity` and
+`publisher_keys` are what it serves and signs with. What is wrong with it is a StartError of one sentence.
+
+Leaves to others: serving it (app.py), making it (setting_up.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from keypeg.document import Ed25519Signer, key_id
+from keypeg.errors import KeypegError
+from keypeg.ids import id_text, uuid7
+from keypeg.v1.document_pb2 import Delegation, Envelope
+from keypeg_server import secret_files, tls
+from keypeg_server.clock import Clock, SystemClock, to_us
+from keypeg_server.service.events import EventHub
+from keypeg_server.service.passwords import Cost, Passwords
+from keypeg_server.service.signing import PublisherKeys, delegation_ends
+from keypeg_server.settings import Settings
+from keypeg_server.storage import schema, upkeep
+from keypeg_server.storage.database import Database
+from keypeg_server.storage.unit import SqlStore
+
+_LOG: Final = structlog.get_logger("keypegd")
+
+MARKER: Final = "initialized"
+DATABASE_FILE: Final = "keypegd.sqlite3"
+TLS_FOLDER: Final = "tls"
+DELEGATION_WARNING: Final = timedelta(days=60)
+
+
+class StartError(Exception):
+    """Why a server does not start: one sentence."""
+
+
+def new_ids(clock: Clock) -> Callable[[], str]:
+    """Ids that sort by time."""
+    return lambda: id_text(uuid7(to_us(clock.wall()), os.urandom(8)))
+
+
+@dataclass
+class Opened:
+    """A data directory that this process owns."""
+
+    data: Path
+    settings: Settings
+    clock: SystemClock
+    hub: EventHub
+    database: Database
+    store: SqlStore
+
+    @classmethod
+    async def open(cls, data: Path, settings: Settings) -> Opened:
+        """Take the directory; its database is brought up to date."""
+        clock = SystemClock()
+        hub = EventHub()
+        try:
+            database = Database.open(data / DATABASE_FILE)
+        except KeypegError as error:
+            raise StartError(error.sentence) from error
+        try:
+            database.migrate(schema.upgrade)
+            mark = await upkeep.high_water(database)
+            if mark is not None:
+                clock.never_before(mark)
+            await upkeep.keep_high_water(database, clock)
+        except KeypegError as error:
+            database.close()
+            raise StartError(error.sentence) from error
+        store = SqlStore(database, clock, hub.publish)
+        return cls(data, settings, clock, hub, database, store)
+
+    def passwords(self) -> Passwords:
+        limits, cost = self.settings.limits, self.settings.passwords
+        return Passwords(
+            Cost(cost.memory_kib, cost.iterations, cost.lanes),
+            at_once=limits.sign_ins_at_once,
+            waiting=limits.sign_ins_waiting,
+        )
+
+    def identity(self) -> tls.Identity:
+        """The certificate to serve with."""
+        server = self.settings.server
+        try:
+            if server.tls_certificate:
+                return tls.own_identity(
+                    self.data / server.tls_certificate, self.data / server.tls_key
+                )
+            return tls.development_identity(
+                self.data / TLS_FOLDER, server.host_names, self.clock.wall()
+            )
+        except (OSError, ValueError, IndexError) as error:
+            raise StartError(f"The server's certificate can not be used: {error}.") from error
+
+    async def publisher_keys(self) -> dict[str, PublisherKeys]:
+        """What signs for each publisher of this server."""
+        keys: dict[str, PublisherKeys] = {}
+        for publisher in await self.store.read(lambda unit: unit.catalog.publishers()):
+            file = secret_files.signing_file(self.data, publisher.id)
+            signer = Ed25519Signer(secret_files.read_key(file))
+            envelope = Envelope.FromString(publisher.delegation)
+            delegated = Delegation.FromString(envelope.payload).keys
+            if key_id(signer.public_key) not in {key_id(key.public_key) for key in delegated}:
+                raise StartError(
+                    f"The root of {publisher.id} has not delegated the key in {file}; run "
+                    f"`keypegd delegate --data {self.data}` with the root key."
+                )
+            left = delegation_ends(envelope) - self.clock.wall()
+            if left < DELEGATION_WARNING:
+                _LOG.warning("delegation ends soon", publisher=publisher.id, days=left.days)
+            keys[publisher.id] = PublisherKeys(signer, envelope)
+        return keys
+
+    def close(self) -> None:
+        self.database.close()

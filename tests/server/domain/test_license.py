@@ -1,0 +1,175 @@
+"""Rules of licenses: where, how often, until when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from keypeg import errors
+from keypeg_server.domain.license import (
+    Activation,
+    Feature,
+    License,
+    LicenseState,
+    LicenseType,
+    check_activation,
+    may_live,
+    to_activate_in_cloud,
+)
+from keypeg_server.domain.location import Location, LocationKind, words
+
+NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
+DAY = timedelta(days=1)
+CLOUD, KEY, HOST, SITE = LocationKind
+CLOUD_PLACE = Location("acme", "cloud", CLOUD, "cloud")
+SITE_PLACE = Location("acme", "site", SITE, "site")
+KEY_PLACE = Location("acme", "k1", KEY, "key")
+
+LICENSE = License(
+    account="acme",
+    id="l1",
+    product="publishers/p/products/daw",
+    type=LicenseType.PERPETUAL,
+    state=LicenseState.ACTIVE,
+    allowed_locations=frozenset({CLOUD, KEY}),
+    activation_count=2,
+    seat_count=0,
+    features=(),
+    deposit_time=NOW,
+    expire_time=None,
+    term_days=0,
+    first_activate_time=None,
+    maintenance_end_time=None,
+    external_reference="",
+)
+
+
+def activation(license: License, place: Location, id: str = "a1") -> Activation:
+    return Activation(license.account, license.id, id, place.id, place.kind, NOW, 1, b"")
+
+
+@pytest.mark.parametrize(
+    ("license", "place", "others", "error"),
+    [
+        (LICENSE, CLOUD_PLACE, [], None),
+        (LICENSE, KEY_PLACE, [CLOUD_PLACE], None),
+        (LICENSE, SITE_PLACE, [], errors.LocationNotAllowed),
+        (LICENSE, CLOUD_PLACE, [CLOUD_PLACE], errors.AlreadyExists),
+        (
+            replace(LICENSE, activation_count=1),
+            CLOUD_PLACE,
+            [KEY_PLACE],
+            errors.ActivationsExhausted,
+        ),
+        (replace(LICENSE, state=LicenseState.SUSPENDED), CLOUD_PLACE, [], errors.LicenseSuspended),
+        (replace(LICENSE, state=LicenseState.REVOKED), CLOUD_PLACE, [], errors.LicenseRevoked),
+        (replace(LICENSE, expire_time=NOW), CLOUD_PLACE, [], errors.LicenseExpired),
+        (replace(LICENSE, expire_time=NOW + DAY), CLOUD_PLACE, [], None),
+        (replace(LICENSE, seat_count=3), CLOUD_PLACE, [], errors.LicenseUnsuitable),
+        (
+            replace(LICENSE, allowed_locations=frozenset({SITE})),
+            SITE_PLACE,
+            [],
+            errors.LicenseUnsuitable,
+        ),
+        (
+            replace(LICENSE, seat_count=3, allowed_locations=frozenset({SITE})),
+            SITE_PLACE,
+            [],
+            None,
+        ),
+    ],
+    ids=[
+        "cloud",
+        "a key beside the cloud",
+        "a kind that is not allowed",
+        "on the same place twice",
+        "one more than it has",
+        "suspended",
+        "revoked",
+        "at its end",
+        "before its end",
+        "seats in the cloud",
+        "no seats at a site",
+        "seats at a site",
+    ],
+)
+def test_whether_a_license_may_be_activated(
+    license: License,
+    place: Location,
+    others: list[Location],
+    error: type[errors.KeypegError] | None,
+) -> None:
+    there = [activation(license, other, f"a{n}") for n, other in enumerate(others)]
+    if error is None:
+        check_activation(license, there, place, NOW)
+    else:
+        with pytest.raises(error):
+            check_activation(license, there, place, NOW)
+
+
+def test_a_refused_kind_comes_with_the_allowed_ones() -> None:
+    with pytest.raises(errors.LocationNotAllowed) as refused:
+        check_activation(LICENSE, [], SITE_PLACE, NOW)
+    assert refused.value.metadata["allowed"] == "cloud, key"
+
+
+def test_a_refused_activation_says_where_the_others_are() -> None:
+    one = replace(LICENSE, activation_count=1)
+    with pytest.raises(errors.ActivationsExhausted) as refused:
+        check_activation(one, [activation(one, KEY_PLACE)], CLOUD_PLACE, NOW)
+    assert refused.value.metadata["locations"] == "accounts/acme/locations/k1"
+
+
+def test_a_term_in_days_begins_with_the_first_activation_and_never_again() -> None:
+    trial = replace(LICENSE, term_days=30)
+    assert trial.ends_at is None
+    begun = trial.first_activated(NOW)
+    assert begun.ends_at == NOW + 30 * DAY
+    assert begun.first_activated(NOW + 20 * DAY) == begun
+    assert begun.state_at(NOW + 30 * DAY) is LicenseState.EXPIRED
+    assert begun.state_at(NOW + 29 * DAY) is LicenseState.ACTIVE
+
+
+def test_the_earlier_of_date_and_days_ends_a_term() -> None:
+    both = replace(LICENSE, term_days=30, expire_time=NOW + 10 * DAY)
+    assert both.first_activated(NOW).ends_at == NOW + 10 * DAY
+
+
+def test_a_revoked_license_is_not_shown_as_expired() -> None:
+    gone = replace(LICENSE, state=LicenseState.REVOKED, expire_time=NOW - DAY)
+    assert gone.state_at(NOW) is LicenseState.REVOKED
+
+
+def test_automatic_mode_activates_what_is_free_and_may_live_there() -> None:
+    free = LICENSE
+    used = replace(LICENSE, id="l2", product="publishers/p/products/cad", activation_count=1)
+    counted = replace(LICENSE, id="l3", product="publishers/p/products/fem", seat_count=5)
+    on_keys = replace(
+        LICENSE, id="l4", product="publishers/p/products/eq", allowed_locations=frozenset({KEY})
+    )
+    ended = replace(LICENSE, id="l5", product="publishers/p/products/fx", expire_time=NOW - DAY)
+    in_cloud = replace(LICENSE, id="l6", product="publishers/p/products/amp")
+    there = [activation(used, KEY_PLACE), activation(in_cloud, CLOUD_PLACE)]
+    licenses = [free, used, counted, on_keys, ended, in_cloud]
+    assert to_activate_in_cloud(licenses, there, NOW) == (free,)
+
+
+def test_of_copies_only_the_oldest_is_activated() -> None:
+    older = replace(LICENSE, id="l2", deposit_time=NOW - DAY)
+    other = replace(LICENSE, id="l3", features=(Feature("surround"),))
+    assert to_activate_in_cloud([LICENSE, older, other], [], NOW) == (older, other)
+    assert to_activate_in_cloud([LICENSE, older], [activation(LICENSE, CLOUD_PLACE)], NOW) == ()
+
+
+def test_seats_live_at_sites_and_sites_have_only_seats() -> None:
+    everywhere = replace(LICENSE, allowed_locations=frozenset(LocationKind))
+    assert [kind for kind in LocationKind if may_live(everywhere, kind)] == [CLOUD, KEY, HOST]
+    counted = replace(everywhere, seat_count=1)
+    assert [kind for kind in LocationKind if may_live(counted, kind)] == [SITE]
+
+
+def test_kinds_are_named_in_one_order() -> None:
+    assert words({SITE, CLOUD, HOST}) == "cloud, host, site"
