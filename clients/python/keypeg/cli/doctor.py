@@ -3,23 +3,21 @@
 Promises: a check that needs an earlier one is skipped when that failed, so that one cause gives one ✗;
 nothing is changed; every wait is bounded; exit code 1 when a check fails.
 
-Leaves to others: the judgment of clocks and certificates (health.py, pure).
+Leaves to others: the judgment of clocks and certificates (health.py, pure), connections (probe.py).
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from keypeg.cli import health
+from keypeg.cli import health, probe
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.exits import Exit
 from keypeg.cli.health import Check, Verdict
@@ -30,7 +28,6 @@ from keypeg.cli.values import Column, State, moment
 if TYPE_CHECKING:
     from keypeg.profile import Profile
 
-PATIENCE: Final = 3.0  # s for one connection
 MARKS: Final = {
     Verdict.OK: ("✓", "green"),
     Verdict.WARNING: ("!", "yellow"),
@@ -164,7 +161,7 @@ class Doctor:
             return [Check("Server", Verdict.SKIPPED, "none is named")]
         certificates = self.certificates(self.profile)
         out = [certificates]
-        addresses = list(_addresses(self.profile.server))
+        addresses = list(probe.addresses(self.profile.server))
         for host, port in addresses:
             out += await self._address(host, port, certificates.verdict is not Verdict.FAILED)
         return out
@@ -190,7 +187,7 @@ class Doctor:
         import asyncio
 
         where = f"{host}:{port}"
-        problem = await asyncio.to_thread(_reach, host, port)
+        problem = await asyncio.to_thread(probe.reach, host, port)
         if problem:
             return [
                 Check(
@@ -204,7 +201,7 @@ class Doctor:
         if not trusted or self.profile is None:
             return [*out, Check("TLS", Verdict.SKIPPED, "no certificates to check with")]
         try:
-            version = await asyncio.to_thread(_handshake, host, port, self.profile)
+            version = await asyncio.to_thread(probe.handshake, host, port, self.profile)
         except ssl.SSLCertVerificationError as error:
             out.append(
                 Check(
@@ -245,9 +242,7 @@ class Doctor:
                         self.evidence.append(
                             health.Evidence("the opening of the cloud session", not_before=opened)
                         )
-        except errors.SignInRequired as error:
-            return [Check("Signed in", Verdict.FAILED, error.sentence, "Run: keypeg login")]
-        except (errors.TokenExpired, errors.TokenInvalid) as error:
+        except (errors.SignInRequired, errors.TokenExpired, errors.TokenInvalid) as error:
             return [Check("Signed in", Verdict.FAILED, error.sentence, "Run: keypeg login")]
         except errors.KeypegError as error:
             return [
@@ -313,18 +308,15 @@ class Doctor:
                 "none: seats of a killed app are freed by time only",
                 "Start keypeg-bridge, or start apps with: keypeg run -- CMD",
             )
-        if target.startswith("unix:"):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
-                trial.settimeout(PATIENCE)
-                try:
-                    trial.connect(target.removeprefix("unix:"))
-                except OSError as error:
-                    return Check(
-                        "Agent",
-                        Verdict.FAILED,
-                        f"{target}: {error.strerror}",
-                        "Start keypeg-bridge, or unset KEYPEG_AGENT.",
-                    )
+        path = target.removeprefix("unix:")
+        problem = probe.socket_problem(path) if path != target else ""
+        if problem:
+            return Check(
+                "Agent",
+                Verdict.FAILED,
+                f"{target}: {problem}",
+                "Start keypeg-bridge, or unset KEYPEG_AGENT.",
+            )
         return Check("Agent", Verdict.OK, target)
 
     def clock(self) -> Check:
@@ -343,38 +335,3 @@ class Doctor:
                 "Versions", Verdict.FAILED, told, "Run: pip install 'keypeg[cli]', to have it all."
             )
         return Check("Versions", Verdict.OK, told)
-
-
-def _addresses(server: str) -> Iterator[tuple[str, int]]:
-    for part in server.split(","):
-        host, _, port = part.strip().rpartition(":")
-        if host and port.isdigit():
-            yield host.strip("[]"), int(port)
-
-
-def _reach(host: str, port: int) -> str:
-    """Why there is no connection; empty when there is."""
-    try:
-        with socket.create_connection((host, port), timeout=PATIENCE):
-            return ""
-    except socket.gaierror:
-        return "the name has no address"
-    except TimeoutError:
-        return f"no answer within {PATIENCE:g} s"
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def _handshake(host: str, port: int, profile: Profile) -> str:
-    """The TLS version and cipher that the server speaks, its certificate verified."""
-    context = ssl.create_default_context()
-    if profile.ca_file:
-        context = ssl.create_default_context(cafile=str(Path(profile.ca_file).expanduser()))
-    context.set_alpn_protocols(["h2"])
-    first = next(_addresses(profile.server))[0]
-    with (
-        socket.create_connection((host, port), timeout=PATIENCE) as plain,
-        context.wrap_socket(plain, server_hostname=first) as secure,
-    ):
-        cipher = secure.cipher()
-        return f"{secure.version()}, {cipher[0] if cipher else 'no cipher'}"

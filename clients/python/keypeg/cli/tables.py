@@ -118,7 +118,9 @@ def _rich_table(items: Sequence[T], columns: Sequence[Column[T]], shown: Shown, 
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0), show_edge=False)
+    drawn = Table(
+        box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0), show_edge=False
+    )
     for column in columns:
         drawn.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
     for item, texts in zip(items, shown, strict=True):
