@@ -96,6 +96,11 @@ class Emukey:
         if self._process is None:
             return None
         self._process.terminate()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; the exit status."""
+        assert self._process is not None
         try:
             return self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:

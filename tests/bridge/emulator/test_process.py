@@ -207,7 +207,7 @@ def test_a_signal_ends_it_cleanly_with_a_host_attached(tmp_path: Path) -> None:
         assert connection.recv(4) == bytes.fromhex("01110003")
         os.kill(key.pid, signal.SIGTERM)
         drain(connection)
-        assert key.stop() == 0
+        assert key.wait() == 0
         assert not key.control.exists()
 
 
