@@ -91,6 +91,26 @@ def test_a_kind_of_other_characters_is_refused() -> None:
         fingerprint.make({"Disk 1": "WD-77"}, SALT)
 
 
+@pytest.mark.parametrize("length", [0, 15, 17])
+def test_a_salt_of_another_length_is_a_mistake_of_the_program(length: int) -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        fingerprint.make(HERE, bytes(length))
+
+
+def test_no_more_than_sixteen_parts_are_taken() -> None:
+    values = {f"disk_{number}": f"WD-{number}" for number in range(17)}
+    made = fingerprint.make(values, SALT)
+    assert [one.kind for one in made.components] == list(values)[:16]
+    made.components.add(kind="disk_16", digest=fingerprint.digest(SALT, "disk_16", "WD-16"))
+    with pytest.raises(DocumentMalformed):
+        fingerprint.check(made, values)
+
+
+def test_a_check_that_passes_says_which_parts_have_changed() -> None:
+    found = fingerprint.check(fingerprint.make(HERE, SALT), {**HERE, "disk": "new"})
+    assert found == fingerprint.Match(("machine_id", "board", "mac"), ("disk",), 3)
+
+
 def broken(**changed: object) -> HostFingerprint:
     made = fingerprint.make(HERE, SALT)
     for name, value in changed.items():

@@ -63,6 +63,8 @@ def test_everything_that_an_error_says_goes_over_the_wire_and_back() -> None:
     assert retry.retry_delay.ToMilliseconds() == 1500
     (quota,) = unpacked(made, error_details_pb2.QuotaFailure)
     assert quota.violations[0].subject == "streams_per_user"
+    other = status.to_status(errors.PoolRule("No.", limit="streams_per_user"))
+    assert unpacked(other, error_details_pb2.QuotaFailure) == []
 
 
 def test_an_explanation_of_very_many_holders_is_cut_so_that_grpc_can_carry_it() -> None:
@@ -78,6 +80,32 @@ def test_an_explanation_of_very_many_holders_is_cut_so_that_grpc_can_carry_it() 
     assert 10 < len(again.explanation.holders) < 2_000
     assert again.explanation.holders[0].host_name == "workstation-0"
     assert len(explanation.holders) == 2_000  # the error itself keeps all
+
+
+def test_an_explanation_is_left_out_when_its_remedies_alone_are_too_large() -> None:
+    explanation = explanation_pb2.Explanation()
+    explanation.remedies.add(sentence="r" * 9_000)
+    error = errors.PoolRule("No.", explanation=explanation, rule="limit")
+    error.fields["units"] = "is more than 2"
+    made = status.to_status(error)
+    assert made.ByteSize() <= status.STATUS_BYTES
+    assert same(status.from_status(made), errors.PoolRule("No.", fields=error.fields, rule="limit"))
+
+
+def test_values_are_cut_when_the_metadata_alone_is_too_large() -> None:
+    error = errors.KeyFaulty("No.", fields={"slot": "is 9"}, detail="d" * 9_000, key="keys/k1")
+    again = status.from_status(status.to_status(error))
+    assert again.metadata == {"detail": "d" * 128, "key": "keys/k1"}
+    assert again.fields == {"slot": "is 9"}
+
+
+def test_fields_are_left_out_when_they_alone_are_too_large() -> None:
+    many = {f"field-{number}": "is wrong" for number in range(1_000)}
+    error = errors.FieldInvalid("No.", fields=many, retry_after=timedelta(seconds=1), name="n")
+    made = status.to_status(error)
+    assert made.ByteSize() <= status.STATUS_BYTES
+    again = status.from_status(made)
+    assert same(again, errors.FieldInvalid("No.", retry_after=timedelta(seconds=1)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -172,6 +200,9 @@ def test_an_error_explains_itself_by_its_sentence_and_variables() -> None:
 
 def test_an_explanation_keeps_what_it_says_and_goes_both_ways() -> None:
     own = explanation_pb2.Explanation(sentence="Ada has it.", metadata={"pool": "pools/p2"})
+    other = explanation_pb2.Explanation(reason=error_pb2.REASON_POOL_RULE)
+    kept = status.explain(errors.PoolExhausted("Held.", explanation=other))
+    assert kept.reason == error_pb2.REASON_POOL_RULE
     own.remedies.add(action="wait")
     error = errors.PoolExhausted("Held.", explanation=own, pool="pools/p1", held="1")
     explained = status.explain(error)
