@@ -95,10 +95,12 @@ class Api:
 class World:
     """A keypegd in a lab, and those who use it."""
 
-    def __init__(self, lab: Lab, *, settings: str = "", python_path: str = "") -> None:
+    def __init__(
+        self, lab: Lab, *, settings: str = "", server_env: Mapping[str, str] | None = None
+    ) -> None:
         self.lab = lab
         self.data = lab.folder / "data"
-        self.extra_env = {"PYTHONPATH": python_path} if python_path else {}
+        self.server_env = server_env or {}
         self.address = ""
         self.server: Program | None = None
         self._starts = 0
@@ -117,7 +119,7 @@ class World:
 
     # --- the server ---
 
-    def serve(self, *, env: Mapping[str, str] | None = None) -> Program:
+    def serve(self) -> Program:
         """Start keypegd; the second time on the address of the first."""
         self._starts += 1
         ready = self.lab.folder / f"keypegd-{self._starts}.ready"
@@ -133,7 +135,7 @@ class World:
                 "--ready-file",
                 str(ready),
             ],
-            env={**self.extra_env, **(env or {})},
+            env=self.server_env,
         )
         found = self.lab.ready(self.server, ready)
         self.address = found["address"]
@@ -316,7 +318,7 @@ class World:
                 self.root.hex(),
                 *args,
             ],
-            env={**computer.env, **self.extra_env, **(env or {})},
+            env={**computer.env, **(env or {})},
         )
 
     def kill_app(self, app: Program) -> None:

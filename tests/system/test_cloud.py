@@ -1,0 +1,278 @@
+"""Cloud sessions: a real server, real apps on computers of their own."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from keypeg.calls import translate
+from keypeg.errors import Reason
+from keypeg.v1 import (
+    cloud_session_pb2,
+    cloud_session_service_pb2,
+    license_service_pb2,
+)
+from lab.world import CLOUD, World, request_id
+from tests.system.conftest import Customer, refused
+
+Namer = Callable[[str], str]
+
+
+def cloud_session(customer: Customer) -> cloud_session_pb2.CloudSession:
+    return customer.admin.cloud.GetCloudSession(
+        cloud_session_service_pb2.GetCloudSessionRequest(name=f"{customer.account}/cloudSession")
+    ).cloud_session
+
+
+def close_cloud(world: World, customer: Customer) -> cloud_session_pb2.CloudSession:
+    return customer.admin.cloud.CloseCloudSession(
+        cloud_session_service_pb2.CloseCloudSessionRequest(
+            name=f"{customer.account}/cloudSession",
+            request_id=request_id(),
+            device=world.computer("closer").device,
+        )
+    ).cloud_session
+
+
+def used(customer: Customer, license_name: str) -> int:
+    return customer.admin.licenses.GetLicense(
+        license_service_pb2.GetLicenseRequest(name=license_name)
+    ).license.activations_used_count
+
+
+@pytest.mark.behaviour("CLOUD-1")
+def test_a_cloud_license_runs_on_any_computer_that_holds_the_session_and_on_no_other(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    first = world.computer(new_name("pc"), token=customer.member_token)
+    second = world.computer(new_name("pc"), token=customer.member_token)
+
+    closed = world.app(new_name("app"), first, product, "--cloud", "never")
+    assert closed.expect("stopped")["reason"] == "CLOUD_SESSION_CLOSED"
+
+    for computer, other in ((first, second), (second, first)):
+        world.open_cloud(customer.member, customer.account, computer)
+        app = world.app(new_name("app"), computer, product, "--cloud", "never")
+        app.expect("running")
+        elsewhere = world.app(new_name("app"), other, product, "--cloud", "never")
+        assert elsewhere.expect("stopped")["reason"] == "CLOUD_SESSION_ELSEWHERE"
+        app.stop()
+
+
+@pytest.mark.behaviour("CLOUD-2")
+def test_of_two_devices_that_open_at_the_same_instant_one_wins_and_the_other_is_told_who(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    for _ in range(5):
+        computers = [world.computer(new_name("rival"), token="") for _ in range(8)]
+        start = threading.Barrier(len(computers))
+
+        def open_at_once(index: int) -> str:
+            start.wait(10)  # noqa: B023 - used within this turn only
+            try:
+                world.open_cloud(
+                    customer.member,
+                    customer.account,
+                    computers[index],  # noqa: B023
+                    keep_elsewhere=True,
+                )
+            except grpc.RpcError as error:
+                refusal = translate(error)
+                assert refusal.reason is Reason.CLOUD_SESSION_ELSEWHERE
+                return refusal.metadata["device"]
+            return "won"
+
+        with ThreadPoolExecutor(len(computers)) as pool:
+            outcomes = list(pool.map(open_at_once, range(len(computers))))
+        assert outcomes.count("won") == 1
+        winner = computers[outcomes.index("won")]
+        assert {name for name in outcomes if name != "won"} <= {winner.device.id, winner.name}
+        assert cloud_session(customer).device == winner.device.id
+        close_cloud(world, customer)
+
+
+@pytest.mark.behaviour("CLOUD-3")
+def test_opening_on_another_computer_moves_the_session_within_a_second(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    a = world.computer(new_name("a"), token=customer.member_token)
+    b = world.computer(new_name("b"), token=customer.member_token)
+    apps_on_a = [world.app(new_name("app"), a, product, "--cloud", "open") for _ in range(3)]
+    for app in apps_on_a:
+        app.expect("running")
+
+    begun = time.monotonic()
+    moved = world.open_cloud(customer.member, customer.account, b)
+    assert moved.moved_from_host_name
+    for app in apps_on_a:
+        stopped = app.expect("stopped", timeout=5)
+        assert stopped["reason"] == "CLOUD_SESSION_MOVED"
+        assert app.arrival(stopped) - begun < 1
+    on_b = world.app(new_name("app"), b, product, "--cloud", "never")
+    on_b.expect("running")
+    on_b.stop()
+
+
+@pytest.mark.behaviour("CLOUD-3")
+def test_signing_in_on_another_computer_is_enough_to_be_offered_the_move(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    a = world.computer(new_name("a"), token=customer.member_token)
+    world.open_cloud(customer.member, customer.account, a)
+    b = world.computer(new_name("b"), token=customer.member_token)
+    code, _ = world.keypeg(b, "session", "open", "--keep", check=False)
+    assert code == 5
+    code, _ = world.keypeg(b, "session", "open")
+    assert code == 0
+    assert cloud_session(customer).device == b.device.id
+
+
+@pytest.mark.behaviour("CLOUD-4")
+def test_the_session_survives_app_exit_and_a_killed_server_without_a_new_sign_in(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    computer = world.computer(new_name("pc"), token=customer.member_token)
+    app = world.app(new_name("app"), computer, product, "--cloud", "open")
+    app.expect("running")
+    app.stop()
+    before = cloud_session(customer)
+    assert before.state == cloud_session_pb2.CLOUD_SESSION_STATE_OPEN
+
+    assert world.server
+    world.server.kill()
+    world.serve()
+    assert cloud_session(customer) == before
+    again = world.app(new_name("app"), computer, product, "--cloud", "never")
+    again.expect("running")
+    again.stop()
+
+    assert close_cloud(world, customer).state == cloud_session_pb2.CLOUD_SESSION_STATE_CLOSED
+
+
+@pytest.mark.behaviour("CLOUD-5")
+def test_without_a_connection_an_app_goes_on_for_the_grace_and_not_longer(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    grace = 10.0
+    product = world.product(new_name("daw"), locations=[CLOUD], offline_grace=grace)
+    world.license(customer.account, product)
+    computer = world.computer(new_name("pc"), token=customer.member_token)
+    app = world.app(new_name("app"), computer, product, "--cloud", "open")
+    app.expect("running")
+
+    assert world.server
+    cut = time.monotonic()
+    world.server.kill()
+    lost = app.expect("connection_lost", timeout=5)
+    stopped = app.expect("stopped", timeout=grace + 5)
+    lasted = app.arrival(stopped) - cut
+    assert stopped["reason"] == "GRANT_EXPIRED"
+    assert "a valid license must be present" in stopped["text"].lower()
+    # Counted from the last renewal, which was at most a third of the grace before the cut.
+    assert grace * 0.6 <= lasted <= grace + 1, lasted
+    assert app.arrival(lost) - cut < 2
+    world.serve()
+
+
+@pytest.mark.behaviour("CLOUD-5")
+def test_a_connection_that_returns_in_time_goes_unnoticed(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD], offline_grace=30)
+    world.license(customer.account, product)
+    computer = world.computer(new_name("pc"), token=customer.member_token)
+    app = world.app(new_name("app"), computer, product, "--cloud", "open")
+    app.expect("running")
+    assert world.server
+    world.server.kill()
+    app.expect("connection_lost", timeout=10)
+    world.serve()
+    assert app.expect("reconnected", timeout=20)
+    assert app.running
+    assert "stopped" not in [event["event"] for event in app.events]
+    assert app.stop() == 0
+
+
+@pytest.mark.behaviour("CLOUD-7")
+def test_automatic_mode_activates_on_opening_and_at_once_what_is_deposited_later(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    products = [world.product(new_name("plugin"), locations=[CLOUD]) for _ in range(3)]
+    early = [world.license(customer.account, product) for product in products[:2]]
+    assert cloud_session(customer).mode == cloud_session_pb2.CLOUD_MODE_AUTOMATIC
+    computer = world.computer(new_name("pc"), token=customer.member_token)
+    opened = world.open_cloud(customer.member, customer.account, computer)
+    assert len(opened.cloud_session.activations) == 2
+    assert [used(customer, owned.name) for owned in early] == [1, 1]
+
+    running = world.app(new_name("app"), computer, products[0], "--cloud", "never")
+    running.expect("running")
+    late = world.license(customer.account, products[2])
+    assert used(customer, late.name) == 1
+    running.expect("changed", timeout=5)
+    app = world.app(new_name("app"), computer, products[2], "--cloud", "never")
+    app.expect("running")
+    for program in (running, app):
+        program.stop()
+
+
+@pytest.mark.behaviour("CLOUD-11")
+def test_closing_in_automatic_mode_frees_every_cloud_activation_and_stops_its_apps(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    owned = [world.license(customer.account, product) for _ in range(2)]
+    computer = world.computer(new_name("pc"), token=customer.member_token)
+    app = world.app(new_name("app"), computer, product, "--cloud", "open")
+    app.expect("running")
+    assert sum(used(customer, each.name) for each in owned) >= 1
+
+    closed = close_cloud(world, customer)
+    assert not closed.activations
+    assert [used(customer, each.name) for each in owned] == [0, 0]
+    assert app.expect("stopped", timeout=5)["reason"] == "CLOUD_SESSION_CLOSED"
+
+
+def test_a_stopped_server_tells_its_apps_to_reconnect(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    computer = world.computer(new_name("pc"), token=customer.member_token)
+    app = world.app(new_name("app"), computer, product, "--cloud", "open")
+    app.expect("running")
+    assert world.server
+    world.server.signal(signal.SIGTERM)
+    assert world.server.wait(20) == 0
+    app.expect("connection_lost")
+    world.serve()
+    app.expect("reconnected")
+    app.stop()
+
+
+def test_a_repeated_request_gives_its_first_answer_and_another_body_is_refused(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    request = license_service_pb2.CreateLicenseRequest(
+        parent=customer.account, request_id=request_id(), product=product
+    )
+    first = world.publisher.licenses.CreateLicense(request)
+    assert world.publisher.licenses.CreateLicense(request) == first
+    request.activation_count = 2
+    with refused(Reason.REQUEST_ID_REUSED):
+        world.publisher.licenses.CreateLicense(request)
