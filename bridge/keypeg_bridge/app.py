@@ -166,6 +166,7 @@ async def serve(
         stack.push_async_callback(rack.stop)
         await rack.first_look(FIRST_LOOK)
         for one in listeners:
+            stack.push_async_callback(one.server.stop, None)
             await one.server.start()
             await one.health.set("", health_pb2.HealthCheckResponse.SERVING)
         try:
@@ -197,9 +198,8 @@ def _local_port(settings: Settings) -> LocalPort:
 
 
 def _socket_error(path: Path, error: OSError) -> StartError:
-    return StartError(
-        f"The socket {path} cannot be used: {error.strerror or error} Choose another with --socket."
-    )
+    why = (error.strerror or str(error)).rstrip(".")
+    return StartError(f"The socket {path} cannot be used: {why}. Choose another with --socket.")
 
 
 def _add_tls(

@@ -159,7 +159,8 @@ class Sessions:
         session.pending = None
         if session.phase is Phase.AWAY:
             session.pending = frame
-            stream.push(self._missing(session))
+            left = max(0.0, session.away_until - self._time.monotonic())
+            stream.push(_missing(session, timedelta(seconds=left)))
         else:
             await self._resumed(session, frame)
         return session
@@ -278,7 +279,7 @@ class Sessions:
         grace = max(timedelta(), session.grace - record.spent)
         session.away_until = self._time.monotonic() + grace.total_seconds()
         if session.stream is not None:
-            session.stream.push(self._missing(session))
+            session.stream.push(_missing(session, grace))
         if grace:
             self._set_timer(session, grace, self._grace_over)
         else:
@@ -403,12 +404,6 @@ class Sessions:
         opened.valid_for.FromTimedelta(self._settings.valid_for)
         return HoldSessionResponse(opened=opened)
 
-    def _missing(self, session: Session) -> HoldSessionResponse:
-        left = max(0.0, session.away_until - self._time.monotonic())
-        missing = session_pb2.Missing(reason=error_pb2.REASON_KEY_UNPLUGGED, resource=session.key)
-        missing.grace.FromTimedelta(timedelta(seconds=left))
-        return HoldSessionResponse(missing=missing)
-
     def _release_token(self, name: str) -> bytes:
         return hmac.digest(self._secret, b"release\0" + name.encode(), hashlib.sha256)
 
@@ -446,6 +441,12 @@ class Sessions:
         return ServerDraining(
             "The bridge is ending. Connect again in a moment.", retry_after=timedelta(seconds=1)
         )
+
+
+def _missing(session: Session, grace: timedelta) -> HoldSessionResponse:
+    missing = session_pb2.Missing(reason=error_pb2.REASON_KEY_UNPLUGGED, resource=session.key)
+    missing.grace.FromTimedelta(grace)
+    return HoldSessionResponse(missing=missing)
 
 
 def _denied(sequence: int, request_id: str, error: KeypegError) -> HoldSessionResponse:

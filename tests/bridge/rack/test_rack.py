@@ -80,7 +80,6 @@ async def test_a_key_that_leaves_in_the_middle_of_its_work_fails_all_who_wait_fo
         assert [type(one) for one in results] == [KeyUnplugged] * 3
 
 
-@pytest.mark.behaviour("KEY-12")
 async def test_a_stalled_key_never_slows_another_and_recovers(open_bench: OpenBench) -> None:
     bus, slow, quick = FakeSource(), FakeKey(1), FakeKey(2)
     async with open_bench(bus) as bench:

@@ -173,7 +173,6 @@ async def test_an_unknown_write_may_be_ended(bridge: ServedBridge) -> None:
     await stub(bridge).EndKeyWrite(pb.EndKeyWriteRequest(write=WRITE), timeout=10)
 
 
-@pytest.mark.behaviour("KEY-14")
 @pytest.mark.parametrize(
     "method", [m.name for m in pb.DESCRIPTOR.services_by_name["KeyService"].methods]
 )

@@ -428,7 +428,6 @@ async def test_a_license_that_is_replaced_or_removed_is_announced(
     assert (await app.renew()).denied.explanation.reason == Reason.KEY_MISSING.value
 
 
-@pytest.mark.behaviour("KEY-12")
 async def test_many_apps_on_several_keys_are_all_served(bridge: ServedBridge) -> None:
     for number in (1, 2):
         key = FakeKey(number)
@@ -471,7 +470,6 @@ async def answer_to(call, data: bytes) -> tuple[grpc.StatusCode, str]:
     return code, found.reason.name if found else ""
 
 
-@pytest.mark.behaviour("KEY-14")
 async def test_any_bytes_on_the_stream_end_in_a_clear_status(
     bridge: ServedBridge, key: FakeKey
 ) -> None:
