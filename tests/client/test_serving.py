@@ -83,6 +83,17 @@ class Service(grpc.GenericRpcHandler):
             await context.write(b"to " + request)
             await raise_for(request, context)
 
+    async def late(self, request: bytes, context: Any) -> None:
+        """Write once more after the client has gone."""
+        await context.write(b"first")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            try:
+                await context.write(b"late")
+            finally:
+                self.ended.put_nowait("late")
+
     async def wait(self, name: str) -> None:
         try:
             self.waiting.set()
@@ -96,6 +107,7 @@ class Service(grpc.GenericRpcHandler):
             "/test/UnaryStream": grpc.unary_stream_rpc_method_handler(self.unary_stream),
             "/test/StreamUnary": grpc.stream_unary_rpc_method_handler(self.stream_unary),
             "/test/StreamStream": grpc.stream_stream_rpc_method_handler(self.stream_stream),
+            "/test/Late": grpc.unary_stream_rpc_method_handler(self.late),
             "/test/Written": grpc.stream_stream_rpc_method_handler(self.written),
         }.get(handler_call_details.method)
 
@@ -248,6 +260,18 @@ async def test_a_stream_that_its_client_cancels_is_no_error_and_its_handler_ends
     stream.cancel()
     assert await asyncio.wait_for(service.ended.get(), 5) == "stream_stream"
     assert await call(channel, "StreamStream", b"hello") == [b"to hello"]
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+async def test_writing_to_a_client_that_has_gone_is_no_error(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    service, channel = served
+    stream = channel.unary_stream("/test/Late")(b"")
+    assert await stream.read() == b"first"
+    stream.cancel()
+    assert await asyncio.wait_for(service.ended.get(), 5) == "late"
+    assert await call(channel, "UnaryUnary", b"hello") == b"answer"
     assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 

@@ -10,6 +10,7 @@ Leaves to others: authorization, validation, and which errors there are (errors.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import logging
@@ -124,8 +125,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     async def _abort(self, raised: Exception, context: Any, method: str) -> NoReturn:
         if isinstance(raised, grpc.aio.AbortError):
             raise raised  # the handler has ended the call itself
-        if context.cancelled() and isinstance(raised, grpc.aio.BaseError):
-            raise raised  # grpc's own word that the client went away; nobody is there to tell
+        if isinstance(raised, grpc.aio.InternalError):
+            # A read or write failed since the call is over; nobody is there to tell.
+            raise asyncio.CancelledError from raised
         if isinstance(raised, KeypegError):
             error = raised
         else:
