@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import grpc.aio
@@ -248,16 +248,8 @@ class App:
         )
 
 
-def _service_names(*modules: Any) -> tuple[str, ...]:
-    return tuple(
-        service.full_name
-        for module in modules
-        for service in module.DESCRIPTOR.services_by_name.values()
-    )
-
-
 # What this server serves of the contract.
-SERVICES: Final = _service_names(
+CONTRACT: Final = (
     account_service_pb2,
     activation_service_pb2,
     catalog_service_pb2,
@@ -266,6 +258,11 @@ SERVICES: Final = _service_names(
     location_service_pb2,
     seat_service_pb2,
     session_service_pb2,
+)
+SERVICES: Final = tuple(
+    service.full_name
+    for module in CONTRACT
+    for service in module.DESCRIPTOR.services_by_name.values()
 )
 
 
