@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from keypeg import document
+from keypeg import document, errors
 from keypeg.v1 import account_pb2, license_pb2, location_pb2
 from tests.client.cli import fakes
 from tests.client.cli.conftest import CommandLine
@@ -143,6 +143,27 @@ def test_a_duration_that_is_none_is_refused_with_an_example(keypeg: CommandLine,
     result = keypeg("seat", "acquire", "acme/solver", "--ttl", ttl)
     assert result.exit_code == 2
     assert "90s, 5min, 2h or 30d" in result.stderr
+
+
+def test_a_lease_that_has_ended_is_released_in_peace_and_not_renewed(
+    keypeg: CommandLine, server: fakes.Server
+) -> None:
+    server.leases.clear()
+    assert keypeg.json("seat", "release", fakes.LEASE) == {"released": False}
+    assert keypeg("seat", "renew", fakes.LEASE).exit_code == 8
+    assert keypeg("seat", "release", "0d44").exit_code == 1
+    assert not server.asked["ReleaseSeat"]
+
+
+def test_people_are_shown_by_their_logins_where_the_caller_may_see_them(
+    keypeg: CommandLine, server: fakes.Server
+) -> None:
+    server.user.name = server.leases[0].user = f"{fakes.ACCOUNT}/users/{'ab' * 16}"
+    assert " ada " in keypeg("seat", "list").stdout
+    server.refuse("ListUsers", errors.PermissionDenied("Members may not see the users."))
+    shown = keypeg("seat", "list")
+    assert shown.exit_code == 0
+    assert " abababab " in shown.stdout
 
 
 def test_users_are_added_with_a_password_from_a_file(

@@ -117,6 +117,7 @@ def test_a_duration_has_its_two_largest_units(length: timedelta, text: str) -> N
         (timedelta(seconds=-30), "30 s ago"),
         (timedelta(minutes=5), "in 5 min"),
         (timedelta(hours=30), "in 1 d"),
+        (timedelta(hours=12) - timedelta(seconds=1), "in 12 h"),
         (timedelta(days=-400), "400 d ago"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,12 +11,12 @@ import click
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.values import Column, Name, moment, word
+from keypeg.cli.values import Column, Name, Product, Value, moment, word
 
 if TYPE_CHECKING:
     from keypeg.cli.link import Link
     from keypeg.keys import KeyActivation
-    from keypeg.v1 import activation_service_pb2, document_pb2, license_pb2
+    from keypeg.v1 import activation_service_pb2, document_pb2, license_pb2, location_pb2
 
 DOCUMENT_SUFFIX: Final = ".keypeg"
 
@@ -41,6 +42,29 @@ ACTIVATION: Final[list[Column[license_pb2.Activation]]] = [
 ]
 
 
+def listed(
+    licenses: Mapping[str, license_pb2.License], places: Mapping[str, location_pb2.Location]
+) -> list[Column[license_pb2.Activation]]:
+    """The columns of a list: with the product, and keys by what people call them."""
+
+    def product(one: license_pb2.Activation) -> Value:
+        found = licenses.get(one.license)
+        return Product(found.product) if found else None
+
+    def location(one: license_pb2.Activation) -> Value:
+        found = places.get(one.location)
+        called = found.display_name if found and found.card_id else ""
+        return called or Name(one.location)
+
+    return [
+        ACTIVATIONS[0],
+        Column("PRODUCT", product),
+        *ACTIVATIONS[1:3],
+        Column("LOCATION", location),
+        *ACTIVATIONS[4:],
+    ]
+
+
 @click.group("activation", cls=Group)
 def activation_group() -> None:
     """Where the account's licenses live.
@@ -62,6 +86,7 @@ async def list_activations(cli: Cli, license_id: str | None, account: str | None
     Example:
       keypeg activation list acme/cad
     """
+    from keypeg import names
     from keypeg.cli import resolve
 
     async with cli.server() as link:
@@ -70,7 +95,12 @@ async def list_activations(cli: Cli, license_id: str | None, account: str | None
         else:
             parent = await link.account(account)
         found = await resolve.activations(link, parent)
-    cli.printer.listing(found, ACTIVATIONS, nothing="Nothing is activated.")
+        licenses, places = {}, {}
+        if found and cli.form in ("table", "csv"):
+            owner = names.ACCOUNT.build(parent.split("/")[1])
+            licenses = {one.name: one for one in await resolve.licenses(link, owner)}
+            places = {one.name: one for one in await resolve.locations(link, owner)}
+    cli.printer.listing(found, listed(licenses, places), nothing="Nothing is activated.")
 
 
 @activation_group.command("create")

@@ -46,15 +46,16 @@ def called(one: key_pb2.Key) -> str:
     return f"{one.model} (emulated)" if one.emulated else one.model
 
 
-def counter(one: key_pb2.Key) -> Value:
+def abilities(one: key_pb2.Key) -> Value:
     """What it can do, in words."""
     able = one.capabilities
+    size = f" of {able.slot_size_bytes} bytes" if able.slot_size_bytes else ""
     return tuple(
         text
         for text, there in (
             ("proves silently", able.silent_proof),
             ("counts", able.counter),
-            (f"{able.slot_count} documents of {able.slot_size_bytes} bytes", able.slot_count),
+            (f"carries {able.slot_count} documents{size}", able.slot_count),
         )
         if there
     )
@@ -74,7 +75,7 @@ KEYS: Final[list[Column[key_pb2.Key]]] = [
 KEY: Final[list[Column[key_pb2.Key]]] = [
     *KEYS,
     Column("CARD", lambda one: one.card_id),
-    Column("ABLE", counter),
+    Column("ABLE", abilities),
 ]
 
 

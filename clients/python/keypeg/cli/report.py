@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keypeg.cli import when
+from keypeg.cli import short, when
 from keypeg.cli.exits import EXITS, Exit
 from keypeg.errors import KeypegError, Reason
 
@@ -78,7 +78,7 @@ def _steps(error: KeypegError, explanation: explanation_pb2.Explanation) -> list
 
 
 def _holder(holder: explanation_pb2.Holder, now: datetime) -> str:
-    who = holder.user.rpartition("/")[2] or "someone"
+    who = short.shortened([holder.user])[holder.user] or "someone"
     parts = [who]
     if holder.host_name:
         parts.append(f"on {holder.host_name}")

@@ -96,6 +96,14 @@ async def users(link: Link, account: str) -> list[account_pb2.User]:
     )
 
 
+async def logins(link: Link, account: str) -> dict[str, str]:
+    """The login of each user, as far as the caller may see them; for people."""
+    try:
+        return {one.name: one.login for one in await users(link, account)}
+    except errors.PermissionDenied:
+        return {}
+
+
 async def pools(link: Link, account: str, product: str = "") -> list[seat_pb2.Pool]:
     """The pools of an account, of one product or of all."""
     return await link.every(

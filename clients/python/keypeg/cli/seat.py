@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -39,18 +40,6 @@ POOLS: Final[list[Column[seat_pb2.Pool]]] = [
         lambda one: tuple(f"{f.feature} {f.held_count} of {f.seat_count}" for f in one.features),
     ),
 ]
-LEASES: Final[list[Column[seat_pb2.Lease]]] = [
-    Column("LEASE", lambda one: Name(one.name)),
-    Column("POOL", lambda one: pool_of(one.name)),
-    Column("UNITS", lambda one: one.units, right=True),
-    Column("USER", lambda one: Name(one.user)),
-    Column("COMPUTER", lambda one: one.host_name),
-    Column("APP", lambda one: one.app),
-    Column("PID", lambda one: str(one.process_id or ""), right=True),
-    Column("SINCE", lambda one: moment(one, "acquire_time")),
-    Column("FENCING", lambda one: one.fencing_number, right=True),
-    Column("FEATURES", units),
-]
 PLACES: Final[list[Column[seat_pb2.QueuePlace]]] = [
     Column("POSITION", lambda one: one.position, right=True),
     Column("POOL", lambda one: pool_of(one.name)),
@@ -61,6 +50,24 @@ PLACES: Final[list[Column[seat_pb2.QueuePlace]]] = [
     Column("SESSION", lambda one: Name(one.session)),
     Column("FEATURES", units),
 ]
+
+
+def lease_columns(logins: Mapping[str, str]) -> list[Column[seat_pb2.Lease]]:
+    """The columns of a lease; users by their logins, where they are known."""
+    return [
+        Column("LEASE", lambda one: Name(one.name)),
+        Column("POOL", lambda one: pool_of(one.name)),
+        Column("UNITS", lambda one: one.units, right=True),
+        Column("USER", lambda one: logins.get(one.user) or Name(one.user)),
+        Column("COMPUTER", lambda one: one.host_name),
+        Column("APP", lambda one: one.app),
+        Column("PID", lambda one: str(one.process_id or ""), right=True),
+        Column("SINCE", lambda one: moment(one, "acquire_time")),
+        Column("FENCING", lambda one: one.fencing_number, right=True),
+        Column("FEATURES", units),
+    ]
+
+
 fencing_option = click.option(
     "--fencing-number",
     type=click.IntRange(1),
@@ -120,7 +127,9 @@ async def list_leases(cli: Cli, pool: str | None, account: str | None) -> None:
         else:
             wanted = [one.name for one in await resolve.pools(link, await link.account(account))]
         found = [lease for name in wanted for lease in await resolve.leases(link, name)]
-    cli.printer.listing(found, LEASES, nothing="No seat is held.")
+        named = found and cli.form in ("table", "csv")
+        logins = await resolve.logins(link, await link.account(account)) if named else {}
+    cli.printer.listing(found, lease_columns(logins), nothing="No seat is held.")
 
 
 @seat_group.command("queue")
@@ -226,11 +235,14 @@ async def renew(
     Example:
       keypeg seat renew 5d2b9a41 --ttl 5min
     """
+    from keypeg import errors
     from keypeg.v1 import seat_service_pb2 as pb
     from keypeg.v1 import seat_service_pb2_grpc as rpc
 
     async with cli.server() as link:
         name, number = await _held(link, lease, fencing_number, account)
+        if not number:
+            raise errors.LeaseExpired(f"{name} has ended; take a new seat.", lease=name)
         request = pb.RenewSeatRequest(name=name, fencing_number=number)
         if ttl is not None:
             request.ttl.FromTimedelta(ttl)
@@ -262,10 +274,12 @@ async def release(cli: Cli, lease: str, fencing_number: int | None, account: str
 
     async with cli.server() as link:
         name, number = await _held(link, lease, fencing_number, account)
-        answer = await link.call(
-            rpc.SeatServiceStub(link.channel).ReleaseSeat,
-            pb.ReleaseSeatRequest(name=name, fencing_number=number),
-        )
+        answer = pb.ReleaseSeatResponse(released=False)
+        if number:
+            answer = await link.call(
+                rpc.SeatServiceStub(link.channel).ReleaseSeat,
+                pb.ReleaseSeatRequest(name=name, fencing_number=number),
+            )
     cli.printer.item(
         answer,
         [Column("LEASE", lambda _: Name(name)), Column("RELEASED", lambda one: one.released)],
@@ -275,11 +289,20 @@ async def release(cli: Cli, lease: str, fencing_number: int | None, account: str
 
 
 async def _held(link: Link, text: str, number: int | None, account: str | None) -> tuple[str, int]:
-    """The name and the fencing number of a lease; a whole name with its number costs no call."""
-    from keypeg import names
+    """The name and the fencing number of a lease; 0 when it has ended.
+
+    A whole name with its number costs no call.
+    """
+    from keypeg import errors, names
     from keypeg.cli import resolve
 
-    if number is not None and names.LEASE.matches(text):
+    whole = names.LEASE.matches(text)
+    if number is not None and whole:
         return text, number
-    found = await resolve.lease(link, text, account)
+    try:
+        found = await resolve.lease(link, text, account)
+    except errors.NotFound:
+        if not whole:
+            raise
+        return text, 0
     return found.name, number or found.fencing_number

@@ -34,13 +34,13 @@ def duration(length: timedelta) -> str:
 
 
 def hint(moment: datetime, now: datetime) -> str:
-    """How far away: `in 3 d`, `2 h ago`, `now`. One unit is enough for a hint."""
+    """How far away: `in 3 d`, `2 h ago`, `now`. One unit, rounded, is enough for a hint."""
     away = moment - now
     if abs(away) < NOW:
         return "now"
     seconds = abs(away.total_seconds())
     size, unit = next((size, unit) for size, unit in UNITS if seconds >= size or size == 1)
-    text = f"{int(seconds // size)} {unit}"
+    text = f"{round(seconds / size)} {unit}"
     return f"in {text}" if away > timedelta(0) else f"{text} ago"
 
 
