@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keypeg import errors
+from keypeg.cli import main
 from keypeg.cli.exits import EXITS, Exit
 from keypeg.errors import Reason, error_class
 from tests.client.cli import fakes
@@ -86,6 +87,10 @@ def test_a_refusal_tells_who_holds_it_and_what_to_do_next(
         "  - Ask a holder to close its app.",
         "  - See who holds the seats: keypeg seat list",
     ]
+
+
+def test_the_code_of_an_interrupted_command_is_130() -> None:
+    assert int(Exit.INTERRUPTED) == main.INTERRUPTED
 
 
 def test_debug_adds_the_reason_and_the_traceback(keypeg: CommandLine, server: fakes.Server) -> None:

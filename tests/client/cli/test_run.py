@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -202,6 +204,60 @@ def test_a_server_that_is_away_is_waited_for_in_bounds(
     code, said = ended(wrapper)
     assert code == 128 + signal.SIGKILL
     assert "freed when their last grant has run out" in said
+
+
+def test_a_killed_wrapper_leaves_the_app_alone(
+    running: Callable[..., subprocess.Popen[str]],
+) -> None:
+    wrapper = running(
+        sys.executable,
+        "-c",
+        "import os, sys\nprint(os.getpid(), flush=True)\nfor word in sys.stdin: print(word, flush=True)",
+    )
+    process_id = int(line(wrapper.stdout))
+    watch = os.pidfd_open(process_id)
+    try:
+        wrapper.kill()
+        wrapper.wait(LIMIT)
+        assert wrapper.stdin is not None
+        wrapper.stdin.write("still there\n")
+        wrapper.stdin.flush()
+        assert line(wrapper.stdout) == "still there"
+        wrapper.stdin.close()
+        assert select.select([watch], [], [], LIMIT)[0], "the app does not end with its input"
+    finally:
+        os.close(watch)
+
+
+def test_a_key_on_the_terminal_reaches_the_app_once() -> None:
+    app = (
+        "import signal, sys\n"
+        "seen = []\n"
+        "signal.signal(signal.SIGINT, lambda *_: (seen.append(1), print('seen', flush=True)))\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "sys.exit(40 + len(seen))"
+    )
+    process_id, terminal = pty.fork()
+    if process_id == 0:
+        command = [sys.executable, "-m", "keypeg.cli", "run", "--", sys.executable, "-c", app]
+        os.execv(command[0], command)
+    try:
+        read_until(terminal, b"ready")
+        os.write(terminal, b"\x03")
+        read_until(terminal, b"seen")
+        os.write(terminal, b"\n")
+        assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 41
+    finally:
+        os.close(terminal)
+
+
+def read_until(terminal: int, mark: bytes) -> None:
+    """Read what a terminal shows, until it shows `mark`."""
+    shown = b""
+    while mark not in shown:
+        assert select.select([terminal], [], [], LIMIT)[0], shown
+        shown += os.read(terminal, 4096)
 
 
 def test_the_app_gets_the_options_as_its_environment() -> None:

@@ -91,6 +91,9 @@ GRPC_LOG: Final = "GRPC_VERBOSITY"
 GRPC_QUIET: Final = "NONE"
 
 
+INTERRUPTED: Final = 130  # Exit.INTERRUPTED, which is not loaded for help
+
+
 class Root(LateGroup):
     """The outermost group: ends every error."""
 
@@ -102,8 +105,11 @@ class Root(LateGroup):
             warnings.simplefilter("ignore")  # of libraries: for developers, not for users
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
+        except (click.ClickException, click.exceptions.Exit):
             raise
+        except (click.Abort, KeyboardInterrupt):
+            click.echo(err=True)  # ends the line of ^C
+            ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             # Whoever read the output has enough; keep the interpreter from saying so at its end.
             with contextlib.suppress(OSError):

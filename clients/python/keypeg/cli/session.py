@@ -12,6 +12,7 @@ from keypeg.cli.lazy import Group
 from keypeg.cli.values import Column, Name, State, moment, word
 
 if TYPE_CHECKING:
+    from keypeg.cli.link import Link
     from keypeg.v1 import cloud_session_pb2
 
 MODES: Final = {
@@ -35,16 +36,25 @@ def mode(one: cloud_session_pb2.CloudSession) -> str:
     return MODES.get(name, name)
 
 
-CLOUD_SESSION: Final[list[Column[cloud_session_pb2.CloudSession]]] = [
-    Column("CLOUD SESSION", lambda one: Name(one.name)),
-    Column("STATE", state),
-    Column("MODE", mode),
-    Column("COMPUTER", lambda one: one.host_name),
-    Column("DEVICE", lambda one: one.device),
-    Column("SINCE", lambda one: moment(one, "open_time")),
-    Column("USER", lambda one: Name(one.user)),
-    Column("ACTIVATIONS", lambda one: len(one.activations)),
-]
+async def show_it(cli: Cli, link: Link, one: cloud_session_pb2.CloudSession) -> None:
+    """Print a cloud session; its user by login, where that is known."""
+    from keypeg import names
+    from keypeg.cli import resolve
+
+    logins: dict[str, str] = {}
+    if one.user and cli.form in ("table", "csv"):
+        logins = await resolve.logins(link, names.parent(one.name))
+    columns: list[Column[cloud_session_pb2.CloudSession]] = [
+        Column("CLOUD SESSION", lambda one: Name(one.name)),
+        Column("STATE", state),
+        Column("MODE", mode),
+        Column("COMPUTER", lambda one: one.host_name),
+        Column("DEVICE", lambda one: one.device),
+        Column("SINCE", lambda one: moment(one, "open_time")),
+        Column("USER", lambda one: logins.get(one.user) or Name(one.user)),
+        Column("ACTIVATIONS", lambda one: len(one.activations)),
+    ]
+    cli.printer.item(one, columns)
 
 
 @click.group("session", cls=Group)
@@ -88,7 +98,7 @@ async def open_session(cli: Cli, keep: bool, account: str | None) -> None:
                 keep_elsewhere=keep,
             ),
         )
-    cli.printer.item(answer.cloud_session, CLOUD_SESSION)
+        await show_it(cli, link, answer.cloud_session)
     if answer.moved_from_host_name:
         cli.printer.note(f"The cloud session moved here from {answer.moved_from_host_name}.")
 
@@ -116,7 +126,7 @@ async def close_session(cli: Cli, account: str | None) -> None:
                 device=cli.device(),
             ),
         )
-    cli.printer.item(answer.cloud_session, CLOUD_SESSION)
+        await show_it(cli, link, answer.cloud_session)
 
 
 @session_group.command("show")
@@ -137,4 +147,4 @@ async def show(cli: Cli, account: str | None) -> None:
             rpc.CloudSessionServiceStub(link.channel).GetCloudSession,
             pb.GetCloudSessionRequest(name=f"{await link.account(account)}/cloudSession"),
         )
-    cli.printer.item(answer.cloud_session, CLOUD_SESSION)
+        await show_it(cli, link, answer.cloud_session)
