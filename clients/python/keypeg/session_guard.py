@@ -128,7 +128,7 @@ class Guard:
         self._authenticator = authenticator
         self._nonces.clear()
         for lease in frame.leases:
-            self._number(lease, above=0)
+            self._number(lease, above=-1)
         return self._admission(span(frame.valid_for).total_seconds(), verified)
 
     def renewed(self, frame: session_pb2.Renewed, wall: datetime) -> tuple[Admission, bool]:
@@ -170,7 +170,7 @@ class Guard:
         known = self._known.get(lease.name)
         if known is not None:
             proofs.check_fencing(known, lease.fencing_number)
-        elif lease.fencing_number <= above:
+        if lease.fencing_number <= above:
             raise FencingStale(
                 f"The seat {lease.name} has fencing number {lease.fencing_number}, and {above} was "
                 "seen before it was asked for: it is not a new one. Acquire another.",

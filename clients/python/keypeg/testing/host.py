@@ -281,6 +281,25 @@ class StandInHost:
             "Another device holds the cloud session.", device=self.cloud_session_device
         )
 
+    def take(self, session: StandInSession, request: HoldSessionRequest) -> None:
+        """A frame of an open session."""
+        match request.WhichOneof("frame"):
+            case "renew":
+                session.renew(request.renew)
+            case "acquire":
+                self.pool.acquire(session, request.acquire)
+            case "release":
+                name, sequence = request.release.name, request.release.sequence
+                if self.pool.release(name):
+                    session.say(released=session_pb2.Released(sequence=sequence, name=name))
+                else:
+                    session.deny(sequence, errors.LeaseExpired(f"{name} is not held.", lease=name))
+            case "close":
+                self.close(session)
+                session.say(closed=session_pb2.Closed(sequence=request.close.sequence))
+            case other:
+                raise errors.ProtocolViolation(f"{other} may not come here.")
+
     def close(self, session: StandInSession) -> None:
         """Ends a session, and gives back what it held."""
         self.sessions.pop(session.name, None)
@@ -309,7 +328,9 @@ class StandInHost:
             session.key_is_here = is_here
 
     def _on_loop(self, work: Callable[[], object]) -> None:
-        assert self._loop is not None, "the stand-in host has not started"
+        if self._loop is None:  # not started: it is used without a network
+            work()
+            return
         try:
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
@@ -366,28 +387,10 @@ class _Servicer(session_service_pb2_grpc.SessionServiceServicer):
         try:
             async for request in requests:
                 self._host.received.append(request)
-                self._take(session, request)
+                self._host.take(session, request)
                 self._host.noticed()
         except KeypegError as error:
             out.put_nowait(error)
-
-    def _take(self, session: StandInSession, request: HoldSessionRequest) -> None:
-        match request.WhichOneof("frame"):
-            case "renew":
-                session.renew(request.renew)
-            case "acquire":
-                self._host.pool.acquire(session, request.acquire)
-            case "release":
-                name, sequence = request.release.name, request.release.sequence
-                if self._host.pool.release(name):
-                    session.say(released=session_pb2.Released(sequence=sequence, name=name))
-                else:
-                    session.deny(sequence, errors.LeaseExpired(f"{name} is not held.", lease=name))
-            case "close":
-                self._host.close(session)
-                session.say(closed=session_pb2.Closed(sequence=request.close.sequence))
-            case other:
-                raise errors.ProtocolViolation(f"{other} may not come here.")
 
 
 def _account_handlers(host: StandInHost) -> tuple[grpc.GenericRpcHandler, ...]:
