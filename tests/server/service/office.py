@@ -1,0 +1,228 @@
+"""The administration's use cases on a real database, with a clock that is set by hand.
+
+Promises: everything below the services is what the server uses; only time, and the pools in memory, are
+stand-ins, and the pools' stand-in refuses as the real ones do.
+
+Leaves to others: the wire (tests/server/rpc), the pools (test_pools.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from keypeg.document import Ed25519Signer
+from keypeg.errors import PoolRule
+from keypeg_server.domain.account import Account
+from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.cloud_session import Holder
+from keypeg_server.domain.events import Event
+from keypeg_server.domain.license import License, LicenseState, LicenseType
+from keypeg_server.domain.location import LocationKind
+from keypeg_server.domain.product import Product, Publisher
+from keypeg_server.service.accounts import AccountService, NewUser
+from keypeg_server.service.activations import ActivationService, ActivationView
+from keypeg_server.service.catalog import CatalogService
+from keypeg_server.service.cloud import CloudService, CloudView
+from keypeg_server.service.entitlements import AccountEntitlements
+from keypeg_server.service.licenses import LicenseService, LicenseView
+from keypeg_server.service.locations import LocationService
+from keypeg_server.service.passwords import Cost, Passwords
+from keypeg_server.service.placing import Placing
+from keypeg_server.service.signing import PublisherKeys, Signing, delegate
+from keypeg_server.service.store import Request
+from keypeg_server.service.tokens import Tokens
+from keypeg_server.storage import schema
+from keypeg_server.storage.database import Database
+from keypeg_server.storage.unit import SqlStore
+
+T = TypeVar("T")
+CLOUD, KEY, HOST, SITE = LocationKind
+START = datetime(2026, 11, 1, 9, tzinfo=UTC)
+FAST = Cost(memory_kib=64, iterations=1, lanes=1)
+PASSWORD = "correct horse battery"
+DAW = "publishers/acme/products/daw"
+
+
+class HandClock:
+    """Time that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def monotonic(self) -> float:
+        return (self.now - START).total_seconds()
+
+    def wall(self) -> datetime:
+        return self.now
+
+
+class SomePools:
+    """Pools of which some are in use."""
+
+    def __init__(self) -> None:
+        self.in_use: set[str] = set()
+        self.retired: set[str] = set()
+
+    async def retire(self, pools: Sequence[str]) -> None:
+        if self.in_use & set(pools):
+            raise PoolRule("Seats are held.", rule="in_use")
+        self.retired |= set(pools)
+
+    def restore(self, pools: Sequence[str]) -> None:
+        self.retired -= set(pools)
+
+
+class Office:
+    """The use cases, and short ways to call them."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.clock = HandClock()
+        self.events: list[Event] = []
+        self.database = Database.open(folder / "office.sqlite3")
+        self.database.migrate(schema.upgrade)
+        self.store = SqlStore(self.database, self.clock, self.events.append)
+        self.pools = SomePools()
+        self.root, signer, self.site = (Ed25519Signer.generate() for _ in range(3))
+        self.delegation = delegate(
+            self.root, "publishers/acme", signer.public_key, 1, self.clock.now
+        )
+        self.signing = Signing({"acme": PublisherKeys(signer, self.delegation)}, self.site)
+        numbers = itertools.count(1)
+        new_id = lambda: f"{next(numbers):032x}"  # noqa: E731 - sorts by time, as real ids do
+        placing = Placing(self.signing, new_id)
+        self.tokens = Tokens(self.store, self.clock, timedelta(hours=12))
+        self.passwords = Passwords(FAST, at_once=1, waiting=options.get("waiting", 100))
+        self.accounts = AccountService(self.store, self.clock, new_id, self.passwords, self.tokens)
+        self.catalog = CatalogService(self.store, self.clock)
+        self.licenses = LicenseService(self.store, self.clock, new_id, placing)
+        self.activations = ActivationService(
+            self.store, self.clock, placing, self.signing, self.pools
+        )
+        self.cloud = CloudService(self.store, self.clock, placing)
+        self.locations = LocationService(
+            self.store,
+            self.clock,
+            new_id,
+            b"m" * 32,
+            allow_emulated=options.get("allow_emulated", False),
+        )
+        self.held: dict[str, int] = {}
+        self.entitlements = AccountEntitlements(
+            self.store,
+            self.clock,
+            self.signing,
+            timedelta(seconds=60),
+            lambda pool: self.held.get(pool, 0),
+        )
+
+    def close(self) -> None:
+        self.passwords.close()
+        self.database.close()
+
+    # Requests: what `once` answers is kept in a list, in the order of execution.
+
+    def request(self, done: list[T], id: str = "", body: bytes = b"") -> Request[T]:
+        def answer(result: T) -> bytes:
+            done.append(result)
+            return b"done"
+
+        return Request("someone", id or str(uuid.uuid4()), body, answer)
+
+    # People.
+
+    async def furnish(self) -> None:
+        """A publisher, a product, an account."""
+        publisher = Publisher(
+            "acme",
+            "Acme",
+            self.root.public_key.key,
+            self.delegation.SerializeToString(),
+            self.clock.now,
+        )
+        await self.store.write(lambda unit: unit.catalog.add_publisher(publisher))
+        await self.product("daw")
+        await self.account("studio")
+
+    async def account(self, id: str) -> None:
+        done: list[Account] = []
+        await self.accounts.create_account(self.request(done), id, id.capitalize())
+
+    async def user(self, login: str, account: str = "studio", role: Role = Role.MEMBER) -> Caller:
+        new = NewUser(account, login, login.capitalize(), role, PASSWORD)
+        user = await self.accounts.add_first_user(new)
+        return Caller(user.name, login, f"accounts/{account}", role, "t")
+
+    # What they own.
+
+    async def product(self, id: str, *bundle: str, **fields: Any) -> Product:
+        right: dict[str, Any] = {
+            "publisher": "acme",
+            "id": id,
+            "display_name": id.upper(),
+            "bundle_products": tuple(f"publishers/acme/products/{one}" for one in bundle),
+            "allowed_locations": frozenset(LocationKind),
+            "offline_grace": timedelta(seconds=180),
+            "unplug_grace": timedelta(seconds=30),
+            "minimum_app_version": "",
+            "features": (),
+            "create_time": START,
+        }
+        done: list[Product] = []
+        await self.catalog.create_product(self.request(done), Product(**{**right, **fields}))
+        return done[0]
+
+    async def license(self, product: str = DAW, **fields: Any) -> License:
+        right: dict[str, Any] = {
+            "account": "studio",
+            "id": "",
+            "product": product,
+            "type": LicenseType.PERPETUAL,
+            "state": LicenseState.ACTIVE,
+            "allowed_locations": frozenset(),
+            "activation_count": 1,
+            "seat_count": 0,
+            "features": (),
+            "deposit_time": START,
+            "expire_time": None,
+            "term_days": 0,
+            "first_activate_time": None,
+            "maintenance_end_time": None,
+            "external_reference": "",
+        }
+        done: list[LicenseView] = []
+        await self.licenses.create_license(self.request(done), License(**{**right, **fields}))
+        return done[0].license
+
+    async def activate(self, license: License, location: str) -> ActivationView:
+        done: list[ActivationView] = []
+        await self.activations.create_activation(
+            self.request(done), license.account, license.id, location
+        )
+        return done[0]
+
+    async def take_back(self, view: ActivationView) -> None:
+        one = view.activation
+        await self.activations.delete_activation(self.request([]), one.account, one.license, one.id)
+
+    async def open_cloud(
+        self, device: str, *, account: str = "studio", keep_elsewhere: bool = False
+    ) -> CloudView:
+        done: list[CloudView] = []
+        await self.cloud.open(
+            self.request(done),
+            account,
+            Holder(f"device-{device}", device),
+            "accounts/studio/users/anna",
+            keep_elsewhere=keep_elsewhere,
+        )
+        return done[0]
+
+    async def close_cloud(self) -> CloudView:
+        done: list[CloudView] = []
+        await self.cloud.close(self.request(done), "studio")
+        return done[0]

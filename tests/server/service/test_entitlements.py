@@ -1,0 +1,119 @@
+"""What lets an app run, on a real database: the answer's content. The decision's cases are in domain/."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from keypeg import errors
+from keypeg.document import verify_delegation, verify_grant, verify_license, verify_site_grant
+from keypeg.v1.document_pb2 import Grant
+from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.license import Feature
+from keypeg_server.domain.location import LocationKind
+from keypeg_server.service.ports import AppInfo, DeviceInfo, Entitlement
+from tests.server.service.office import DAW, START, Office
+
+A, B = DeviceInfo("device-a", "a"), DeviceInfo("device-b", "b")
+APP = AppInfo("daw", "2.0", "test", 1)
+STAFF = Caller("accounts/-/users/p", "p", None, Role.PUBLISHER, "t")
+
+
+async def admitted(
+    office: Office, caller: Caller, device: DeviceInfo = A, product: str = DAW
+) -> Entitlement:
+    return await office.entitlements.admit(caller, device, APP, product, ())
+
+
+async def test_a_cloud_license_opens_every_product_of_its_bundle(office: Office) -> None:
+    anna = await office.user("anna")
+    await office.product("eq", offline_grace=timedelta(seconds=42), features=("hd",))
+    await office.product("pack", "daw", "eq")
+    pack, eq = "publishers/acme/products/pack", "publishers/acme/products/eq"
+    owned = await office.license(pack, features=(Feature("hd"),))
+    await office.open_cloud("a")
+    found = await admitted(office, anna, product=eq)
+    assert found.products == (DAW, eq)
+    assert (found.license, found.product, found.features) == (owned.name, eq, ("hd",))
+    assert (found.valid_for, found.seat_required) == (timedelta(seconds=42), False)
+    assert (found.location_kind, found.pools) == (LocationKind.CLOUD, ())
+    assert found.license_document is None
+    with pytest.raises(errors.CloudSessionElsewhere):
+        await admitted(office, anna, B)
+
+
+async def test_a_site_license_opens_its_product_with_a_seat(office: Office) -> None:
+    anna = await office.user("anna")
+    view = await office.activate(await office.license(seat_count=2), "site")
+    found = await admitted(office, anna)
+    assert found.pools == (view.activation.pools[0].name,)
+    assert (found.products, found.seat_required) == ((DAW,), True)
+    assert found.valid_for == timedelta(seconds=60)
+    assert found.license_document == view.document
+
+
+async def test_of_two_pools_the_emptier_one_is_chosen(office: Office) -> None:
+    anna = await office.user("anna")
+    views = [await office.activate(await office.license(seat_count=2), "site") for _ in "ab"]
+    first, second = (view.activation.pools[0].name for view in views)
+    office.held = {first: 1}
+    assert (await admitted(office, anna)).pools == (second,)
+    office.held = {second: 1}
+    assert (await admitted(office, anna)).pools == (first,)
+
+
+async def test_a_grant_does_not_outlive_its_license(office: Office) -> None:
+    anna = await office.user("anna")
+    await office.license(expire_time=START + timedelta(seconds=30))
+    await office.open_cloud("a")
+    assert (await admitted(office, anna)).valid_for == timedelta(seconds=30)
+    office.clock.now += timedelta(seconds=30)
+    with pytest.raises(errors.LicenseExpired):
+        await admitted(office, anna)
+
+
+async def test_who_has_no_license_is_told_so(office: Office) -> None:
+    anna = await office.user("anna")
+    with pytest.raises(errors.LicenseMissing):
+        await admitted(office, anna)
+    with pytest.raises(errors.LicenseMissing):
+        await admitted(office, anna, product="publishers/acme/products/none")
+    with pytest.raises(errors.LicenseMissing):
+        await admitted(office, STAFF)
+
+
+async def test_one_account_s_license_is_of_no_use_to_another(office: Office) -> None:
+    await office.account("other")
+    bob = await office.user("bob", account="other")
+    await office.license()
+    await office.open_cloud("a")
+    with pytest.raises(errors.LicenseMissing):
+        await admitted(office, bob)
+
+
+async def test_an_app_that_is_too_old_is_told_which_version_to_get(office: Office) -> None:
+    anna = await office.user("anna")
+    await office.product("new", minimum_app_version="2.1")
+    with pytest.raises(errors.ClientTooOld) as refused:
+        await admitted(office, anna, product="publishers/acme/products/new")
+    assert refused.value.metadata["minimum_version"] == "2.1"
+
+
+async def test_grants_are_signed_by_the_publisher_s_or_the_site_s_key(office: Office) -> None:
+    anna = await office.user("anna")
+    await office.activate(await office.license(seat_count=2), "site")
+    found = await admitted(office, anna)
+    root = office.root.public_key.key
+    delegation = verify_delegation(found.delegation, publisher=None, root=root, now=START)
+    grant = Grant(session="sessions/s", publisher="publishers/acme")
+    cloud = office.signing.sign_grant("publishers/acme", grant, LocationKind.CLOUD)
+    assert verify_grant(cloud, delegation, START) == grant
+    assert found.license_document is not None
+    document = verify_license(found.license_document, delegation, START)
+    site = office.signing.sign_grant("publishers/acme", grant, LocationKind.SITE)
+    assert verify_site_grant(site, document) == grant
+    with pytest.raises(errors.SignerUnknown):
+        verify_site_grant(cloud, document)
+    with pytest.raises(errors.NotFound):
+        office.signing.sign_grant("publishers/other", grant, LocationKind.CLOUD)
