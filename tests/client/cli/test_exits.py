@@ -99,6 +99,7 @@ def test_debug_adds_the_reason_and_the_traceback(keypeg: CommandLine, server: fa
     assert result.exit_code == 1
     assert "reason: NOT_FOUND" in result.stderr
     assert "Traceback" in result.stderr
+    assert fakes.TOKEN not in result.output
 
 
 def test_an_error_of_the_operating_system_is_a_sentence(keypeg: CommandLine) -> None:

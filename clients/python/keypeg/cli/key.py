@@ -141,6 +141,7 @@ async def watch(cli: Cli, count: int | None) -> None:
     import grpc.aio
 
     from keypeg import calls
+    from keypeg.cli import short
     from keypeg.cli.output import as_json
     from keypeg.cli.values import cell
     from keypeg.v1 import key_service_pb2 as pb
@@ -155,7 +156,8 @@ async def watch(cli: Cli, count: int | None) -> None:
                 if cli.form in ("json", "jsonl"):
                     click.echo(as_json(key, line=True))
                 else:
-                    parts = [cell(column.value(key), now, {}) for column in KEYS[:4]]
+                    names = short.shortened([key.name])
+                    parts = [cell(column.value(key), now, names) for column in KEYS[:4]]
                     click.echo(f"{now.astimezone():%H:%M:%S}  " + "  ".join(parts))
                 seen += 1
                 if seen == count:
