@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,8 +163,11 @@ class BridgeProcess:
         for channel in self._channels:
             await channel.close()
         if self.program is not None and self.program.running:
-            self.program.signal(signal.SIGCONT)
             self.stop()
+        if self.program is not None:
+            log = self.log()
+            assert "Traceback" not in log, log
+            assert '"level": "error"' not in log, log
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

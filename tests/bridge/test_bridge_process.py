@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -20,6 +21,7 @@ from keypeg.errors import (
     PermissionDenied,
     Reason,
     ServerDraining,
+    SessionClosed,
     SessionExpired,
 )
 from keypeg.v1 import (
@@ -379,6 +381,39 @@ async def test_the_socket_of_a_dead_bridge_is_taken_over_and_that_of_a_living_on
     assert bridge.socket.exists()
     bridge.start()
     assert await bridge.listed() == []
+
+
+WATCHED_APP = """
+import sys, threading
+import grpc
+from keypeg.v1 import agent_service_pb2 as pb, agent_service_pb2_grpc
+target, session, token = sys.argv[1:]
+watch = pb.WatchSession(session=session, server=target, release_token=bytes.fromhex(token))
+def frames():
+    yield pb.WatchProcessRequest(watch=watch)
+    threading.Event().wait()
+stub = agent_service_pb2_grpc.AgentServiceStub(grpc.insecure_channel(target))
+for answer in stub.WatchProcess(frames()):
+    print(answer.watching.process_id, flush=True)
+"""
+
+
+async def test_the_bridge_closes_the_sessions_of_a_process_that_is_killed(
+    emukey: Emukey, start_bridge: StartBridge, publisher: Publisher, lab: Lab
+) -> None:
+    bridge = start_bridge(emukey.backend)
+    await licensed(bridge, publisher)
+    held = bridge.app()
+    opened = await held.open()
+    target, token = bridge.ready["target"], opened.release_token.hex()
+    app = lab.start("app", [sys.executable, "-c", WATCHED_APP, target, opened.session, token])
+    assert app.expect("text")["text"] == str(app.pid)
+    loop = asyncio.get_running_loop()
+    killed = loop.time()
+    app.kill()
+    with pytest.raises(SessionClosed):
+        await held.receive()
+    assert loop.time() - killed < 2
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,8 @@ class LocalPort:
                 inner_writer.close()
         except OSError:
             pass  # the server is going away: the client sees its connection end
+        except asyncio.CancelledError:
+            pass  # the port closes; nobody awaits this task for a result, and asyncio would log it
         finally:
             writer.close()
             self._peers.pop(bound, None)
