@@ -55,6 +55,7 @@ class Ask:
     wait: bool
     priority: int
     valid_for_us: int
+    request_id: str = ""  # by which who asked knows its answer
 
 
 @dataclass(slots=True)

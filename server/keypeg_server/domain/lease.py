@@ -65,6 +65,7 @@ class Place:
     arrival: int  # orders places of one priority; grows per pool
     create_time_us: int  # wall clock; for people
     valid_for_us: int  # of the lease that it becomes
+    request_id: str = ""  # of the request that waits: who asked finds its answer by it
 
     @property
     def rank(self) -> tuple[int, int]:

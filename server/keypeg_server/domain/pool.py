@@ -315,6 +315,7 @@ class Pool:
             self._arrivals,
             now_us,
             ask.valid_for_us,
+            ask.request_id,
         )
         self._put_place(place)
         return Decision(place, [PutPlace(place)], [], self._queue[-1] is not place)

@@ -209,7 +209,10 @@ class Engine:
         done: Callable[[Lease | Place | KeypegError], None],
     ) -> None:
         """Seats or, when it may wait, a place; `done` hears which, or the refusal."""
-        ask = Ask(self.new_id(), holder, units, features, wait, priority, valid_for_us)
+        request_id = "" if request is None else request.id
+        ask = Ask(
+            self.new_id(), holder, units, features, wait, priority, valid_for_us, request_id
+        )
         session = holder.session
         if session:
             pools = self._pools_of.get(session)

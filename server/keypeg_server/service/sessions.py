@@ -307,7 +307,7 @@ class Sessions:
         position = pool.position(place) if pool is not None and still_there else 1
         if session.waiting is None:
             session.waiting = {}
-        waiting = session.waiting.setdefault(place.id, Waiting(0, "", position))
+        waiting = session.waiting.setdefault(place.id, Waiting(0, place.request_id, position))
         waiting.sequence, waiting.position = 0, position
         return frames.queue_place(
             place, position, pool.waiting if pool is not None else 1, session.name

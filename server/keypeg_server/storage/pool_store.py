@@ -156,6 +156,7 @@ def _place_row(place: Place) -> dict[str, Any]:
         "arrival": place.arrival,
         "create_time_us": place.create_time_us,
         "valid_for_us": place.valid_for_us,
+        "request_id": place.request_id,
     }
 
 
@@ -191,4 +192,5 @@ def _place(row: Any) -> Place:
         arrival=row.arrival,
         create_time_us=row.create_time_us,
         valid_for_us=row.valid_for_us,
+        request_id=row.request_id,
     )

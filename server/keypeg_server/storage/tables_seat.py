@@ -77,6 +77,7 @@ class PlaceRow(SQLModel, table=True):
     arrival: int = Field(sa_type=BigInteger)  # orders places of one priority
     create_time_us: int = Field(sa_type=BigInteger)
     valid_for_us: int = Field(sa_type=BigInteger)
+    request_id: str  # of the request that waits
 
 
 class RequestRow(SQLModel, table=True):

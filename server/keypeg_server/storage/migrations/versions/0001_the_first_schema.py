@@ -173,6 +173,7 @@ def upgrade() -> None:
         sa.Column("arrival", sa.BigInteger(), nullable=False),
         sa.Column("create_time_us", sa.BigInteger(), nullable=False),
         sa.Column("valid_for_us", sa.BigInteger(), nullable=False),
+        sa.Column("request_id", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["pool"], ["pool.id"], name=op.f("fk_place_pool_pool")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_place")),
         sqlite_with_rowid=False,
