@@ -68,6 +68,10 @@ class Opened:
             database = Database.open(data / DATABASE_FILE)
         except KeypegError as error:
             raise StartError(error.sentence) from error
+        except OSError as error:
+            raise StartError(
+                f"{data} can not be written ({error.strerror}); a full or read-only disk?"
+            ) from error
         try:
             database.migrate(schema.upgrade)
             mark = await upkeep.high_water(database)

@@ -1,0 +1,343 @@
+"""The program keypegd: what it says when it can not start, and what survives its end."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+
+from keypeg.calls import translate
+from keypeg.document import Ed25519Signer, verify_delegation
+from keypeg.errors import Reason
+from keypeg.v1 import (
+    account_service_pb2,
+    catalog_service_pb2,
+    cloud_session_pb2,
+    cloud_session_service_pb2,
+    license_service_pb2,
+)
+from keypeg_server.secret_files import read_key
+from lab.processes import BIN, Lab
+from lab.world import ADMIN, FAST_PASSWORDS, World, request_id
+
+KEYPEGD = str(BIN / "keypegd")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with Lab(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def world(lab: Lab) -> World:
+    return World(lab)
+
+
+def failed(lab: Lab, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run keypegd to its end, which is not a good one; its exit code and its one sentence."""
+    done = lab.run([KEYPEGD, *arguments], env=env, check=False)
+    assert done.returncode != 0, done.stdout
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("keypegd: ")
+    assert line.endswith(".")
+    return done.returncode, line
+
+
+def accounts(world: World) -> list[str]:
+    listed = world.publisher.accounts.ListAccounts(account_service_pb2.ListAccountsRequest())
+    return [account.name for account in listed.accounts]
+
+
+# Making a server
+
+
+def test_init_says_what_to_pin_and_makes_a_login(lab: Lab) -> None:
+    data = lab.folder / "data"
+    done = lab.run([KEYPEGD, "init", "--data", str(data), "--publisher", "acme"])
+    said = dict(line.split(":", 1) for line in done.stdout.splitlines())
+    root = Ed25519Signer(read_key(data / "root" / "acme.key"))
+    assert said["root public key"].strip() == root.public_key.key.hex()
+    assert len(said["CA fingerprint"].strip()) == 95
+    login = json.loads((data / "secrets" / "publisher-login.json").read_text())
+    assert login["password"] not in done.stdout
+    for path in [
+        *(data / "secrets").iterdir(),
+        data / "root" / "acme.key",
+        data / "keypegd.sqlite3",
+    ]:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    code, sentence = failed(lab, "init", "--data", str(data), "--publisher", "acme")
+    assert (code, "holds a server already" in sentence) == (1, True)
+
+
+def test_init_goes_on_where_it_was_interrupted_and_keeps_its_keys(lab: Lab) -> None:
+    data = lab.folder / "data"
+    command = [KEYPEGD, "init", "--data", str(data), "--publisher", "acme"]
+    first = lab.run(command).stdout
+    (data / "initialized").unlink()
+    second = lab.run(command).stdout
+    assert first.splitlines()[:2] == second.splitlines()[:2]
+
+
+def test_init_takes_a_root_key_and_a_password(lab: Lab) -> None:
+    data, root = lab.folder / "data", lab.folder / "root.key"
+    password = lab.folder / "password"
+    root.write_text("11" * 32)
+    password.write_text("correct horse battery\n")
+    options = ["--root-key", str(root), "--publisher-password-file", str(password)]
+    done = lab.run([KEYPEGD, "init", "--data", str(data), "--publisher", "acme", *options])
+    assert Ed25519Signer(bytes.fromhex("11" * 32)).public_key.key.hex() in done.stdout
+    assert not (data / "root").exists()
+    assert not (data / "secrets" / "publisher-login.json").exists()
+    root.write_text("11")
+    code, sentence = failed(
+        lab,
+        "init",
+        "--data",
+        str(lab.folder / "d2"),
+        "--publisher",
+        "acme",
+        "--root-key",
+        str(root),
+    )
+    assert (code, "has 1 bytes, not 32" in sentence) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "code", "said"),
+    [
+        (["serve", "--data", "{}/none"], {}, 1, "keypegd init --data"),
+        (["init", "--data", "{}/d", "--publisher", "Not An Id"], {}, 1, "publisher id"),
+        (["init", "--data", "/proc/none", "--publisher", "a"], {}, 1, "can not be made"),
+        (["serve", "--data", "{}/d", "--settings", "{}/no.toml"], {}, 2, "no such settings file"),
+        (["serve", "--data", "{}/d"], {"KEYPEGD_X": "1"}, 2, "there is no section 'x'"),
+        (["serve", "--data", "{}/d"], {"KEYPEGD_LOGS__LEVEL": "loud"}, 2, "is one of debug"),
+    ],
+)
+def test_what_can_not_be_is_one_sentence(
+    lab: Lab, arguments: list[str], env: dict[str, str], code: int, said: str
+) -> None:
+    here = [one.replace("{}", str(lab.folder)) for one in arguments]
+    found, sentence = failed(lab, *here, env=env)
+    assert found == code
+    assert said in sentence
+
+
+def test_wrong_usage_is_exit_code_2(lab: Lab) -> None:
+    for arguments in (["serve"], ["nonsense"], ["serve", "--data"]):
+        assert lab.run([KEYPEGD, *arguments], check=False).returncode == 2
+
+
+# Starting
+
+
+def test_what_keeps_a_server_from_starting(world: World) -> None:
+    lab, data = world.lab, str(world.data)
+    code, sentence = failed(lab, "serve", "--data", data, "--listen", "127.0.0.1:0")
+    assert code == 1
+    assert f"in use by another keypegd (process {world.server.pid})" in sentence  # type: ignore[union-attr]
+
+    other = lab.folder / "other"
+    lab.run([KEYPEGD, "init", "--data", str(other), "--publisher", "acme"])
+    for listen, said in (
+        (world.address, "Address already in use"),
+        ("192.0.2.1:7400", "Cannot assign requested address"),
+        ("nowhere.invalid:7400", "can not listen"),
+        ("7400", "is no address and port"),
+        ("127.0.0.1:99999", "is no address and port"),
+    ):
+        code, sentence = failed(lab, "serve", "--data", str(other), "--listen", listen)
+        assert (code, said in sentence) == (1, True), sentence
+
+    key = other / "secrets" / "site.key"
+    kept = key.read_text()
+    away = key.rename(other / "site.key")
+    assert "site.key can not be read" in failed(lab, "serve", "--data", str(other))[1]
+    away.rename(key).write_text("not hexadecimal")
+    assert "is not in hexadecimal" in failed(lab, "serve", "--data", str(other))[1]
+    key.write_text(kept)
+    (other / "secrets" / "signing-acme.key").write_text("22" * 32)
+    assert "has not delegated the key" in failed(lab, "serve", "--data", str(other))[1]
+    (other / "keypegd.toml").write_text('[server]\ntls_certificate = "a"\ntls_key = "b"\n')
+    assert "certificate can not be used" in failed(lab, "serve", "--data", str(other))[1]
+
+
+def test_a_directory_that_can_not_be_written_is_one_sentence(lab: Lab) -> None:
+    data = lab.folder / "data"
+    lab.run([KEYPEGD, "init", "--data", str(data), "--publisher", "acme"])
+    done = subprocess.run(
+        [KEYPEGD, "serve", "--data", str(data), "--listen", "127.0.0.1:0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        # Whoever runs the tests may write anywhere: what is refused is to write at all.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "a full or read-only disk?" in done.stderr.splitlines()[-1]
+
+
+def test_dev_makes_a_server_and_serves_it(lab: Lab) -> None:
+    data, ready = lab.folder / "dev", lab.folder / "ready"
+    (lab.folder / "fast.toml").write_text(FAST_PASSWORDS)
+    arguments = ["dev", "--data", str(data), "--settings", str(lab.folder / "fast.toml")]
+    arguments += ["--listen", "127.0.0.1:0", "--ready-file", str(ready)]
+    for name in ("first", "second"):
+        program = lab.start(name, [KEYPEGD, *arguments])
+        found = lab.ready(program, ready)
+        assert found["pid"] == program.pid
+        assert program.stop() == 0
+        assert not ready.exists()
+
+
+def test_the_root_renews_the_delegation(world: World) -> None:
+    assert world.server is not None
+    root = world.data / "root" / "acme.key"
+    command = ["delegate", "--data", str(world.data), "--publisher", "acme"]
+    assert "in use by another" in failed(world.lab, *command, "--root-key", str(root))[1]
+    assert world.server.stop() == 0
+    other = world.lab.folder / "other.key"
+    other.write_text("33" * 32)
+    assert "is not the root key" in failed(world.lab, *command, "--root-key", str(other))[1]
+    world.lab.run([KEYPEGD, *command, "--root-key", str(root)])
+    world.serve()
+    found = world.publisher.catalog.GetPublisher(
+        catalog_service_pb2.GetPublisherRequest(name="publishers/acme")
+    )
+    certificate = x509.load_pem_x509_certificate(world.ca_file.read_bytes())
+    delegation = verify_delegation(
+        found.delegation,
+        publisher="publishers/acme",
+        root=world.root,
+        now=certificate.not_valid_before_utc.replace(
+            year=certificate.not_valid_before_utc.year + 1
+        ),
+    )
+    assert delegation.generation == 2
+
+
+# Ending
+
+
+@pytest.mark.behaviour("CLOUD-4")
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_what_was_acknowledged_is_there_after_a_restart(world: World, end: int) -> None:
+    account = world.account("studio", {"ada": ADMIN})
+    owned = world.license(account, world.product("daw"))
+    admin = world.sign_in("ada")
+    opened = world.open_cloud(admin, account, world.computer("a")).cloud_session
+    assert world.server is not None
+    world.server.signal(end)
+    assert world.server.wait(20) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
+    world.serve()
+    # The same token, the same channel, no new sign-in.
+    found = admin.cloud.GetCloudSession(
+        cloud_session_service_pb2.GetCloudSessionRequest(name=f"{account}/cloudSession"),
+        wait_for_ready=True,
+    ).cloud_session
+    assert found == opened
+    assert found.state == cloud_session_pb2.CLOUD_SESSION_STATE_OPEN
+    assert found.host_name == "a"
+    listed = admin.licenses.ListLicenses(license_service_pb2.ListLicensesRequest(parent=account))
+    assert [(one.name, one.activations_used_count) for one in listed.licenses] == [(owned.name, 1)]
+
+
+def test_nothing_that_was_acknowledged_is_lost_to_a_kill_under_load(world: World) -> None:
+    acknowledged: list[str] = []
+    enough = threading.Event()
+
+    def work() -> None:
+        for _ in range(1_000):
+            request = account_service_pb2.CreateAccountRequest(
+                request_id=request_id(), display_name="x"
+            )
+            try:
+                answer = world.publisher.accounts.CreateAccount(request)
+            except grpc.RpcError:
+                return
+            acknowledged.append(answer.account.name)
+            if len(acknowledged) == 20:
+                enough.set()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    assert enough.wait(30)
+    assert world.server is not None
+    world.server.kill()
+    for worker in workers:
+        worker.join(30)
+    world.serve()
+    world.publisher.accounts.ListAccounts(
+        account_service_pb2.ListAccountsRequest(), wait_for_ready=True
+    )
+    listed: set[str] = set()
+    token = ""
+    while True:
+        page = world.publisher.accounts.ListAccounts(
+            account_service_pb2.ListAccountsRequest(page_size=1_000, page_token=token)
+        )
+        listed |= {account.name for account in page.accounts}
+        token = page.next_page_token
+        if not token:
+            break
+    assert set(acknowledged) <= listed
+
+
+def test_a_full_disk_refuses_and_comes_back(world: World) -> None:
+    assert world.server is not None
+    pid = world.server.pid
+    before = accounts(world)
+    full = 4_096  # bytes: less than the database's log has by now
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+    request = account_service_pb2.CreateAccountRequest(
+        request_id=request_id(), account_id="late", display_name="Late"
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        world.publisher.accounts.CreateAccount(request)
+    error = translate(caught.value)
+    assert error.reason is Reason.STORAGE_UNAVAILABLE
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+    assert error.retry_after is not None
+    assert accounts(world) == before
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    world.publisher.accounts.CreateAccount(request)
+    assert accounts(world) == sorted([*before, "accounts/late"])
+
+
+def test_the_program_s_log_has_no_secret(world: World) -> None:
+    assert world.server is not None
+    world.account("studio", {"ada": ADMIN})
+    token = world.token("ada")
+    assert world.server.stop() == 0
+    log = world.server.log.read_text()
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    assert events[0] == "serving"
+    assert events[-2:] == ["draining", "stopped"]
+    login = json.loads((world.data / "secrets" / "publisher-login.json").read_text())
+    secrets = [path.read_text().strip() for path in (world.data / "secrets").glob("*.key")]
+    for secret in (token, login["password"], "correct horse battery", *secrets):
+        assert secret not in log
+
+
+def test_the_port_is_free_again_after_the_end(world: World) -> None:
+    assert world.server is not None
+    host, _, port = world.address.rpartition(":")
+    assert world.server.stop() == 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, int(port)))
