@@ -183,7 +183,8 @@ async def serve(
 
 def _local_port(settings: Settings) -> LocalPort:
     """The bridge's own socket, not open yet; refused before any key is touched when another bridge serves there."""
-    path = Path(settings.listen.socket) if settings.listen.socket else discovery.bridge_socket()
+    chosen = settings.listen.socket
+    path = Path(chosen).absolute() if chosen else discovery.bridge_socket()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         trial.settimeout(1)
         with contextlib.suppress(OSError):  # nobody there, or nothing: `open` says what is wrong

@@ -27,8 +27,8 @@ class Choice:
     delegation: document_pb2.Envelope
 
 
-def choose(records: Iterable[KeyRecord], product: str, now: datetime) -> Choice:
-    """The best license for `product`. Raises KeyMissing, KeyFaulty."""
+def choose(records: Iterable[KeyRecord], product: str, now: datetime) -> list[Choice]:
+    """The licenses for `product`, the best first; at least one. Raises KeyMissing, KeyFaulty."""
     known = list(records)
     found = [
         choice
@@ -38,8 +38,7 @@ def choose(records: Iterable[KeyRecord], product: str, now: datetime) -> Choice:
     ]
     if not found:
         raise _refusal(known, product)
-    current = (one for one in found if not is_over(one.license.document, now))
-    return next(current, found[0])
+    return sorted(found, key=lambda one: is_over(one.license.document, now))
 
 
 def fitting(record: KeyRecord, product: str) -> list[Choice]:
@@ -62,7 +61,7 @@ def fitting(record: KeyRecord, product: str) -> list[Choice]:
 def again(record: KeyRecord, product: str, activation: str, now: datetime) -> Choice:
     """The license that a session goes on with: its own as it is now, else another one of its key."""
     own = [one for one in fitting(record, product) if one.license.document.activation == activation]
-    return own[0] if own else choose([record], product, now)
+    return own[0] if own else choose([record], product, now)[0]
 
 
 def is_over(document: document_pb2.LicenseDocument, now: datetime) -> bool:

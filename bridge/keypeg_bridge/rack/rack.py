@@ -159,6 +159,7 @@ class Rack:
         try:
             return await future
         finally:
+            job.dropped = True
             job.outcome.timer.cancel()
 
     def rewritten(self, name: str, reading: Reading) -> KeyRecord:

@@ -36,6 +36,8 @@ class Job:
     """Seconds that it may take once it has begun."""
     outcome: Any = field(default=None)
     """Where its result goes; the rack's own."""
+    dropped: bool = False
+    """Set by the rack when nobody waits for it any more: it then is not begun."""
 
 
 class Reports(Protocol):
@@ -149,8 +151,9 @@ class Worker:
                 job = self._next()
                 if job is None:
                     return
-                self._reports.begun(self, job)
-                self._do(key, job)
+                if not job.dropped:
+                    self._reports.begun(self, job)
+                    self._do(key, job)
         finally:
             with contextlib.suppress(Exception):
                 key.close()

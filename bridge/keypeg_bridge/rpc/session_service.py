@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 
@@ -20,14 +20,17 @@ from keypeg_bridge.rpc.outbox import Outbox
 from keypeg_bridge.rpc.protocol import Event, Phase, after, frame
 from keypeg_bridge.rpc.sessions import Session, Sessions, Stream
 
+FIRST_FRAME_LIMIT: Final = 20.0
+"""Seconds that a stream may stay without its first frame."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     """The service."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, first_frame_limit: float = FIRST_FRAME_LIMIT) -> None:
         self._sessions = sessions
+        self._first_frame_limit = first_frame_limit
 
     async def HoldSession(
         self, request_iterator: AsyncIterator[HoldSessionRequest], context: Context
@@ -55,8 +58,12 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     async def _read(self, requests: AsyncIterator[HoldSessionRequest], stream: Stream) -> None:
         """Take frames until the app's side ends."""
         session: Session | None = None
+        late = asyncio.get_running_loop().call_later(
+            self._first_frame_limit, stream.end, _too_late(self._first_frame_limit)
+        )
         try:
             async for request in requests:
+                late.cancel()
                 event = frame(request.WhichOneof("frame"))
                 if session is None:
                     session = await self._first(event, request, stream)
@@ -67,6 +74,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         except Exception as error:  # the stream's boundary: raised again by its frames
             stream.end(error)
         finally:
+            late.cancel()
             if session is not None:
                 self._sessions.lost(session, stream)
             stream.end()
@@ -93,3 +101,9 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             case _:
                 after(session.phase, event)
                 raise ProtocolViolation("This frame may not come now.", frame=event.value)
+
+
+def _too_late(limit: float) -> ProtocolViolation:
+    return ProtocolViolation(
+        f"No frame came within {limit:g} s. Send open or resume right away.", frame=""
+    )

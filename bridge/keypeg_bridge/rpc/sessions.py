@@ -118,9 +118,10 @@ class Sessions:
     async def open(self, frame: session_pb2.Open, stream: Stream) -> Session:
         """A new session on a key that opens the product; its `opened` is on the stream."""
         self._take_new(frame)
-        chosen = choice.choose(self._rack.records(), frame.product, self._time.wall())
+        name = names.SESSION.build(self._new_id())
+        chosen, signature = await self._first_proof(name, frame)
         session = Session(
-            name=names.SESSION.build(self._new_id()),
+            name=name,
             product=frame.product,
             key=chosen.key,
             activation=chosen.license.document.activation,
@@ -129,7 +130,6 @@ class Sessions:
             sequence=frame.sequence,
             stream=stream,
         )
-        signature = await self._prove(session, chosen, frame.nonce)
         self._sessions[session.name] = session
         self._lives_on(session)
         _LOG.info("session opened", session=session.name, key=session.key, product=frame.product)
@@ -178,7 +178,7 @@ class Sessions:
                     f"The key {session.key} is not plugged in. Plug it in again.", key=session.key
                 )
             chosen = choice.again(record, session.product, session.activation, self._time.wall())
-            signature = await self._prove(session, chosen, frame.nonce)
+            signature = await self._prove(session.name, chosen, frame.nonce)
         except KeypegError as error:
             await stream.answer(_denied(frame.sequence, "", error))
             return
@@ -365,9 +365,20 @@ class Sessions:
             )
         session.sequence = sequence
 
-    async def _prove(self, session: Session, chosen: Choice, nonce: bytes) -> bytes:
-        digest = challenge(self._location_host, session.name, nonce)
-        return await self._rack.prove(session.key, session.name, digest)
+    async def _first_proof(self, name: str, frame: session_pb2.Open) -> tuple[Choice, bytes]:
+        """The proof of the best key that gives one."""
+        refusal: KeypegError | None = None
+        for chosen in choice.choose(self._rack.records(), frame.product, self._time.wall()):
+            try:
+                return chosen, await self._prove(name, chosen, frame.nonce)
+            except KeypegError as error:
+                refusal = refusal or error
+        assert refusal is not None, "choose gives at least one"
+        raise refusal
+
+    async def _prove(self, name: str, chosen: Choice, nonce: bytes) -> bytes:
+        digest = challenge(self._location_host, name, nonce)
+        return await self._rack.prove(chosen.key, name, digest)
 
     async def _resumed(self, session: Session, frame: session_pb2.Resume) -> None:
         stream = session.stream
@@ -375,7 +386,7 @@ class Sessions:
             return
         record = self._rack.key(session.key)
         chosen = choice.again(record, session.product, session.activation, self._time.wall())
-        signature = await self._prove(session, chosen, frame.nonce)
+        signature = await self._prove(session.name, chosen, frame.nonce)
         session.activation = chosen.license.document.activation
         session.grace = grace_of(chosen.license.document)
         if session.phase is Phase.RUNNING:

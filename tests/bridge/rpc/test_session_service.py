@@ -6,6 +6,7 @@ import asyncio
 import threading
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -45,8 +46,9 @@ from keypeg_bridge.rack.rack import PROVE_LIMIT
 from keypeg_bridge.rack.reading import read_key
 from keypeg_bridge.rack.shelf import FLAP_COUNT
 from keypeg_bridge.rpc.protocol import FRAMES, PHASES, Event, Phase, after
+from keypeg_bridge.rpc.session_service import SessionService
 from tests.bridge.app_side import error_of
-from tests.bridge.fakes import FakeKey
+from tests.bridge.fakes import FakeKey, faulty
 from tests.bridge.rpc.conftest import SESSION_LIMIT, ServedBridge
 
 
@@ -270,6 +272,32 @@ async def test_an_open_comes_once(bridge: ServedBridge, key: FakeKey) -> None:
     await app.send(open=app.open_frame())
     with pytest.raises(ProtocolViolation):
         await app.receive()
+
+
+async def test_a_stream_that_says_nothing_is_ended(bridge: ServedBridge) -> None:
+    stream = SessionService(bridge.sessions, first_frame_limit=0.01)
+
+    async def nothing():
+        await asyncio.Event().wait()
+        yield HoldSessionRequest()
+
+    context: Any = None
+    with pytest.raises(ProtocolViolation, match="No frame came"):
+        async with asyncio.timeout(10):
+            await anext(stream.HoldSession(nothing(), context))
+
+
+async def test_a_key_that_fails_gives_way_to_another_with_the_license(
+    bridge: ServedBridge, key: FakeKey
+) -> None:
+    await bridge.plug(key)
+    second = FakeKey(2)
+    second.carry(bridge.publisher)
+    await bridge.plug(second)
+    key.fault = faulty()
+    app = bridge.app()
+    app.check((await app.open()).proof, bridge.publisher)
+    assert len(second.proofs) == 1
 
 
 async def test_a_frame_with_nothing_in_it_is_refused(bridge: ServedBridge) -> None:
