@@ -19,7 +19,9 @@ import grpc
 import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1.health import (
+    aio as health,  # pyright: ignore[reportAttributeAccessIssue]  # defined by Python version
+)
 from grpc_reflection.v1alpha import reflection
 
 from keypeg.errors import KeypegError

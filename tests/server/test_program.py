@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import resource
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 from cryptography import x509
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from keypeg.calls import translate
 from keypeg.document import Ed25519Signer, verify_delegation
 from keypeg.errors import Reason
+from keypeg.sessionkey import KeyShare
 from keypeg.v1 import (
     account_service_pb2,
     catalog_service_pb2,
     cloud_session_pb2,
     cloud_session_service_pb2,
+    license_pb2,
     license_service_pb2,
+    session_pb2,
+    session_service_pb2,
+    session_service_pb2_grpc,
 )
 from keypeg_server.secret_files import read_key
+from keypeg_server.storage.upkeep import HIGH_WATER
 from lab.processes import BIN, Lab
 from lab.world import ADMIN, FAST_PASSWORDS, World, request_id
 
@@ -41,7 +52,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def world(lab: Lab) -> World:
-    return World(lab)
+    return World(lab, settings='[server]\ndrain_time = "1s"\n')
 
 
 def failed(lab: Lab, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
@@ -256,6 +267,62 @@ def test_what_was_acknowledged_is_there_after_a_restart(world: World, end: int) 
     assert [(one.name, one.activations_used_count) for one in listed.licenses] == [(owned.name, 1)]
 
 
+def test_a_stream_is_told_before_the_server_goes(world: World) -> None:
+    account = world.account("studio", {"ada": ADMIN})
+    product = world.product("daw")
+    world.license(account, product)
+    admin, computer = world.sign_in("ada"), world.computer("a")
+    world.open_cloud(admin, account, computer)
+    sent: queue.SimpleQueue[session_service_pb2.HoldSessionRequest | None] = queue.SimpleQueue()
+    stub = session_service_pb2_grpc.SessionServiceStub(admin.channel)
+    answers = stub.HoldSession(iter(sent.get, None))
+    opening = session_pb2.Open(
+        sequence=1,
+        protocol_version=1,
+        device=computer.device,
+        app=session_pb2.App(name="test"),
+        product=product,
+        nonce=bytes(32),
+        key_share=KeyShare.generate().public,
+    )
+    sent.put(session_service_pb2.HoldSessionRequest(open=opening))
+    assert next(answers).opened.valid_for.seconds == 180
+    assert world.server is not None
+    world.server.signal(signal.SIGTERM)
+    draining = next(answers)
+    assert draining.draining.closes_in.seconds == 1
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    assert translate(caught.value).reason is Reason.SERVER_DRAINING
+    sent.put(None)
+    assert world.server.wait(20) == 0
+
+
+def test_a_clock_that_is_set_back_does_not_revive_a_license(world: World) -> None:
+    account = world.account("studio", {"ada": ADMIN})
+    now = datetime.now(UTC)
+    end = Timestamp()
+    end.FromDatetime(now + timedelta(hours=12))
+    owned = world.license(account, world.product("daw"), expire_time=end)
+    assert owned.state == license_pb2.LICENSE_STATE_ACTIVE
+    assert world.server is not None
+    assert world.server.stop() == 0
+    # As if the server had run until tomorrow, and the clock were set back to today after that.
+    tomorrow = int((now + timedelta(days=1)).timestamp() * 1_000_000)
+    with contextlib.closing(sqlite3.connect(world.data / "keypegd.sqlite3")) as database:
+        (kept,) = database.execute(f"SELECT value FROM meta WHERE key = '{HIGH_WATER}'").fetchone()
+        assert abs(int(kept) - int(now.timestamp() * 1_000_000)) < 600 * 1_000_000
+        database.execute(f"UPDATE meta SET value = '{tomorrow}' WHERE key = '{HIGH_WATER}'")
+        database.commit()
+    world.serve()
+    found = world.sign_in("ada").licenses.GetLicense(
+        license_service_pb2.GetLicenseRequest(name=owned.name)
+    )
+    assert found.license.state == license_pb2.LICENSE_STATE_EXPIRED
+    assert world.server.stop() == 0
+    assert "clock set back" in world.server.log.read_text()
+
+
 def test_nothing_that_was_acknowledged_is_lost_to_a_kill_under_load(world: World) -> None:
     acknowledged: list[str] = []
     enough = threading.Event()
@@ -311,7 +378,7 @@ def test_a_full_disk_refuses_and_comes_back(world: World) -> None:
         world.publisher.accounts.CreateAccount(request)
     error = translate(caught.value)
     assert error.reason is Reason.STORAGE_UNAVAILABLE
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert error.retry_after is not None
     assert accounts(world) == before
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))

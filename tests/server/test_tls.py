@@ -36,7 +36,7 @@ def test_a_client_that_trusts_the_ca_accepts_the_server(tmp_path: Path) -> None:
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     here = client.wrap_bio(to_client, to_server, server_hostname="localhost")
     there = server.wrap_bio(to_server, to_client, server_side=True)
-    done = set()
+    done: set[ssl.SSLObject] = set()
     while len(done) < 2:
         for end in (here, there):
             try:

@@ -48,17 +48,17 @@ class SqlCatalog:
         row = self._session.get(ProductRow, (publisher, id))
         return None if row is None else _product(row)
 
-    def products(self, names_: Sequence[str]) -> dict[str, Product]:
+    def products(self, wanted: Sequence[str]) -> dict[str, Product]:
         by_publisher: dict[str, set[str]] = {}
-        for name in names_:
+        for name in wanted:
             publisher, id = names.PRODUCT.parse(name, "product")
             by_publisher.setdefault(publisher, set()).add(id)
         found: dict[str, Product] = {}
         for publisher, ids in by_publisher.items():
-            wanted = select(ProductRow).where(
+            rows = select(ProductRow).where(
                 col(ProductRow.publisher) == publisher, col(ProductRow.id).in_(ids)
             )
-            for row in self._session.exec(wanted):
+            for row in self._session.exec(rows):
                 product = _product(row)
                 found[product.name] = product
         return found

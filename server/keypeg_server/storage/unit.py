@@ -9,7 +9,6 @@ Leaves to others: the repositories, one file each.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import TypeVar
 
 from sqlmodel import Session
@@ -29,27 +28,14 @@ T = TypeVar("T")
 
 
 class SqlUnit:
-    """`Unit` on a session; repositories are made when they are asked for."""
+    """`Unit` on a session."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.catalog = SqlCatalog(session)
+        self.accounts = SqlAccounts(session)
+        self.licenses = SqlLicenses(session)
+        self.places = SqlPlaces(session)
         self.events: list[Event] = []
-
-    @cached_property
-    def catalog(self) -> SqlCatalog:
-        return SqlCatalog(self._session)
-
-    @cached_property
-    def accounts(self) -> SqlAccounts:
-        return SqlAccounts(self._session)
-
-    @cached_property
-    def licenses(self) -> SqlLicenses:
-        return SqlLicenses(self._session)
-
-    @cached_property
-    def places(self) -> SqlPlaces:
-        return SqlPlaces(self._session)
 
     def publish(self, event: Event) -> None:
         self.events.append(event)

@@ -266,7 +266,7 @@ def test_a_message_above_the_limit_is_refused_and_the_server_goes_on(world: Worl
         admin.licenses.ListLicenses(
             license_service_pb2.ListLicensesRequest(parent=account, page_token="x" * 300_000)
         )
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     admin.licenses.ListLicenses(license_service_pb2.ListLicensesRequest(parent=account))
 
 
@@ -280,7 +280,7 @@ def test_bytes_that_are_no_message_are_refused(world: World, body: bytes) -> Non
     )
     with pytest.raises(grpc.RpcError) as caught:
         call(body, metadata=())
-    assert caught.value.code() in (  # type: ignore[attr-defined]
+    assert caught.value.code() in (
         grpc.StatusCode.INTERNAL,
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.UNKNOWN,
@@ -288,10 +288,12 @@ def test_bytes_that_are_no_message_are_refused(world: World, body: bytes) -> Non
 
 
 def test_a_method_that_does_not_exist_is_unimplemented(world: World, anonymous: Api) -> None:
-    call = anonymous.channel.unary_unary("/keypeg.v1.LicenseService/Steal")
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = anonymous.channel.unary_unary(
+        "/keypeg.v1.LicenseService/Steal"
+    )
     with pytest.raises(grpc.RpcError) as caught:
         call(b"")
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_stream_needs_a_caller_and_a_well_formed_frame(world: World, anonymous: Api) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,15 +198,14 @@ def test_frames_are_checked(frame: HoldSessionRequest, error: type[KeypegError] 
 
 @given(st.binary(max_size=200))
 def test_random_bytes_that_parse_are_right_or_refused(data: bytes) -> None:
-    for message, check in (
+    checks: tuple[tuple[type[Message], Callable[[Any], None]], ...] = (
         (HoldSessionRequest, validate.frame),
         (CreateLicenseRequest, validate.request),
-    ):
+    )
+    for message, check in checks:
         try:
             found = message.FromString(data)
-        except Exception:
+        except DecodeError:
             continue
-        try:
-            check(found)  # type: ignore[operator]
-        except (FieldInvalid, ProtocolViolation):
-            continue
+        with contextlib.suppress(FieldInvalid, ProtocolViolation):
+            check(found)

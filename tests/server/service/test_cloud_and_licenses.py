@@ -13,7 +13,8 @@ from keypeg.document import verify_delegation, verify_license
 from keypeg_server.domain import events
 from keypeg_server.domain.cloud_session import CloudMode, CloudState, Holder
 from keypeg_server.domain.license import Feature
-from keypeg_server.service.store import Page
+from keypeg_server.service.activations import ActivationView
+from keypeg_server.service.store import Page, Request
 from tests.server.service.office import CLOUD, DAW, KEY, SITE, START, Office
 
 ALL = Page("", 1_000)
@@ -186,7 +187,7 @@ async def test_when_the_end_fails_the_pools_go_on(office: Office) -> None:
     owned = await office.license(seat_count=5)
     view = await office.activate(owned, "site")
     one = view.activation
-    request = office.request([])
+    request: Request[None] = office.request([])
     broken = replace(request, answer=lambda _: (_ for _ in ()).throw(RuntimeError("disk")))
     with pytest.raises(RuntimeError):
         await office.activations.delete_activation(broken, one.account, one.license, one.id)
@@ -231,7 +232,7 @@ async def test_a_term_in_days_begins_once(office: Office) -> None:
 
 async def test_a_request_that_comes_again_changes_nothing(office: Office) -> None:
     owned = await office.license(activation_count=2)
-    done: list[object] = []
+    done: list[ActivationView] = []
     request = office.request(done, id="r1", body=b"one")
     for _ in range(2):
         await office.activations.create_activation(request, "studio", owned.id, "cloud")
