@@ -262,6 +262,7 @@ class World:
 
         await self.database.write(insert)
         self.hub.publish(PoolCreated(f"pools/{id}"))
+        await self.engine.present((f"pools/{id}",))
         self.licenses.pools = (*self.licenses.pools, f"pools/{id}")
         return f"pools/{id}"
 
