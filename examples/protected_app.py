@@ -17,6 +17,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -31,9 +32,9 @@ _lines = threading.Lock()
 
 
 def say(event: str, **facts: Any) -> None:
-    """One line of JSON."""
+    """One line of JSON; `at` is in seconds on this computer's monotonic clock."""
     with _lines:
-        print(json.dumps({"event": event, **facts}), flush=True)
+        print(json.dumps({"event": event, "at": time.monotonic(), **facts}), flush=True)
 
 
 def tell(event: keypeg.Event) -> dict[str, Any]:
@@ -140,7 +141,10 @@ def work(session: keypeg.Session, options: argparse.Namespace) -> int:
         say("denied", **why(error))
         return 1
     with seat:
-        return until_over(session)
+        try:
+            return until_over(session)
+        finally:
+            say("releasing")  # from here on the app does nothing that needs the seat
 
 
 def until_over(session: keypeg.Session) -> int:

@@ -91,6 +91,22 @@ class Program:
                     raise LabError(f"{self.name}: waited for {label!r}, but it {why}.{self.tail()}")
                 self._changed.wait(left)
 
+    def stays_without(self, *events: str, seconds: float, after: int = 0) -> None:
+        """None of these events comes for so long."""
+        try:
+            found = self.expect(
+                lambda event: event.get("event") in events, timeout=seconds, after=after
+            )
+        except LabError:
+            if self._ended:
+                raise
+            return
+        raise LabError(f"{self.name} said {found}.{self.tail()}")
+
+    def said(self) -> set[str]:
+        """The names of all its events."""
+        return {str(event.get("event")) for event in list(self.events)}
+
     def arrival(self, event: Event) -> float:
         """When that event came, on this process's monotonic clock, in seconds."""
         for seen, when in zip(self.events, self._arrivals, strict=False):
@@ -214,10 +230,11 @@ class Lab:
         return done
 
     def close(self) -> None:
-        """End everything, the youngest first."""
+        """End everything: all are told first, and then waited for, the youngest first."""
         for program in reversed(self.programs):
-            if program.running:
-                program.stop(timeout=8)
+            program.signal(signal.SIGTERM)
+        for program in reversed(self.programs):
+            program.stop(timeout=8)
         self.programs.clear()
 
     def __enter__(self) -> Lab:
