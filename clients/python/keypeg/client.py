@@ -62,7 +62,7 @@ class Request:
     kinds: tuple[str, ...]  # empty for any
     cloud: Cloud
     clock: Clock
-    read_parts: Callable[[], Mapping[str, str]] = field(default=hostinfo.parts, repr=False)
+    read_parts: Callable[[], Mapping[str, str]] = field(repr=False)
 
     @classmethod
     def make(
@@ -104,6 +104,7 @@ class Request:
             kinds=_kinds(locations),
             cloud=policy,  # type: ignore[arg-type]  # checked above
             clock=clock or SystemClock(),
+            read_parts=hostinfo.parts,
         )
 
     def wants(self, *kinds: str) -> bool:
@@ -249,11 +250,14 @@ def _combined(request: Request, refusals: list[_Refusal]) -> KeypegError:
     asked = [one for one in refusals if one.where != "this computer"]
     telling = [r for r in reversed(refusals) if r.error.reason not in _UNINFORMATIVE]
     chosen = (telling or list(reversed(asked)) or refusals)[0].error
-    if len(refusals) == 1:
+    if len(refusals) == 1 and (asked or request.kinds == ("host",)):
         return chosen
     said = " ".join(f"{one.where.capitalize()}: {one.error.sentence}" for one in refusals)
     if not asked:
-        said += " No server is set and no bridge runs."
+        said += (
+            " No server is set and no bridge runs: set KEYPEG_SERVER, sign in with `keypeg login`, or "
+            "start keypeg-bridge."
+        )
     combined = type(chosen)(
         f"No license for {product} can be used. {said}",
         explanation=chosen.explanation,

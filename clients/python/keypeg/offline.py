@@ -19,7 +19,7 @@ from keypeg import envelope as envelopes
 from keypeg import proof as proofs
 from keypeg.errors import DocumentMalformed, KeypegError, LicenseMissing, Reason
 from keypeg.proof import Expectation, Verified
-from keypeg.session_guard import Pinned
+from keypeg.session_guard import NONCE_BYTES, Pinned
 from keypeg.v1 import document_pb2, proof_pb2
 
 SUFFIX: Final = ".keypeg"
@@ -75,7 +75,7 @@ def verify(proof: proof_pb2.HostProof, pinned: Pinned, now: datetime) -> Verifie
             product=pinned.product,
             session="",
             device=pinned.device,
-            nonce=b"",
+            nonce=bytes(NONCE_BYTES),  # nobody is asked: the computer itself is the proof
             client_key_share=b"",
             server_key_share=b"",
             now=now,

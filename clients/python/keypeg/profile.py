@@ -208,7 +208,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:  # TOML and UTF-8 errors are ValueErrors
-        raise FieldInvalid(f"{path} can not be read: {error}.", field="config") from error
+        raise FieldInvalid(
+            f"{path} can not be read: {error}; repair it, or set KEYPEG_CONFIG_DIR to another directory.",
+            field="config",
+        ) from error
 
 
 def _read_token(root: Path, name: str) -> str:

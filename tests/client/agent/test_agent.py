@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from keypeg import calls, errors
 from keypeg.agent import Agent, AgentService, LocalPort
 from keypeg.agent.peercred import has_exited, start_ticks
 from keypeg.agent.watcher import ProcessWatch
+from keypeg.serving import ErrorInterceptor
 from keypeg.v1 import agent_service_pb2, agent_service_pb2_grpc
 
 TIMEOUT = 10.0  # s; a bound for what takes milliseconds
@@ -129,9 +132,6 @@ async def test_the_end_of_the_stream_changes_nothing_while_the_process_lives(age
 
 
 async def test_a_call_past_the_public_socket_is_refused(agent, tmp_path):
-    other = grpc.aio.server()
-    from keypeg.serving import ErrorInterceptor
-
     other = grpc.aio.server(interceptors=(ErrorInterceptor(),))
     service = AgentService(lambda _: None)
     service.add_to(other)
@@ -201,8 +201,6 @@ async def test_a_second_agent_on_the_same_socket_refuses_with_a_sentence(agent, 
 
 async def test_the_socket_of_a_dead_agent_is_replaced(tmp_path, closer):
     path = tmp_path / "a.sock"
-    import socket
-
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     async with Agent(path, closer=closer) as agent:
@@ -215,9 +213,11 @@ async def test_stopping_closes_the_sessions_of_the_dead_first(tmp_path, closer):
     agent = Agent(tmp_path / "a.sock", closer=closer)
     await agent.start()
     app = await start_app(agent, "sessions/one")
+    pidfd = os.pidfd_open(app.pid)
     os.kill(app.pid, signal.SIGKILL)
     # Blocks the loop on purpose: the agent can not have noticed before it is stopped.
-    os.waitid(os.P_PID, app.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+    assert select.select([pidfd], [], [], TIMEOUT)[0]
+    os.close(pidfd)
     await agent.stop()
     assert await closer.next() == "sessions/one"
     await app.wait()

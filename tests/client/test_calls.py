@@ -1,0 +1,83 @@
+"""Channels and the errors of calls."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+import grpc.aio
+import pytest
+
+from keypeg import calls, errors, status
+from keypeg.testing import StandInHost
+from keypeg.v1 import session_service_pb2, session_service_pb2_grpc
+
+
+def rpc_error(code: grpc.StatusCode, details: bytes | None = None) -> grpc.aio.AioRpcError:
+    trailing = grpc.aio.Metadata()
+    if details is not None:
+        trailing.add("grpc-status-details-bin", details)
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, "text")
+
+
+def test_an_error_with_details_is_the_error_of_its_reason():
+    sent = errors.PoolExhausted("Every seat is held.", pool="pools/p")
+    packed = status.to_status(sent).SerializeToString()
+    found = calls.translate(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, packed))
+    assert isinstance(found, errors.PoolExhausted)
+    assert found.metadata["pool"] == "pools/p"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, errors.Unreachable),
+        (grpc.StatusCode.CANCELLED, errors.Unreachable),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, errors.TimedOut),
+        (grpc.StatusCode.UNIMPLEMENTED, errors.ProtocolUnsupported),
+        (grpc.StatusCode.UNAUTHENTICATED, errors.SignInRequired),
+        (grpc.StatusCode.PERMISSION_DENIED, errors.PermissionDenied),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, errors.Busy),
+        (grpc.StatusCode.UNKNOWN, errors.Internal),
+    ],
+)
+def test_an_error_without_details_is_told_by_its_code(code, kind):
+    assert type(calls.translate(rpc_error(code))) is kind
+    assert type(calls.translate(rpc_error(code, b"\xff no status"))) is kind
+
+
+@pytest.mark.parametrize("target", ["", "host", "host:", ":1", "host:0", "host:99999", "a:1,b"])
+def test_what_is_no_address_is_refused(target):
+    with pytest.raises(errors.FieldInvalid):
+        calls.connect(target)
+
+
+def test_a_stream_is_never_repeated_and_a_call_is():
+    config = json.loads(calls.service_config(several=True))
+    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+    default, streams = config["methodConfig"]
+    assert default["retryPolicy"]["maxAttempts"] == 4
+    assert "retryPolicy" not in streams
+    assert {name["method"] for name in streams["name"]} == {"HoldSession", "WatchProcess"}
+
+
+async def test_a_dead_server_among_several_is_passed_over():
+    async with StandInHost(tls=True) as host:
+        port = host.target.rpartition(":")[2]
+        async with calls.connect(f"localhost:1,127.0.0.1:{port}", ca=host.ca) as channel:
+            stub = session_service_pb2_grpc.SessionServiceStub(channel)
+            for _ in range(4):
+                answer = await stub.CloseSession(
+                    session_service_pb2.CloseSessionRequest(session="sessions/none"), timeout=10
+                )
+                assert not answer.closed
+
+
+async def test_a_server_without_the_right_certificate_is_not_spoken_to():
+    async with StandInHost(tls=True) as host, StandInHost(tls=True) as other:
+        async with calls.connect(host.target, ca=other.ca, token="secret") as channel:
+            stub = session_service_pb2_grpc.SessionServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.CloseSession(session_service_pb2.CloseSessionRequest(), timeout=5)
+        assert isinstance(calls.translate(caught.value), errors.Unreachable)
+        assert host.tokens == []
