@@ -38,6 +38,9 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def __init__(self, tokens: Authenticator) -> None:
         self._tokens = tokens
+        self._guards: dict[
+            str, tuple[Any, Any]
+        ] = {}  # method: its handler, and that behind the gate
 
     async def intercept_service(
         self,
@@ -48,7 +51,11 @@ class Gate(grpc.aio.ServerInterceptor):
         if handler is None:
             return None  # no such method: grpc answers UNIMPLEMENTED
         method = handler_call_details.method
-        return self._guarded(handler, method, authorization.rule_of(method))
+        known = self._guards.get(method)
+        if known is None or known[0] is not handler:
+            rule = authorization.rule_of(method)
+            self._guards[method] = known = (handler, self._guarded(handler, method, rule))
+        return known[1]
 
     async def _enter(self, rule: Rule, method: str, context: Any) -> None:
         if rule.access is Access.PUBLIC:

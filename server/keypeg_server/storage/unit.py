@@ -38,7 +38,8 @@ class SqlUnit:
         self.events: list[Event] = []
 
     def publish(self, event: Event) -> None:
-        self.events.append(event)
+        if event not in self.events:  # deposited and activated at once is news once
+            self.events.append(event)
 
 
 class SqlStore:

@@ -139,6 +139,17 @@ def test_the_same_request_gives_the_first_answer_and_another_body_is_refused(
     assert [one.name for one in listed.licenses] == [first.license.name]
 
 
+def test_what_is_remembered_of_a_request_does_not_depend_on_its_password(world: World) -> None:
+    account, admin, _ = new_account(world)
+    request = account_service_pb2.CreateUserRequest(
+        parent=account, request_id=request_id(), login=new_id("login"), password=PASSWORD
+    )
+    first = admin.accounts.CreateUser(request)
+    request.password = "another password"
+    assert admin.accounts.CreateUser(request) == first
+    assert world.token(first.user.login, PASSWORD)
+
+
 def test_lists_come_in_pages(world: World) -> None:
     account, admin, _ = new_account(world)
     product = world.product(new_id("product"))
