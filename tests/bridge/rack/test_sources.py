@@ -1,0 +1,134 @@
+"""Transports and drivers in the rack's clothes: their errors become the rack's, and no problem is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from keypeg.errors import KeyFaulty, KeyFull, KeyUnplugged, KeyUnsuitable
+from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
+from keypeg_bridge.keys.piv import PivDriver
+from keypeg_bridge.rack.sources import BackendSource, ClosedSource, DriverKey, make_source
+from keypeg_bridge.transport.errors import (
+    BackendUnavailable,
+    DeviceBusy,
+    DeviceGone,
+    DeviceTimeout,
+)
+from keypeg_bridge.transport.ports import CardPipe, FoundDevice, OnGone, Problem
+from tests.bridge.cards import DirectKey
+
+DEVICE = FoundDevice("h1", "fake", 1, 2, 3, 4, product_name="a key", serial="7")
+
+
+class FakeBackend:
+    """A backend with one device, or an error."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.key = DirectKey()
+        self.error: Exception | None = None
+
+    def devices(self) -> tuple[list[FoundDevice], list[Problem]]:
+        if self.error is not None:
+            raise self.error
+        return [DEVICE], [Problem("fake", "Device 1:2: no permission.")]
+
+    def open(self, handle: str, on_gone: OnGone | None = None) -> CardPipe:
+        if self.error is not None:
+            raise self.error
+        return self.key.pipe(on_gone)
+
+
+def test_devices_and_problems_of_a_backend_are_seen() -> None:
+    source = BackendSource(FakeBackend())
+    look = source.look()
+    assert list(look.bus_ids) == ["h1"]
+    assert look.problems == ("Device 1:2: no permission.",)
+    key = source.open("h1", lambda: None)
+    found = key.identity()
+    assert (found.model, found.serial) == ("a key", "7")
+    key.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (DeviceGone("gone"), KeyUnplugged),
+        (DeviceBusy("in use"), KeyFaulty),
+        (DeviceTimeout("slow"), KeyFaulty),
+    ],
+)
+def test_what_keeps_a_device_from_being_opened_is_said(
+    error: Exception, expected: type[Exception]
+) -> None:
+    backend = FakeBackend()
+    source = BackendSource(backend)
+    source.look()
+    backend.error = error
+    with pytest.raises(expected):
+        source.open("h1", lambda: None)
+
+
+def test_a_device_that_was_never_seen_is_unplugged() -> None:
+    with pytest.raises(KeyUnplugged):
+        BackendSource(FakeBackend()).open("h2", lambda: None)
+
+
+def test_a_backend_that_cannot_be_asked_is_a_problem_and_an_unknown_one_is_an_error() -> None:
+    backend = FakeBackend()
+    backend.error = BackendUnavailable("no server")
+    with pytest.raises(KeyFaulty, match="no server"):
+        BackendSource(backend).look()
+    with pytest.raises(KeyFaulty, match="no library"):
+        ClosedSource("libusb", "no library").look()
+    with pytest.raises(ValueError, match="unknown"):
+        make_source("parport", lambda: 0.0)
+
+
+def authorized(profile: str) -> tuple[DriverKey, DirectKey]:
+    direct = DirectKey(profile)
+    driver = PivDriver(direct.pipe())
+    asked = driver.begin_authorization()
+    factory = DEFAULT_MANAGEMENT_KEY[: asked.algorithm.key_bytes]
+    driver.finish_authorization(respond(asked.algorithm, factory, asked.challenge))
+    return DriverKey(driver), direct
+
+
+def test_a_new_management_key_is_set_once_it_is_one() -> None:
+    key, _ = authorized("token")
+    for algorithm, secret in (("aes256", b"k" * 31), ("des", b"k" * 8), ("", b"")):
+        with pytest.raises(KeyUnsuitable):
+            key.set_management_key(algorithm, secret)
+    assert key.identity().factory_key
+    key.set_management_key("aes256", b"k" * 32)
+    assert not key.identity().factory_key
+    assert key.probe().management_algorithm == "aes256"
+
+
+def test_a_key_that_cannot_change_its_management_key_says_so() -> None:
+    key, _ = authorized("standard")
+    with pytest.raises(KeyUnsuitable):
+        key.set_management_key("3des", b"k" * 24)
+
+
+def test_a_document_that_does_not_fit_fills_nothing() -> None:
+    key, _ = authorized("token")
+    with pytest.raises(KeyFull):
+        key.write(1, bytes(4_000))
+    assert key.read(1) is None
+
+
+@pytest.mark.parametrize("algorithm", [ManagementAlgorithm.AES_192, ManagementAlgorithm.TRIPLE_DES])
+def test_a_key_without_a_card_id_gets_one_under_its_factory_key(
+    algorithm: ManagementAlgorithm,
+) -> None:
+    profile = "token" if algorithm is ManagementAlgorithm.AES_192 else "standard"
+    direct = DirectKey(profile)
+    direct.applet.state.objects.pop(0x5FC102)
+    key = DriverKey(PivDriver(direct.pipe()))
+    assert key.identity().card_id is None
+    key.give_card_id()
+    given = key.identity().card_id
+    assert given is not None
+    assert len(given) == 16
