@@ -87,13 +87,12 @@ class _Stream:
             self.stopped = True
             self._reader.cancel()
 
-    def close(self) -> None:
-        """The handler is over."""
+    async def close(self) -> None:
+        """The handler is over: let what is being written end, for gRPC takes no status in the middle."""
         self.stopped = True
-        self.writing = True  # nothing is written any more
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
+        flushing, self.writing = self._flushing, True  # nothing more is begun
+        if flushing is not None and not self.conversation.outbox.cut_off:
+            await asyncio.wait((flushing,))
 
 
 class SessionService(SessionServiceServicer):
@@ -125,7 +124,9 @@ class SessionService(SessionServiceServicer):
             while True:
                 request = await read()
                 if request is grpc.aio.EOF:
-                    return
+                    if not conversation.closing:
+                        return
+                    await asyncio.get_running_loop().create_future()  # until `closed` is written
                 try:
                     check(request)
                     answer = receive(request)
@@ -140,8 +141,8 @@ class SessionService(SessionServiceServicer):
             if outbox.error is not None:
                 raise outbox.error from None
         finally:
-            stream.close()
             conversation.left()
+            await stream.close()
 
     async def CloseSession(
         self, request: session_service_pb2.CloseSessionRequest, context: Context[Any, Any]

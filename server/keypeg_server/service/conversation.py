@@ -131,6 +131,11 @@ class Conversation:
             return frames.denied(request.release.sequence, "", error)
         raise error
 
+    @property
+    def closing(self) -> bool:
+        """Whether the app has ended the session, and hears of it soon."""
+        return self._phase is Phase.CLOSING
+
     def left(self) -> None:
         """The stream is gone; the session is not."""
         self.outbox.end(None)

@@ -239,6 +239,18 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_its_session_lives(tmp_
     await world.stop()
 
 
+async def test_an_app_that_says_no_more_still_hears_its_end(world: World):
+    await world.add_pool(1)
+    app = world.app()
+    await app.open()
+    await app.acquire()
+    await app.send(close=session_pb2.Close(sequence=next(app.numbers)))
+    await app.call.done_writing()
+    await app.next("closed")
+    assert await app.ends() is None
+    assert world.engine.pool("pools/p1").held == 0
+
+
 async def raw_stream(world: World, *frames: bytes) -> Any:
     """Bytes as frames, as they are; how the stream ended."""
     call = world.channel.stream_stream(HOLD, request_serializer=None, response_deserializer=None)(
