@@ -44,7 +44,8 @@ class AgentLink:
     def __init__(self, target: str) -> None:
         self._target = target
         self._watched: Watched | None = None
-        self._confirmed = asyncio.Event()
+        self._confirmed = False
+        self._settled = asyncio.Event()  # confirmed, or the agent was not reached
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -53,18 +54,20 @@ class AgentLink:
         self.change(watched)
         try:
             async with asyncio.timeout(CONFIRM_TIME):
-                await self._confirmed.wait()
+                await self._settled.wait()
         except TimeoutError:
+            pass
+        if not self._confirmed:
             _LOG.info("agent did not confirm: %s", self._target)
-            return False
-        return True
+        return self._confirmed
 
     def change(self, watched: Watched) -> None:
         """Has a session watched instead of the one before; does not wait."""
         if watched == self._watched:
             return
         self._watched = watched
-        self._confirmed.clear()
+        self._confirmed = False
+        self._settled.clear()
         self._changed.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -87,6 +90,7 @@ class AgentLink:
                 pause = FIRST_PAUSE
             except (grpc.RpcError, asyncio.InvalidStateError) as error:
                 _LOG.debug("agent lost: %s", type(error).__name__)
+            self._settled.set()
             if self._watched is not None:
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
@@ -136,7 +140,9 @@ class AgentLink:
             agent_service_pb2.WatchProcessRequest, agent_service_pb2.WatchProcessResponse
         ],
     ) -> None:
-        while (answer := await call.read()) is not grpc.aio.EOF:
-            assert isinstance(answer, agent_service_pb2.WatchProcessResponse)
+        while isinstance(
+            answer := await call.read(), agent_service_pb2.WatchProcessResponse
+        ):  # anything else is the end
             if self._watched is not None and answer.watching.session == self._watched.session:
-                self._confirmed.set()
+                self._confirmed = True
+                self._settled.set()
