@@ -185,6 +185,11 @@ def _local_port(settings: Settings) -> LocalPort:
     """The bridge's own socket, not open yet; refused before any key is touched when another bridge serves there."""
     chosen = settings.listen.socket
     path = Path(chosen).absolute() if chosen else discovery.bridge_socket()
+    if not _is_ours(path.parent):
+        raise StartError(
+            f"{path.parent} belongs to another user, who could put a bridge of their own there."
+            " Choose another socket with --socket."
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         trial.settimeout(1)
         with contextlib.suppress(OSError):  # nobody there, or nothing: `open` says what is wrong
@@ -196,6 +201,14 @@ def _local_port(settings: Settings) -> LocalPort:
         return LocalPort(path)
     except OSError as error:
         raise _socket_error(path, error) from error
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is this user's or the system's own, or is not there yet."""
+    try:
+        return folder.stat().st_uid in (0, os.getuid())
+    except OSError:
+        return True  # to be made, or for `open` to say what is wrong
 
 
 def _socket_error(path: Path, error: OSError) -> StartError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,6 +16,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from keypeg import discovery
 from keypeg.errors import (
     KeyMissing,
     KeyUnplugged,
@@ -31,7 +33,7 @@ from keypeg.v1 import (
     session_pb2,
 )
 from keypeg.v1 import key_service_pb2 as pb
-from lab.processes import Lab
+from lab.processes import BIN, Lab
 from tests.bridge.app_side import AppSide, error_of
 from tests.bridge.bridge_process import BridgeProcess, laboratory
 from tests.bridge.emukey import Emukey, running
@@ -282,6 +284,42 @@ async def test_a_key_whose_computer_dies_is_missing_and_comes_back(
     emukey.start(int(emukey.address.rpartition(":")[2]))
     assert (await app.receive()).changed.change == session_pb2.CHANGE_KEY_RETURNED
     app.check((await app.renew()).renewed.proof, publisher)
+
+
+async def test_a_copy_of_a_plugged_in_key_is_told_and_offers_nothing(
+    tmp_path: Path, start_bridge: StartBridge
+) -> None:
+    with (
+        running(tmp_path, "--seed", "twin", name="first") as first,
+        running(tmp_path, "--seed", "twin", name="second") as second,
+    ):
+        bridge = start_bridge(first.backend, second.backend)
+        keys = await bridge.listed()
+        assert sorted(key.state for key in keys) == [
+            key_pb2.KEY_STATE_PRESENT,
+            key_pb2.KEY_STATE_FAULTY,
+        ]
+        copy = next(key for key in keys if key.state == key_pb2.KEY_STATE_FAULTY)
+        assert "same card id" in copy.fault
+        assert len({key.name for key in keys}) == 2
+
+
+async def test_the_usual_socket_is_where_apps_look_for_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge = BridgeProcess(lab)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(bridge.folder))
+    command = [str(BIN / "keypeg-bridge"), "serve", "--backend", "usbip:127.0.0.1:1"]
+    file = bridge.folder / "ready"
+    program = lab.start(
+        "usual", [*command, "--state", str(bridge.state), "--ready-file", str(file)]
+    )
+    lab.ready(program, file)
+    assert discovery.bridge_target() == f"unix:{bridge.folder}/keypeg/bridge.sock"
+    assert discovery.bridge_socket().stat().st_mode & 0o777 == 0o600
+    assert program.stop() == 0
+    assert discovery.bridge_target() is None
+    shutil.rmtree(bridge.folder)
 
 
 async def test_a_backend_that_does_not_work_is_told_and_hides_no_other(
