@@ -60,6 +60,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, incident: Callable[[], str] = new_incident) -> None:
         self._incident = incident
+        self._guards: dict[str, tuple[Any, Any]] = {}  # method: its handler, and that guarded
 
     async def intercept_service(
         self,
@@ -73,7 +74,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return self._refusing(raised, method)
         if handler is None:
             return None  # no such method: grpc answers UNIMPLEMENTED
-        return self._guarded(handler, method)
+        known = self._guards.get(method)
+        if known is None or known[0] is not handler:
+            self._guards[method] = known = (handler, self._guarded(handler, method))
+        return known[1]
 
     def _guarded(self, handler: Any, method: str) -> Any:
         kind = _KINDS[handler.request_streaming, handler.response_streaming]

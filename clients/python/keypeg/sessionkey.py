@@ -32,6 +32,10 @@ OPENED: Final = b"kp1 opened"
 ACQUIRED: Final = b"kp1 acquired"
 RESUME: Final = b"kp1 resume"
 
+# For these the key's block is hashed once, at the first frame, and every frame goes on from a copy. The
+# others come once; a server with many sessions keeps no half KiB for each of them.
+_REPEATED: Final = frozenset((RENEW, RENEWED, ACQUIRED))
+
 
 class KeyShare:
     """One end's half of an agreement: private, used once, and forgotten."""
@@ -68,11 +72,8 @@ class FrameAuthenticator:
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"a session key has {KEY_BYTES} bytes, not {len(key)}")
-        # The key's block is hashed once per label; each frame goes on from a copy.
-        self._prepared = {
-            label: hashlib.blake2b(key=key, person=label, digest_size=MAC_BYTES)
-            for label in (RENEW, RENEWED, OPENED, ACQUIRED, RESUME)
-        }
+        self._key = key
+        self._prepared: dict[bytes, hashlib.blake2b] = {}
 
     def renew(self, sequence: int, nonce: bytes) -> bytes:
         """Of `renew`; the nonce may be empty."""
@@ -108,7 +109,12 @@ class FrameAuthenticator:
         )
 
     def _code(self, label: bytes, data: bytes) -> bytes:
-        code = self._prepared[label].copy()
+        prepared = self._prepared.get(label)
+        if prepared is None:
+            prepared = hashlib.blake2b(key=self._key, person=label, digest_size=MAC_BYTES)
+            if label in _REPEATED:
+                self._prepared[label] = prepared
+        code = prepared.copy()
         code.update(data)
         return code.digest()
 

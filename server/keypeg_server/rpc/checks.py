@@ -22,6 +22,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASC
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _MAX_SECONDS: Final = 253_402_300_799  # the end of the year 9999
 _NANOS: Final = 1_000_000_000
+_SCALARS: Final = frozenset((str, int, bytes, bool))
 
 
 def anything(_value: Any) -> Iterator[Problem]:
@@ -174,6 +175,8 @@ def optional(rule: Check) -> Check:
 def value_of(holder: Any, field: str) -> Any:
     """A field's value; None for a message that is not set."""
     value = getattr(holder, field)
+    if type(value) in _SCALARS:
+        return value
     descriptor = holder.DESCRIPTOR.fields_by_name[field]
     if descriptor.message_type is not None and not descriptor.is_repeated:
         return value if holder.HasField(field) else None
