@@ -81,7 +81,6 @@ from keypeg_server.storage.pool_store import SqlPoolStore
 _LOG: Final = structlog.get_logger("keypegd")
 
 HIGH_WATER_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
-SWEEP_EVERY: Final = 600.0  # seconds; answers are kept for a day, so nothing hurries
 SET_BACK_TOLERANCE: Final = timedelta(minutes=5)  # before the log speaks of it
 
 
@@ -233,7 +232,7 @@ class App:
         await server.start()
         self._tasks += [
             _every(HIGH_WATER_EVERY, lambda: upkeep.keep_high_water(opened.database, clock)),
-            _every(SWEEP_EVERY, lambda: upkeep.sweep_requests(opened.database, clock)),
+            asyncio.create_task(sweep_forever(opened.database, clock)),
         ]
 
     async def _serve_health(self) -> None:

@@ -1,8 +1,8 @@
-"""What the database needs from time to time: the clock's high-water mark, and old answers swept away.
+"""The clock's high-water mark, kept in the database.
 
-Promises: the mark only grows; sweeping goes in small steps, so that the one writer is never held for long.
+Promises: the mark only grows.
 
-Leaves to others: when (app.py).
+Leaves to others: when it is kept (app.py), what it is for (clock.py).
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection
 from sqlmodel import Session
 
 from keypeg_server.clock import Clock, from_us, to_us
 from keypeg_server.storage.database import Database
-from keypeg_server.storage.requests import SWEEP_ROWS, sweep
 from keypeg_server.storage.tables import MetaRow
 
 HIGH_WATER: Final = "wall_high_water_us"
@@ -39,19 +37,3 @@ async def keep_high_water(database: Database, clock: Clock) -> None:
             row.value = str(now_us)
 
     await database.write(write)
-
-
-async def sweep_requests(database: Database, clock: Clock) -> int:
-    """Forget answers that are past their time; how many."""
-    now_us = to_us(clock.wall())
-    swept = 0
-
-    def step(session: Session) -> int:
-        connection: Connection = session.connection()
-        return sweep(connection, now_us)
-
-    while True:
-        count = await database.write(step)
-        swept += count
-        if count < SWEEP_ROWS:
-            return swept
