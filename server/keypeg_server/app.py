@@ -77,6 +77,7 @@ from keypeg_server.settings import Settings
 from keypeg_server.storage import upkeep
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.pool_store import SqlPoolStore
+from keypeg_server.storage.requests import sweep_forever
 
 _LOG: Final = structlog.get_logger("keypegd")
 
@@ -234,6 +235,8 @@ class App:
             _every(HIGH_WATER_EVERY, lambda: upkeep.keep_high_water(opened.database, clock)),
             asyncio.create_task(sweep_forever(opened.database, clock)),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_died)
 
     async def _serve_health(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -265,6 +268,12 @@ SERVICES: Final = tuple(
     for module in CONTRACT
     for service in module.DESCRIPTOR.services_by_name.values()
 )
+
+
+def _died(task: asyncio.Task[None]) -> None:
+    """Say so when what should go on for ever has ended by a fault."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.error("upkeep ended", exc_info=error)
 
 
 def _every(pause: float, work: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
