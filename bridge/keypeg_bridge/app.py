@@ -43,8 +43,9 @@ from keypeg_bridge.rack.record import Namer
 from keypeg_bridge.rack.sources import make_source
 from keypeg_bridge.rack.writes import Writes
 from keypeg_bridge.rpc.key_service import KeyService
+from keypeg_bridge.rpc.session import SessionSettings
 from keypeg_bridge.rpc.session_service import SessionService
-from keypeg_bridge.rpc.sessions import Sessions, SessionSettings
+from keypeg_bridge.rpc.sessions import Sessions
 from keypeg_bridge.settings import Settings
 
 FIRST_LOOK: Final = 2.0

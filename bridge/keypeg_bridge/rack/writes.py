@@ -19,23 +19,17 @@ import structlog
 
 from keypeg.errors import (
     AlreadyExists,
-    DocumentMalformed,
-    DocumentOtherDevice,
-    DocumentOtherPublisher,
-    DocumentSuperseded,
     KeyBusy,
     KeyFaulty,
-    KeyFull,
-    KeyNotEnrolled,
     KeypegError,
     KeyUnsuitable,
     NotFound,
     ProtocolViolation,
 )
 from keypeg.possession import enrollment_challenge
-from keypeg.v1 import document_pb2, location_pb2
-from keypeg_bridge.rack import contents
-from keypeg_bridge.rack.ports import OpenKey, SlotMalformed, Time, Timer
+from keypeg.v1 import document_pb2
+from keypeg_bridge.rack import writing
+from keypeg_bridge.rack.ports import OpenKey, Time, Timer
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.reading import Reading, read_key
 from keypeg_bridge.rack.record import KeyRecord
@@ -133,7 +127,7 @@ class Writes:
                 raise self._busy(other)
         write = self._new(key)
         try:
-            begun = await self._on_key(write, _begin)
+            begun = await self._on_key(write, writing.begin)
         except BaseException:
             self._end(write)
             raise
@@ -172,7 +166,7 @@ class Writes:
         async with write.lock:
             await self._authorize(write, response)
             record = self._rack.key(write.key)
-            if record.reading is not None and _own_licenses(record.reading):
+            if record.reading is not None and writing.own_licenses(record.reading):
                 raise AlreadyExists(
                     f"The key {write.key} is enrolled and carries licenses, which a new private key"
                     " would make useless. Deactivate them first.",
@@ -206,12 +200,12 @@ class Writes:
         """Put a license on the key; its record with it."""
         write = self._find(id)
         async with write.lock:
-            new, signed_under = _parsed(license, delegation)
+            new, signed_under = writing.parsed(license, delegation)
             record = self._rack.key(write.key)
             if record.reading is not None:
-                _check_for(record.reading, write.key, new)
+                writing.check_for(record.reading, write.key, new)
             await self._authorize(write, response)
-            reading = await self._on_key(write, lambda key: _put(key, new, signed_under))
+            reading = await self._on_key(write, lambda key: writing.put(key, new, signed_under))
             write.step = STEPS[write.step, Deed.CHANGE]
             record = self._rack.rewritten(write.key, reading)
             _LOG.info("license written", key=record.name, activation=new.document.activation)
@@ -304,103 +298,3 @@ class Writes:
 def _outcome(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
         _LOG.error("write could not be ended", exc_info=task.exception())
-
-
-def _begin(key: OpenKey) -> tuple[Reading, bytes]:
-    """Who the key is now, and its challenge; a new key gets its card id first."""
-    identity = key.identity()
-    if identity.card_id is None:
-        key.give_card_id()
-    reading = read_key(key)
-    return reading, key.begin_authorization()
-
-
-def _own_licenses(reading: Reading) -> bool:
-    own = reading.identity.public_key
-    return own is not None and any(one.document.location_key.key == own for one in reading.licenses)
-
-
-def _parsed(
-    license: document_pb2.Envelope,
-    delegation: document_pb2.Envelope,
-) -> tuple[contents.StoredLicense, contents.StoredDelegation]:
-    try:
-        new = contents.stored_license(contents.FIRST_LICENSE_SLOT, license)
-        signed_under = contents.stored_delegation(delegation)
-    except SlotMalformed as error:
-        raise DocumentMalformed(
-            f"This is no license with its delegation ({error}). Fetch both from the server again."
-        ) from None
-    if new.document.publisher != signed_under.document.publisher:
-        raise DocumentOtherPublisher(
-            f"The license is of {new.document.publisher!r}, its delegation of"
-            f" {signed_under.document.publisher!r}. Give the two that belong together.",
-            publisher=signed_under.document.publisher,
-            expected=new.document.publisher,
-        )
-    return new, signed_under
-
-
-def _check_for(reading: Reading, key: str, new: contents.StoredLicense) -> None:
-    """What the app would refuse later is refused before it is written."""
-    own = reading.identity.public_key
-    if own is None:
-        raise KeyNotEnrolled(f"The key {key} is not enrolled. Enroll it first.", key=key)
-    if (
-        new.document.location_kind != location_pb2.LOCATION_KIND_KEY
-        or new.document.location_key.key != own
-    ):
-        raise DocumentOtherDevice(
-            f"The license is not for the key {key}. Activate it to this key's location.", key=key
-        )
-    for stored in reading.licenses:
-        if (
-            stored.document.activation == new.document.activation
-            and stored.document.generation > new.document.generation
-        ):
-            raise DocumentSuperseded(
-                f"The key {key} carries generation {stored.document.generation} of this license,"
-                f" newer than {new.document.generation}. Fetch the newest from the server.",
-                key=key,
-            )
-
-
-def _put(
-    key: OpenKey, new: contents.StoredLicense, signed_under: contents.StoredDelegation
-) -> Reading:
-    """Write the delegation if it is new, then the license; read both back."""
-    before = read_key(key)
-    slot = _slot_for(before, new)
-    delegations = contents.with_delegation(before.delegations, signed_under)
-    if delegations != before.delegations:
-        _write(key, contents.DELEGATION_SLOT, contents.encode_delegations(delegations))
-    _write(key, slot, new.envelope.SerializeToString())
-    return read_key(key)
-
-
-def _slot_for(reading: Reading, new: contents.StoredLicense) -> int:
-    for stored in reading.licenses:
-        if stored.document.activation == new.document.activation:
-            return stored.slot
-    taken = {stored.slot for stored in reading.licenses} | set(reading.foreign_slots)
-    for slot in range(contents.FIRST_LICENSE_SLOT, reading.capabilities.slot_count + 1):
-        if slot not in taken:
-            return slot
-    raise KeyFull(
-        f"All {reading.capabilities.slot_count} slots of the key are taken. Deactivate a license"
-        " from it first.",
-        slots=str(reading.capabilities.slot_count),
-    )
-
-
-def _write(key: OpenKey, slot: int, data: bytes) -> None:
-    key.write(slot, data)
-    try:
-        kept = key.read(slot) == data
-    except SlotMalformed:
-        kept = False
-    if not kept:
-        raise KeyFaulty(
-            f"The key did not keep what was written to slot {slot}. Use another key.",
-            detail=f"slot {slot} reads back differently",
-        )

@@ -18,7 +18,8 @@ from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionRespons
 from keypeg_bridge.rpc import validate
 from keypeg_bridge.rpc.outbox import Outbox
 from keypeg_bridge.rpc.protocol import Event, Phase, after, frame
-from keypeg_bridge.rpc.sessions import Session, Sessions, Stream
+from keypeg_bridge.rpc.session import Session, Stream
+from keypeg_bridge.rpc.sessions import Sessions
 
 FIRST_FRAME_LIMIT: Final = 20.0
 """Seconds that a stream may stay without its first frame."""

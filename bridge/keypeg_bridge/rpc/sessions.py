@@ -12,13 +12,12 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 import structlog
 
-from keypeg import names, status
+from keypeg import names
 from keypeg.errors import (
     FrameReplayed,
     KeypegError,
@@ -34,58 +33,23 @@ from keypeg.errors import (
     SessionSuperseded,
 )
 from keypeg.possession import challenge
-from keypeg.v1 import error_pb2, explanation_pb2, location_pb2, session_pb2
+from keypeg.v1 import location_pb2, proof_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg_bridge.rack import choice
 from keypeg_bridge.rack.choice import Choice
-from keypeg_bridge.rack.ports import Time, Timer
+from keypeg_bridge.rack.ports import Time
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.record import KeyRecord, grace_of
 from keypeg_bridge.rack.shelf import KeyChange
 from keypeg_bridge.rack.states import Happening, State
-from keypeg_bridge.rpc import encode
-from keypeg_bridge.rpc.outbox import Outbox
+from keypeg_bridge.rpc import encode, replies
 from keypeg_bridge.rpc.protocol import Event, Phase, after
+from keypeg_bridge.rpc.session import Session, SessionSettings, Stream
 
 MARGIN: Final = timedelta(seconds=1)
 """How much longer than the app a session is remembered."""
 TICKET_BYTES: Final = 32
 _LOG = structlog.get_logger(__name__)
-
-Stream = Outbox[HoldSessionResponse]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """How sessions behave."""
-
-    valid_for: timedelta = timedelta(seconds=30)
-    renew_interval: timedelta = timedelta(seconds=10)
-    limit: int = 4_096
-    """Sessions at once: more than apps on any computer."""
-
-
-@dataclass(eq=False, slots=True)
-class Session:
-    """One running app. Its ticket is a secret: repr shows none."""
-
-    name: str
-    product: str
-    key: str
-    activation: str
-    grace: timedelta
-    ticket: bytes
-    sequence: int
-    stream: Stream | None
-    phase: Phase = Phase.RUNNING
-    timer: Timer | None = None
-    away_until: float = 0.0
-    """The end of the grace, on the monotonic clock."""
-    pending: session_pb2.Resume | None = None
-    """A resume that waits for the key to come back."""
-
-    def __repr__(self) -> str:
-        return f"Session({self.name}, key={self.key}, {self.phase.value})"
 
 
 class Sessions:
@@ -160,7 +124,7 @@ class Sessions:
         if session.phase is Phase.AWAY:
             session.pending = frame
             left = max(0.0, session.away_until - self._time.monotonic())
-            stream.push(_missing(session, timedelta(seconds=left)))
+            stream.push(replies.missing(session, timedelta(seconds=left)))
         else:
             await self._resumed(session, frame)
         return session
@@ -180,18 +144,14 @@ class Sessions:
             chosen = choice.again(record, session.product, session.activation, self._time.wall())
             signature = await self._prove(session.name, chosen, frame.nonce)
         except KeypegError as error:
-            await stream.answer(_denied(frame.sequence, "", error))
+            await stream.answer(replies.denied(frame.sequence, "", error))
             return
         session.activation = chosen.license.document.activation
         session.grace = grace_of(chosen.license.document)
         if session.phase is Phase.RUNNING:
             self._lives_on(session)
-        renewed = session_pb2.Renewed(
-            sequence=frame.sequence,
-            proof=encode.key_proof(chosen, self._location_host, session.name, signature),
-        )
-        renewed.valid_for.FromTimedelta(self._settings.valid_for)
-        await stream.answer(HoldSessionResponse(renewed=renewed))
+        given = self._proof(session, chosen, signature)
+        await stream.answer(replies.renewed(self._settings, given, frame.sequence))
 
     async def acquire(self, session: Session, frame: session_pb2.Acquire) -> None:
         """There are no seats on keys."""
@@ -202,14 +162,16 @@ class Sessions:
             rule="not_counted",
         )
         if session.stream is not None:
-            await session.stream.answer(_denied(frame.sequence, frame.request_id[:64], error))
+            await session.stream.answer(
+                replies.denied(frame.sequence, frame.request_id[:64], error)
+            )
 
     async def release(self, session: Session, frame: session_pb2.Release) -> None:
         """There is nothing to give back."""
         self._advance(session, Event.RELEASE, frame.sequence)
         error = NotFound("This session holds no seats and no queue places: it lives on a key.")
         if session.stream is not None:
-            await session.stream.answer(_denied(frame.sequence, "", error))
+            await session.stream.answer(replies.denied(frame.sequence, "", error))
 
     async def close(self, session: Session, frame: session_pb2.Close) -> None:
         """End the session at the app's own wish."""
@@ -247,9 +209,7 @@ class Sessions:
         self._draining = True
         for session in self._sessions.values():
             if session.stream is not None:
-                draining = session_pb2.Draining()
-                draining.closes_in.FromTimedelta(closes_in)
-                session.stream.push(HoldSessionResponse(draining=draining))
+                session.stream.push(replies.draining(closes_in))
         self._look_whether_left()
 
     def end_all(self) -> None:
@@ -279,7 +239,7 @@ class Sessions:
         grace = max(timedelta(), session.grace - record.spent)
         session.away_until = self._time.monotonic() + grace.total_seconds()
         if session.stream is not None:
-            session.stream.push(_missing(session, grace))
+            session.stream.push(replies.missing(session, grace))
         if grace:
             self._set_timer(session, grace, self._grace_over)
         else:
@@ -295,8 +255,7 @@ class Sessions:
         if pending is not None:
             session.stream.follow(self._resumed(session, pending))
             return
-        changed = session_pb2.Changed(change=session_pb2.CHANGE_KEY_RETURNED, resource=session.key)
-        session.stream.push(HoldSessionResponse(changed=changed))
+        session.stream.push(replies.changed(session_pb2.CHANGE_KEY_RETURNED, session.key))
 
     def _key_rewritten(self, session: Session, record: KeyRecord) -> None:
         fitting = choice.fitting(record, session.product)
@@ -308,8 +267,7 @@ class Sessions:
         else:
             change = session_pb2.CHANGE_LICENSE_REMOVED
         if change is not None and session.stream is not None:
-            changed = session_pb2.Changed(change=change, resource=session.activation)
-            session.stream.push(HoldSessionResponse(changed=changed))
+            session.stream.push(replies.changed(change, session.activation))
 
     def _grace_over(self, session: Session) -> None:
         session.phase = after(session.phase, Event.GRACE_OVER)
@@ -402,18 +360,18 @@ class Sessions:
     def _opened(
         self, session: Session, chosen: Choice, signature: bytes, sequence: int, *, resumed: bool
     ) -> HoldSessionResponse:
-        opened = session_pb2.Opened(
-            sequence=sequence,
-            session=session.name,
-            proof=encode.key_proof(chosen, self._location_host, session.name, signature),
-            resume_ticket=session.ticket,
-            release_token=self._release_token(session.name),
+        return replies.opened(
+            session,
+            self._settings,
+            self._proof(session, chosen, signature),
+            chosen.license.document.location,
+            self._release_token(session.name),
+            sequence,
             resumed=resumed,
-            location=chosen.license.document.location,
         )
-        opened.renew_interval.FromTimedelta(self._settings.renew_interval)
-        opened.valid_for.FromTimedelta(self._settings.valid_for)
-        return HoldSessionResponse(opened=opened)
+
+    def _proof(self, session: Session, chosen: Choice, signature: bytes) -> proof_pb2.Proof:
+        return encode.key_proof(chosen, self._location_host, session.name, signature)
 
     def _release_token(self, name: str) -> bytes:
         return hmac.digest(self._secret, b"release\0" + name.encode(), hashlib.sha256)
@@ -452,15 +410,3 @@ class Sessions:
         return ServerDraining(
             "The bridge is ending. Connect again in a moment.", retry_after=timedelta(seconds=1)
         )
-
-
-def _missing(session: Session, grace: timedelta) -> HoldSessionResponse:
-    missing = session_pb2.Missing(reason=error_pb2.REASON_KEY_UNPLUGGED, resource=session.key)
-    missing.grace.FromTimedelta(grace)
-    return HoldSessionResponse(missing=missing)
-
-
-def _denied(sequence: int, request_id: str, error: KeypegError) -> HoldSessionResponse:
-    explanation: explanation_pb2.Explanation = status.explain(error)
-    denied = session_pb2.Denied(sequence=sequence, request_id=request_id, explanation=explanation)
-    return HoldSessionResponse(denied=denied)

@@ -16,8 +16,9 @@ from keypeg.v1 import (
 )
 from keypeg_bridge.rack.writes import Writes
 from keypeg_bridge.rpc.key_service import KeyService
+from keypeg_bridge.rpc.session import SessionSettings
 from keypeg_bridge.rpc.session_service import SessionService
-from keypeg_bridge.rpc.sessions import Sessions, SessionSettings
+from keypeg_bridge.rpc.sessions import Sessions
 from tests.bridge.app_side import AppSide
 from tests.bridge.fakes import FakeKey, FakeSource
 from tests.bridge.publisher import Publisher
