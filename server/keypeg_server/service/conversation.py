@@ -13,8 +13,6 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from google.protobuf.duration_pb2 import Duration
-
 from keypeg.errors import (
     FrameReplayed,
     KeypegError,
@@ -23,7 +21,7 @@ from keypeg.errors import (
     ProtocolViolation,
     SessionExpired,
 )
-from keypeg.sessionkey import check
+from keypeg.sessionkey import FrameAuthenticator, check
 from keypeg.v1 import session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
 from keypeg_server.domain import explain
@@ -159,14 +157,7 @@ class Conversation:
         if nonce:
             self._renew_signed(session, sequence, nonce, LOOK_TRIES)
             return None
-        valid_for_us = session.valid_for_us
-        return HoldSessionResponse(
-            renewed=session_pb2.Renewed(
-                sequence=sequence,
-                valid_for=_duration(valid_for_us),
-                mac=authenticator.renewed(sequence, valid_for_us),
-            )
-        )
+        return _renewed(sequence, session.valid_for_us, authenticator)
 
     def _renew_signed(self, session: Session, sequence: int, nonce: bytes, tries: int) -> None:
         """Sign what is on disk: a seat that is still on its way there is in the next one."""
@@ -181,22 +172,14 @@ class Conversation:
             authenticator = session.authenticator
             if self.outbox.ended or session.link is not self or authenticator is None:
                 return
-            valid_for_us = session.valid_for_us
             try:
                 proof = self._sessions.prove(session, nonce, leases)
             except KeypegError as error:
                 self.outbox.push(frames.denied(sequence, "", error))
                 return
-            self.outbox.push(
-                HoldSessionResponse(
-                    renewed=session_pb2.Renewed(
-                        sequence=sequence,
-                        valid_for=_duration(valid_for_us),
-                        proof=proof,
-                        mac=authenticator.renewed(sequence, valid_for_us),
-                    )
-                )
-            )
+            answer = _renewed(sequence, session.valid_for_us, authenticator)
+            answer.renewed.proof.CopyFrom(proof)
+            self.outbox.push(answer)
 
         engine = self._sessions.engine
         engine.look(lambda: engine.holdings(session.id)[0], done)
@@ -292,9 +275,10 @@ class Conversation:
                 session.waiting.pop(id, None)
             # A place that was served meanwhile is a lease now; that is what was released.
             ended = pool.lease_prefix + id if type(released) is Lease else name
-            self.outbox.push(
-                HoldSessionResponse(released=session_pb2.Released(sequence=sequence, name=ended))
-            )
+            answer = HoldSessionResponse()
+            answer.released.sequence = sequence
+            answer.released.name = ended
+            self.outbox.push(answer)
 
         engine.release(pool, id, done)
         return None
@@ -371,9 +355,18 @@ def expired(session: str) -> SessionExpired:
     )
 
 
-def _duration(us: int) -> Duration:
-    seconds, rest = divmod(us, 1_000_000)
-    return Duration(seconds=seconds, nanos=rest * 1_000)
+def _renewed(
+    sequence: int, valid_for_us: int, authenticator: FrameAuthenticator
+) -> HoldSessionResponse:
+    """More time. Filled in place: a message that is put into another is copied, and this one goes out most."""
+    answer = HoldSessionResponse()
+    renewed = answer.renewed
+    renewed.sequence = sequence
+    seconds, us = divmod(valid_for_us, 1_000_000)
+    renewed.valid_for.seconds = seconds
+    renewed.valid_for.nanos = us * 1_000
+    renewed.mac = authenticator.renewed(sequence, valid_for_us)
+    return answer
 
 
 def _not_yours(name: str) -> NotFound:

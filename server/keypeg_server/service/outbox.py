@@ -8,7 +8,6 @@ Leaves to others: writing to the stream (rpc/session_service.py).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -25,7 +24,8 @@ class Outbox:
 
     def __init__(self, wake: Callable[[], None], limit: int = FRAMES_LIMIT) -> None:
         """`wake` is called when there is something to send or the stream is to end."""
-        self._frames: deque[HoldSessionResponse] | None = None  # made when needed: most are idle
+        # Made when needed and dropped when empty: most sessions are idle.
+        self._frames: list[HoldSessionResponse] | None = None
         self._limit = limit
         self._wake = wake
         self.ended = False
@@ -37,7 +37,7 @@ class Outbox:
         if self.ended:
             return
         if self._frames is None:
-            self._frames = deque()
+            self._frames = []
         if len(self._frames) >= self._limit:
             self._frames.clear()
             self.cut_off = True
@@ -54,7 +54,13 @@ class Outbox:
 
     def pop(self) -> HoldSessionResponse | None:
         """The next frame to send."""
-        return self._frames.popleft() if self._frames else None
+        frames = self._frames
+        if not frames:
+            return None
+        frame = frames.pop(0)
+        if not frames:
+            self._frames = None
+        return frame
 
     def end(self, error: KeypegError | None) -> None:
         """End the stream after what is left: well, or with the status of an error."""
