@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from keypeg import names
 from keypeg.errors import KeypegError, ProtocolUnsupported
@@ -49,6 +50,8 @@ def app(message: session_pb2.App) -> AppInfo:
 
 def wanted(wanted_features: Sequence[product_pb2.FeatureUnits]) -> Features:
     """The features of a request, in the one order in which they are kept."""
+    if not wanted_features:
+        return ()
     return tuple(sorted((one.feature, one.units) for one in wanted_features))
 
 
@@ -62,6 +65,12 @@ def duration(value: timedelta) -> Duration:
     found = Duration()
     found.FromTimedelta(value)
     return found
+
+
+def timestamp(us: int) -> Timestamp:
+    """Microseconds since 1970 as the contract carries a moment."""
+    seconds, rest = divmod(us, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1_000)
 
 
 def features(held: Features) -> list[product_pb2.FeatureUnits]:
@@ -82,7 +91,7 @@ def place_name(place: Place) -> str:
 def own_lease(name: str, session: str, lease: Lease) -> seat_pb2.Lease:
     """A lease as its holder sees it; `name` and `session` are names, `session` may be empty."""
     holder = lease.holder
-    shown = seat_pb2.Lease(
+    return seat_pb2.Lease(
         name=name,
         session=session,
         units=lease.units,
@@ -93,9 +102,8 @@ def own_lease(name: str, session: str, lease: Lease) -> seat_pb2.Lease:
         host_name=holder.host_name,
         app=holder.app,
         process_id=holder.process_id,
+        acquire_time=timestamp(lease.acquire_time_us),
     )
-    shown.acquire_time.FromMicroseconds(lease.acquire_time_us)
-    return shown
 
 
 def queue_place(
@@ -106,7 +114,7 @@ def queue_place(
     explanation: explanation_pb2.Explanation | None = None,
 ) -> seat_pb2.QueuePlace:
     """A place in the queue; `session` is a name, empty for who may not know it."""
-    shown = seat_pb2.QueuePlace(
+    return seat_pb2.QueuePlace(
         name=place_name(place),
         session=session,
         position=position,
@@ -115,9 +123,8 @@ def queue_place(
         features=features(place.features) if place.features else None,
         priority=place.priority,
         explanation=explanation,
+        create_time=timestamp(place.create_time_us),
     )
-    shown.create_time.FromMicroseconds(place.create_time_us)
-    return shown
 
 
 def denied(sequence: int, request_id: str, error: KeypegError) -> HoldSessionResponse:

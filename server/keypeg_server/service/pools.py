@@ -18,7 +18,7 @@ from typing import Final, Protocol, TypeVar
 
 from keypeg import names
 from keypeg.errors import KeypegError, NotFound, PoolRule
-from keypeg.ids import id_text, uuid7
+from keypeg.ids import RANDOM_BYTES, id_text, uuid7
 from keypeg.v1 import error_pb2, explanation_pb2
 from keypeg_server.clock import to_us
 from keypeg_server.domain.caller import Caller
@@ -38,6 +38,7 @@ HOLDERS_NAMED: Final = 10  # in a refusal to retire a pool
 POSITIONS_PAUSE: Final = (
     0.02  # seconds: a queue that moves often is told so at most 50 times a second
 )
+SPARE_BYTES: Final = 512 * RANDOM_BYTES
 RETRY_PAUSE: Final = 1.0  # seconds, after the disk refused to take an end
 
 
@@ -91,6 +92,8 @@ class Engine:
         self._clock = clock
         self._queue_limit = queue_limit
         self._random = random
+        self._spare = b""  # randomness for ids: asking the system each time costs more than the id
+        self._spare_at = 0
         self._pools: dict[str, Pool] = {}
         self._pools_of: dict[str, set[Pool]] = {}  # by session
         self._holds: dict[str, Hold] = {}  # by lease
@@ -188,7 +191,11 @@ class Engine:
 
     def new_id(self) -> str:
         """An id for a lease or a place."""
-        return id_text(uuid7(self.now_us(), self._random(8)))
+        at = self._spare_at
+        if at >= len(self._spare):
+            self._spare, at = self._random(SPARE_BYTES), 0
+        self._spare_at = at + RANDOM_BYTES
+        return id_text(uuid7(self.now_us(), self._spare[at : at + RANDOM_BYTES]))
 
     def now_us(self) -> int:
         """The wall clock, for records."""
@@ -210,9 +217,7 @@ class Engine:
     ) -> None:
         """Seats or, when it may wait, a place; `done` hears which, or the refusal."""
         request_id = "" if request is None else request.id
-        ask = Ask(
-            self.new_id(), holder, units, features, wait, priority, valid_for_us, request_id
-        )
+        ask = Ask(self.new_id(), holder, units, features, wait, priority, valid_for_us, request_id)
         session = holder.session
         if session:
             pools = self._pools_of.get(session)

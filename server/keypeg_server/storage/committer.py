@@ -241,11 +241,7 @@ def _write(
         changes.extend(item.changes)
         request = item.operation.request
         if request is not None and item.result is not None:
-            rows.append(
-                requests.row(
-                    request.caller, request.id, request.digest, item.result, expire_time_us
-                )
-            )
+            rows.append((request.caller, request.id, request.digest, item.result, expire_time_us))
     try:
         with connection.begin():
             if rows:
@@ -253,5 +249,5 @@ def _write(
             pool_store.write(connection, changes)
     except IntegrityError as error:
         _LOG.info("repeated request", extra={"error": str(error.orig)})
-        return requests.recorded(connection, [(row["caller"], row["id"]) for row in rows])
+        return requests.recorded(connection, [(row[0], row[1]) for row in rows])
     return None

@@ -13,12 +13,13 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import Session
 
 from keypeg_server.domain.decision import Change, DropLease, DropPlace, PutLease, PutPlace
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.service.commits import StoredPool
+from keypeg_server.storage.bulk import BulkDelete, BulkInsert
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.tables_seat import LeaseRow, PlaceRow, PoolRow
 
@@ -27,16 +28,15 @@ _POOL: Final = PoolRow.__table__  # type: ignore[attr-defined]
 _LEASE: Final = LeaseRow.__table__  # type: ignore[attr-defined]
 _PLACE: Final = PlaceRow.__table__  # type: ignore[attr-defined]
 
-# Module level, so that SQLAlchemy compiles each once.
-_PUT_LEASE: Final = insert(_LEASE)
+_PUT_LEASES: Final = BulkInsert(_LEASE)
 _EXTEND_LEASE: Final = (
     update(_LEASE)
     .where(_LEASE.c.id == bindparam("of"))
     .values(valid_for_us=bindparam("new_valid_for_us"))
 )
-_DROP_LEASE: Final = delete(_LEASE).where(_LEASE.c.id == bindparam("of"))
-_PUT_PLACE: Final = insert(_PLACE)
-_DROP_PLACE: Final = delete(_PLACE).where(_PLACE.c.id == bindparam("of"))
+_DROP_LEASES: Final = BulkDelete(_LEASE.c.id)
+_PUT_PLACES: Final = BulkInsert(_PLACE)
+_DROP_PLACES: Final = BulkDelete(_PLACE.c.id)
 _FENCE: Final = (
     update(_POOL).where(_POOL.c.id == bindparam("of")).values(fencing_number=bindparam("number"))
 )
@@ -47,11 +47,11 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
 
     Order within one kind does not matter: an id is put once and dropped once.
     """
-    put_leases: list[dict[str, Any]] = []
+    put_leases: list[tuple[Any, ...]] = []
     extended: list[dict[str, Any]] = []
-    dropped_leases: list[dict[str, str]] = []
-    put_places: list[dict[str, Any]] = []
-    dropped_places: list[dict[str, str]] = []
+    dropped_leases: list[str] = []
+    put_places: list[tuple[Any, ...]] = []
+    dropped_places: list[str] = []
     fences: dict[str, int] = {}
     for change in changes:
         kind = type(change)
@@ -63,23 +63,23 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
             else:
                 extended.append({"of": lease.id, "new_valid_for_us": lease.valid_for_us})
         elif kind is DropLease:
-            dropped_leases.append({"of": change.lease.id})  # type: ignore[union-attr]
+            dropped_leases.append(change.lease.id)  # type: ignore[union-attr]
         elif kind is PutPlace:
             put_places.append(_place_row(change.place))  # type: ignore[union-attr]
         else:
             assert kind is DropPlace
-            dropped_places.append({"of": change.place.id})  # type: ignore[union-attr]
+            dropped_places.append(change.place.id)  # type: ignore[union-attr]
     if put_leases:
-        connection.execute(_PUT_LEASE, put_leases)
+        _PUT_LEASES.run(connection, put_leases)
         connection.execute(_FENCE, [{"of": id, "number": n} for id, n in fences.items()])
     if extended:
         connection.execute(_EXTEND_LEASE, extended)
     if dropped_leases:
-        connection.execute(_DROP_LEASE, dropped_leases)
+        _DROP_LEASES.run(connection, dropped_leases)
     if put_places:
-        connection.execute(_PUT_PLACE, put_places)
+        _PUT_PLACES.run(connection, put_places)
     if dropped_places:
-        connection.execute(_DROP_PLACE, dropped_places)
+        _DROP_PLACES.run(connection, dropped_places)
 
 
 class SqlPoolStore:
@@ -120,44 +120,46 @@ def _load(session: Session, pool: str | None) -> list[StoredPool]:
     ]
 
 
-def _lease_row(lease: Lease) -> dict[str, Any]:
+def _lease_row(lease: Lease) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
     holder = lease.holder
-    return {
-        "id": lease.id,
-        "pool": lease.pool,
-        "session": holder.session,
-        "user": holder.user,
-        "device": holder.device,
-        "host_name": holder.host_name,
-        "app": holder.app,
-        "process_id": holder.process_id,
-        "units": lease.units,
-        "features": json.dumps(dict(lease.features)) if lease.features else "",
-        "fencing_number": lease.fencing_number,
-        "acquire_time_us": lease.acquire_time_us,
-        "valid_for_us": lease.valid_for_us,
-    }
+    return (
+        lease.id,
+        lease.pool,
+        holder.session,
+        holder.user,
+        holder.device,
+        holder.host_name,
+        holder.app,
+        holder.process_id,
+        lease.units,
+        json.dumps(dict(lease.features)) if lease.features else "",
+        lease.fencing_number,
+        lease.acquire_time_us,
+        lease.valid_for_us,
+    )
 
 
-def _place_row(place: Place) -> dict[str, Any]:
+def _place_row(place: Place) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
     holder = place.holder
-    return {
-        "id": place.id,
-        "pool": place.pool,
-        "session": holder.session,
-        "user": holder.user,
-        "device": holder.device,
-        "host_name": holder.host_name,
-        "app": holder.app,
-        "process_id": holder.process_id,
-        "units": place.units,
-        "features": json.dumps(dict(place.features)) if place.features else "",
-        "priority": place.priority,
-        "arrival": place.arrival,
-        "create_time_us": place.create_time_us,
-        "valid_for_us": place.valid_for_us,
-        "request_id": place.request_id,
-    }
+    return (
+        place.id,
+        place.pool,
+        holder.session,
+        holder.user,
+        holder.device,
+        holder.host_name,
+        holder.app,
+        holder.process_id,
+        place.units,
+        json.dumps(dict(place.features)) if place.features else "",
+        place.priority,
+        place.arrival,
+        place.create_time_us,
+        place.valid_for_us,
+        place.request_id,
+    )
 
 
 def _features(text: str) -> Features:

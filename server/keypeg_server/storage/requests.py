@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, select, tuple_
 from sqlmodel import Session
 
 from keypeg.errors import RequestIdReused, StorageUnavailable
 from keypeg_server.clock import Clock, to_us
+from keypeg_server.storage.bulk import BulkInsert
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.tables_seat import RequestRow
 
@@ -26,7 +27,7 @@ SWEEP_ROWS: Final = 500  # rows of one step of sweeping: a few milliseconds of t
 SWEEP_PAUSE: Final = 60.0  # seconds
 STEP_PAUSE: Final = 0.05  # seconds, for others to write between two steps
 _REQUEST: Final = RequestRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
-_INSERT: Final = insert(_REQUEST)
+_INSERT: Final = BulkInsert(_REQUEST)
 _FIND: Final = select(_REQUEST.c.digest, _REQUEST.c.result).where(
     _REQUEST.c.caller == bindparam("caller"), _REQUEST.c.id == bindparam("id")
 )
@@ -77,26 +78,16 @@ def once(
             raise reused(request_id)
         return bytes(found.result)
     result = work(session)
-    session.execute(_INSERT, row(caller, request_id, digest, result, now_us + KEPT_US))
+    record(session.connection(), [(caller, request_id, digest, result, now_us + KEPT_US)])
     return result
 
 
-def row(
-    caller: str, request_id: str, digest: bytes, result: bytes, expire_time_us: int
-) -> dict[str, Any]:
-    """What `record` takes."""
-    return {
-        "caller": caller,
-        "id": request_id,
-        "digest": digest,
-        "result": result,
-        "expire_time_us": expire_time_us,
-    }
+def record(connection: Connection, rows: Sequence[tuple[str, str, bytes, bytes, int]]) -> None:
+    """Keep the answers of many requests; IntegrityError when one of them has an answer already.
 
-
-def record(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Keep the answers of many requests; IntegrityError when one of them has an answer already."""
-    connection.execute(_INSERT, rows)
+    A row is caller, id, digest, result and expire time (microseconds since 1970), as the table's columns are.
+    """
+    _INSERT.run(connection, rows)
 
 
 def recorded(

@@ -286,7 +286,7 @@ async def _pragma(bench: Bench, what: str) -> None:
 
 
 async def test_requests_are_swept_in_steps(bench: Bench):
-    rows = [requests.row("c", str(n), b"d", b"r", n) for n in range(requests.SWEEP_ROWS + 20)]
+    rows = [("c", str(n), b"d", b"r", n) for n in range(requests.SWEEP_ROWS + 20)]
     bench.database.migrate(lambda connection: requests.record(connection, rows))
     steps = [
         bench.database.submit_batch(lambda c: requests.sweep(c, requests.SWEEP_ROWS + 10)).result()
