@@ -311,17 +311,13 @@ def tell_acquired(
         return  # it finds the lease when it resumes
     if link is not asked_on:
         sequence = 0
-    shown = frames.own_lease(pool.lease_prefix + lease.id, session.name, lease)
-    link.outbox.push(
-        HoldSessionResponse(
-            acquired=session_pb2.Acquired(
-                sequence=sequence,
-                request_id=request_id,
-                lease=shown,
-                mac=authenticator.acquired(sequence, request_id, shown),
-            )
-        )
-    )
+    answer = HoldSessionResponse()
+    acquired = answer.acquired
+    acquired.sequence = sequence
+    acquired.request_id = request_id
+    frames.show_lease(acquired.lease, pool.lease_prefix + lease.id, session.name, lease)
+    acquired.mac = authenticator.acquired(sequence, request_id, acquired.lease)
+    link.outbox.push(answer)
 
 
 def tell_queued(session: Session, pool: Pool, place: Place) -> None:

@@ -90,20 +90,28 @@ def place_name(place: Place) -> str:
 
 def own_lease(name: str, session: str, lease: Lease) -> seat_pb2.Lease:
     """A lease as its holder sees it; `name` and `session` are names, `session` may be empty."""
+    shown = seat_pb2.Lease()
+    show_lease(shown, name, session, lease)
+    return shown
+
+
+def show_lease(shown: seat_pb2.Lease, name: str, session: str, lease: Lease) -> None:
+    """The same, in an empty message in its place: a message that is put into another is copied."""
     holder = lease.holder
-    return seat_pb2.Lease(
-        name=name,
-        session=session,
-        units=lease.units,
-        features=features(lease.features) if lease.features else None,
-        fencing_number=lease.fencing_number,
-        user=holder.user,
-        device=holder.device,
-        host_name=holder.host_name,
-        app=holder.app,
-        process_id=holder.process_id,
-        acquire_time=timestamp(lease.acquire_time_us),
-    )
+    shown.name = name
+    shown.session = session
+    shown.units = lease.units
+    if lease.features:
+        shown.features.extend(features(lease.features))
+    shown.fencing_number = lease.fencing_number
+    shown.user = holder.user
+    shown.device = holder.device
+    shown.host_name = holder.host_name
+    shown.app = holder.app
+    shown.process_id = holder.process_id
+    seconds, us = divmod(lease.acquire_time_us, 1_000_000)
+    shown.acquire_time.seconds = seconds
+    shown.acquire_time.nanos = us * 1_000
 
 
 def queue_place(
