@@ -19,7 +19,7 @@ MASTER_KEY_BYTES: Final = 32  # at least
 CARD_ID_BYTES: Final = 16
 _INFO: Final = b"keypeg management key v1\x00"
 
-# Of every new PIV card, as triple DES and as AES-192: public knowledge, replaced at enrolment.
+# Of every new PIV card, as triple DES and as AES-192: public knowledge, replaced at enrollment.
 DEFAULT_MANAGEMENT_KEY: Final = bytes.fromhex("010203040506070801020304050607080102030405060708")
 
 
@@ -50,7 +50,7 @@ _SIZES: Final = {
 }
 assert set(_SIZES) == set(ManagementAlgorithm)
 
-# What enrolment sets on a key, where the key takes it.
+# What enrollment sets on a key, where the key takes it.
 DIVERSIFIED_ALGORITHM: Final = ManagementAlgorithm.AES_256
 
 
