@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.rounds import DISTURBED
+
 if TYPE_CHECKING:
     from benchmarks.loads import Generator
     from benchmarks.presence import Presence
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from benchmarks.seats import Seats
 
 LOAD_BOUND: Final = 0.9  # of a core: a load that busy holds the server back
-DISTURBED: Final = 0.25  # cores of other work: the rates are too low, the ratios less so
 HEADER: Final = (
     "",
     "callers",
@@ -69,7 +70,8 @@ def conditions(about: dict[str, Any], generator: Generator, plan: Plan) -> list[
         f"SQLite {about['sqlite']}, {about['durability']}; fdatasync {disk['fdatasync_p50_ms']} ms p50, "
         f"{disk['fdatasync_p99_ms']} ms p99",
         f"load: {generator.name}, {generator.processes} process(es), TLS, bearer token, every code checked",
-        f"{plan.rounds} rounds of {plan.seconds:g} s, interleaved; medians",
+        f"{plan.rounds} rounds of {plan.seconds:g} s, interleaved; medians"
+        + (f"; the quietest of up to {plan.tries} tries each" if plan.tries > 1 else ""),
     ]
     if generator.why:
         lines.append(f"the C++ load was not used: {generator.why}")
