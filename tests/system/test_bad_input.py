@@ -14,7 +14,7 @@ from keypeg.calls import translate
 from keypeg.errors import Reason
 from keypeg.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
 from lab.world import SITE, World
-from tests.system.conftest import Customer
+from tests.system.people import Customer
 
 Namer = Callable[[str], str]
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -19,7 +19,7 @@ from keypeg.v1 import (
     license_service_pb2,
 )
 from lab.world import CLOUD, World, request_id
-from tests.system.conftest import Customer, refused
+from tests.system.people import Customer, refused
 
 Namer = Callable[[str], str]
 

@@ -27,7 +27,7 @@ from keypeg.v1 import (
 from lab.keys import KeyLab
 from lab.processes import Lab
 from lab.world import CLOUD, KEY, Computer, World
-from tests.system.conftest import Customer, refused
+from tests.system.people import Customer, refused
 
 Namer = Callable[[str], str]
 

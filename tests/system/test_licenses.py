@@ -9,7 +9,7 @@ import pytest
 from keypeg.errors import Reason
 from keypeg.v1 import activation_service_pb2, license_service_pb2
 from lab.world import CLOUD, HOST, KEY, SITE, World
-from tests.system.conftest import Customer, refused
+from tests.system.people import Customer, refused
 
 
 @pytest.mark.behaviour("LIC-1")

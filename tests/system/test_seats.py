@@ -16,7 +16,7 @@ from keypeg.errors import Reason
 from keypeg.v1 import product_pb2, seat_pb2, seat_service_pb2, session_pb2
 from lab.processes import BIN, Lab, Program
 from lab.world import SITE, Api, World, request_id
-from tests.system.conftest import SETTINGS, Customer, refused
+from tests.system.people import SETTINGS, Customer, refused
 
 Namer = Callable[[str], str]
 RUN = [str(BIN / "keypeg"), "run", "--"]
@@ -314,7 +314,7 @@ def test_stepping_a_wall_clock_by_hours_changes_nothing(tmp_path: Path, new_name
         waiter = world.app("waiter", computer, product, "--seat", "--wait")
         waiter.expect("queued")
         before = {lease.name for lease in world.leases(customer.admin, pool)}
-        for hours in (5, -5, 26, 0):
+        for hours in (26, -5):
             step.write_text(str(hours * 3600))
             app_step.write_text(str(-hours * 3600))
             waiter.stays_without("seat", "stopped", seconds=GRANT * 1.5)

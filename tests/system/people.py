@@ -1,0 +1,63 @@
+"""Who takes part in the system tests: customers with accounts of their own, and what a refusal must say.
+
+Promises: every name is new in the run, so that tests do not see each other.
+
+Leaves to others: the world they live in (tools/lab), the fixtures (conftest.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from keypeg.calls import translate
+from keypeg.errors import KeypegError, Reason
+from lab.world import ADMIN, MEMBER, World
+
+SETTINGS = """
+[sessions]
+seat_grant = "6s"
+
+[keys]
+allow_emulated = true
+"""
+"""Short grants, so that the tests that wait for one to run out are quick."""
+
+_counter = itertools.count(1)
+
+
+def new_id(stem: str) -> str:
+    """An id that no other test of the run has."""
+    return f"{stem}-{next(_counter)}"
+
+
+class Customer:
+    """An account of its own with an admin and a member."""
+
+    def __init__(self, world: World) -> None:
+        self.admin_login = new_id("admin")
+        self.member_login = new_id("member")
+        self.account = world.account(
+            new_id("customer"), {self.admin_login: ADMIN, self.member_login: MEMBER}
+        )
+        self.admin = world.sign_in(self.admin_login)
+        self.member = world.sign_in(self.member_login)
+        self.admin_token = world.token(self.admin_login)
+        self.member_token = world.token(self.member_login)
+
+
+@contextmanager
+def refused(reason: Reason) -> Iterator[list[KeypegError]]:
+    """The call inside is refused for this reason; the error is in the list afterwards."""
+    caught: list[KeypegError] = []
+    try:
+        yield caught
+    except grpc.RpcError as error:
+        caught.append(translate(error))
+        assert caught[0].reason is reason, f"{caught[0].reason}: {caught[0]}"
+        return
+    pytest.fail(f"expected a refusal for {reason.name}, but the call succeeded")
