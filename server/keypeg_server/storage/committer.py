@@ -39,12 +39,13 @@ RETRY_AFTER: Final = timedelta(milliseconds=250)
 
 Recorded = tuple[bytes, bytes]  # digest and result
 _Key = tuple[str, str]  # caller and request id
+_Written = tuple[dict[_Key, Recorded], bool]  # what is on record, and whether the batch is on disk
 
 
 class _Item:
     """An operation between its decision and its answer."""
 
-    __slots__ = ("changes", "error", "operation", "recorded", "result")
+    __slots__ = ("changes", "error", "operation", "recorded", "result", "unsure")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
@@ -52,6 +53,12 @@ class _Item:
         self.error: KeypegError | None = None  # refused already; told in its turn
         self.recorded: bytes | None = None  # was answered with this before
         self.result: bytes | None = None  # to be recorded with its request
+        self.unsure = False  # refused, unless its request was answered before this server started
+
+    @property
+    def needs_disk(self) -> bool:
+        """Whether there is something to write, or to look up."""
+        return bool(self.changes) or self.result is not None or self.unsure
 
 
 class BatchCommitter:
@@ -110,11 +117,12 @@ class BatchCommitter:
                 item.changes = operation.decide()
             except KeypegError as error:
                 item.error = error
+                item.unsure = request is not None
             else:
                 if request is not None:
                     item.result = operation.result()
                     self._remember((request.caller, request.id), (request.digest, item.result))
-        if self._writing or item.changes or item.result is not None:
+        if self._writing or item.needs_disk:
             self._pending.append(item)
             if not self._writing:
                 self._writing = True
@@ -138,15 +146,15 @@ class BatchCommitter:
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._pending = self._pending, []
         self._last_size = len(batch)
-        if not any(item.changes or item.result is not None for item in batch):
+        if not any(item.needs_disk for item in batch):
             self._finished(batch, None)
             return
         expire_time_us = to_us(self._clock.wall()) + requests.KEPT_US
 
-        def write(connection: Connection) -> dict[_Key, Recorded] | None:
+        def write(connection: Connection) -> _Written:
             return _write(connection, batch, expire_time_us)
 
-        def written(future: Future[dict[_Key, Recorded] | None]) -> None:
+        def written(future: Future[_Written]) -> None:
             loop.call_soon_threadsafe(self._finished, batch, future)
 
         try:
@@ -154,19 +162,19 @@ class BatchCommitter:
         except RuntimeError as error:  # the database is closed
             self._fail(batch, unavailable(error))
 
-    def _finished(
-        self, batch: list[_Item], future: Future[dict[_Key, Recorded] | None] | None
-    ) -> None:
+    def _finished(self, batch: list[_Item], future: Future[_Written] | None) -> None:
         if future is not None:
             error = future.exception()
             if error is not None:
                 refusal = error if isinstance(error, KeypegError) else unavailable(error)
                 self._fail(batch, refusal)
                 return
-            conflicts = future.result()
-            if conflicts is not None:
-                self._repeat(batch, conflicts)
+            on_record, on_disk = future.result()
+            if not on_disk:
+                self._repeat(batch, on_record)
                 return
+            if on_record:
+                self._answer_unsure(batch, on_record)
         self._go_on()
         for item in batch:
             self._end(item)
@@ -220,6 +228,19 @@ class BatchCommitter:
             self._take(item.operation)
         self._go_on()
 
+    def _answer_unsure(self, batch: list[_Item], on_record: dict[_Key, Recorded]) -> None:
+        """What would be refused now, but was answered before, is answered so again."""
+        for item in batch:
+            request = item.operation.request
+            recorded = on_record.get((request.caller, request.id)) if request else None
+            if item.unsure and request is not None and recorded is not None:
+                self._remember((request.caller, request.id), recorded)
+                digest, result = recorded
+                if digest == request.digest:
+                    item.error, item.recorded = None, result
+                else:
+                    item.error = requests.reused(request.id)
+
     def _end(self, item: _Item) -> None:
         operation = item.operation
         try:
@@ -233,23 +254,27 @@ class BatchCommitter:
             _LOG.exception("answering failed", extra={"operation": type(operation).__name__})
 
 
-def _write(
-    connection: Connection, batch: list[_Item], expire_time_us: int
-) -> dict[_Key, Recorded] | None:
-    """Put a batch on disk; when a request in it was answered before, nothing, and what is on record."""
+def _write(connection: Connection, batch: list[_Item], expire_time_us: int) -> _Written:
+    """Put a batch on disk, and look up what it is unsure of; or nothing, when it repeats a request."""
     rows = []
+    unsure = []
     changes: list[Change] = []
     for item in batch:
         changes.extend(item.changes)
         request = item.operation.request
-        if request is not None and item.result is not None:
+        if request is None:
+            continue
+        if item.result is not None:
             rows.append((request.caller, request.id, request.digest, item.result, expire_time_us))
+        elif item.unsure:
+            unsure.append((request.caller, request.id))
     try:
-        with connection.begin():
-            if rows:
-                requests.record(connection, rows)
-            pool_store.write(connection, changes)
+        if rows or changes:
+            with connection.begin():
+                if rows:
+                    requests.record(connection, rows)
+                pool_store.write(connection, changes)
     except IntegrityError as error:
         _LOG.info("repeated request", extra={"error": str(error.orig)})
-        return requests.recorded(connection, [(row[0], row[1]) for row in rows])
-    return None
+        return requests.recorded(connection, [(row[0], row[1]) for row in rows]), False
+    return (requests.recorded(connection, unsure) if unsure else {}), True

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import Session, SQLModel
 
-from keypeg.errors import Busy, KeypegError, RequestIdReused, StorageUnavailable
+from keypeg.errors import Busy, KeypegError, PoolExhausted, RequestIdReused, StorageUnavailable
 from keypeg_server.clock import SystemClock
 from keypeg_server.domain.decision import Ask, Change
 from keypeg_server.domain.lease import Holder, Lease, Place
@@ -224,6 +224,26 @@ async def test_a_request_of_an_earlier_process_is_answered_from_its_record(tmp_p
     after.database.close()
 
 
+async def test_a_request_of_an_earlier_process_is_not_refused_for_what_it_holds_itself(
+    tmp_path: Path,
+):
+    key = RequestKey("sessions/s", "r1", b"d" * 16)
+    before = Bench(tmp_path / "a.db")
+    await before.take("a", request=key).ended
+    before.database.close()
+    after = Bench(tmp_path / "a.db")
+    after.pool = make_pool(1)
+    (stored,) = await SqlPoolStore(after.database).load()
+    after.pool.restore(stored.leases, stored.places)
+    assert await after.take("b", request=key).ended == b"a"
+    with pytest.raises(RequestIdReused):
+        await after.take("b", request=RequestKey("sessions/s", "r1", b"e" * 16)).ended
+    with pytest.raises(PoolExhausted):
+        await after.take("c", request=RequestKey("sessions/s", "r2", b"d" * 16)).ended
+    await after.committer.close()
+    after.database.close()
+
+
 async def test_a_full_queue_refuses_early(bench: Bench):
     bench.committer = BatchCommitter(bench.database, SystemClock(), pending_limit=2)
     gate = bench.hold_the_disk()
@@ -279,8 +299,7 @@ async def test_a_read_only_database_refuses_and_recovers(bench: Bench):
 
 async def _pragma(bench: Bench, what: str) -> None:
     def run(connection) -> None:
-        connection.exec_driver_sql(f"PRAGMA {what}")
-        connection.rollback()
+        connection.connection.driver_connection.execute(f"PRAGMA {what}")
 
     await asyncio.wrap_future(bench.database.submit_batch(run))
 
