@@ -9,6 +9,7 @@ import pytest
 from keypeg import errors, events
 from keypeg.errors import Reason
 from keypeg.seat import SeatStage
+from keypeg.session_frames import Connect, HangUp
 from keypeg.session_state import State
 from keypeg.testing import FakeClock, StandInHost, StandInPublisher
 from keypeg.v1 import error_pb2, proof_pb2, session_pb2
@@ -223,6 +224,31 @@ def test_closing_is_acknowledged(cloud):
     assert cloud.host.sessions == {}
     assert not cloud.machine.must_tell
     assert cloud.names()[-1] == "Stopped"
+
+
+def test_a_stream_that_comes_after_the_end_is_hung_up(cloud):
+    cloud.cut()
+    cloud.clock.advance(5)
+    (connect,) = cloud.machine.tick(cloud.now)
+    assert isinstance(connect, Connect)
+    cloud.do(cloud.machine.close())
+    assert cloud.machine.connected(cloud.now) == [HangUp()]
+    assert cloud.machine.next_time() is None
+
+
+def test_a_renewal_that_was_denied_can_not_be_granted_later(cloud):
+    answers = []
+    cloud.host.tamper = lambda frame: answers.append(frame) or denied(frame)
+    cloud.advance(20)
+    assert cloud.names()[-1] == "RenewalRefused"
+    cloud.do(cloud.machine.received(answers[-1], cloud.now))
+    assert cloud.machine.error.reason is Reason.PROTOCOL_VIOLATION
+
+
+def denied(frame):
+    answer = session_pb2.Denied(sequence=frame.renewed.sequence)
+    answer.explanation.reason = error_pb2.REASON_STORAGE_UNAVAILABLE
+    return HoldSessionResponse(denied=answer)
 
 
 def test_closing_without_a_connection_leaves_word_to_be_sent(cloud):
@@ -606,14 +632,7 @@ def test_something_changed_is_told_and_looked_at_at_once(cloud):
 
 
 def test_a_refused_renewal_is_told_and_asked_again(cloud):
-    def deny(frame):
-        if frame.WhichOneof("frame") != "renewed":
-            return frame
-        denied = session_pb2.Denied(sequence=frame.renewed.sequence)
-        denied.explanation.reason = error_pb2.REASON_STORAGE_UNAVAILABLE
-        return HoldSessionResponse(denied=denied)
-
-    cloud.host.tamper = deny
+    cloud.host.tamper = denied
     cloud.advance(21)
     assert cloud.names()[-1] == "RenewalRefused"
     cloud.host.tamper = None

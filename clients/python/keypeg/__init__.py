@@ -14,6 +14,7 @@ Leaves to others: the command line (keypeg.cli), tests of apps (keypeg.testing),
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Final
 
 from keypeg._version import __version__
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from keypeg.seat import Lease, Place, SeatStage
     from keypeg.session import Seat, Session, open_session
     from keypeg.session_state import State
+
+# What gRPC starts in a forked child, so that it could go on with its parent's connections, crashes one child
+# in four once grpc.aio was used. A child opens its own sessions; gRPC reads this when it is first used.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 __all__ = [
     "Event",

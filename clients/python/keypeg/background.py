@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import gc
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -140,6 +141,9 @@ def _end() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
+    if _current is not None:
+        # gRPC's objects do not survive a fork: collected in the child, they crash it.
+        gc.freeze()
 
 
 atexit.register(_end)

@@ -97,7 +97,10 @@ def from_code(code: grpc.StatusCode, text: str) -> errors.KeypegError:
     said = f" ({text})" if text else ""
     match code:
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return errors.Unreachable(f"The other side can not be reached{said}.", code=name)
+            return errors.Unreachable(
+                f"The other side can not be reached{said}; check its address, and that it runs.",
+                code=name,
+            )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.TimedOut(f"The other side did not answer in time{said}.", code=name)
         case grpc.StatusCode.UNIMPLEMENTED:

@@ -120,7 +120,7 @@ def save(
     profiles = dict(table.get("profiles", {}))
     profiles[profile.name] = {key: value for key in _STORED if (value := getattr(profile, key))}
     chosen = profile.name if current else str(table.get("current", DEFAULT_PROFILE))
-    _write(root / CONFIG_FILE, _config_text(chosen, profiles).encode(), mode=0o600)
+    _write(root / CONFIG_FILE, _config_text(chosen, profiles).encode())
     if profile.token:
         store_token(profile.name, profile.token, environment=environment)
 
@@ -128,7 +128,7 @@ def save(
 def store_token(name: str, token: str, *, environment: Mapping[str, str] | None = None) -> None:
     """Keeps the token of a profile, readable by its owner only."""
     _check_name(name)
-    _write(config_dir(environment) / TOKEN_DIRECTORY / name, token.encode(), mode=0o600)
+    _write(config_dir(environment) / TOKEN_DIRECTORY / name, token.encode())
 
 
 def forget_token(name: str, *, environment: Mapping[str, str] | None = None) -> bool:
@@ -234,8 +234,8 @@ def _quoted(text: str) -> str:
     return json.dumps(text).replace("\x7f", "\\u007f")  # a TOML basic string, escapes and all
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
-    temporary = _temporary(path, data, mode)
+def _write(path: Path, data: bytes) -> None:
+    temporary = _temporary(path, data)
     try:
         temporary.replace(path)
     except BaseException:
@@ -245,7 +245,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 def _write_once(path: Path, data: bytes) -> bool:
     """Makes the file unless there is one; True when this call made it."""
-    temporary = _temporary(path, data, 0o600)
+    temporary = _temporary(path, data)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -255,9 +255,10 @@ def _write_once(path: Path, data: bytes) -> bool:
     return True
 
 
-def _temporary(path: Path, data: bytes, mode: int) -> Path:
+def _temporary(path: Path, data: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # 0600, as mkstemp makes them
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     except OSError as error:
         raise FieldInvalid(
@@ -266,7 +267,6 @@ def _temporary(path: Path, data: bytes, mode: int) -> Path:
             field="config",
         ) from error
     with os.fdopen(descriptor, "wb") as file:
-        os.chmod(descriptor, mode)
         file.write(data)
         file.flush()
         with contextlib.suppress(OSError):  # some network disks can not

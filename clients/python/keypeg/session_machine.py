@@ -45,6 +45,8 @@ class SessionMachine(SessionCore):
 
     def connected(self, now: Moment) -> list[Effect]:
         """A stream is being opened: its first frame is written after this."""
+        if self.state is State.STOPPED:
+            return [HangUp()]  # ended while the stream was being made
         self._streaming = True
         self._sequence += 1
         self._first = (self._sequence, now.monotonic)
@@ -191,9 +193,12 @@ class SessionMachine(SessionCore):
 
     def _on_renewed(self, frame: session_pb2.Renewed, now: Moment) -> None:
         sent = self._renewals.pop(frame.sequence, None)
+        if sent is None or self._term is None:
+            raise ProtocolViolation(
+                f"The other side answered a renewal (sequence {frame.sequence}) that it was not asked "
+                "for; open a new session."
+            )
         admission, proven = self._guard.renewed(frame, now.wall)
-        assert sent is not None  # the guard knows every renewal that was sent
-        assert self._term is not None
         if self.state is State.MISSING and not proven:
             return  # sent before it went missing; it proves nothing now
         self._extend(frame.sequence, sent, admission.valid_for, self._term.renew_interval)

@@ -197,6 +197,8 @@ class StreamDriver:
     async def _run_stream(self, number: int, outgoing: asyncio.Queue[HoldSessionRequest]) -> None:
         # Validity counts from here, which is before anything is sent.
         self._do(self._machine.connected(now_of(self._clock)))
+        if number != self._number:
+            return
         call: _Call = self._stub.HoldSession()
         writing = asyncio.create_task(_write(call, outgoing))
         error: KeypegError | None = None
