@@ -139,8 +139,9 @@ class Tokens:
     """What signing in gives."""
 
     valid_for: timedelta = setting(
-        timedelta(hours=12),
-        "How long a token holds. A working day; the cloud session itself outlives it.",
+        timedelta(days=30),
+        "How long a token holds after it was last used; using it in the second half of this time renews "
+        "it. A month: who comes back now and then never signs in again, a lost computer is cut off.",
         low=seconds(60),
         high=timedelta(days=365),
     )

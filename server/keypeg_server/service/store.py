@@ -115,6 +115,10 @@ class Accounts(Protocol):
         """And forget the user's tokens that have ended by now."""
         ...
 
+    def extend_token(self, id: str, expire_time: datetime) -> bool:
+        """Give a token more time; False when it is not there."""
+        ...
+
     def delete_token(self, id: str) -> None: ...
 
 

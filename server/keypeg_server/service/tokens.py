@@ -1,7 +1,9 @@
 """Tokens: what a signed-in caller sends with every call.
 
 Promises: a token is 32 random bytes and is kept only as its SHA-256; one that has ended, was signed out
-or whose user is gone is refused from that moment on. Known tokens are answered from memory.
+or whose user is gone is refused from that moment on. A token that is used in the second half of its time
+gets its whole time again, so that who comes back now and then never signs in anew. Known tokens are
+answered from memory.
 
 Leaves to others: signing in (accounts.py), reading the metadata (rpc/authorization.py).
 """
@@ -14,11 +16,11 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from keypeg.errors import TokenExpired, TokenInvalid
+from keypeg.errors import StorageUnavailable, TokenExpired, TokenInvalid
 from keypeg_server.domain.account import User
 from keypeg_server.domain.caller import Caller
 from keypeg_server.service.ports import Clock
@@ -75,6 +77,8 @@ class Tokens:
         if self._clock.wall() >= token.expire_time:
             self._known.pop(digest, None)
             raise TokenExpired("This sign-in has run out; sign in again.")
+        if token.expire_time - self._clock.wall() < self._valid_for / 2:
+            token = await self._extended(token)
         user = token.user
         caller = Caller(user.name, user.login, user.account_name, user.role, token.id)
         return SignedIn(caller, user, token.expire_time)
@@ -86,6 +90,21 @@ class Tokens:
     def forget_user(self, user: str) -> None:
         """A user (name) was taken away."""
         self._drop(lambda token: token.user.name == user)
+
+    async def _extended(self, token: Token) -> Token:
+        """The token with its whole time again; as it is when the disk is away."""
+        longer = replace(token, expire_time=self._clock.wall() + self._valid_for)
+        try:
+            there = await self._store.write(
+                lambda unit: unit.accounts.extend_token(longer.id, longer.expire_time)
+            )
+        except StorageUnavailable:
+            return token
+        if not there:
+            raise _invalid()
+        if token.digest in self._known:  # else it was revoked meanwhile
+            self._known[token.digest] = longer
+        return longer
 
     async def _find(self, digest: bytes) -> Token:
         epoch = self._epoch

@@ -128,6 +128,14 @@ class SqlAccounts:
         self._session.add(row)
         self._session.flush()
 
+    def extend_token(self, id: str, expire_time: datetime) -> bool:
+        row = self._session.get(TokenRow, id)
+        if row is None:
+            return False
+        row.expire_time_us = to_us(expire_time)
+        self._session.add(row)
+        return True
+
     def delete_token(self, id: str) -> None:
         self._session.exec(delete(TokenRow).where(col(TokenRow.id) == id))
 

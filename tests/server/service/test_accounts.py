@@ -30,6 +30,29 @@ async def test_a_token_is_its_user_until_it_ends(office: Office) -> None:
         await office.tokens.authenticate(new.text)
 
 
+async def test_a_token_that_is_used_now_and_then_never_ends(office: Office) -> None:
+    await office.user("anna", role=Role.ADMIN)
+    new = await office.accounts.sign_in("anna", PASSWORD)
+    for hours in (5, 6, 7, 7, 11):
+        office.clock.now += timedelta(hours=hours)
+        signed_in = await office.tokens.authenticate(new.text)
+        assert signed_in.expire_time - office.clock.now > timedelta(hours=6)
+    office.tokens.forget("what is in memory only")
+    office.clock.now += timedelta(hours=12)
+    with pytest.raises(errors.TokenExpired):
+        await office.tokens.authenticate(new.text)
+
+
+async def test_a_token_that_was_taken_away_is_not_revived_by_its_renewal(office: Office) -> None:
+    anna = await office.user("anna", role=Role.ADMIN)
+    new = await office.accounts.sign_in("anna", PASSWORD)
+    signed_in = await office.tokens.authenticate(new.text)
+    await office.accounts.sign_out(replace(anna, token=signed_in.caller.token))
+    office.clock.now += timedelta(hours=7)
+    with pytest.raises(errors.TokenInvalid):
+        await office.tokens.authenticate(new.text)
+
+
 @pytest.mark.parametrize(("login", "password"), [("anna", "wrong password"), ("nobody", PASSWORD)])
 async def test_a_wrong_name_and_a_wrong_password_look_the_same(
     office: Office, login: str, password: str
