@@ -115,7 +115,7 @@ class Seats:
         pool, lease = self._own(caller, name, fencing_number)
         if lease is None or not self._engine.held(lease.id):
             raise lease_ended(name)
-        held = lease
+        held: Lease = lease
         valid_for = valid_for or lease.valid_for_us * _US
         if valid_for // _US > lease.valid_for_us:
             # A restart gives back what the row says: the longer time must be there first.

@@ -162,14 +162,22 @@ def test_undoing_a_release_takes_the_seat_back_from_who_was_served():
     assert pool.release("a", NOW).served[0].fencing_number == 3  # 2 is never given again
 
 
+def valid_for_us(pool: Pool, id: str) -> int:
+    lease = pool.lease(id)
+    assert lease is not None, f"{id} is not held"
+    return lease.valid_for_us
+
+
 def test_an_extension_only_lengthens_and_is_undone():
     pool = make_pool(1)
     granted(pool, "a")
-    assert pool.extend("a", 1).outcome.valid_for_us == 60_000_000
+    unchanged = pool.extend("a", 1).outcome
+    assert isinstance(unchanged, Lease)
+    assert unchanged.valid_for_us == 60_000_000
     decision = pool.extend("a", 90_000_000)
-    assert pool.lease("a").valid_for_us == 90_000_000
+    assert valid_for_us(pool, "a") == 90_000_000
     pool.undo(decision.changes)
-    assert pool.lease("a").valid_for_us == 60_000_000
+    assert valid_for_us(pool, "a") == 60_000_000
 
 
 def test_what_was_on_disk_goes_on_in_order():
@@ -200,6 +208,7 @@ def test_an_explanation_names_rule_holders_and_remedies(capacity, taken, asked, 
     granted(pool, "mia", taken)
     error = exhausted(pool, asked, (), 0, ADMIN)
     explanation = error.explanation
+    assert explanation is not None
     assert explanation.metadata["rule"] == rule
     assert error.metadata["held_count"] == str(taken)
     assert explanation.holders[0].host_name == "host"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from keypeg.errors import FeatureUnknown, PoolExhausted, PoolTooSmall, QueueFull
-from keypeg_server.domain.decision import Ask, Change
+from keypeg_server.domain.decision import Ask, Change, PutLease
 from keypeg_server.domain.lease import Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 
@@ -101,10 +101,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     def decided(self, changes: list[Change], before: Model) -> None:
         for change in changes:
-            lease = getattr(change, "lease", None)
-            if type(change).__name__ == "PutLease" and change.before is None:
-                assert lease.fencing_number > self.fenced
-                self.fenced = lease.fencing_number
+            if isinstance(change, PutLease) and change.before is None:
+                assert change.lease.fencing_number > self.fenced
+                self.fenced = change.lease.fencing_number
         self.undecided.append((changes, before))
 
     @rule(
@@ -134,8 +133,10 @@ class PoolMachine(RuleBasedStateMachine):
                 self.pool.acquire(request, 0)
             return
         decision = self.pool.acquire(request, 0)
-        assert isinstance(decision.outcome, Lease if expected == "granted" else Place)
-        assert decision.outcome.id == wish.id
+        outcome = decision.outcome
+        assert isinstance(outcome, (Lease, Place))
+        assert isinstance(outcome, Lease) == (expected == "granted")
+        assert outcome.id == wish.id
         self.decided(decision.changes, before)
 
     @precondition(lambda self: self.model.ids())
@@ -205,7 +206,8 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.pool.feature_held(feature) == held <= seats
         for session in SESSIONS:
             leases, places = self.pool.of_session(session)
-            assert {one.id for one in (*leases, *places)} == {
+            own = {lease.id for lease in leases} | {place.id for place in places}
+            assert own == {
                 w.id for w in (*self.model.held, *self.model.queue) if w.session == session
             }
 

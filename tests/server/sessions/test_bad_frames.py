@@ -95,7 +95,7 @@ async def test_a_forged_renewal_ends_the_stream_and_buys_no_time(world: World):
     await app.send(renew=frame)
     assert isinstance(await app.ends(), FrameForged)
     await world.pass_time(31.7)
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
 
 
 @pytest.mark.parametrize("kind", ["renew", "acquire", "release", "close"])
@@ -172,7 +172,7 @@ async def test_a_session_past_its_deadline_does_not_resume(world: World):
         await app.resume()
     assert isinstance(caught.value.error, SessionExpired)
     await world.settled()
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
     assert not (await app.resume()).leases  # forgotten by now: it goes on, with nothing
 
 
@@ -198,7 +198,7 @@ async def test_a_bad_acquire_is_denied_and_the_session_goes_on(world: World, fie
     assert (denied.sequence, denied.explanation.reason) == (sent.sequence, reason)
     assert denied.explanation.sentence
     await app.renew()
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
 
 
 async def test_a_session_takes_so_much_and_no_more(tmp_path):
@@ -248,14 +248,13 @@ async def test_an_app_that_says_no_more_still_hears_its_end(world: World):
     await app.call.done_writing()
     await app.next("closed")
     assert await app.ends() is None
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
 
 
 async def raw_stream(world: World, *frames: bytes) -> Any:
     """Bytes as frames, as they are; how the stream ended."""
-    call = world.channel.stream_stream(HOLD, request_serializer=None, response_deserializer=None)(
-        metadata=(("caller", "mia"),)
-    )
+    hold: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = world.channel.stream_stream(HOLD)
+    call = hold(metadata=(("caller", "mia"),))
     try:
         for frame in frames:
             await call.write(frame)
@@ -296,7 +295,7 @@ def test_random_and_truncated_bytes_never_hold_anything(tmp_path_factory):
         elif code is grpc.StatusCode.INTERNAL:
             # bytes that are no message are refused by gRPC itself, without details
             assert not any(key == "grpc-status-details-bin" for key, _ in trailers)
-        assert world.engine.pool("pools/p1").held == 0
+        assert world.pool_of("pools/p1").held == 0
         for session in world.sessions.presence:
             assert session.link is None or session.state.value == "live"
 

@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from keypeg.errors import (
     FencingStale,
+    KeypegError,
     LeaseExpired,
     LicenseMissing,
     NotFound,
@@ -17,7 +18,7 @@ from keypeg.errors import (
     PoolRule,
     RequestIdReused,
 )
-from keypeg.v1 import session_pb2
+from keypeg.v1 import explanation_pb2, session_pb2
 from keypeg.v1.seat_service_pb2 import (
     AcquireSeatRequest,
     GetPoolRequest,
@@ -29,6 +30,12 @@ from keypeg.v1.seat_service_pb2 import (
 )
 from keypeg_server.domain import events
 from tests.server.sessions.world import ACCOUNT, LICENSE, World
+
+
+def first_holder(error: KeypegError) -> explanation_pb2.Holder:
+    """Whom a refusal names first."""
+    assert error.explanation is not None, "the refusal explains nothing"
+    return error.explanation.holders[0]
 
 
 def ask(pool: str = "pools/p1", ttl: float | None = None, **fields) -> AcquireSeatRequest:
@@ -74,10 +81,10 @@ async def test_none_free_is_refused_with_who_holds(world: World):
     await world.seats("mia").AcquireSeat(ask())
     with pytest.raises(PoolExhausted) as caught:
         await world.seats("boss").AcquireSeat(ask())
-    assert caught.value.explanation.holders[0].user == f"{ACCOUNT}/users/mia"
+    assert first_holder(caught.value).user == f"{ACCOUNT}/users/mia"
     with pytest.raises(PoolExhausted) as caught:
         await world.seats("tom").AcquireSeat(ask())
-    assert caught.value.explanation.holders[0].user == ""
+    assert first_holder(caught.value).user == ""
 
 
 @pytest.mark.behaviour("SEAT-2")
@@ -90,7 +97,7 @@ async def test_the_same_request_gets_the_same_lease_also_after_a_restart(world: 
     assert (await world.seats().AcquireSeat(request)).lease == first
     with pytest.raises(RequestIdReused):
         await world.seats().AcquireSeat(same(request, units=2))
-    assert world.engine.pool("pools/p1").held == 1
+    assert world.pool_of("pools/p1").held == 1
 
 
 async def test_a_lease_without_a_stream_ends_at_its_deadline_not_before(world: World):
@@ -98,7 +105,7 @@ async def test_a_lease_without_a_stream_ends_at_its_deadline_not_before(world: W
     request = ask(ttl=20)
     lease = (await world.seats().AcquireSeat(request)).lease
     await world.pass_time(21.1)
-    assert world.engine.pool("pools/p1").held == 1
+    assert world.pool_of("pools/p1").held == 1
     world.clock.seconds += 0.2  # past 20 * 1.01 + 1, and no timer has fired
     renew = RenewSeatRequest(name=lease.name, fencing_number=lease.fencing_number)
     with pytest.raises(LeaseExpired):
@@ -106,7 +113,7 @@ async def test_a_lease_without_a_stream_ends_at_its_deadline_not_before(world: W
     with pytest.raises(LeaseExpired):
         await world.seats().AcquireSeat(request)
     await world.pass_time(0)
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
 
 
 @pytest.mark.behaviour("SEAT-6")
@@ -120,9 +127,9 @@ async def test_a_restart_gives_a_longer_renewal_its_full_time(world: World):
     )
     await world.restart()
     await world.pass_time(101)
-    assert world.engine.pool("pools/p1").held == 1
+    assert world.pool_of("pools/p1").held == 1
     await world.pass_time(2)
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
 
 
 async def test_an_older_fencing_number_is_refused(world: World):
@@ -149,7 +156,7 @@ async def test_the_lease_of_another_or_of_a_session_is_left_alone(world: World):
         await world.seats("mia").ReleaseSeat(
             ReleaseSeatRequest(name=held.name, fencing_number=held.fencing_number)
         )
-    assert world.engine.pool("pools/p1").held == 2
+    assert world.pool_of("pools/p1").held == 2
 
 
 async def test_another_account_finds_nothing(world: World):
@@ -233,7 +240,7 @@ async def test_a_pool_in_use_is_not_retired_and_one_that_is_free_is(world: World
     lease = await app.acquire()
     with pytest.raises(PoolRule) as caught:
         await world.engine.retire(["pools/p1"])
-    assert caught.value.explanation.holders[0].lease == lease.name
+    assert first_holder(caught.value).lease == lease.name
     await app.release(lease.name)
     await world.engine.retire(["pools/p1"])
     await app.ask()

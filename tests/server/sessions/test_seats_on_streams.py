@@ -109,7 +109,7 @@ async def test_a_request_that_comes_again_gets_the_same_lease(world: World):
     with pytest.raises(Denied) as caught:
         await app.acquire(request_id=request_id)
     assert caught.value.explanation.reason == error_pb2.REASON_LEASE_EXPIRED
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
 
 
 @pytest.mark.behaviour("SEAT-2")
@@ -130,7 +130,7 @@ async def test_a_request_is_the_same_over_a_restart(world: World):
     again.sequence = next(app.numbers)
     await app.send(acquire=again)
     assert (await app.next("acquired")).lease == lease
-    assert world.engine.pool("pools/p1").held == 1
+    assert world.pool_of("pools/p1").held == 1
 
 
 @pytest.mark.behaviour("SEAT-8")
@@ -143,7 +143,7 @@ async def test_units_and_features_come_together_or_not_at_all(world: World):
     with pytest.raises(Denied) as caught:
         await app.acquire(units=1, features=[{"feature": "mesh", "units": 1}])
     assert caught.value.explanation.metadata["feature"] == "mesh"
-    assert world.engine.pool(pool).held == 2
+    assert world.pool_of(pool).held == 2
 
 
 @pytest.mark.behaviour("SEAT-5")
@@ -158,7 +158,7 @@ async def test_a_killed_app_keeps_its_seat_until_it_can_not_believe_in_it(world:
     await world.pass_time(31)
     await alive.renew()
     await world.pass_time(30.5)  # 61.5 s: the app's 60 s are over, the margin is not
-    assert world.engine.pool("pools/p1").waiting == 1
+    assert world.pool_of("pools/p1").waiting == 1
     await alive.renew()
     await world.pass_time(0.2)
     assert (await alive.next("acquired")).lease.fencing_number == 2
@@ -173,7 +173,7 @@ async def test_a_renewal_after_the_deadline_is_refused_though_no_timer_fired(wor
     await app.send(renew=app.renew_frame())
     assert isinstance(await app.ends(), SessionExpired)
     await world.settled()
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
 
 
 @pytest.mark.behaviour("SEAT-5")
@@ -236,9 +236,9 @@ async def test_after_a_restart_nobody_keeps_a_seat_for_ever_or_loses_it_early(wo
     world.clock.seconds += 50
     await world.restart()
     await world.pass_time(61.5)  # a full grant from the restart on
-    assert world.engine.pool("pools/p1").held == 1
+    assert world.pool_of("pools/p1").held == 1
     await world.pass_time(0.2)
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
     assert len(world.sessions.presence) == 0
 
 
@@ -253,7 +253,7 @@ async def test_steps_of_the_wall_clock_change_no_lease(world: World):
         world.clock.wall = lambda step=step: real() + step
         await world.pass_time(1)
         await app.renew()
-        assert world.engine.pool("pools/p1").held == 1
+        assert world.pool_of("pools/p1").held == 1
 
 
 async def test_a_waiter_is_served_while_its_stream_is_away(world: World):
@@ -305,7 +305,7 @@ async def test_nobody_releases_the_seat_of_another(world: World):
     await tom.send(release=session_pb2.Release(sequence=next(tom.numbers), name=lease.name))
     denied = await tom.next("denied")
     assert denied.explanation.reason == error_pb2.REASON_NOT_FOUND
-    assert world.engine.pool("pools/p1").held == 1
+    assert world.pool_of("pools/p1").held == 1
 
 
 @pytest.mark.behaviour("CLOUD-3")
@@ -348,9 +348,9 @@ async def test_a_license_that_is_removed_ends_its_sessions_but_frees_nothing_ear
     changed = await app.next("changed")
     assert changed.change == session_pb2.CHANGE_LICENSE_REMOVED
     assert isinstance(await app.ends(), LicenseMissing)
-    assert world.engine.pool("pools/p1").held == 1
+    assert world.pool_of("pools/p1").held == 1
     await world.pass_time(61.7)
-    assert world.engine.pool("pools/p1").held == 0
+    assert world.pool_of("pools/p1").held == 0
 
 
 async def test_a_draining_server_says_so_and_then_ends_streams(world: World):

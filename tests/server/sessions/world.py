@@ -37,6 +37,7 @@ from keypeg.v1.session_service_pb2_grpc import (
 )
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.events import PoolCreated
+from keypeg_server.domain.pool import Pool
 from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
 from keypeg_server.service.events import EventHub
@@ -246,6 +247,12 @@ class World:
         self._channels.append(channel)
         return channel
 
+    def pool_of(self, name: str) -> Pool:
+        """The pool as the engine knows it."""
+        pool = self.engine.pool(name)
+        assert pool is not None, f"the engine does not know {name}"
+        return pool
+
     async def add_pool(self, seats: int, id: str = "p1", **features: int) -> str:
         row = PoolRow(
             id=id,
@@ -340,6 +347,7 @@ class App:
             code = await self.call.code()
             trailers = await self.call.trailing_metadata()
             raise Ended(None if code is grpc.StatusCode.OK else error_of(trailers))
+        assert isinstance(frame, HoldSessionResponse)
         return frame
 
     async def next(self, kind: str) -> Any:

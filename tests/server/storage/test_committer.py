@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlmodel import Session, SQLModel
 
 from keypeg.errors import Busy, KeypegError, PoolExhausted, RequestIdReused, StorageUnavailable
@@ -92,7 +92,7 @@ class Bench:
         self.database.migrate(SQLModel.metadata.create_all)
         self.database.migrate(
             lambda connection: connection.execute(
-                PoolRow.__table__.insert().prefix_with("OR IGNORE"),
+                insert(PoolRow).prefix_with("OR IGNORE"),
                 [
                     {
                         "id": "p",
