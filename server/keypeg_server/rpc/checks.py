@@ -1,6 +1,6 @@
 """What a field of a request may be: small checks that validate.py puts together.
 
-Promises: a check takes a value and yields what is wrong with it, as (path below the field, what); nothing
+Promises: a check takes a value and gives what is wrong with it, as (path below the field, what); nothing
 when it is right. Checks are pure, and quick on values of any size that fits a message.
 
 Leaves to others: which field gets which check (validate.py).
@@ -9,14 +9,14 @@ Leaves to others: which field gets which check (validate.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from keypeg.names import Pattern
 
 Problem = tuple[str, str]
-Check = Callable[[Any], Iterator[Problem]]
+Check = Callable[[Any], Iterable[Problem]]
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
@@ -25,19 +25,24 @@ _NANOS: Final = 1_000_000_000
 _SCALARS: Final = frozenset((str, int, bytes, bool))
 
 
-def anything(_value: Any) -> Iterator[Problem]:
+def _one(what: str) -> Iterable[Problem]:
+    return (("", what),)
+
+
+def anything(_value: Any) -> Iterable[Problem]:
     """For a field that may have any value of its type."""
-    yield from ()
+    return ()
 
 
 def text(low: int, high: int) -> Check:
     """A text for people, without control characters, of so many characters."""
 
-    def check(value: str) -> Iterator[Problem]:
+    def check(value: str) -> Iterable[Problem]:
         if not low <= len(value) <= high:
-            yield "", f"has {len(value)} characters, not {low} to {high}"
-        elif _CONTROL.search(value):
-            yield "", "has control characters"
+            return _one(f"has {len(value)} characters, not {low} to {high}")
+        if _CONTROL.search(value):
+            return _one("has control characters")
+        return ()
 
     return check
 
@@ -46,25 +51,29 @@ def matching(pattern: str, words: str) -> Check:
     """A text of a form; `words` say which."""
     compiled = re.compile(pattern, re.ASCII)
 
-    def check(value: str) -> Iterator[Problem]:
+    def check(value: str) -> Iterable[Problem]:
         if not compiled.fullmatch(value):
-            yield "", f"is not {words}"
+            return _one(f"is not {words}")
+        return ()
 
     return check
 
 
-def uuid(value: str) -> Iterator[Problem]:
+def uuid(value: str) -> Iterable[Problem]:
     """A UUID in its usual form."""
     if not _UUID.fullmatch(value):
-        yield "", "is not a UUID such as 8b4a2c9e-0d6f-4f3a-9c1b-2f7d5e6a1c30"
+        return _one("is not a UUID such as 8b4a2c9e-0d6f-4f3a-9c1b-2f7d5e6a1c30")
+    return ()
 
 
 def name(*patterns: Pattern) -> Check:
     """A resource name of one of these forms."""
 
-    def check(value: str) -> Iterator[Problem]:
-        if not any(pattern.matches(value) for pattern in patterns):
-            yield "", f"is not of the form {' or '.join(one.template for one in patterns)}"
+    def check(value: str) -> Iterable[Problem]:
+        for pattern in patterns:
+            if pattern.matches(value):
+                return ()
+        return _one(f"is not of the form {' or '.join(one.template for one in patterns)}")
 
     return check
 
@@ -72,9 +81,10 @@ def name(*patterns: Pattern) -> Check:
 def number(low: int, high: int) -> Check:
     """A whole number within limits."""
 
-    def check(value: int) -> Iterator[Problem]:
+    def check(value: int) -> Iterable[Problem]:
         if not low <= value <= high:
-            yield "", f"is {value}, not {low} to {high}"
+            return _one(f"is {value}, not {low} to {high}")
+        return ()
 
     return check
 
@@ -82,9 +92,10 @@ def number(low: int, high: int) -> Check:
 def size(*sizes: int) -> Check:
     """Bytes of one of these lengths."""
 
-    def check(value: bytes) -> Iterator[Problem]:
+    def check(value: bytes) -> Iterable[Problem]:
         if len(value) not in sizes:
-            yield "", f"has {len(value)} bytes, not {' or '.join(str(one) for one in sizes)}"
+            return _one(f"has {len(value)} bytes, not {' or '.join(str(one) for one in sizes)}")
+        return ()
 
     return check
 
@@ -92,9 +103,10 @@ def size(*sizes: int) -> Check:
 def size_between(low: int, high: int) -> Check:
     """Bytes of a length within limits."""
 
-    def check(value: bytes) -> Iterator[Problem]:
+    def check(value: bytes) -> Iterable[Problem]:
         if not low <= len(value) <= high:
-            yield "", f"has {len(value)} bytes, not {low} to {high}"
+            return _one(f"has {len(value)} bytes, not {low} to {high}")
+        return ()
 
     return check
 
@@ -103,9 +115,10 @@ def one_of(enum: Any, *values: int, unset: bool = False) -> Check:
     """A value of an enum of the contract, or one of `values` of it; its zero only with `unset`."""
     allowed = set(values) or set(enum.values()) - {0}
 
-    def check(value: int) -> Iterator[Problem]:
+    def check(value: int) -> Iterable[Problem]:
         if value not in allowed and not (unset and value == 0):
-            yield "", f"is not one of {', '.join(enum.Name(one) for one in sorted(allowed))}"
+            return _one(f"is not one of {', '.join(enum.Name(one) for one in sorted(allowed))}")
+        return ()
 
     return check
 
@@ -113,15 +126,18 @@ def one_of(enum: Any, *values: int, unset: bool = False) -> Check:
 def each(item: Check, *, low: int = 0, high: int, key: Callable[[Any], Any] | None = None) -> Check:
     """A list within limits, each item right; with `key`, no two of the same key."""
 
-    def check(values: Any) -> Iterator[Problem]:
-        if not low <= len(values) <= high:
-            yield "", f"has {len(values)} items, not {low} to {high}"
-            return
+    def items(values: Any) -> Iterator[Problem]:
         for index, value in enumerate(values):
             for path, what in item(value):
                 yield f"[{index}]{path}", what
         if key is not None and len({key(value) for value in values}) < len(values):
             yield "", "names the same twice"
+
+    def check(values: Any) -> Iterable[Problem]:
+        count = len(values)
+        if not low <= count <= high:
+            return _one(f"has {count} items, not {low} to {high}")
+        return items(values) if count else ()
 
     return check
 
@@ -165,9 +181,8 @@ def timestamp(value: Any) -> Iterator[Problem]:
 def optional(rule: Check) -> Check:
     """Right when it is empty, or when the rule says so."""
 
-    def check(value: Any) -> Iterator[Problem]:
-        if value:
-            yield from rule(value)
+    def check(value: Any) -> Iterable[Problem]:
+        return rule(value) if value else ()
 
     return check
 
