@@ -11,7 +11,7 @@ import itertools
 from collections import deque
 
 from keypeg import events
-from keypeg.errors import KeypegError, Unreachable
+from keypeg.errors import KeypegError, Reason, Unreachable
 from keypeg.seat import SeatRecord, SeatStage, Wish
 from keypeg.session_frames import Asking, Connect, Effect, HangUp, Moment, SeatChanged, Send, Tell
 from keypeg.session_guard import Pinned
@@ -19,9 +19,15 @@ from keypeg.session_machine import SessionMachine
 from keypeg.session_state import State
 from keypeg.sessionkey import KeyShare
 from keypeg.testing import FakeClock, StandInHost
+from keypeg.testing.sessions import StandInSession
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 
 _SOURCES = itertools.count(1)
+
+
+def state_of(bench: Bench) -> State:
+    """Its state now. A call: type checkers believe that an attribute stays what it was asserted to be."""
+    return bench.state
 
 
 class Repeatable:
@@ -63,7 +69,7 @@ class Bench:
         self.deaf = False  # the host hears nothing
         self.answered: list[float] = []  # when the frames were sent that gave time
         self._sent: dict[int, float] = {}
-        self._session = None
+        self._session: StandInSession | None = None
         self._out: asyncio.Queue | None = None
         self._work: deque[HoldSessionRequest | Connect] = deque()
         self._busy = False
@@ -89,6 +95,12 @@ class Bench:
     @property
     def may_run(self) -> bool:
         return self.machine.view().refusal(self.clock.monotonic()) is None
+
+    @property
+    def reason(self) -> Reason:
+        """Why the session ended."""
+        assert self.machine.error is not None, "the session has no error"
+        return self.machine.error.reason
 
     def names(self) -> list[str]:
         return [type(event).__name__ for event in self.events]

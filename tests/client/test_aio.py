@@ -6,6 +6,8 @@ import asyncio
 import gc
 import threading
 from datetime import timedelta
+from functools import partial
+from typing import TypeVar
 
 import pytest
 
@@ -15,11 +17,14 @@ from keypeg.errors import Reason
 from keypeg.event_hub import EventHub
 from keypeg.seat import SeatStage
 from keypeg.session_state import State
+from keypeg.stream_driver import StreamDriver
 from keypeg.testing import FakeClock, StandInHost
 from tests.client.sdk_fixtures import DEVICE, computer
 
 __all__ = ["computer"]
 pytestmark = pytest.mark.usefixtures("computer")
+
+_Event = TypeVar("_Event", bound=events.Event)
 
 TIMEOUT = 10.0  # s; a bound for what takes milliseconds
 
@@ -33,12 +38,23 @@ def opening(host: StandInHost, **options) -> aio.Opening:
     )
 
 
-async def heard(session: aio.Session, kind: type[events.Event]) -> events.Event:
+async def heard(session: aio.Session, kind: type[_Event]) -> _Event:
     async with asyncio.timeout(TIMEOUT):
         async for event in session.events():
             if isinstance(event, kind):
                 return event
     raise AssertionError(f"the session stopped without {kind.__name__}")
+
+
+def state_of(session: aio.Session) -> State:
+    """Its state now. A call: type checkers believe that an attribute stays what it was asserted to be."""
+    return session.state
+
+
+def driver_of(session: aio.Session) -> StreamDriver:
+    """What a session on a stream has inside."""
+    assert isinstance(session._driver, StreamDriver)
+    return session._driver
 
 
 async def settled(host: StandInHost) -> None:
@@ -68,7 +84,7 @@ async def test_an_app_runs_and_ends_without_a_trace(cloud):
     before = asyncio.all_tasks()
     async with opening(cloud, app_name="editor", app_version="2.1") as session:
         assert session.may_run
-        assert session.state is State.RUNNING
+        assert state_of(session) is State.RUNNING
         assert timedelta(seconds=50) < session.time_left <= timedelta(seconds=60)
         assert session.name.startswith("sessions/")
         session.require()
@@ -95,7 +111,7 @@ async def test_it_can_be_awaited_too(cloud):
     assert session.may_run
     await session.close()
     await session.close()
-    assert session.state is State.STOPPED
+    assert state_of(session) is State.STOPPED
 
 
 async def test_a_lost_connection_goes_unnoticed(cloud):
@@ -105,7 +121,7 @@ async def test_a_lost_connection_goes_unnoticed(cloud):
         assert session.may_run
         reconnected = await heard(session, events.Reconnected)
         assert reconnected.resumed
-        assert session.state is State.RUNNING
+        assert state_of(session) is State.RUNNING
 
 
 async def test_time_is_over_by_the_clock_of_the_app():
@@ -123,18 +139,18 @@ async def test_time_is_over_by_the_clock_of_the_app():
         assert isinstance(error, errors.GrantExpired)
 
 
+def has_renewed(host: StandInHost, count: int) -> bool:
+    return sum(frame.WhichOneof("frame") == "renew" for frame in host.received) == count
+
+
 async def test_it_renews_by_itself():
     clock = FakeClock()
     async with StandInHost("demo", clock=clock) as host, opening(host, clock=clock) as session:
         for count in range(1, 6):
             clock.advance(20)
-            await host.until(
-                lambda count=count: (
-                    sum(f.WhichOneof("frame") == "renew" for f in host.received) == count
-                )
-            )
+            await host.until(partial(has_renewed, host, count))
             async with asyncio.timeout(TIMEOUT):
-                await session._driver._until(lambda: session.time_left > timedelta(seconds=59))
+                await driver_of(session)._until(lambda: session.time_left > timedelta(seconds=59))
         assert session.may_run
 
 
@@ -142,6 +158,7 @@ async def test_a_status_ends_it_with_its_reason(cloud):
     async with opening(cloud) as session:
         cloud.end(errors.CloudSessionMoved("It is open on studio-2 now.", device="studio-2"))
         stopped = await heard(session, events.Stopped)
+        assert stopped.error is not None
         assert stopped.error.reason is Reason.CLOUD_SESSION_MOVED
         assert stopped.error.metadata["device"] == "studio-2"
         with pytest.raises(errors.CloudSessionMoved, match="studio-2"):
@@ -160,10 +177,10 @@ async def test_a_key_is_missed_and_comes_back(key):
         key.unplug()
         missing = await heard(session, events.KeyMissing)
         assert missing.may_run_for > timedelta(seconds=29)
-        assert session.state is State.MISSING
+        assert state_of(session) is State.MISSING
         key.plug_in()
         await heard(session, events.KeyReturned)
-        assert session.state is State.RUNNING
+        assert state_of(session) is State.RUNNING
 
 
 async def test_a_bridge_gets_no_token(key):
@@ -215,6 +232,7 @@ async def test_a_waiter_sees_its_place_and_gets_the_seat(site):
         task = asyncio.create_task(waiting.acquire())
         queued = await heard(waiter, events.Queued)
         assert queued.place.position == 1
+        assert waiting.place is not None
         assert waiting.place.position == 1
         await seat.release()
         async with asyncio.timeout(TIMEOUT):
@@ -403,8 +421,9 @@ async def test_every_iterator_hears_from_the_beginning_to_the_end(cloud):
 
 async def test_the_public_surface_tells_no_secret(cloud):
     async with opening(cloud, token="a-very-secret-token") as session:
-        machine = session._driver._machine
-        shown = repr([session, machine.held, session._driver.view, machine._asking])
+        driver = driver_of(session)
+        machine = driver._machine
+        shown = repr([session, machine.held, driver.view, machine._asking])
         assert "secret" not in shown
         assert "token of" not in shown
     gc.collect()

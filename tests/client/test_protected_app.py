@@ -38,6 +38,7 @@ class App:
         )
 
     def until(self, event: str) -> dict:
+        assert self.popen.stdout is not None
         for line in self.popen.stdout:
             said = json.loads(line)
             if said["event"] == event:
@@ -73,6 +74,7 @@ def test_it_runs_until_it_is_told_to_end(site):
 def test_the_end_of_its_input_ends_it_too(site):
     app = App(site)
     app.until("running")
+    assert app.popen.stdin is not None
     app.popen.stdin.close()
     app.popen.stdin = None
     assert app.end() == 0

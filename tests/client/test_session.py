@@ -178,6 +178,7 @@ def start(host: StandInHost, how: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert app.stdout is not None
     assert app.stdout.readline() == "running\n"
     return app
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keypeg.session_state import State
-from keypeg.v1 import session_pb2
+from keypeg.v1 import seat_pb2, session_pb2
+from keypeg.v1.explanation_pb2 import Explanation
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from tests.client.bench import Bench
 
@@ -86,21 +88,27 @@ frames = st.one_of(
     ),
     st.builds(
         lambda s, r, n: {
-            "acquired": session_pb2.Acquired(sequence=s, request_id=r, lease={"name": n})
+            "acquired": session_pb2.Acquired(sequence=s, request_id=r, lease=seat_pb2.Lease(name=n))
         },
         small,
         ids,
         names,
     ),
     st.builds(
-        lambda s, r, n: {"queued": session_pb2.Queued(sequence=s, request_id=r, place={"name": n})},
+        lambda s, r, n: {
+            "queued": session_pb2.Queued(
+                sequence=s, request_id=r, place=seat_pb2.QueuePlace(name=n)
+            )
+        },
         small,
         ids,
         names,
     ),
     st.builds(
         lambda s, r, n: {
-            "denied": session_pb2.Denied(sequence=s, request_id=r, explanation={"reason": n})
+            "denied": session_pb2.Denied(
+                sequence=s, request_id=r, explanation=Explanation(reason=n)
+            )
         },
         st.integers(0, 9),
         ids,
@@ -115,7 +123,7 @@ frames = st.one_of(
     ),
     st.builds(
         lambda r, s, n: {
-            "missing": session_pb2.Missing(reason=r, grace={"seconds": s, "nanos": n})
+            "missing": session_pb2.Missing(reason=r, grace=Duration(seconds=s, nanos=n))
         },
         st.integers(-(2**31), 2**31 - 1),
         st.integers(-(2**63), 2**63 - 1),
@@ -134,6 +142,7 @@ def test_frames_that_nobody_asked_for_give_nothing(kind, said):
     if kind == "site":
         bench.acquire()
     deadline = bench.machine.deadline
+    assert deadline is not None
     for frame in said:
         frame.pop("v", None)
         bench.do(bench.machine.received(HoldSessionResponse(**frame), bench.now))

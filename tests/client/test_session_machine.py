@@ -14,7 +14,7 @@ from keypeg.session_state import State
 from keypeg.testing import FakeClock, StandInHost, StandInPublisher
 from keypeg.v1 import error_pb2, proof_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
-from tests.client.bench import Bench
+from tests.client.bench import Bench, state_of
 
 MINUTE = timedelta(seconds=60)
 
@@ -35,11 +35,18 @@ def key() -> Bench:
     return bench.open()
 
 
+def why(bench: Bench, seat: str) -> Reason:
+    """Why a seat has ended."""
+    error = bench.seats[seat].error
+    assert error is not None
+    return error.reason
+
+
 # Time.
 
 
 def test_an_open_session_may_run_from_when_it_was_asked_for(cloud):
-    assert cloud.state is State.RUNNING
+    assert state_of(cloud) is State.RUNNING
     assert cloud.may_run
     assert cloud.machine.deadline == cloud.clock.monotonic() + 60
     assert cloud.names() == ["Running"]
@@ -66,9 +73,9 @@ def test_without_answers_it_stops_when_its_time_is_over(cloud):
     cloud.deaf = True
     cloud.advance(59.9)
     assert cloud.may_run
-    assert cloud.state is State.GRACE
+    assert state_of(cloud) is State.GRACE
     cloud.advance(0.2)
-    assert cloud.state is State.STOPPED
+    assert state_of(cloud) is State.STOPPED
     assert isinstance(cloud.machine.error, errors.GrantExpired)
     assert "a valid license must be present" in str(cloud.machine.error)
     assert cloud.names() == ["Running", "ConnectionLost", "Stopped"]
@@ -77,7 +84,7 @@ def test_without_answers_it_stops_when_its_time_is_over(cloud):
 def test_a_suspended_computer_may_not_run_when_it_wakes_too_late(cloud):
     cloud.clock.advance(61)
     assert not cloud.may_run
-    assert cloud.state is State.RUNNING  # nobody has called it yet
+    assert state_of(cloud) is State.RUNNING  # nobody has called it yet
 
 
 def test_the_wall_clock_has_nothing_to_do_with_it(cloud):
@@ -98,10 +105,10 @@ def test_the_frame_may_give_less_than_is_signed_and_never_more():
 
 def test_a_lost_connection_is_resumed_unnoticed(cloud):
     cloud.cut()
-    assert cloud.state is State.GRACE
+    assert state_of(cloud) is State.GRACE
     assert cloud.may_run
     cloud.advance(1)
-    assert cloud.state is State.RUNNING
+    assert state_of(cloud) is State.RUNNING
     assert cloud.names() == ["Running", "ConnectionLost", "Reconnected"]
     assert cloud.events[-1].resumed
     (resume,) = cloud.frames("resume")
@@ -112,10 +119,10 @@ def test_an_unanswered_renewal_means_a_dead_connection(cloud):
     cloud.advance(19)
     cloud.deaf = True
     cloud.advance(12)
-    assert cloud.state is State.GRACE
+    assert state_of(cloud) is State.GRACE
     cloud.deaf = False
     cloud.advance(10)
-    assert cloud.state is State.RUNNING
+    assert state_of(cloud) is State.RUNNING
 
 
 def test_it_tries_again_with_growing_pauses_until_the_server_is_back(cloud):
@@ -126,17 +133,17 @@ def test_it_tries_again_with_growing_pauses_until_the_server_is_back(cloud):
     assert 5 < tries < 30
     cloud.host.come_back()
     cloud.advance(10)
-    assert cloud.state is State.RUNNING
+    assert state_of(cloud) is State.RUNNING
     assert cloud.may_run
 
 
 def test_a_draining_server_is_left_at_once(cloud):
     cloud.host.drain()
     cloud.hear()
-    assert cloud.state is State.GRACE
+    assert state_of(cloud) is State.GRACE
     assert isinstance(cloud.events[-1].error, errors.ServerDraining)
     cloud.advance(0.1)
-    assert cloud.state is State.RUNNING
+    assert state_of(cloud) is State.RUNNING
 
 
 def test_a_server_that_says_when_is_not_asked_before(cloud):
@@ -147,14 +154,14 @@ def test_a_server_that_says_when_is_not_asked_before(cloud):
     cloud.advance(5)
     assert len(cloud.frames("resume")) == resumes
     cloud.advance(3)
-    assert cloud.state is State.RUNNING
+    assert state_of(cloud) is State.RUNNING
 
 
 def test_a_session_that_the_server_forgot_is_opened_anew(cloud):
     cloud.host.forget()
     cloud.hear()
     cloud.advance(1)
-    assert cloud.state is State.RUNNING
+    assert state_of(cloud) is State.RUNNING
     assert not cloud.events[-1].resumed
     assert len(cloud.frames("open")) == 2
 
@@ -175,9 +182,9 @@ def test_a_session_that_the_server_forgot_is_opened_anew(cloud):
 def test_a_status_that_ends_the_session_stops_it_at_once(cloud, error):
     cloud.host.end(error)
     cloud.hear()
-    assert cloud.state is State.STOPPED
+    assert state_of(cloud) is State.STOPPED
     assert not cloud.may_run
-    assert cloud.machine.error.reason is error.reason
+    assert cloud.reason is error.reason
     assert cloud.machine.next_time() is None
     assert not cloud.machine.must_tell
 
@@ -186,7 +193,7 @@ def test_a_refused_resume_stops_a_session_that_could_still_run(cloud):
     cloud.cut()
     cloud.host.refuse_next_open(errors.CloudSessionMoved("moved", device="device-b"))
     cloud.advance(1)
-    assert cloud.machine.error.reason is Reason.CLOUD_SESSION_MOVED
+    assert cloud.reason is Reason.CLOUD_SESSION_MOVED
 
 
 @pytest.mark.parametrize(
@@ -214,12 +221,12 @@ def test_an_open_that_nobody_answers_ends():
     bench.deaf = True
     bench.open()
     bench.advance(11)
-    assert bench.machine.error.reason is Reason.TIMED_OUT
+    assert bench.reason is Reason.TIMED_OUT
 
 
 def test_closing_is_acknowledged(cloud):
     cloud.do(cloud.machine.close())
-    assert cloud.state is State.STOPPED
+    assert state_of(cloud) is State.STOPPED
     assert cloud.machine.error is None
     assert cloud.host.sessions == {}
     assert not cloud.machine.must_tell
@@ -238,11 +245,16 @@ def test_a_stream_that_comes_after_the_end_is_hung_up(cloud):
 
 def test_a_renewal_that_was_denied_can_not_be_granted_later(cloud):
     answers = []
-    cloud.host.tamper = lambda frame: answers.append(frame) or denied(frame)
+
+    def deny(frame: HoldSessionResponse) -> HoldSessionResponse:
+        answers.append(frame)
+        return denied(frame)
+
+    cloud.host.tamper = deny
     cloud.advance(20)
     assert cloud.names()[-1] == "RenewalRefused"
     cloud.do(cloud.machine.received(answers[-1], cloud.now))
-    assert cloud.machine.error.reason is Reason.PROTOCOL_VIOLATION
+    assert cloud.reason is Reason.PROTOCOL_VIOLATION
 
 
 def denied(frame):
@@ -254,7 +266,7 @@ def denied(frame):
 def test_closing_without_a_connection_leaves_word_to_be_sent(cloud):
     cloud.cut()
     cloud.do(cloud.machine.close())
-    assert cloud.state is State.STOPPED
+    assert state_of(cloud) is State.STOPPED
     assert cloud.machine.must_tell
 
 
@@ -270,14 +282,14 @@ def test_every_renewal_towards_a_bridge_brings_a_proof(key):
 def test_an_unplugged_key_leaves_the_grace_of_the_license(key):
     key.host.unplug(timedelta(hours=1))  # the license says 30 s, whatever the bridge says
     key.hear()
-    assert key.state is State.MISSING
+    assert state_of(key) is State.MISSING
     assert key.may_run
     assert key.events[-1].may_run_for == timedelta(seconds=30)
     key.advance(29.9)
     assert key.may_run
     key.advance(0.2)
-    assert key.state is State.STOPPED
-    assert key.machine.error.reason is Reason.KEY_UNPLUGGED
+    assert state_of(key) is State.STOPPED
+    assert key.reason is Reason.KEY_UNPLUGGED
 
 
 def test_a_key_that_is_back_in_time_goes_on(key):
@@ -286,7 +298,7 @@ def test_a_key_that_is_back_in_time_goes_on(key):
     key.advance(15)
     key.host.plug_in()
     key.hear()
-    assert key.state is State.RUNNING
+    assert state_of(key) is State.RUNNING
     assert key.names() == ["Running", "KeyMissing", "KeyReturned"]
     key.advance(600)
     assert key.may_run
@@ -299,7 +311,7 @@ def test_a_key_that_flaps_gets_no_more_time(key):
     key.host.unplug(timedelta(seconds=20))
     key.hear()
     key.advance(6)
-    assert key.state is State.STOPPED
+    assert state_of(key) is State.STOPPED
 
 
 def test_a_bridge_that_says_the_key_is_back_must_prove_it(key):
@@ -307,17 +319,17 @@ def test_a_bridge_that_says_the_key_is_back_must_prove_it(key):
     key.hear()
     key.host.change(session_pb2.CHANGE_KEY_RETURNED)
     key.hear()
-    assert key.state is State.MISSING
+    assert state_of(key) is State.MISSING
     assert key.names()[-1] == "RenewalRefused"
     key.advance(21)
-    assert key.state is State.STOPPED
+    assert state_of(key) is State.STOPPED
 
 
 def test_without_grace_it_stops_at_once(key):
     key.host.unplug(timedelta(0))
     key.hear()
-    assert key.state is State.STOPPED
-    assert key.machine.error.reason is Reason.KEY_UNPLUGGED
+    assert state_of(key) is State.STOPPED
+    assert key.reason is Reason.KEY_UNPLUGGED
 
 
 def test_a_bridge_that_restarts_may_need_a_moment_to_find_its_keys(key):
@@ -327,7 +339,7 @@ def test_a_bridge_that_restarts_may_need_a_moment_to_find_its_keys(key):
         errors.SessionExpired("not known"), errors.KeyMissing("none yet"), errors.KeyBusy("soon")
     )
     key.advance(10)
-    assert key.state is State.RUNNING
+    assert state_of(key) is State.RUNNING
 
 
 def test_a_bridge_that_is_lost_while_the_key_is_missing_adds_nothing(key):
@@ -335,9 +347,9 @@ def test_a_bridge_that_is_lost_while_the_key_is_missing_adds_nothing(key):
     key.hear()
     key.host.go_away()
     key.cut()
-    assert key.state is State.GRACE
+    assert state_of(key) is State.GRACE
     key.advance(21)
-    assert key.machine.error.reason is Reason.KEY_UNPLUGGED
+    assert key.reason is Reason.KEY_UNPLUGGED
 
 
 # Verification.
@@ -402,8 +414,8 @@ def test_a_forged_opening_does_not_run_and_says_why(forge, reason):
     bench = Bench.of("cloud")
     forge(bench)
     bench.open()
-    assert bench.state is State.STOPPED
-    assert bench.machine.error.reason is reason
+    assert state_of(bench) is State.STOPPED
+    assert bench.reason is reason
     assert not bench.may_run
 
 
@@ -419,8 +431,8 @@ RENEWALS = {
 def test_a_forged_renewal_stops_the_session(cloud, change, reason):
     _tampered(change)(cloud)
     cloud.advance(20)
-    assert cloud.state is State.STOPPED
-    assert cloud.machine.error.reason is reason
+    assert state_of(cloud) is State.STOPPED
+    assert cloud.reason is reason
 
 
 def test_a_replayed_proof_of_a_key_gives_no_time(key):
@@ -438,20 +450,20 @@ def test_a_replayed_proof_of_a_key_gives_no_time(key):
 
     key.host.tamper = replay
     key.advance(20)
-    assert key.machine.error.reason is Reason.KEY_PROOF_INVALID
+    assert key.reason is Reason.KEY_PROOF_INVALID
 
 
 def test_a_bridge_gives_no_seats(key):
     key.host.terms.seat_count = 1
     key.acquire()
-    assert key.machine.error.reason is Reason.PROTOCOL_VIOLATION
+    assert key.reason is Reason.PROTOCOL_VIOLATION
 
 
 # Seats.
 
 
 def test_a_product_that_takes_a_seat_runs_only_with_one(site):
-    assert site.state is State.RUNNING
+    assert state_of(site) is State.RUNNING
     assert isinstance(site.machine.view().refusal(site.clock.monotonic()), errors.SeatRequired)
     seat = site.acquire()
     assert site.stage(seat) is SeatStage.HELD
@@ -466,8 +478,8 @@ def test_no_seat_free_is_an_error_of_the_seat_alone(site):
     site.acquire()
     second = site.acquire()
     assert site.stage(second) is SeatStage.ENDED
-    assert site.seats[second].error.reason is Reason.POOL_EXHAUSTED
-    assert site.state is State.RUNNING
+    assert why(site, second) is Reason.POOL_EXHAUSTED
+    assert state_of(site) is State.RUNNING
 
 
 def test_a_waiter_hears_its_place_and_then_has_the_seat(site):
@@ -573,7 +585,7 @@ def test_a_forgotten_session_loses_its_seats_and_asks_anew_for_the_others(site):
     site.hear()
     site.advance(1)
     assert site.stage(seat) is SeatStage.ENDED
-    assert site.seats[seat].error.reason is Reason.LEASE_EXPIRED
+    assert why(site, seat) is Reason.LEASE_EXPIRED
     assert site.stage(waiting) is SeatStage.HELD
     assert "SeatLost" in site.names()
     ids = [frame.request_id for frame in site.frames("acquire")]
@@ -585,7 +597,7 @@ def test_a_recalled_seat_is_gone_and_says_why(site):
     site.host.recall("needed elsewhere")
     site.hear()
     assert site.stage(seat) is SeatStage.ENDED
-    assert site.seats[seat].error.reason is Reason.LEASE_RECALLED
+    assert why(site, seat) is Reason.LEASE_RECALLED
     assert isinstance(site.events[-1], events.SeatRecalled)
     assert not site.may_run
 
@@ -605,14 +617,14 @@ def test_an_old_fencing_number_is_refused(site):
     site.host.pool._numbers = iter([1])
     site.acquire()
     site.host.pool._numbers = old
-    assert site.state is State.STOPPED
-    assert site.machine.error.reason is Reason.FENCING_STALE
+    assert state_of(site) is State.STOPPED
+    assert site.reason is Reason.FENCING_STALE
 
 
 def test_a_seat_with_a_forged_code_stops_the_session(site):
     _tampered(lambda f: setattr(f.acquired, "mac", bytes(16)))(site)
     site.acquire()
-    assert site.machine.error.reason is Reason.FRAME_FORGED
+    assert site.reason is Reason.FRAME_FORGED
 
 
 def test_the_end_of_the_session_ends_its_seats(site):
@@ -620,7 +632,7 @@ def test_the_end_of_the_session_ends_its_seats(site):
     site.host.end(errors.SessionClosed("by an administrator"))
     site.hear()
     assert site.stage(seat) is SeatStage.ENDED
-    assert site.seats[seat].error.reason is Reason.SESSION_CLOSED
+    assert why(site, seat) is Reason.SESSION_CLOSED
 
 
 def test_something_changed_is_told_and_looked_at_at_once(cloud):
@@ -650,4 +662,4 @@ def test_a_license_of_this_computer_is_proven_by_a_bridge_too():
     elsewhere = Bench(host, clock)
     elsewhere.machine._guard._pinned = bench.pinned
     elsewhere.open()
-    assert elsewhere.machine.error.reason is Reason.DOCUMENT_OTHER_DEVICE
+    assert elsewhere.reason is Reason.DOCUMENT_OTHER_DEVICE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,11 +15,17 @@ from keypeg.session_state import MAY_RUN, State
 from keypeg.v1 import session_pb2
 from tests.client.bench import Bench
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "cloud": {"valid_for": timedelta(seconds=180), "renew_interval": timedelta(seconds=30)},
     "site": {"seat_count": 3, "seat_required": True},
     "key": {"valid_for": timedelta(seconds=30), "renew_interval": timedelta(seconds=10)},
 }
+CHANGES = [
+    session_pb2.CHANGE_LICENSE_ADDED,
+    session_pb2.CHANGE_LICENSE_CHANGED,
+    session_pb2.CHANGE_LICENSE_REMOVED,
+    cast("session_pb2.Change.ValueType", 9),  # of a newer server
+]
 
 
 class SessionLife(RuleBasedStateMachine):
@@ -90,8 +97,8 @@ class SessionLife(RuleBasedStateMachine):
         self.bench.host.plug_in()
         self._hear()
 
-    @rule(change=st.sampled_from([1, 2, 3, 9]))
-    def something_changes(self, change: int) -> None:
+    @rule(change=st.sampled_from(CHANGES))
+    def something_changes(self, change: session_pb2.Change.ValueType) -> None:
         self.bench.host._say(changed=session_pb2.Changed(change=change))
         self._hear()
 
@@ -169,6 +176,7 @@ class SessionLife(RuleBasedStateMachine):
         if self.bench.state is not State.RUNNING:
             assert self.bench.state is State.STOPPED
             return
+        assert self.bench.machine.held is not None
         mine = self.bench.machine.held.session
         leases = {n for n, (s, _) in self.bench.host.pool.leases.items() if s.name == mine}
         held = {

@@ -46,10 +46,10 @@ def ca_file(host, tmp_path) -> str:
 class Heard:
     """Notices every frame that an agent takes."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         self._frame = asyncio.Event()
         self._take = agent.service._take
-        agent.service._take = self._taken
+        monkeypatch.setattr(agent.service, "_take", self._taken)
 
     def _taken(self, watched, request):
         answer = self._take(watched, request)
@@ -94,12 +94,14 @@ async def test_the_seat_of_a_killed_app_goes_to_the_next_at_once(host, agent, ca
     assert len(host.closed_from_outside) == 1  # the clean end was taken off the list
 
 
-async def test_the_agent_hears_of_a_session_before_the_app_goes_on(host, agent, ca_file):
+async def test_the_agent_hears_of_a_session_before_the_app_goes_on(
+    host, agent, ca_file, monkeypatch
+):
     async with aio.open_session(
         "demo", root=host.root, server=host.target, ca_file=ca_file
     ) as session:
         (watched,) = agent.service._processes.values()
-        heard = Heard(agent)
+        heard = Heard(agent, monkeypatch)
         assert watched.peer.process_id == os.getpid()
         assert set(watched.sessions) == {session.name}
         host.forget()
@@ -130,13 +132,14 @@ async def test_an_agent_that_restarts_is_told_again(host, ca_file, tmp_path, mon
     ) as session:
         await first.stop()
         async with Agent(path) as second:
-            sessions = Heard(second)
+            sessions = Heard(second, monkeypatch)
             await sessions.of(
                 lambda: any(session.name in w.sessions for w in second.service._processes.values())
             )
 
 
 def watched(host: StandInHost, token: bytes) -> WatchSession:
+    assert host.ca is not None
     return WatchSession(
         session=next(iter(host.sessions)),
         server=host.target,
