@@ -16,6 +16,7 @@ from keypeg.errors import KeypegError, StorageUnavailable
 from keypeg_server.clock import SystemClock
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.lease import Holder, Lease, Place
+from keypeg_server.domain.pool import Pool
 from keypeg_server.service.commits import RequestKey
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.pools import Engine
@@ -75,6 +76,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.run(self.committer.close())
         self.database.close()
 
+    @property
+    def pool(self) -> Pool:
+        pool = self.engine.pool("pools/p")
+        assert pool is not None
+        return pool
+
     def run(self, awaitable):
         return self.loop.run_until_complete(awaitable)
 
@@ -98,9 +105,8 @@ class EngineMachine(RuleBasedStateMachine):
     def acquire(self, session: str, request: str, units: int, wait: bool) -> Outcome:
         async def ask() -> Outcome:
             future = asyncio.get_running_loop().create_future()
-            pool = self.engine.pool("pools/p")
             self.engine.acquire(
-                pool,
+                self.pool,
                 Holder(session, CALLER.user, "dev", "host", "app", 0),
                 CALLER,
                 units,
@@ -130,6 +136,7 @@ class EngineMachine(RuleBasedStateMachine):
             if isinstance(outcome, KeypegError):
                 assert not self.failing or isinstance(outcome, StorageUnavailable) or not wait
                 continue
+            assert outcome is not None
             key = (session, request)
             assert not self.failing or key in self.answered
             if key in self.answered:
@@ -171,7 +178,7 @@ class EngineMachine(RuleBasedStateMachine):
                     self.waiting.pop(id, None)
                 future.set_result(outcome)
 
-            self.engine.release(self.engine.pool("pools/p"), id, done)
+            self.engine.release(self.pool, id, done)
             outcome = await future
             await self.told()
             return outcome
@@ -226,12 +233,14 @@ class EngineMachine(RuleBasedStateMachine):
         if not hasattr(self, "engine"):
             return
         (stored,) = self.run(SqlPoolStore(self.database).load())
-        pool = self.engine.pool("pools/p")
+        pool = self.pool
         assert {lease.id: lease for lease in stored.leases} == self.held
         assert {lease.id: lease for lease in pool.leases()} == self.held
         assert {place.id: place for place in stored.places} == self.waiting
         assert sum(lease.units for lease in stored.leases) <= CAPACITY
-        assert [place.id for place in pool.queue()] == sorted(self.waiting, key=lambda id: self.waiting[id].arrival)
+        assert [place.id for place in pool.queue()] == sorted(
+            self.waiting, key=lambda id: self.waiting[id].arrival
+        )
 
 
 TestEngineMachine = EngineMachine.TestCase
