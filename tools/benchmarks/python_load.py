@@ -17,7 +17,6 @@ import math
 import os
 import sys
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ import grpc.aio
 import uvloop
 
 from keypeg import sessionkey
+from keypeg.randomness import SystemRandomness
 from keypeg.v1 import seat_service_pb2, session_pb2
 from keypeg.v1.seat_service_pb2_grpc import SeatServiceStub
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
@@ -204,15 +204,19 @@ def _app() -> session_pb2.App:
     return session_pb2.App(name="load", version="1.0", sdk="keypeg-bench/1", process_id=os.getpid())
 
 
+def _request_id() -> str:
+    return SystemRandomness().request_id()
+
+
 def _acquire(place: Place, sequence: int) -> session_pb2.Acquire:
     return session_pb2.Acquire(
-        sequence=sequence, request_id=str(uuid.uuid4()), pool=place.pool, units=1
+        sequence=sequence, request_id=_request_id(), pool=place.pool, units=1
     )
 
 
 def _acquire_seat(place: Place, number: int) -> seat_service_pb2.AcquireSeatRequest:
     return seat_service_pb2.AcquireSeatRequest(
-        request_id=str(uuid.uuid4()), pool=place.pool, units=1, device=_device(number), app=_app()
+        request_id=_request_id(), pool=place.pool, units=1, device=_device(number), app=_app()
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import random
 import secrets
-import uuid
 
+from keypeg import clock, ids
 from keypeg.session_guard import NONCE_BYTES
 from keypeg.sessionkey import KeyShare
 
@@ -27,8 +27,9 @@ class SystemRandomness:
         return KeyShare.generate()
 
     def request_id(self) -> str:
-        """A new UUID."""
-        return str(uuid.uuid4())
+        """A new UUID; it grows with time, so that a server keeps those of the same moment side by side."""
+        now_us = int(clock.wall().timestamp() * 1_000_000)
+        return str(ids.uuid7(now_us, secrets.token_bytes(ids.RANDOM_BYTES)))
 
     def jitter(self) -> float:
         """From 0 to 1."""

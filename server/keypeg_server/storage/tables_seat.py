@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Column, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, LargeBinary, PrimaryKeyConstraint, Text
 from sqlmodel import Field, SQLModel
 
 # Every constraint has a name, so that a migration can change it on every database.
@@ -81,10 +81,14 @@ class PlaceRow(SQLModel, table=True):
 
 
 class RequestRow(SQLModel, table=True):
-    """What a request was answered with, in the transaction of what it did; kept for 24 h."""
+    """What a request was answered with, in the transaction of what it did; kept for 24 h.
+
+    The id comes first in the key: ids that grow with time (UUID version 7, as the SDK makes them) end up side
+    by side, and a batch touches a few pages of the file instead of one for each row.
+    """
 
     __tablename__: ClassVar[str] = "request"
-    __table_args__ = _CLUSTERED
+    __table_args__ = (PrimaryKeyConstraint("id", "caller"), _CLUSTERED)
     caller: str = Field(primary_key=True)  # a user, or a session on its stream
     id: str = Field(primary_key=True)
     digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # of the request's body

@@ -4,6 +4,7 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <time.h>
 
 #include <cstdio>
 #include <stdexcept>
@@ -91,8 +92,15 @@ std::string RandomBytes(size_t count) {
 
 std::string NewRequestId() {
   static constexpr char kDigits[] = "0123456789abcdef";
+  // RFC 9562, 5.7: 48 bits of milliseconds, then the rest of the millisecond, then randomness.
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  const uint64_t milliseconds = now.tv_sec * 1'000ull + now.tv_nsec / 1'000'000;
+  const uint64_t fraction = now.tv_nsec % 1'000'000 * 4'096ull / 1'000'000;
   std::string random = RandomBytes(16);
-  random[6] = static_cast<char>((random[6] & 0x0f) | 0x40);  // version 4
+  for (int i = 0; i < 6; ++i) random[i] = static_cast<char>(milliseconds >> (40 - 8 * i));
+  random[6] = static_cast<char>(0x70 | fraction >> 8);  // version 7
+  random[7] = static_cast<char>(fraction);
   random[8] = static_cast<char>((random[8] & 0x3f) | 0x80);  // the variant of RFC 9562
   std::string text;
   text.reserve(36);

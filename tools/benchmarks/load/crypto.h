@@ -23,7 +23,7 @@ using MacState = std::unique_ptr<EVP_MAC_CTX, Freed<EVP_MAC_CTX, EVP_MAC_CTX_fre
 
 std::string RandomBytes(size_t count);
 
-// A new UUID of version 4 as text.
+// A new UUID of version 7 as text, as the SDK makes them: it grows with time.
 std::string NewRequestId();
 
 // An X25519 key of its own for one session.

@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("result", sa.LargeBinary(), nullable=False),
         sa.Column("expire_time_us", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("caller", "id", name=op.f("pk_request")),
+        sa.PrimaryKeyConstraint("id", "caller", name=op.f("pk_request")),
         sqlite_with_rowid=False,
     )
     with op.batch_alter_table("request", schema=None) as batch_op:
