@@ -76,13 +76,13 @@ class AppSide:
                 await self.call.wait_for_connection()
             except grpc.RpcError as error:
                 return translate(error)
-        error = grpc.aio.AioRpcError(
+        ended = grpc.aio.AioRpcError(
             code,
             await self.call.initial_metadata(),
             await self.call.trailing_metadata(),
             await self.call.details(),
         )
-        return translate(error)
+        return translate(ended)
 
     def open_frame(self, **changes: Any) -> session_pb2.Open:
         """An `open` as the SDK sends it."""

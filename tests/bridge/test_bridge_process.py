@@ -371,11 +371,14 @@ async def test_garbage_on_the_socket_disturbs_nobody(
             _, writer = await connect
             writer.write(garbage)
             writer.close()
-    raw = bridge.channel().stream_stream("/keypeg.v1.SessionService/HoldSession")()
+    hold: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = bridge.channel().stream_stream(
+        "/keypeg.v1.SessionService/HoldSession"
+    )
+    raw = hold()
     with pytest.raises(grpc.RpcError) as refused:
         await first_answer(raw, b"\x0a" + b"a" * 400_000)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    raw = bridge.channel().stream_stream("/keypeg.v1.SessionService/HoldSession")()
+    raw = hold()
     with pytest.raises(grpc.RpcError) as refused:
         await first_answer(raw, os.urandom(1) + b"\xff" * 20)
     assert error_of(refused.value).reason in (Reason.FIELD_INVALID, Reason.PROTOCOL_VIOLATION)

@@ -75,7 +75,9 @@ def test_random_bytes_on_the_port_end_their_connection_only(
 
 def hold_raw(customer: Customer, *messages: bytes) -> grpc.RpcError:
     """Send these as messages of HoldSession; how the stream ended."""
-    call = customer.member.channel.stream_stream("/keypeg.v1.SessionService/HoldSession")
+    call: grpc.StreamStreamMultiCallable[bytes, bytes] = customer.member.channel.stream_stream(
+        "/keypeg.v1.SessionService/HoldSession"
+    )
     try:
         for _ in call(iter(messages), timeout=20):
             pass
@@ -110,7 +112,7 @@ def test_random_and_truncated_messages_get_a_clear_status(
             broken[rng.randrange(len(broken))] = rng.randrange(256)
         for message in (bytes(broken), rng.randbytes(rng.randrange(1, 512))):
             error = hold_raw(customer, message)
-            code = error.code()  # type: ignore[attr-defined]  # a call, which grpc does not say
+            code = error.code()
             assert code in (
                 grpc.StatusCode.INVALID_ARGUMENT,
                 grpc.StatusCode.INTERNAL,  # grpc's own word for bytes that are no message
@@ -122,7 +124,7 @@ def test_random_and_truncated_messages_get_a_clear_status(
 
 def test_an_oversized_message_is_refused(customer: Customer, pool: tuple[str, str]) -> None:
     error = hold_raw(customer, good_open(pool[0]) + b"\x7a" + bytes(300_000))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_stream_must_begin_with_open_and_without_a_token_does_not_begin(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -208,7 +209,7 @@ def test_a_server_refuses_emulated_keys_unless_its_settings_allow_them(
             computer = at_the_key(world, customer, keys, "lab")
             keys.wait_for_key(lambda: world.keypeg(computer, "key", "list")[1])
             done = lab.run(
-                [os.fspath(Path(os.sys.executable).parent / "keypeg"), "key", "enroll"],
+                [os.fspath(Path(sys.executable).parent / "keypeg"), "key", "enroll"],
                 env=computer.env,
                 check=False,
             )
@@ -238,6 +239,13 @@ class LyingBridge(session_service_pb2_grpc.SessionServiceServicer):
             opened.sequence = request.open.sequence
             self._lie(opened)
             yield session_service_pb2.HoldSessionResponse(opened=opened)
+
+    async def CloseSession(  # noqa: N802 - the generated name
+        self,
+        request: session_service_pb2.CloseSessionRequest,
+        context: grpc.aio.ServicerContext[object, object],
+    ) -> session_service_pb2.CloseSessionResponse:
+        return session_service_pb2.CloseSessionResponse()
 
 
 async def true_answer(keys: KeyLab, product: str) -> session_pb2.Opened:

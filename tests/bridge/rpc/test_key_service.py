@@ -178,11 +178,13 @@ async def test_an_unknown_write_may_be_ended(bridge: ServedBridge) -> None:
 )
 async def test_bytes_that_are_no_request_are_refused(bridge: ServedBridge, method: str) -> None:
     path = f"/keypeg.v1.KeyService/{method}"
+    unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = bridge.channel.unary_unary(path)
+    stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = bridge.channel.unary_stream(path)
     if method == "WatchKeys":
-        call = bridge.channel.unary_stream(path)(b"\xff\xff", timeout=10).read()
+        error = await refused(stream(b"\xff\xff", timeout=10).read())
     else:
-        call = bridge.channel.unary_unary(path)(b"\xff\xff", timeout=10)
-    assert isinstance(await refused(call), FieldInvalid)
+        error = await refused(unary(b"\xff\xff", timeout=10))
+    assert isinstance(error, FieldInvalid)
 
 
 async def test_writes_are_taken_over_the_own_socket_only(bridge: ServedBridge) -> None:

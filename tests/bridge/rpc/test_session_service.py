@@ -504,7 +504,9 @@ async def test_any_bytes_on_the_stream_end_in_a_clear_status(
     await bridge.plug(key)
     steady = bridge.app()
     await steady.open()
-    raw = bridge.channel.stream_stream("/keypeg.v1.SessionService/HoldSession")
+    raw: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = bridge.channel.stream_stream(
+        "/keypeg.v1.SessionService/HoldSession"
+    )
     cases: list[bytes] = []
 
     @given(frames())
