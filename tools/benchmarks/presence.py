@@ -44,6 +44,7 @@ class Presence:
     sessions: int
     connections: int
     opened_per_second: float
+    open_cpu_ms: float  # of the server, for each session
     session_memory: Memory
     echo_memory: Memory
     series: tuple[Series, ...]  # echo, renewal, signed renewal
@@ -55,6 +56,7 @@ class Presence:
             "sessions": self.sessions,
             "connections": self.connections,
             "opened_per_second": self.opened_per_second,
+            "open_cpu_ms": self.open_cpu_ms,
             "memory_kib_per_session": self.session_memory.per_stream_kib,
             "memory_kib_per_echo_stream": self.echo_memory.per_stream_kib,
             "memory": {
@@ -80,8 +82,10 @@ def presence(stage: Stage, plan: Plan, sessions: int = SESSIONS) -> Presence:
     echo = stage.load("echo-renew", sessions, connections=connections, outstanding=outstanding)
     echo_opened = machine.memory_kib(stage.floor.pid)
     before = machine.memory_kib(stage.server.pid)
+    cpu_before = machine.process_seconds(stage.server.pid)
     renew = stage.load("renew", sessions, connections=connections, outstanding=outstanding)
     opened = machine.memory_kib(stage.server.pid)
+    open_cpu = machine.process_seconds(stage.server.pid) - cpu_before
     _work_once(echo)
     _work_once(renew)
     echo_memory = _memory(echo_before, echo_opened, machine.memory_kib(stage.floor.pid), sessions)
@@ -99,6 +103,7 @@ def presence(stage: Stage, plan: Plan, sessions: int = SESSIONS) -> Presence:
         sessions=sessions,
         connections=connections,
         opened_per_second=round(sessions / renew.open_seconds, 1),
+        open_cpu_ms=round(open_cpu / sessions * 1e3, 3),
         session_memory=memory,
         echo_memory=echo_memory,
         series=tuple(found.values()),

@@ -88,7 +88,7 @@ def presence_lines(found: Presence) -> list[str]:
     echo_series, renewal, signed = found.series
     return [
         f"{found.sessions:,} sessions held over {found.connections} connections, opened at "
-        f"{found.opened_per_second:,.0f}/s",
+        f"{found.opened_per_second:,.0f}/s ({found.open_cpu_ms:.2f} ms of the server's CPU each)",
         f"memory: {memory.per_stream_kib} KiB per session ({memory.opened_kib} when opened, "
         f"{memory.worked_kib} after renewals); {echo.per_stream_kib} KiB per bare echo stream",
         "",
