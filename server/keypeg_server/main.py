@@ -12,15 +12,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
 from keypeg._version import __version__
+
+if TYPE_CHECKING:
+    from keypeg_server.app import App
 
 EXIT_ERROR: Final = 1
 EXIT_USAGE: Final = 2
@@ -79,7 +83,10 @@ def init(
     root_key: Path | None,
     publisher_password_file: Path | None,
 ) -> None:
-    """Make a server in a data directory: keys, certificates, database, first login."""
+    """Make a server in a data directory.
+
+    Makes keys, certificates, the database and a first login.
+    """
     settings = _settings(data, settings_file)
     password = None
     if publisher_password_file is not None:
@@ -121,7 +128,7 @@ def serve(
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The data directory; one of your own otherwise.",
+    help="The data directory; without it, one below ~/.local/share/keypeg.",
 )
 @_SETTINGS
 @_LISTEN
@@ -129,7 +136,11 @@ def serve(
 def dev(
     data: Path | None, settings_file: Path | None, listen: str | None, ready_file: Path | None
 ) -> None:
-    """A server to try things with: made when it is not there, and served. Takes emulated keys."""
+    """Make and serve a server to try things with.
+
+    Says what apps pin and how to sign in. What it made is there again the
+    next time. Takes emulated keys.
+    """
     if data is None:
         from platformdirs import user_data_path
 
@@ -139,15 +150,25 @@ def dev(
     settings = replace(settings, keys=replace(settings.keys, allow_emulated=True))
 
     async def work() -> None:
-        from keypeg_server.setting_up import initialize, is_complete
+        from keypeg_server.setting_up import LOGIN, initialize, is_complete, password_file
+        from keypeg_server.setting_up import root_public_key as root_of
 
         if not is_complete(folder):
-            made = await initialize(folder, settings, DEV_PUBLISHER, "Acme", None, None)
-            _say(f"root public key:   {made.root_public_key.hex()}")
-            _say(f"CA fingerprint:    {made.ca_fingerprint}")
-        _say(f"data:              {folder}")
-        _say(f"login:             see {folder / 'secrets' / 'publisher-login.json'}")
-        await _serve(folder, settings, listen, ready_file)
+            await initialize(folder, settings, DEV_PUBLISHER, "Acme", None, None)
+        root_key, password = root_of(folder, DEV_PUBLISHER), password_file(folder)
+
+        def say(app: App) -> None:
+            _say(f"data:\n  {folder}")
+            if root_key:
+                _say(f"root key, which apps pin:\n  {root_key.hex()}")
+            _say("sign in:")
+            _say(f"  keypeg login --server {app.address} --login {LOGIN} \\")
+            _say(f"    --ca-file {shlex.quote(str(app.ca_file))}" + (" \\" if password else ""))
+            if password:
+                _say(f"    --password-file {shlex.quote(str(password))}")
+            _say("")
+
+        await _serve(folder, settings, listen, ready_file, say)
 
     _run(work, settings.logs.level, settings)
 
@@ -163,7 +184,10 @@ def dev(
     help="The publisher's root key.",
 )
 def delegate(data: Path, settings_file: Path | None, publisher: str, root_key: Path) -> None:
-    """Have the root sign for this server's key for two more years. Stop the server first."""
+    """Have the root sign for this server's key.
+
+    For two more years. Stop the server first.
+    """
     settings = _settings(data, settings_file)
 
     async def work() -> None:
@@ -175,7 +199,13 @@ def delegate(data: Path, settings_file: Path | None, publisher: str, root_key: P
     _run(work, "warning", settings)
 
 
-async def _serve(data: Path, settings: Any, listen: str | None, ready_file: Path | None) -> None:
+async def _serve(
+    data: Path,
+    settings: Any,
+    listen: str | None,
+    ready_file: Path | None,
+    say: Callable[[App], None] = lambda app: None,
+) -> None:
     import signal
 
     import structlog
@@ -192,6 +222,7 @@ async def _serve(data: Path, settings: Any, listen: str | None, ready_file: Path
     app = await App.start(data, settings, listen or settings.server.listen)
     try:
         _tune_garbage_collector()
+        say(app)
         ready = {"address": app.address, "ca_file": str(app.ca_file), "pid": os.getpid()}
         if ready_file is not None:
             write_public(ready_file, json.dumps(ready).encode() + b"\n")

@@ -30,6 +30,7 @@ from keypeg_server.settings import Settings
 
 ROOT_FOLDER: Final = "root"
 LOGIN_FILE: Final = "publisher-login.json"
+PASSWORD_FILE: Final = "publisher-password"  # noqa: S105 - a name
 LOGIN: Final = "publisher"
 PASSWORD_BYTES: Final = 24  # of randomness, in a password that nobody types
 
@@ -129,6 +130,24 @@ async def renew_delegation(data: Path, settings: Settings, publisher: str, root_
         return f"{delegation_ends(await opened.store.write(renew)):%Y-%m-%d}"
     finally:
         opened.close()
+
+
+def root_public_key(data: Path, publisher: str) -> bytes | None:
+    """The 32 bytes that apps pin; None when the root key is not in `data`, as it should be."""
+    root_file = data / ROOT_FOLDER / f"{publisher}.key"
+    if not root_file.exists():
+        return None
+    return Ed25519Signer(secret_files.read_key(root_file)).public_key.key
+
+
+def password_file(data: Path) -> Path | None:
+    """The password of the first login alone in a file, for `keypeg login`; None where it is not known."""
+    login_file = data / secret_files.FOLDER / LOGIN_FILE
+    if not login_file.exists():
+        return None
+    path = login_file.with_name(PASSWORD_FILE)
+    tls.write_secret(path, json.loads(login_file.read_bytes())["password"].encode() + b"\n")
+    return path
 
 
 def _make_folder(data: Path) -> None:

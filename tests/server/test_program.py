@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 import resource
+import shlex
 import signal
 import socket
 import sqlite3
@@ -36,7 +37,7 @@ from keypeg.v1 import (
     session_service_pb2,
     session_service_pb2_grpc,
 )
-from keypeg_server.secret_files import read_key
+from keypeg_server.secret_files import exposed, read_key
 from keypeg_server.storage.upkeep import HIGH_WATER
 from lab.processes import BIN, Lab
 from lab.world import ADMIN, FAST_PASSWORDS, World, request_id
@@ -202,7 +203,7 @@ def test_a_directory_that_can_not_be_written_is_one_sentence(lab: Lab) -> None:
     assert "a full or read-only disk?" in done.stderr.splitlines()[-1]
 
 
-def test_dev_makes_a_server_and_serves_it(lab: Lab) -> None:
+def test_dev_makes_and_serves_a_server_and_says_how_to_sign_in(lab: Lab) -> None:
     data, ready = lab.folder / "dev", lab.folder / "ready"
     (lab.folder / "fast.toml").write_text(FAST_PASSWORDS)
     arguments = ["dev", "--data", str(data), "--settings", str(lab.folder / "fast.toml")]
@@ -211,8 +212,19 @@ def test_dev_makes_a_server_and_serves_it(lab: Lab) -> None:
         program = lab.start(name, [KEYPEGD, *arguments])
         found = lab.ready(program, ready)
         assert found["pid"] == program.pid
+        program.expect(lambda event: "--password-file" in event.get("text", ""))
+        said = "\n".join(event["text"] for event in program.events)
+        root = Ed25519Signer(read_key(data / "root" / "acme.key")).public_key.key
+        assert f"root key, which apps pin:\n  {root.hex()}\n" in said
+        command = shlex.split(said.partition("sign in:")[2])
+        done = lab.run(
+            [str(BIN / command[0]), *command[1:]],
+            env={"KEYPEG_CONFIG_DIR": str(lab.folder / name)},
+        )
+        assert "Signed in as publisher" in done.stderr
         assert program.stop() == 0
         assert not ready.exists()
+    assert exposed(data) == []
 
 
 def test_the_root_renews_the_delegation(world: World) -> None:
