@@ -216,7 +216,7 @@ def test_dev_makes_and_serves_a_server_and_says_how_to_sign_in(lab: Lab) -> None
         said = "\n".join(event["text"] for event in program.events)
         root = Ed25519Signer(read_key(data / "root" / "acme.key")).public_key.key
         assert f"root key, which apps pin:\n  {root.hex()}\n" in said
-        command = shlex.split(said.partition("sign in:")[2])
+        command = shlex.split(said.partition("sign in:")[2].replace("\\\n", ""))
         done = lab.run(
             [str(BIN / command[0]), *command[1:]],
             env={"KEYPEG_CONFIG_DIR": str(lab.folder / name)},
