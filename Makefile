@@ -15,7 +15,7 @@ demo: setup  ## play the whole story with real programs on loopback, one line pe
 	@$(VENV_PYTHON) tools/demo
 
 test: setup  ## run the tests; also writes build/behaviours.json
-	@$(VENV_PYTHON) -m pytest --behaviours-report=build/behaviours.json
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --behaviours-report=build/behaviours.json
 
 check: setup  ## format, lint, types, architecture, contract, generated code, documents
 	@$(VENV_PYTHON) tools/check

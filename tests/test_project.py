@@ -136,19 +136,22 @@ def test_is_a_table(n): pass
 """
 
 
-def run_marked(folder: Path, row: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+def run_marked(folder: Path, row: str, *more: str) -> tuple[subprocess.CompletedProcess[str], Path]:
     """Run a small suite of its own below `folder` under this project's conftest; its report's path."""
     (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (folder / "test_marked.py").write_text(MARKED.replace("{row}", row))
     report = folder / "report.json"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder)]
-    command += [f"--behaviours-report={report}", str(folder / "test_marked.py")]
+    command += [f"--behaviours-report={report}", str(folder / "test_marked.py"), *more]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False), report
 
 
-def test_the_report_holds_every_row_and_believes_only_passing_tests(tmp_path: Path) -> None:
-    done, report = run_marked(tmp_path, "CLOUD-3")
+@pytest.mark.parametrize("more", [[], ["-n", "2"]], ids=["one process", "two processes"])
+def test_the_report_holds_every_row_and_believes_only_passing_tests(
+    tmp_path: Path, more: list[str]
+) -> None:
+    done, report = run_marked(tmp_path, "CLOUD-3", *more)
     assert done.returncode == 1, done.stdout
     rows = {item["id"]: item for item in json.loads(report.read_text())}
     assert set(rows) == {row.id for row in behaviour_rows.load()}

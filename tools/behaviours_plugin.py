@@ -50,16 +50,20 @@ class BehaviourRecorder:
                     raise pytest.UsageError(
                         f"{item.nodeid} keeps {row_id}, but docs/behaviours.md has no such row"
                     )
-                self._tests.setdefault(row_id, []).append(item.nodeid)
+                # Travels with the test's reports, also from another process of a parallel run.
+                item.user_properties.append((MARKER, row_id))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, row_id in report.user_properties:
+            if name == MARKER and report.nodeid not in self._tests.get(str(row_id), []):
+                self._tests.setdefault(str(row_id), []).append(report.nodeid)
         if report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
             self._passed.add(report.nodeid)
         elif not report.passed:
             self._failed.add(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self._report is None:
+        if self._report is None or hasattr(session.config, "workerinput"):
             return
         passed = frozenset(self._passed - self._failed)
         self._results = behaviour_rows.judge(self._rows, self._tests, passed)
