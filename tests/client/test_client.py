@@ -203,6 +203,19 @@ async def test_with_nobody_to_ask_the_error_says_what_to_do(computer, publisher)
         await aio.open_session("demo", root=publisher.root, locations=["cloud"])
 
 
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("key", "for demo: no bridge runs: start keypeg-bridge."),
+        ("cloud", "for demo: no server is set: set KEYPEG_SERVER or sign in with `keypeg login`."),
+    ],
+)
+async def test_only_what_was_wanted_is_said_to_be_missing(computer, location, said):
+    with pytest.raises(errors.LicenseMissing) as refused:
+        await aio.open_session("demo", root=bytes(32), locations=[location])
+    assert refused.value.sentence.endswith(said)
+
+
 async def test_a_server_that_is_not_there_is_unreachable(computer, publisher, tmp_path):
     with pytest.raises(errors.Unreachable):
         await aio.open_session(

@@ -243,8 +243,7 @@ def _combined(request: Request, refusals: list[_Refusal]) -> KeypegError:
     product = request.pinned.product
     if not refusals:
         return LicenseMissing(
-            f"There is nowhere to look for a license for {product}: no server is set and no bridge "
-            "runs. Set KEYPEG_SERVER, sign in with `keypeg login`, or start keypeg-bridge.",
+            f"There is nowhere to look for a license for {product}: {_absent(request)}.",
             product=product,
         )
     asked = [one for one in refusals if one.where != "this computer"]
@@ -254,10 +253,8 @@ def _combined(request: Request, refusals: list[_Refusal]) -> KeypegError:
         return chosen
     said = " ".join(f"{one.where.capitalize()}: {one.error.sentence}" for one in refusals)
     if not asked:
-        said += (
-            " No server is set and no bridge runs: set KEYPEG_SERVER, sign in with `keypeg login`, or "
-            "start keypeg-bridge."
-        )
+        absent = _absent(request)
+        said += f" {absent[0].upper()}{absent[1:]}."
     combined = type(chosen)(
         f"No license for {product} can be used. {said}",
         explanation=chosen.explanation,
@@ -266,6 +263,18 @@ def _combined(request: Request, refusals: list[_Refusal]) -> KeypegError:
     )
     combined.metadata.update(chosen.metadata)
     return combined
+
+
+def _absent(request: Request) -> str:
+    """Who was wanted and is not there to be asked, and what to do."""
+    absent, remedies = [], []
+    if request.wants("cloud", "site"):
+        absent.append("no server is set")
+        remedies += ["set KEYPEG_SERVER", "sign in with `keypeg login`"]
+    if request.wants("key", "host"):
+        absent.append("no bridge runs")
+        remedies.append("start keypeg-bridge")
+    return f"{' and '.join(absent)}: {' or '.join(remedies)}"
 
 
 def _profile(
