@@ -1,4 +1,5 @@
 """The program `keypegd`: `init` makes a server, `serve` runs it, `dev` does both, `delegate` renews its keys.
+`backup`, `restore` and `check` are in keeping_commands.py.
 
 Promises: what can not be done is one sentence on standard error and an exit code (1, or 2 for wrong usage
 and settings), never a traceback; `serve` writes the ready file when it answers calls, drains on SIGTERM or
@@ -13,37 +14,31 @@ import asyncio
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from keypeg._version import __version__
+from keypeg_server.command_line import (
+    DATA,
+    EXIT_ERROR,
+    EXIT_USAGE,
+    SETTINGS,
+    fail,
+    read_settings,
+)
+from keypeg_server.keeping_commands import backup, check, restore
 
 if TYPE_CHECKING:
     from keypeg_server.app import App
 
-EXIT_ERROR: Final = 1
-EXIT_USAGE: Final = 2
 DEV_PUBLISHER: Final = "acme"
 
 T = TypeVar("T")
 
-_DATA = click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="The data directory.",
-)
-_SETTINGS = click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The settings file; DATA/keypegd.toml otherwise.",
-)
 _LISTEN = click.option(
     "--listen", metavar="HOST:PORT", help="Instead of server.listen; port 0 takes a free one."
 )
@@ -61,8 +56,8 @@ def cli() -> None:
 
 
 @cli.command()
-@_DATA
-@_SETTINGS
+@DATA
+@SETTINGS
 @click.option("--publisher", required=True, help="The publisher's id: [a-z0-9-].")
 @click.option("--display-name", default="", help="What people call the publisher.")
 @click.option(
@@ -87,12 +82,12 @@ def init(
 
     Makes keys, certificates, the database and a first login.
     """
-    settings = _settings(data, settings_file)
+    settings = read_settings(data, settings_file)
     password = None
     if publisher_password_file is not None:
         password = publisher_password_file.read_text(encoding="utf-8").strip("\r\n")
         if not 8 <= len(password) <= 1024:
-            _fail("The password in that file has to have 8 to 1,024 characters.", EXIT_USAGE)
+            fail("The password in that file has to have 8 to 1,024 characters.", EXIT_USAGE)
 
     async def work() -> None:
         from keypeg_server.setting_up import initialize
@@ -112,15 +107,15 @@ def init(
 
 
 @cli.command()
-@_DATA
-@_SETTINGS
+@DATA
+@SETTINGS
 @_LISTEN
 @_READY
 def serve(
     data: Path, settings_file: Path | None, listen: str | None, ready_file: Path | None
 ) -> None:
     """Serve a data directory until SIGTERM or SIGINT."""
-    settings = _settings(data, settings_file)
+    settings = read_settings(data, settings_file)
     _run(lambda: _serve(data, settings, listen, ready_file), settings.logs.level, settings)
 
 
@@ -130,7 +125,7 @@ def serve(
     type=click.Path(path_type=Path, file_okay=False),
     help="The data directory; without it, one below ~/.local/share/keypeg.",
 )
-@_SETTINGS
+@SETTINGS
 @_LISTEN
 @_READY
 def dev(
@@ -146,7 +141,7 @@ def dev(
 
         data = user_data_path("keypeg") / "dev-server"
     folder = data
-    settings = _settings(folder, settings_file)
+    settings = read_settings(folder, settings_file)
     settings = replace(settings, keys=replace(settings.keys, allow_emulated=True))
 
     async def work() -> None:
@@ -174,8 +169,8 @@ def dev(
 
 
 @cli.command()
-@_DATA
-@_SETTINGS
+@DATA
+@SETTINGS
 @click.option("--publisher", required=True, help="The publisher's id.")
 @click.option(
     "--root-key",
@@ -188,7 +183,7 @@ def delegate(data: Path, settings_file: Path | None, publisher: str, root_key: P
 
     For two more years. Stop the server first.
     """
-    settings = _settings(data, settings_file)
+    settings = read_settings(data, settings_file)
 
     async def work() -> None:
         from keypeg_server.setting_up import renew_delegation
@@ -197,6 +192,10 @@ def delegate(data: Path, settings_file: Path | None, publisher: str, root_key: P
         _say(f"delegation until:  {ends}")
 
     _run(work, "warning", settings)
+
+
+for _command in (backup, restore, check):
+    cli.add_command(_command)
 
 
 async def _serve(
@@ -240,17 +239,6 @@ def _remove(file: Path | None) -> None:
         file.unlink(missing_ok=True)
 
 
-def _settings(data: Path, settings_file: Path | None) -> Any:
-    from keypeg_server.settings_reading import FILE_NAME, SettingsError, load
-
-    if settings_file is not None and not settings_file.exists():
-        _fail(f"{settings_file}: there is no such settings file.", EXIT_USAGE)
-    try:
-        return load(settings_file or data / FILE_NAME, os.environ)
-    except SettingsError as error:
-        _fail(str(error), EXIT_USAGE)
-
-
 def _run(work: Callable[[], Coroutine[Any, Any, T]], level: str, settings: Any) -> T:
     """Run a program to its end; what is foreseen to go wrong ends it with a sentence."""
     # The library's own words on a port that is taken would stand before ours.
@@ -267,10 +255,10 @@ def _run(work: Callable[[], Coroutine[Any, Any, T]], level: str, settings: Any) 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work())
     except (StartError, SecretError, KeypegError) as error:
-        _fail(str(error), EXIT_ERROR)
+        fail(str(error), EXIT_ERROR)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}.", EXIT_ERROR)
+        fail(f"{where}{error.strerror or error}.", EXIT_ERROR)
 
 
 def _raise_open_files(wanted: int) -> None:
@@ -294,11 +282,6 @@ def _tune_garbage_collector() -> None:
 
 def _say(line: str) -> None:
     click.echo(line)
-
-
-def _fail(sentence: str, code: int) -> NoReturn:
-    click.echo(f"keypegd: {sentence}", err=True)
-    sys.exit(code)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -54,6 +54,12 @@ def load(data: Path) -> Secrets:
 def signing_file(data: Path, publisher: str) -> Path:
     """Where the key is that signs for a publisher (id)."""
     return _path(data, f"signing-{publisher}")
+
+
+def needed(data: Path, publishers: Iterable[str]) -> list[Path]:
+    """All secrets that a server of these publishers (ids) does not start without."""
+    keys = [signing_file(data, publisher) for publisher in publishers]
+    return [*(_path(data, name) for name in _NAMES), *keys]
 
 
 def key_file(path: Path, make: Callable[[], bytes]) -> bytes:

@@ -102,6 +102,12 @@ _KIND_NAMES: Final[Mapping[Any, str]] = {
 }
 
 
+def duration(text: str) -> timedelta | None:
+    """A whole number with a unit, such as 500ms, 60s, 10m, 12h or 30d; None for anything else."""
+    match = _DURATION.fullmatch(text)
+    return None if match is None else int(match[1]) * _UNITS[match[2]]
+
+
 def _show(value: Any) -> str:
     if isinstance(value, timedelta):
         for unit in ("d", "h", "m", "s", "ms"):
@@ -155,10 +161,9 @@ def _checked(place: str, section: str, key: str, value: Any) -> Any:
     kind, limits = _field(place, section, key)
     name = f"{place}: {section}.{key}"
     if kind is timedelta:
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
+        value = duration(value) if isinstance(value, str) else None
+        if value is None:
             raise SettingsError(f"{name} is a duration such as 500ms, 60s, 10m, 12h or 30d.")
-        value = int(match[1]) * _UNITS[match[2]]
     elif kind == tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise SettingsError(f"{name} is a list of texts.")

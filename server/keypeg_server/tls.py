@@ -31,7 +31,7 @@ BACKDATED: Final = timedelta(hours=1)  # for clients whose clock is a little beh
 
 CA_FILE: Final = "ca.pem"
 _CA_KEY_FILE: Final = "ca.key"
-_SERVER_FILE: Final = "server.pem"
+SERVER_FILE: Final = "server.pem"
 _SERVER_KEY_FILE: Final = "server.key"
 
 
@@ -52,7 +52,7 @@ def development_identity(folder: Path, more_names: Iterable[str], now: datetime)
     folder.mkdir(parents=True, exist_ok=True)
     ca_certificate, ca_key = _authority(folder, now)
     names = _names(more_names)
-    chain_file, key_file = folder / _SERVER_FILE, folder / _SERVER_KEY_FILE
+    chain_file, key_file = folder / SERVER_FILE, folder / _SERVER_KEY_FILE
     if not _still_good(chain_file, key_file, ca_certificate, names, now):
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _server_certificate(ca_certificate, ca_key, key, names, now)

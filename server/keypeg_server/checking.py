@@ -1,0 +1,192 @@
+"""`keypegd check`: whether a data directory is what it has to be, beside a running server or without one.
+
+Promises: everything is looked at, also when something is wrong before; nothing is changed. A finding that is
+not good says what to do. Secrets are compared with what was signed, and shown nowhere.
+
+Leaves to others: the rows (storage/integrity.py), printing (keeping_commands.py).
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from google.protobuf.message import DecodeError
+
+from keypeg import names
+from keypeg.document import Ed25519Signer, key_id, verify_delegation
+from keypeg.errors import KeypegError
+from keypeg.v1.document_pb2 import Envelope, LicenseDocument
+from keypeg_server import secret_files, tls
+from keypeg_server.clock import Clock
+from keypeg_server.domain.location import LocationKind
+from keypeg_server.findings import Finding, Verdict, bad, good, soon, verdict_of
+from keypeg_server.opened import DATABASE_FILE, DELEGATION_WARNING, MARKER, TLS_FOLDER
+from keypeg_server.secret_files import SecretError
+from keypeg_server.service.signing import delegation_ends
+from keypeg_server.settings import Settings
+from keypeg_server.storage import integrity
+from keypeg_server.storage.snapshot import SnapshotError, snapshot
+
+CERTIFICATE_WARNING: Final = timedelta(days=30)
+ROOT_FOLDER: Final = "root"
+
+
+def check(data: Path, settings: Settings, clock: Clock) -> list[Finding]:
+    """Look at everything."""
+    if not (data / MARKER).exists():
+        advice = f"`keypegd init --data {data} --publisher ID` makes one."
+        return [bad("directory", f"{data} holds no server", advice)]
+    now = clock.wall()
+    found = [good("directory", str(data))]
+    publishers: list[tuple[str, bytes, bytes]] = []
+    documents: list[bytes] = []
+    try:
+        with snapshot(data / DATABASE_FILE) as connection:
+            rows = list(integrity.findings(connection, now))
+        found += rows
+        if rows[-1].check == integrity.LAST:
+            with snapshot(data / DATABASE_FILE) as connection:
+                publishers, documents = _signed(connection)
+    except SnapshotError as error:
+        found.append(bad("database file", str(error).rstrip("."), integrity.RESTORE))
+    found += _secrets(data, [id for id, _, _ in publishers], documents)
+    found += (_delegation(data, *publisher, now) for publisher in publishers)
+    found += _certificates(data, settings, now)
+    found += _root_keys(data)
+    return found
+
+
+def _signed(connection: Any) -> tuple[list[tuple[str, bytes, bytes]], list[bytes]]:
+    """Publishers with root and delegation, and the documents of sites."""
+    publishers = connection.execute(
+        "SELECT id, root_public_key, delegation FROM publisher ORDER BY id"
+    ).fetchall()
+    documents = connection.execute(
+        "SELECT document FROM activation WHERE location_kind = ?", (int(LocationKind.SITE),)
+    ).fetchall()
+    return list(publishers), [bytes(document) for (document,) in documents]
+
+
+def _secrets(data: Path, publishers: list[str], documents: list[bytes]) -> Iterator[Finding]:
+    """They are there, of the right form, for their owner only, and those that documents name."""
+    wrong: list[str] = []
+    needed = secret_files.needed(data, publishers)
+    for file in needed:
+        try:
+            secret_files.read_key(file)
+        except SecretError as error:
+            wrong.append(str(error).partition(";")[0])
+    restore = f"Put {data / secret_files.FOLDER} back from a backup; a new secret fits nothing that was signed."
+    yield verdict_of("secrets", wrong, f"{len(needed)} files", restore)
+    folders = [data / secret_files.FOLDER, data / ROOT_FOLDER]
+    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
+    files += [*sorted((data / TLS_FOLDER).glob("*.key")), data / DATABASE_FILE]
+    exposed = [
+        f"{file} has mode {stat.S_IMODE(file.stat().st_mode):04o}"
+        for file in files
+        if file.exists() and file.stat().st_mode & 0o077
+    ]
+    if not data.stat().st_mode & 0o077:
+        exposed = []  # nobody else reaches them
+    said = "readable by their owner only"
+    yield verdict_of("file modes", exposed, said, "Run `chmod 600` on them: others can read them.")
+    if documents and not wrong:
+        site = secret_files.load(data).site.public_key.key
+        others = sum(_location_key(document) != site for document in documents)
+        if others:
+            yield bad(
+                "site key",
+                f"{others} of {len(documents)} license documents name another site key",
+                f"Put the right {secret_files.FOLDER}/site.key back: seats of those licenses are refused.",
+            )
+        else:
+            yield good("site key", f"{len(documents)} license documents name it")
+
+
+def _location_key(document: bytes) -> bytes:
+    try:
+        payload = Envelope.FromString(document).payload
+        return LicenseDocument.FromString(payload).location_key.key
+    except DecodeError:  # said by integrity.py
+        return b""
+
+
+def _delegation(
+    data: Path, publisher: str, root: bytes, delegation: bytes, now: datetime
+) -> Finding:
+    """The publisher's root has delegated this server's key, and for long enough."""
+    check = f"delegation {publisher}"
+    renew = f"Stop the server, and run `keypegd delegate --data {data} --publisher {publisher}` with the root key."
+    try:
+        envelope = Envelope.FromString(bytes(delegation))
+        delegated = verify_delegation(
+            envelope, publisher=names.PUBLISHER.build(publisher), root=bytes(root), now=now
+        )
+        ends = delegation_ends(envelope)
+        signer = Ed25519Signer(secret_files.read_key(secret_files.signing_file(data, publisher)))
+    except (KeypegError, DecodeError) as error:
+        return bad(check, str(error).rstrip("."), renew)
+    except SecretError as error:
+        return bad(check, str(error).partition(";")[0], "Put the secret back from a backup.")
+    if key_id(signer.public_key) not in {key_id(one.public_key) for one in delegated.keys}:
+        return bad(check, "the root has not delegated this server's signing key", renew)
+    if ends <= now:
+        return bad(check, f"ended on {ends:%Y-%m-%d}", renew)
+    if ends - now < DELEGATION_WARNING:
+        return soon(check, f"ends on {ends:%Y-%m-%d}", renew)
+    return good(check, f"until {ends:%Y-%m-%d}")
+
+
+def _certificates(data: Path, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """The server's certificate and, when it has its own, the development CA."""
+    server = settings.server
+    if server.tls_certificate:
+        own = data / server.tls_certificate
+        try:
+            tls.own_identity(own, data / server.tls_key)
+        except (OSError, ValueError, IndexError) as error:
+            yield bad("certificate", f"{own} can not be used ({error})", "Correct server.tls_*.")
+            return
+        yield _certificate("certificate", own, now, "Renew it, and start the server again.")
+        return
+    folder = data / TLS_FOLDER
+    pin = "Make a new CA: stop the server, delete tls/, start it; every client has to pin the new one."
+    yield _certificate("CA", folder / tls.CA_FILE, now, pin)
+    yield _certificate(
+        "certificate", folder / tls.SERVER_FILE, now, "Start the server again, which renews it."
+    )
+
+
+def _certificate(check: str, file: Path, now: datetime, advice: str) -> Finding:
+    try:
+        certificate = x509.load_pem_x509_certificates(file.read_bytes())[0]
+    except OSError as error:
+        advice = "Put it back from a backup."
+        return bad(check, f"{file} can not be read ({error.strerror})", advice)
+    except (ValueError, IndexError) as error:
+        return bad(check, f"{file} can not be read ({error})", "Put it back from a backup.")
+    ends = certificate.not_valid_after_utc
+    if not certificate.not_valid_before_utc <= now < ends:
+        said = f"is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to {ends:%Y-%m-%d}"
+        return bad(check, said, advice)
+    if ends - now < CERTIFICATE_WARNING:
+        return soon(check, f"ends on {ends:%Y-%m-%d}", advice)
+    return good(check, f"until {ends:%Y-%m-%d}")
+
+
+def _root_keys(data: Path) -> Iterator[Finding]:
+    """The publisher's root key is not needed here, and can sign anything."""
+    folder = data / ROOT_FOLDER
+    for file in sorted(folder.glob("*.key")) if folder.is_dir() else ():
+        advice = "Take it offline, and keep a copy: who has it can sign anything."
+        yield soon("root key", f"{file} is on this computer", advice)
+
+
+def is_clean(found: list[Finding]) -> bool:
+    """Whether nothing is wrong."""
+    return all(finding.verdict is not Verdict.BAD for finding in found)

@@ -1,0 +1,49 @@
+"""What the commands of `keypegd` share: options, exit codes, reading settings, and failing with one sentence.
+
+Promises: `fail` ends the program with one sentence on standard error, never a traceback.
+
+Leaves to others: the commands (main.py, keeping_commands.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+EXIT_ERROR: Final = 1
+EXIT_USAGE: Final = 2
+
+DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The data directory.",
+)
+SETTINGS = click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The settings file; DATA/keypegd.toml otherwise.",
+)
+
+
+def read_settings(data: Path, settings_file: Path | None) -> Any:
+    """The settings of a data directory; ends the program when they are wrong."""
+    from keypeg_server.settings_reading import FILE_NAME, SettingsError, load
+
+    if settings_file is not None and not settings_file.exists():
+        fail(f"{settings_file}: there is no such settings file.", EXIT_USAGE)
+    try:
+        return load(settings_file or data / FILE_NAME, os.environ)
+    except SettingsError as error:
+        fail(str(error), EXIT_USAGE)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """End the program."""
+    click.echo(f"keypegd: {sentence}", err=True)
+    sys.exit(code)

@@ -1,0 +1,246 @@
+"""What has to be true of a server's database at every commit, and whether it is.
+
+Promises: each check reads one snapshot (storage/snapshot.py) and gives one finding; none changes anything.
+The invariants are those of domain/pool.py, domain/license.py and domain/cloud_session.py, told by the rows.
+
+Leaves to others: secrets, keys and certificates (checking.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+from sqlalchemy import StaticPool, create_engine
+from sqlmodel import Session
+
+from keypeg import names
+from keypeg.v1.document_pb2 import Envelope, LicenseDocument
+from keypeg_server.domain.cloud_session import CloudMode, CloudState
+from keypeg_server.domain.license import to_activate_in_cloud
+from keypeg_server.domain.location import LocationKind
+from keypeg_server.findings import Finding, bad, good, verdict_of
+from keypeg_server.storage import snapshot
+from keypeg_server.storage.license_store import SqlLicenses
+from keypeg_server.storage.schema import HEAD
+
+LAST: Final = "automatic cloud"  # the check that comes last, when none before keeps from it
+RESTORE: Final = (
+    "Stop the server, and restore a backup into a new directory with `keypegd restore`."
+)
+REPORT: Final = "Keep a copy of the data directory, restore a backup, and report this: it is a fault of keypegd."
+
+
+def findings(connection: Any, now: datetime) -> Iterator[Finding]:
+    """All checks, those that the others depend on first; nothing more once one of those is bad."""
+    found = snapshot.problems(connection)
+    first = verdict_of("database file", found, "integrity and references are whole", RESTORE)
+    yield first
+    if found:
+        return
+    schema = snapshot.schema_of(connection)
+    if schema != HEAD:
+        said = f"the schema is {schema or 'none'}, and this keypegd's is {HEAD}"
+        yield bad(
+            "schema", said, "Start this keypegd to bring it up to date, or use the newer one."
+        )
+        return
+    yield good("schema", HEAD)
+    for check in _CHECKS:
+        yield check(connection)
+    yield _automatic(connection, now)  # the last: it ends the snapshot
+
+
+def _seats(connection: Any) -> Finding:
+    """Nothing is held beyond what a pool has."""
+    has = {
+        id: (seats, _features(features))
+        for id, seats, features in connection.execute("SELECT id, seat_count, features FROM pool")
+    }
+    held: Counter[str] = Counter()
+    features_held: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    leases = 0
+    for pool, units, features in connection.execute("SELECT pool, units, features FROM lease"):
+        leases += 1
+        held[pool] += units
+        if features:
+            features_held[pool].update(_features(features))
+    wrong = [
+        f"{names.POOL.build(pool)} has {has[pool][0]} seats, and {units} are held"
+        for pool, units in held.items()
+        if units > has[pool][0]
+    ]
+    wrong += [
+        f"{names.POOL.build(pool)} has {has[pool][1].get(feature, 0)} of {feature}, and {units} are held"
+        for pool, counts in features_held.items()
+        for feature, units in counts.items()
+        if units > has[pool][1].get(feature, 0)
+    ]
+    said = f"{sum(held.values())} held in {leases} leases, of {len(has)} pools"
+    return verdict_of("seats", wrong, said, REPORT)
+
+
+def _fencing(connection: Any) -> Finding:
+    """Numbers only grow, and each is of one lease."""
+    high = connection.execute(
+        "SELECT lease.pool, lease.fencing_number, pool.fencing_number FROM lease "
+        "JOIN pool ON pool.id = lease.pool WHERE lease.fencing_number > pool.fencing_number"
+    ).fetchall()
+    wrong = [
+        f"a lease of {names.POOL.build(pool)} has number {number}, above the pool's {highest}"
+        for pool, number, highest in high
+    ]
+    twice = connection.execute(
+        "SELECT pool, fencing_number FROM lease GROUP BY pool, fencing_number HAVING count(*) > 1"
+    ).fetchall()
+    wrong += [
+        f"{names.POOL.build(pool)} gave number {number} to two leases" for pool, number in twice
+    ]
+    (highest,) = connection.execute("SELECT max(fencing_number) FROM pool").fetchone()
+    return verdict_of("fencing", wrong, f"the highest number given is {highest or 0}", REPORT)
+
+
+def _queue(connection: Any) -> Finding:
+    """Places are in one order, can be served, and are not served yet."""
+    wrong = [
+        f"two places of {names.POOL.build(pool)} have arrival {arrival} in priority {priority}"
+        for pool, priority, arrival in connection.execute(
+            "SELECT pool, priority, arrival FROM place GROUP BY pool, priority, arrival "
+            "HAVING count(*) > 1"
+        )
+    ]
+    wrong += [
+        f"a place of {names.POOL.build(pool)} waits for {units} of {seats} seats"
+        for pool, units, seats in connection.execute(
+            "SELECT place.pool, place.units, pool.seat_count FROM place "
+            "JOIN pool ON pool.id = place.pool WHERE place.units > pool.seat_count"
+        )
+    ]
+    wrong += [
+        f"{names.LEASE.build(pool, id)} waits, though it is held"
+        for pool, id in connection.execute(
+            "SELECT place.pool, place.id FROM place JOIN lease ON lease.id = place.id"
+        )
+    ]
+    (waiting,) = connection.execute("SELECT count(*) FROM place").fetchone()
+    return verdict_of("queue", wrong, f"{waiting} wait", REPORT)
+
+
+def _activations(connection: Any) -> Finding:
+    """Every activation has its license, at a location, and none is used more often than it was sold."""
+    wrong = [
+        f"{names.ACTIVATION.build(account, license, id)} is in another account than its license"
+        for account, license, id in connection.execute(
+            "SELECT activation.account, activation.license, activation.id FROM activation "
+            "LEFT JOIN license ON license.id = activation.license "
+            "WHERE license.account IS NOT activation.account"
+        )
+    ]
+    wrong += [
+        f"{names.LICENSE.build(account, id)} has {most} activations, and {used} are used"
+        for account, id, most, used in connection.execute(
+            "SELECT license.account, license.id, license.activation_count, count(*) FROM activation "
+            "JOIN license ON license.id = activation.license GROUP BY license.id "
+            "HAVING count(*) > license.activation_count"
+        )
+    ]
+    (count,) = connection.execute("SELECT count(*) FROM activation").fetchone()
+    return verdict_of("activations", wrong, f"{count} activations", REPORT)
+
+
+def _documents(connection: Any) -> Finding:
+    """What was signed for an activation is about that activation."""
+    wrong = []
+    count = 0
+    for account, license, id, location, document in connection.execute(
+        "SELECT account, license, id, location, document FROM activation"
+    ):
+        count += 1
+        name = names.ACTIVATION.build(account, license, id)
+        try:
+            payload = Envelope.FromString(bytes(document)).payload
+            signed = LicenseDocument.FromString(payload)
+        except DecodeError:
+            wrong.append(f"the document of {name} can not be read")
+            continue
+        place = names.LOCATION.build(account, location)
+        if (signed.activation, signed.location) != (name, place):
+            wrong.append(f"the document of {name} is of {signed.activation} at {signed.location}")
+    return verdict_of("documents", wrong, f"{count} signed documents", REPORT)
+
+
+def _pools(connection: Any) -> Finding:
+    """Every pool is of an activation at a site, and every such activation has one."""
+    sites = {
+        names.ACTIVATION.build(account, license, id)
+        for account, license, id in connection.execute(
+            "SELECT account, license, id FROM activation WHERE location_kind = ?",
+            (int(LocationKind.SITE),),
+        )
+    }
+    pools = dict(connection.execute("SELECT id, activation FROM pool"))
+    wrong = [
+        f"{names.POOL.build(id)} is of {activation}, which is at no site"
+        for id, activation in pools.items()
+        if activation not in sites
+    ]
+    wrong += [f"{activation} has no pool" for activation in sites - set(pools.values())]
+    return verdict_of("pools", wrong, f"{len(pools)} pools of {len(sites)} activations", REPORT)
+
+
+def _cloud(connection: Any) -> Finding:
+    """A cloud session that is open has its device and the time, a closed one has neither."""
+    wrong = []
+    count = opened = 0
+    for account, state, device, since in connection.execute(
+        "SELECT id, cloud_state, cloud_device, cloud_open_time_us FROM account"
+    ):
+        count += 1
+        is_open = state == CloudState.OPEN
+        opened += is_open
+        if is_open != bool(device) or is_open != (since is not None):
+            name = names.CLOUD_SESSION.build(account)
+            wrong.append(f"{name} is {'open' if is_open else 'closed'}, with device {device!r}")
+    return verdict_of("cloud sessions", wrong, f"{opened} open, of {count} accounts", REPORT)
+
+
+def _automatic(connection: Any, now: datetime) -> Finding:
+    """While a cloud session is open in automatic mode, nothing that may live in the cloud stays free."""
+    rows = connection.execute(
+        "SELECT id FROM account WHERE cloud_state = ? AND cloud_mode = ?",
+        (int(CloudState.OPEN), int(CloudMode.AUTOMATIC)),
+    ).fetchall()
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    wrong = []
+    with Session(bind=engine) as session:
+        licenses = SqlLicenses(session)
+        for (account,) in rows:
+            free = to_activate_in_cloud(
+                licenses.list_licenses(account), licenses.list_activations(account), now
+            )
+            wrong += [f"{one.name} is free, and should be in the cloud" for one in free]
+    return verdict_of(
+        LAST,
+        wrong,
+        f"nothing is free, of {len(rows)} accounts",
+        "Close that account's cloud session and open it again, and report this.",
+    )
+
+
+def _features(text: str) -> dict[str, int]:
+    return dict(json.loads(text)) if text else {}
+
+
+_CHECKS: Final[tuple[Callable[[Any], Finding], ...]] = (
+    _seats,
+    _fencing,
+    _queue,
+    _activations,
+    _documents,
+    _pools,
+    _cloud,
+)

@@ -1,0 +1,119 @@
+"""Making a database that was copied from a backup fit to be served: nothing repeats, nothing goes backward.
+
+Promises, in the one transaction of its caller:
+- fencing numbers of every pool, generations of activations and of cloud sessions go on above any that were
+  given after the backup (domain/restored.py);
+- no seat is given out before those who got one after the backup have stopped believing in it: a place at the
+  head of every queue, of a session that nobody has, keeps the order until its deadline. Who holds a seat by
+  the backup keeps it, and has one full grant to come back, as after any restart;
+- the wall clock goes on no earlier than at the backup;
+- enrollment nonces that may have been used are gone, and tokens when that is asked for;
+- table meta tells when it was restored, and from which backup.
+
+Leaves to others: files (restoring.py). Answers kept for repeated requests stay: they fit what is restored;
+a request that was answered after the backup is carried out again, for what it did is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlmodel import Session
+
+from keypeg_server.domain import restored as rules
+from keypeg_server.storage.tables import (
+    AccountRow,
+    ActivationRow,
+    EnrollmentRow,
+    MetaRow,
+    TokenRow,
+)
+from keypeg_server.storage.tables_seat import PlaceRow, PoolRow
+from keypeg_server.storage.upkeep import HIGH_WATER
+
+RESTORED: Final = "restored_time_us"
+RESTORED_FROM: Final = "restored_backup_time_us"
+_US: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What is done to a database, beside what always is."""
+
+    now_us: int  # no earlier than the backup
+    backup_time_us: int
+    holds_back_for: timedelta  # zero: seats are given at once
+    session: str  # id of the session that nobody has
+    sign_out: bool  # all tokens end
+
+
+def make_fit(connection: Connection, how: Restoration) -> int:
+    """Do all of it; for how many pools seats are held back."""
+    now_us = how.now_us
+    _raise(connection, PoolRow, ("id",), "fencing_number", now_us)
+    _raise(connection, ActivationRow, ("id",), "generation", now_us)
+    _raise(connection, AccountRow, ("id",), "cloud_generation", now_us)
+    with Session(bind=connection) as session:
+        session.execute(delete(EnrollmentRow))
+        if how.sign_out:
+            session.execute(delete(TokenRow))
+        _keep_highest(session, HIGH_WATER, now_us)
+        session.merge(MetaRow(key=RESTORED, value=str(now_us)))
+        session.merge(MetaRow(key=RESTORED_FROM, value=str(how.backup_time_us)))
+        held_back = _hold_back(session, how) if how.holds_back_for else 0
+        session.flush()
+    return held_back
+
+
+def _raise(
+    connection: Connection, row: type[Any], keys: tuple[str], column: str, now_us: int
+) -> None:
+    """Let a counter of every row of a table go on from a number that was never used."""
+    table = row.__table__
+    (key,) = keys
+    found = connection.execute(select(table.c[key], table.c[column])).all()
+    if found:
+        change = (
+            update(table)
+            .where(table.c[key] == bindparam("of"))
+            .values({column: bindparam("number")})
+        )
+        connection.execute(
+            change,
+            [{"of": id, "number": rules.raised(number, now_us)} for id, number in found],
+        )
+
+
+def _keep_highest(session: Session, key: str, value: int) -> None:
+    row = session.get(MetaRow, key)
+    if row is None:
+        session.add(MetaRow(key=key, value=str(value)))
+    else:
+        row.value = str(max(int(row.value), value))
+
+
+def _hold_back(session: Session, how: Restoration) -> int:
+    pools = session.execute(select(PoolRow.id, PoolRow.seat_count)).all()  # type: ignore[call-overload]  # columns by sqlmodel
+    for id, seat_count in pools:
+        session.add(
+            PlaceRow(
+                id=f"{how.session[:16]}{id[-16:]}",
+                pool=id,
+                session=how.session,
+                user="",
+                device="",
+                host_name="",
+                app=rules.APP,
+                process_id=0,
+                units=seat_count,
+                priority=rules.FIRST,
+                arrival=0,
+                create_time_us=how.now_us,
+                valid_for_us=how.holds_back_for // _US,
+                request_id="",
+            )
+        )
+    return len(pools)
