@@ -2,11 +2,12 @@
 
 import keypeg
 
-ROOT = "00" * 32  # the publisher's public root key; printed by `keypegd init`
+PRODUCT = "publishers/acme/products/cad"
+ROOT = "00" * 32  # the publisher's public root key; printed by `keypegd init` and `keypegd dev`
 
 
 def main() -> None:
-    with keypeg.open_session("cad", root=ROOT, cloud="open") as session:
+    with keypeg.open_session(PRODUCT, root=ROOT, cloud="open") as session:
         print(f"running for {session.time_left} unless renewed; features: {session.features}")
         while session.may_run:
             input("press Enter to do something protected ")

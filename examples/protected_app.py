@@ -4,7 +4,8 @@ Promises: it uses the SDK alone, and nothing of it that is not public. It ends w
 end of its standard input (a pipe or a terminal), giving everything back first; its exit status is then 0, and
 1 when the license made it stop.
 
-    python examples/protected_app.py --product cad --root HEX_OR_FILE [--seat [--wait]] [--cloud open]
+    python examples/protected_app.py --product publishers/acme/products/cad --root HEX_OR_FILE
+        [--seat [--wait]] [--cloud open]
 """
 
 from __future__ import annotations

@@ -261,3 +261,15 @@ def test_a_quote_in_a_document_must_be_true(
     findings = list(docs.page_findings(tmp_path / "page.md", {"test"}))
     assert len(findings) == (1 if said else 0)
     assert all(said in finding for finding in findings)
+
+
+def test_the_index_of_the_documents_links_every_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = load_script("docs_examples")
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    pages = [tmp_path / "docs" / name for name in ("README.md", "a.md", "adr/b.md", "adr/c.md")]
+    (tmp_path / "docs" / "adr").mkdir(parents=True)
+    for page in pages:
+        page.write_text("see [a](a.md) and [b](adr/b.md#top)\n")
+    assert list(docs.unlisted(pages)) == ["docs/README.md:1: no link to adr/c.md"]
