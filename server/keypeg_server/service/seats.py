@@ -129,7 +129,9 @@ class Seats:
     async def release(self, caller: Caller, name: str, fencing_number: int) -> bool:
         """Gives a lease back; whether it was held."""
         pool, lease = self._own(caller, name, fencing_number)
-        id = lease.id if lease is not None else names.LEASE.parse(name)[1]
+        if lease is None:  # that it has ended may still be on its way to the disk
+            return await self._engine.looked(lambda: False)
+        id = lease.id
         released: Lease | Place | None = await _settled(
             lambda done: self._engine.release(pool, id, done)
         )
@@ -179,6 +181,8 @@ class Seats:
             raise _no_lease(name)
         lease = pool.lease(id)
         if lease is None:
+            if pool.place(id) is not None:  # of a session that waits; its lease will have this id
+                raise _no_lease(name)
             return pool, None
         if lease.holder.user != caller.user:
             raise _no_lease(name)
