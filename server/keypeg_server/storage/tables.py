@@ -1,7 +1,8 @@
 """All tables of the server; `metadata` is the schema that migrations follow.
 
 Promises: what the administration keeps; every time is BIGINT microseconds UTC, every id a text made by
-the application, every list JSON in its own order. The tables of seats are in tables_seat.py.
+the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of the
+log in tables_log.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
 """
@@ -21,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from keypeg_server.storage import tables_seat
+from keypeg_server.storage import tables_log, tables_seat
 
-__all__ = ["metadata", "tables_seat"]
+__all__ = ["metadata", "tables_log", "tables_seat"]
 
 
 def _time(**options: Any) -> Any:
