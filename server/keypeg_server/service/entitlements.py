@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from keypeg import names
 from keypeg.document import parse_envelope
-from keypeg.errors import LicenseMissing
+from keypeg.errors import LicenseMissing, TokenInvalid
 from keypeg_server.domain.admission import Admission, Holdings, admit
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.location import LocationKind
@@ -68,6 +68,11 @@ class AccountEntitlements:
         now = self._clock.wall()
 
         def look(unit: Unit) -> tuple[Holdings, dict[str, Product]]:
+            # A stream that waits for its first frame was let in before; the user may have gone since.
+            if unit.accounts.user(*names.USER.parse(caller.user)) is None:
+                raise TokenInvalid(
+                    f"{caller.user} was removed; sign in as another user.", user=caller.user
+                )
             asked = unit.catalog.product(publisher, product_id)
             if asked is None:
                 raise LicenseMissing(

@@ -117,3 +117,16 @@ async def test_grants_are_signed_by_the_publisher_s_or_the_site_s_key(office: Of
         verify_site_grant(cloud, document)
     with pytest.raises(errors.NotFound):
         office.signing.sign_grant("publishers/other", grant, LocationKind.CLOUD)
+
+
+@pytest.mark.behaviour("CLOUD-19")
+async def test_who_was_removed_runs_nothing_whoever_let_them_in_before(office: Office) -> None:
+    """A stream that was let in before the removal may send its first frame after it."""
+    anna = await office.user("anna")
+    await office.license()
+    await office.open_cloud("a")
+    await admitted(office, anna)
+    (_, account, _, id) = anna.user.split("/")
+    await office.accounts.delete_user(office.request([]), account, id)
+    with pytest.raises(errors.TokenInvalid):
+        await admitted(office, anna)
