@@ -146,7 +146,10 @@ def restore(data: Path, stopped_for: timedelta, sign_out: bool, backup: Path) ->
     help="How to print what was found.",
 )
 def check(data: Path, settings_file: Path | None, output: str) -> None:
-    """Look whether a data directory is whole, beside a running server or without one."""
+    """Look whether a data directory is whole.
+
+    Beside a running server or without one.
+    """
     settings = read_settings(data, settings_file)
     from keypeg_server.checking import check as work
     from keypeg_server.checking import is_clean

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from keypeg.cli import health
+from keypeg.cli.doctor import fitted
 from keypeg.cli.health import Evidence, Verdict
 from keypeg.v1 import key_pb2
 from tests.client.cli import fakes
@@ -121,3 +122,13 @@ def test_certificates_are_judged_by_their_time() -> None:
     assert health.certificates(b"-----BEGIN CERTIFICATE-----", "x", fakes.NOW).verdict is (
         Verdict.FAILED
     )
+
+
+def test_long_findings_are_broken_between_words_for_a_terminal_only() -> None:
+    text = "✓ Versions: keypeg 1.0, platform Linux-6.18-x86_64-with-glibc2.36"
+    assert fitted(text, None) == text
+    assert fitted(text, 40).splitlines() == [
+        "✓ Versions: keypeg 1.0, platform",
+        "    Linux-6.18-x86_64-with-glibc2.36",
+    ]
+    assert fitted("    " + "keypeg login " * 3, 20).splitlines() == ["    keypeg login"] * 3

@@ -9,8 +9,11 @@ Leaves to others: the judgment of clocks and certificates (health.py, pure), con
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import stat
+import sys
+import textwrap
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -68,9 +71,24 @@ async def doctor(cli: Cli) -> None:
 def _print(check: Check) -> None:
     mark, color = MARKS[check.verdict]
     shown = click.style(mark, fg=color) if color and colorful() else mark
-    click.echo(f"{shown} {check.name}: {check.found}", color=colorful())
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    told = fitted(f"{mark} {check.name}: {check.found}", width).removeprefix(mark)
+    click.echo(f"{shown}{told}", color=colorful())
     if check.to_do:
-        click.echo(f"    {check.to_do}")
+        click.echo(fitted(f"    {check.to_do}", width))
+
+
+def fitted(text: str, width: int | None) -> str:
+    """`text` in lines of a terminal's width, broken between words, indented after the first."""
+    if width is None:
+        return text
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 @dataclass

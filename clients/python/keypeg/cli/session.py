@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from keypeg.v1 import cloud_session_pb2
 
 MODES: Final = {
-    "automatic": "automatic: opening activates every free license that may live in the cloud",
+    "automatic": "automatic: opening activates every free license for the cloud",
     "managed": "managed: only what a user placed in the cloud is used there",
 }
 
