@@ -173,17 +173,18 @@ def test_what_keeps_a_server_from_starting(world: World) -> None:
         code, sentence = failed(lab, "serve", "--data", str(other), "--listen", listen)
         assert (code, said in sentence) == (1, True), sentence
 
+    serve = ("serve", "--data", str(other), "--listen", "127.0.0.1:0")
     key = other / "secrets" / "site.key"
     kept = key.read_text()
     away = key.rename(other / "site.key")
-    assert "site.key can not be read" in failed(lab, "serve", "--data", str(other))[1]
+    assert "site.key can not be read" in failed(lab, *serve)[1]
     away.rename(key).write_text("not hexadecimal")
-    assert "is not in hexadecimal" in failed(lab, "serve", "--data", str(other))[1]
+    assert "is not in hexadecimal" in failed(lab, *serve)[1]
     key.write_text(kept)
     (other / "secrets" / "signing-acme.key").write_text("22" * 32)
-    assert "has not delegated the key" in failed(lab, "serve", "--data", str(other))[1]
+    assert "has not delegated the key" in failed(lab, *serve)[1]
     (other / "keypegd.toml").write_text('[server]\ntls_certificate = "a"\ntls_key = "b"\n')
-    assert "certificate can not be used" in failed(lab, "serve", "--data", str(other))[1]
+    assert "certificate can not be used" in failed(lab, *serve)[1]
 
 
 def test_a_directory_that_can_not_be_written_is_one_sentence(lab: Lab) -> None:

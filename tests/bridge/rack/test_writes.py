@@ -33,7 +33,7 @@ from keypeg_bridge.rack.writes import VALID_FOR, Begun, Writes
 from tests.bridge.fakes import CHALLENGE, RESPONSE, FakeKey, FakeSource
 from tests.bridge.publisher import ACCOUNT, Publisher
 from tests.bridge.rack.conftest import Bench, OpenBench
-from tests.bridge.rack.test_rack import turns
+from tests.bridge.rack.test_rack import until
 
 NONCE = b"n" * 32
 
@@ -136,8 +136,7 @@ async def test_the_write_of_a_dead_caller_ends_by_its_time(open_bench: OpenBench
         begun = await writes.begin(name)
         license_, delegation = Publisher().license(key.point), Publisher().delegation()
         bench.time.advance(VALID_FOR.total_seconds())
-        await turns()
-        assert key.events[-1] == "end"
+        await until(bench, lambda: key.events[-1] == "end")
         with pytest.raises(NotFound):
             await writes.put(begun.write, RESPONSE, license_, delegation)
         await writes.begin(name)
