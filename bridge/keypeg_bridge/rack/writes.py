@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import enum
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -162,8 +163,7 @@ class Writes:
         nonce: bytes,
     ) -> tuple[KeyRecord, bytes]:
         """Let the key make its private key; the record, and its signature that it has it, for one account."""
-        write = self._find(id)
-        async with write.lock:
+        async with self._within(id) as write:
             await self._authorize(write, response)
             record = self._rack.key(write.key)
             if record.reading is not None and writing.own_licenses(record.reading):
@@ -198,8 +198,7 @@ class Writes:
         delegation: document_pb2.Envelope,
     ) -> KeyRecord:
         """Put a license on the key; its record with it."""
-        write = self._find(id)
-        async with write.lock:
+        async with self._within(id) as write:
             new, signed_under = writing.parsed(license, delegation)
             record = self._rack.key(write.key)
             if record.reading is not None:
@@ -227,9 +226,17 @@ class Writes:
         self._writes[name] = write
         return write
 
+    @asynccontextmanager
+    async def _within(self, id: str) -> AsyncIterator[_Write]:
+        """A write that is under way, for one step alone."""
+        write = self._find(id)
+        async with write.lock:
+            self._find(id)  # it may have ended while we waited
+            yield write
+
     def _find(self, id: str) -> _Write:
         write = self._writes.get(id)
-        if write is None:
+        if write is None or write.step is Step.ENDED:
             raise NotFound(
                 "This write is not known here, or its time has run out. Begin a new one."
             )
