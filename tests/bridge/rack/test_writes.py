@@ -139,6 +139,7 @@ async def test_the_write_of_a_dead_caller_ends_by_its_time(open_bench: OpenBench
         await until(bench, lambda: key.events[-1] == "end")
         with pytest.raises(NotFound):
             await writes.put(begun.write, RESPONSE, license_, delegation)
+        await writes.end(begun.write)  # returns when that end, which was under way, is done
         await writes.begin(name)
 
 
