@@ -8,6 +8,7 @@ Leaves to others: the report's form (report.py).
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ class Presence:
     connections: int
     opened_per_second: float
     open_cpu_ms: float  # of the server, for each session
+    measured_after_s: float  # from the first opening to the last renewal
     session_memory: Memory
     echo_memory: Memory
     series: tuple[Series, ...]  # echo, renewal, signed renewal
@@ -57,6 +59,7 @@ class Presence:
             "connections": self.connections,
             "opened_per_second": self.opened_per_second,
             "open_cpu_ms": self.open_cpu_ms,
+            "measured_after_s": self.measured_after_s,
             "memory_kib_per_session": self.session_memory.per_stream_kib,
             "memory_kib_per_echo_stream": self.echo_memory.per_stream_kib,
             "memory": {
@@ -82,6 +85,7 @@ def presence(stage: Stage, plan: Plan, sessions: int = SESSIONS) -> Presence:
     echo = stage.load("echo-renew", sessions, connections=connections, outstanding=outstanding)
     echo_opened = machine.memory_kib(stage.floor.pid)
     before = machine.memory_kib(stage.server.pid)
+    begun = time.monotonic()
     cpu_before = machine.process_seconds(stage.server.pid)
     renew = stage.load("renew", sessions, connections=connections, outstanding=outstanding)
     opened = machine.memory_kib(stage.server.pid)
@@ -93,6 +97,7 @@ def presence(stage: Stage, plan: Plan, sessions: int = SESSIONS) -> Presence:
     signed = stage.load("renew-signed", outstanding, connections=1)
     loads = {"bare echo": echo, "renewal": renew, "signed renewal": signed}
     found = measure(loads, plan)
+    measured_after = time.monotonic() - begun
     goals = (
         Goal("renewal / bare echo, rate", 0.6, found["renewal"].over(found["bare echo"])),
         Goal("memory per session, KiB", 32, memory.per_stream_kib, at_most=True),
@@ -104,6 +109,7 @@ def presence(stage: Stage, plan: Plan, sessions: int = SESSIONS) -> Presence:
         connections=connections,
         opened_per_second=round(sessions / renew.open_seconds, 1),
         open_cpu_ms=round(open_cpu / sessions * 1e3, 3),
+        measured_after_s=round(measured_after, 1),
         session_memory=memory,
         echo_memory=echo_memory,
         series=tuple(found.values()),

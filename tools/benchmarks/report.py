@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from benchmarks.seats import Seats
 
 LOAD_BOUND: Final = 0.9  # of a core: a load that busy holds the server back
+READMIT_SECONDS: Final = 60  # service/conversation.py, READMIT_AFTER
+READMITTED: Final = (
+    f"; from {READMIT_SECONDS} s on licenses were looked at again meanwhile: for renewals alone, "
+    "measure fewer rounds or sessions"
+)
 HEADER: Final = (
     "",
     "callers",
@@ -89,6 +94,8 @@ def presence_lines(found: Presence) -> list[str]:
     return [
         f"{found.sessions:,} sessions held over {found.connections} connections, opened at "
         f"{found.opened_per_second:,.0f}/s ({found.open_cpu_ms:.2f} ms of the server's CPU each)",
+        f"renewals ended {found.measured_after_s:.0f} s after the first opening"
+        + (READMITTED if found.measured_after_s > READMIT_SECONDS else ""),
         f"memory: {memory.per_stream_kib} KiB per session ({memory.opened_kib} when opened, "
         f"{memory.worked_kib} after renewals); {echo.per_stream_kib} KiB per bare echo stream",
         "",
