@@ -23,7 +23,7 @@ MARGIN: Final = 1_000_000_000_000
 LONGEST_GRANT: Final = timedelta(hours=1)
 
 # Above every priority that can be asked for, so that nobody is served before.
-FIRST: Final = 2**31 - 1
+FIRST: Final = 1_000_000
 
 APP: Final = "keypegd restore: seats may have been given after the backup"
 

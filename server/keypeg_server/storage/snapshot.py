@@ -55,7 +55,7 @@ class Contents:
 def snapshot(path: Path) -> Iterator[Any]:
     """A connection of the driver's that sees one state until it is closed."""
     if not path.is_file():
-        raise SnapshotError(f"There is no database {path}; is this the data directory?")
+        raise SnapshotError(f"There is no database {path}; --data names the directory of a server.")
     driver = _driver()
     try:
         connection = driver.connect(
