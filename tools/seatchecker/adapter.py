@@ -98,7 +98,7 @@ class KeypegAdapter:
 
     kinds = ("stream", "unary")
 
-    def __init__(self, grant: float = 3.0) -> None:
+    def __init__(self, grant: float = 4.0) -> None:
         self.grant = grant
         self._step_file = Path()
         self._starts = 0

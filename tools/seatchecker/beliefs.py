@@ -132,6 +132,8 @@ def fold(history: History) -> Beliefs:
         by_client[entry.who].append(entry)
     for name, entries in by_client.items():
         _fold_client(beliefs, _life(beliefs, name), entries)
+    for hold in beliefs.holds:
+        hold.cut(history.until)
     return beliefs
 
 

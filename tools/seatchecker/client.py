@@ -355,8 +355,8 @@ async def play(options: argparse.Namespace) -> None:
     journal, ending = Journal(options.journal), Ending()
     ending.listen()
     journal.write("started", kind=options.kind, device=os.environ["KEYPEG_DEVICE"])
-    made = {"stream": StreamClient, "unary": UnaryClient}[options.kind]
-    await made(options, journal, ending).run()
+    made = (StreamClient if options.kind == "stream" else UnaryClient)(options, journal, ending)
+    await made.run()
     journal.write("ended")
 
 

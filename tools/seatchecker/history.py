@@ -9,6 +9,7 @@ Leaves to others: who writes (client, run), and what it means (beliefs, judge). 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -72,6 +73,7 @@ class History:
     entries: tuple[Entry, ...]  # of the clients
     faults: tuple[Entry, ...] = ()  # of the checker itself
     snapshots: tuple[Snapshot, ...] = ()
+    until: float = math.inf  # of a run that still goes on: what comes later is not known
 
 
 def read_journal(who: str, lines: Iterable[str]) -> list[Entry]:

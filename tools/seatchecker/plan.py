@@ -28,6 +28,10 @@ KINDS: Final = {
 """Every kind of fault, and how often it is chosen beside the others."""
 
 SERVER: Final = frozenset({"kill_server", "restart_server", "stop_server", "step_server"})
+DOWN: Final = frozenset({"kill_server", "restart_server", "stop_server"})
+UP: Final = (
+    2.5  # grants from one outage to the next: every start gives each session a full grant again
+)
 NETWORK: Final = frozenset({"cut", "stall", "mute"})
 PAUSE: Final = (0.3, 1.3)  # seconds between two faults
 HOURS: Final = 30  # at most so far a clock is stepped
@@ -58,11 +62,17 @@ def plan(
     weights = [KINDS[kind] for kind in usable]
     faults: list[Fault] = []
     at = rng.uniform(*PAUSE)
+    quiet_until = 0.0
     while at < seconds and usable:
         (kind,) = rng.choices(usable, weights)
+        if kind in DOWN and at < quiet_until:
+            at += rng.uniform(*PAUSE)
+            continue
         target = "" if kind in SERVER else rng.choice(proxied if kind in NETWORK else clients)
         step = rng.choice((-1, 1)) * rng.randrange(1, HOURS) * 3600 if "step" in kind else 0
         faults.append(Fault(at, kind, target, _lasting(rng, kind, grant), step))
+        if kind in DOWN:
+            quiet_until = at + UP * grant
         at += rng.uniform(*PAUSE)
     return tuple(faults)
 
@@ -73,8 +83,8 @@ def _lasting(rng: random.Random, kind: str, grant: float) -> float:
             return rng.choice((rng.uniform(0.2, 0.9), rng.uniform(0.9, 1.6))) * grant
         case "stop_server":
             return rng.choice((rng.uniform(0.1, 0.6), rng.uniform(0.6, 1.4))) * grant
-        case "kill_client" | "kill_server" | "restart_server":
-            return rng.uniform(0.0, 1.0)
+        case "kill_server" | "restart_server":
+            return rng.choice((0.0, 0.0, rng.uniform(0.0, 1.5))) * grant
         case "stall" | "mute":
             return rng.uniform(0.2, 1.2) * grant
         case _:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import math
 import random
 import signal
 import threading
@@ -20,13 +21,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from keypeg import clock
-from lab.processes import Lab, Program
+from lab.processes import Lab, LabError, Program
 from seatchecker.adapter import Adapter, Unavailable, step_file
 from seatchecker.history import CHECKER, Entry, History, Snapshot, read_journal, write_entry
+from seatchecker.judge import judge
 from seatchecker.plan import KINDS, Fault, plan
 from seatchecker.proxy import Proxy
 
 LOOK_PAUSE: Final = 0.25  # seconds between two looks at what the server says is held
+JUDGE_PAUSE: Final = 1.0  # seconds between two verdicts while the run goes on
 READY_TIME: Final = 30.0  # seconds for all clients to have started
 RESPAWN: Final = (0.1, 1.0)  # seconds from a client's death to the next start
 
@@ -41,6 +44,7 @@ class Options:
     unary: int = 3  # of the clients
     seats: int = 3
     kinds: tuple[str, ...] = tuple(KINDS)
+    stop_at_first: bool = False  # end the run as soon as a rule is broken
     progress: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
 
@@ -65,8 +69,8 @@ def run(adapter: Adapter, options: Options, folder: Path) -> History:
         checked = _Run(adapter, options, lab)
         try:
             checked.begin()
-            checked.disturb()
-            checked.settle()
+            if checked.disturb():
+                checked.settle()
         finally:
             checked.close()
         return checked.history()
@@ -88,6 +92,8 @@ class _Run:
         self._clients: dict[str, _Client] = {}
         self._journals: list[tuple[str, Path]] = []
         self._server_paused = False
+        self._restart = threading.Thread()
+        self._failure: LabError | None = None
         self._ending = False
         adapter.set_up(lab, options.seats)
         self._proxy = Proxy(adapter.address)
@@ -114,8 +120,8 @@ class _Run:
             self._over.wait(0.05)
         self._observer.start()
 
-    def disturb(self) -> None:
-        """Play the faults."""
+    def disturb(self) -> bool:
+        """Play the faults; False when a rule was broken and that was to be the end."""
         names = tuple(self._clients)
         proxied = tuple(name for name in names if self._clients[name].proxied)
         options = self._options
@@ -125,16 +131,21 @@ class _Run:
         begun = clock.monotonic()
         for fault in faults:
             self._at(begun + fault.at, lambda fault=fault: self._play(fault))  # type: ignore[misc]
-        tell_at = begun
+        tell_at = judge_at = begun
         while (now := clock.monotonic()) < begun + options.seconds:
             if now >= tell_at:
                 self._progress(now - begun)
                 tell_at += 5.0
+            if options.stop_at_first and now >= judge_at:
+                if not judge(self.history(now)).passed:
+                    return False
+                judge_at = clock.monotonic() + JUDGE_PAUSE
             self._watch()
             if self._due and self._due[0][0] <= now:
                 heapq.heappop(self._due)[2]()
             else:
                 self._over.wait(0.02)
+        return True
 
     def settle(self) -> None:
         """Let everything go on, end the clients, half of them by force, and wait for every seat to be free."""
@@ -142,6 +153,10 @@ class _Run:
         for _, _, work in sorted(self._due):
             work()  # what was stopped goes on; nothing new begins
         self._due.clear()
+        if self._restart.is_alive():
+            self._restart.join()
+        if self._failure is not None:
+            raise self._failure
         self._options.progress("the faults are over; ending the clients")
         self._over.wait(min(2.0, self._adapter.grant / 2))
         streams = [one for one in self._clients.values() if one.kind == "stream"]
@@ -165,6 +180,8 @@ class _Run:
         """Stop looking; the lab ends the processes."""
         self._ending = True
         self._over.set()
+        if self._restart.is_alive():
+            self._restart.join()
         if self._observer.is_alive():
             self._observer.join(10)
         for client in self._clients.values():
@@ -180,15 +197,19 @@ class _Run:
                 file.write(json.dumps([one.sent, one.answered, leases]) + "\n")
         self._journal.close()
 
-    def history(self) -> History:
-        """What was recorded."""
+    def history(self, until: float = math.inf) -> History:
+        """What was recorded; up to a moment that has passed, when the run still goes on.
+
+        What a client does that frees a seat, it writes down before it does it; so whatever followed from that
+        before `until` is there together with it.
+        """
         entries: list[Entry] = []
         for life, path in self._journals:
             if path.exists():
                 entries += read_journal(life, path.read_text().splitlines())
-        return History(
-            self._adapter.limits, tuple(entries), tuple(self._faults), tuple(self._snapshots)
-        )
+        known = [entry for entry in entries if entry.at <= until]
+        faults, snapshots = tuple(self._faults), tuple(self._snapshots)
+        return History(self._adapter.limits, tuple(known), faults, snapshots, until)
 
     # faults
 
@@ -225,7 +246,7 @@ class _Run:
             self._adapter.step(fault.step)
             self._record("server_stepped", seconds=fault.step)
             return
-        if self._server_paused:
+        if self._server_paused or self._restart.is_alive():
             return
         if fault.kind == "stop_server":
             self._record("server_stopped", lasting=fault.lasting)
@@ -233,15 +254,23 @@ class _Run:
             self._server_paused = True
             self._later(fault.lasting, self._server_goes_on)
             return
-        if fault.kind == "kill_server":
-            self._record("server_killed")
-            self._adapter.kill()
+        self._restart = threading.Thread(target=self._restarts, args=(fault,), name="restart")
+        self._restart.start()
+
+    def _restarts(self, fault: Fault) -> None:
+        try:
+            if fault.kind == "kill_server":
+                self._record("server_killed")
+                self._adapter.kill()
+            else:
+                self._record("server_restarted")
+                self._adapter.stop()
+            self._over.wait(fault.lasting)
+            self._adapter.start()
+        except LabError as error:
+            self._failure = error
         else:
-            self._record("server_restarted")
-            self._adapter.stop()
-        self._over.wait(fault.lasting)
-        self._adapter.start()
-        self._record("server_ready")
+            self._record("server_ready")
 
     def _server_goes_on(self) -> None:
         self._adapter.go_on()

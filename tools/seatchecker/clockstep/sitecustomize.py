@@ -16,7 +16,8 @@ from typing import Any
 
 _FILE = os.environ.get("SEATCHECK_CLOCK_STEP", "")
 _time, _time_ns = time.time, time.time_ns
-_RealDatetime, _RealDate = datetime.datetime, datetime.date
+_RealDatetime = datetime.datetime
+_RealDate = datetime.date
 
 
 def step() -> int:

@@ -1,0 +1,104 @@
+"""Bugs for the checker of seat servers to find: loaded by a keypegd that has this folder on its PYTHONPATH.
+
+SEATCHECK_PLANT names the bug; the server's own code is not touched. The stepped wall clock, which has a file of
+the same name, is loaded as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import runpy
+import time
+from pathlib import Path
+from typing import Any
+
+LAG = 1.5  # seconds from an answer until it is on disk, for grant_before_commit
+
+
+def grant_before_commit() -> None:
+    """Answers go out at once, and to the disk later."""
+    from keypeg_server.storage.committer import BatchCommitter
+
+    take, end = BatchCommitter._take, BatchCommitter._end
+    told: set[int] = set()
+
+    def taken(self: Any, operation: Any) -> None:
+        before = len(self._pending)
+        take(self, operation)
+        if len(self._pending) > before and self._pending[-1].error is None:
+            item = self._pending[-1]
+            told.add(id(item))
+            asyncio.get_running_loop().call_soon(end, self, item)
+
+    def ended(self: Any, item: Any) -> None:
+        if id(item) in told:
+            told.discard(id(item))
+        else:
+            end(self, item)
+
+    def schedule(self: Any) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(LAG, self._start, loop)
+
+    BatchCommitter._take = taken  # type: ignore[method-assign]
+    BatchCommitter._end = ended  # type: ignore[method-assign]
+    BatchCommitter._schedule = schedule  # type: ignore[method-assign]
+
+
+def early_expiry() -> None:
+    """A session's seats go to others after half of the time that its app was told."""
+    from keypeg_server.service import pools, sessions
+
+    def deadline(now: float, valid_for: Any) -> float:
+        return now + valid_for.total_seconds() / 2
+
+    pools.server_deadline = deadline
+    sessions.server_deadline = deadline
+
+
+def double_grant() -> None:
+    """Request ids are forgotten: a repeated request is a new one."""
+    from keypeg_server.service.pool_operations import Acquire
+
+    made = Acquire.__init__
+
+    def forgetting(self: Any, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        self.request = None
+
+    Acquire.__init__ = forgetting  # type: ignore[method-assign]
+
+
+def forgotten_release() -> None:
+    """Giving back is answered and not done."""
+    from keypeg_server.domain.decision import Decision
+    from keypeg_server.service.pool_operations import Release
+
+    decide = Release.decide
+
+    def decided(self: Any) -> Any:
+        lease = self._pool.lease(self._id)
+        if lease is None:
+            return decide(self)
+        self._decision = Decision(lease, [], [], False)
+        return ()
+
+    Release.decide = decided  # type: ignore[method-assign]
+
+
+def clock_use() -> None:
+    """Deadlines are on the wall clock."""
+    from keypeg_server.clock import SystemClock
+
+    SystemClock.monotonic = lambda self: time.time()  # type: ignore[method-assign]
+
+
+_TOOLS = Path(__file__).resolve().parents[2] / "tools"
+runpy.run_path(str(_TOOLS / "seatchecker" / "clockstep" / "sitecustomize.py"))
+_PLANTS = {
+    plant.__name__: plant
+    for plant in (grant_before_commit, early_expiry, double_grant, forgotten_release, clock_use)
+}
+if _planted := os.environ.get("SEATCHECK_PLANT"):
+    _PLANTS[_planted]()

@@ -1,0 +1,561 @@
+"""The checker of seat servers: its judge on constructed histories, its plans, and whole runs.
+
+Whole runs: an honest server passes, and a server with a planted bug does not (tests/seatcheck_plants).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.processes import ROOT
+from seatchecker.adapter import KeypegAdapter
+from seatchecker.history import (
+    Entry,
+    History,
+    JournalError,
+    Limits,
+    Listed,
+    Snapshot,
+    read_journal,
+    write_entry,
+)
+from seatchecker.judge import Finding, Verdict, judge
+from seatchecker.plan import KINDS, plan
+from seatchecker.proxy import Proxy
+from seatchecker.run import Options, run
+
+LIMITS = Limits(seats=1, bounds={"stream": 4.0, "unary": 11.0}, slack=1.0)
+
+
+@dataclass
+class Story:
+    """A history under construction."""
+
+    limits: Limits = LIMITS
+    entries: list[Entry] = field(default_factory=list)
+    faults: list[Entry] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+    def client(self, name: str, kind: str = "stream", at: float = 0.0) -> None:
+        self.say(at, name, "started", kind=kind, device=f"device-{name}")
+
+    def say(self, at: float, who: str, what: str, **facts: Any) -> None:
+        self.entries.append(Entry(at, who, what, facts))
+
+    def asked(self, at: float, who: str, ask: str, priority: int = 0) -> None:
+        self.say(at, who, "asked", ask=ask, wait=True, priority=priority)
+
+    def holds(
+        self, who: str, fence: int, begin: float, until: float, *, ask: str = "", priority: int = 0
+    ) -> str:
+        """A seat from `begin`, asked for just before when nothing else is said; the lease's name."""
+        lease = f"pools/p/leases/l{fence}"
+        if not ask:
+            ask = f"{who}-{fence}"
+            self.asked(begin - 0.01, who, ask, priority)
+        self.say(begin, who, "held", ask=ask, lease=lease, fence=fence, until=until)
+        return lease
+
+    def fault(self, at: float, what: str, **facts: Any) -> None:
+        self.faults.append(Entry(at, "seatcheck", what, facts))
+
+    def listed(self, at: float, *leases: tuple[str, int, str]) -> None:
+        found = tuple(Listed(lease, fence, f"device-{who}") for lease, fence, who in leases)
+        self.snapshots.append(Snapshot(at, at + 0.01, found))
+
+    def verdict(self) -> Verdict:
+        return judge(
+            History(self.limits, tuple(self.entries), tuple(self.faults), tuple(self.snapshots))
+        )
+
+    def finding(self, rule: str) -> Finding:
+        """The one thing that is wrong."""
+        verdict = self.verdict()
+        assert [one.rule for one in verdict.findings] == [rule], verdict.findings
+        return verdict.findings[0]
+
+
+@pytest.fixture
+def story() -> Story:
+    made = Story()
+    for name in ("a", "b", "c"):
+        made.client(name)
+    return made
+
+
+# capacity
+
+
+def test_one_after_the_other_is_allowed(story: Story) -> None:
+    first = story.holds("a", 1, 1.0, 4.0)
+    story.say(2.0, "a", "giving_back", lease=first)
+    story.holds("b", 2, 2.1, 5.0)
+    verdict = story.verdict()
+    assert verdict.passed
+    assert verdict.counts["most_held"] == 1
+    assert verdict.counts["seats_given"] == 2
+
+
+def test_a_seat_that_is_given_while_another_may_believe_in_it_is_found(story: Story) -> None:
+    story.holds("a", 1, 1.0, 4.0)
+    story.fault(1.5, "stopped", client="a", lasting=9.0)
+    story.holds("b", 2, 3.0, 6.0)
+    finding = story.finding("capacity")
+    assert (finding.begin, finding.end) == (3.0, 4.0)
+    assert "a (fencing number 1), b (fencing number 2)" in finding.sentence
+    assert [one.who for one in finding.events] == ["a", "b"]
+    assert [one.what for one in finding.faults] == ["stopped"], "what was done shortly before"
+
+
+def test_beliefs_that_touch_do_not_overlap(story: Story) -> None:
+    story.holds("a", 1, 1.0, 4.0)
+    story.holds("b", 2, 4.0, 6.0)
+    assert story.verdict().passed
+
+
+def test_a_renewed_belief_lasts_longer(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.say(3.0, "a", "use", lease=lease, fence=1, until=6.0)
+    story.holds("b", 2, 5.0, 8.0)
+    assert story.finding("capacity").end == 6.0
+
+
+def test_the_dead_believe_nothing(story: Story) -> None:
+    story.holds("a", 1, 1.0, 4.0)
+    story.fault(2.0, "killed", client="a", gone=2.1)
+    story.holds("b", 2, 2.0, 6.0)
+    assert story.verdict().passed
+
+
+def test_as_many_as_there_are_seats_is_allowed_and_one_more_is_not(story: Story) -> None:
+    story.limits = Limits(seats=2, bounds=LIMITS.bounds)
+    story.holds("a", 1, 1.0, 4.0)
+    story.holds("b", 2, 1.0, 4.0)
+    assert story.verdict().passed
+    story.holds("c", 3, 2.0, 3.0)
+    assert story.finding("capacity").begin == 2.0
+
+
+# lost
+
+
+def test_a_seat_that_is_lost_before_its_time_is_found(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.fault(1.2, "server_killed")
+    story.say(2.0, "a", "lost", lease=lease, reason="LEASE_EXPIRED")
+    finding = story.finding("lost")
+    assert (finding.begin, finding.end) == (2.0, 4.0)
+    assert "LEASE_EXPIRED" in finding.sentence
+    assert [one.what for one in finding.faults] == ["server_killed"]
+
+
+def test_a_seat_that_is_lost_after_its_time_is_the_client_s_own_fault(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.say(4.0, "a", "lost", lease=lease, reason="GRANT_EXPIRED")
+    assert story.verdict().passed
+
+
+def test_a_seat_that_the_server_knows_nothing_of_is_found(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.listed(2.0, (lease, 1, "a"))
+    assert story.verdict().passed
+    story.listed(3.0)
+    assert "does not list it" in story.finding("lost").sentence
+
+
+@pytest.mark.parametrize("moment", [0.9, 3.995], ids=["before it was known", "as it ends"])
+def test_what_the_server_lists_at_the_edges_of_a_belief_proves_nothing(
+    story: Story, moment: float
+) -> None:
+    story.holds("a", 1, 1.0, 4.0)
+    story.listed(moment)
+    assert story.verdict().passed
+
+
+@pytest.mark.parametrize(("tries", "passed"), [(1, False), (2, True)])
+def test_giving_back_what_the_server_says_was_not_held_is_found_unless_it_was_a_repeat(
+    story: Story, tries: int, passed: bool
+) -> None:
+    lease = story.holds("a", 1, 1.0, 11.0)
+    story.say(2.0, "a", "giving_back", lease=lease)
+    story.say(2.1, "a", "given_back", lease=lease, held=False, tries=tries, until=11.0)
+    assert story.verdict().passed is passed
+    assert story.verdict().rules <= {"lost"}
+
+
+# leaked
+
+
+def test_a_seat_that_stays_taken_after_it_was_given_back_is_found(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.say(2.0, "a", "giving_back", lease=lease)
+    story.listed(2.05, (lease, 1, "a"))
+    story.say(2.1, "a", "given_back", lease=lease, held=True)
+    assert story.verdict().passed, "until it was answered, it may be listed"
+    story.listed(2.2, (lease, 1, "a"))
+    assert "gave its seat back" in story.finding("leaked").sentence
+
+
+@pytest.mark.parametrize(("listed", "passed"), [(6.9, True), (7.1, False)])
+def test_a_dead_holder_s_seat_is_free_within_the_bound(
+    story: Story, listed: float, passed: bool
+) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.fault(2.0, "killed", client="a", gone=2.0)
+    story.listed(listed, (lease, 1, "a"))
+    assert story.verdict().passed is passed
+    assert story.verdict().rules <= {"leaked"}
+
+
+@pytest.mark.parametrize("what", ["server_ready", "server_continued"])
+def test_the_bound_counts_from_the_server_s_own_return(story: Story, what: str) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.fault(2.0, "killed", client="a", gone=2.0)
+    story.fault(6.0, what)
+    story.listed(10.9, (lease, 1, "a"))
+    assert story.verdict().passed
+    story.listed(11.1, (lease, 1, "a"))
+    assert story.finding("leaked").begin == 6.0
+
+
+def test_a_seat_that_nobody_ever_learned_of_is_not_kept_for_ever(story: Story) -> None:
+    story.holds("b", 1, 1.0, 2.0)
+    unknown = ("pools/p/leases/unknown", 2, "a")
+    story.listed(3.0, unknown)
+    story.listed(7.9, unknown)
+    assert story.verdict().passed
+    story.listed(8.1, unknown)
+    assert "anyone could know" in story.finding("leaked").sentence
+
+
+# expired
+
+
+def test_a_use_after_the_time_is_found(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.say(5.0, "a", "use", lease=lease, fence=1, until=None)
+    assert story.finding("expired").end == 5.0
+
+
+def test_a_use_after_giving_back_is_found(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.say(2.0, "a", "giving_back", lease=lease)
+    story.say(2.5, "a", "use", lease=lease, fence=1, until=4.0)
+    assert "given back" in story.finding("expired").sentence
+
+
+# fencing
+
+
+def test_fencing_numbers_must_grow_in_the_order_in_which_seats_were_given(story: Story) -> None:
+    story.holds("a", 5, 1.0, 2.0)
+    story.holds("b", 4, 3.0, 5.0)
+    finding = story.finding("fencing")
+    assert "below 5" in finding.sentence
+
+
+def test_who_asked_before_may_have_the_lower_number_though_it_learned_of_it_later(
+    story: Story,
+) -> None:
+    story.asked(0.5, "b", "slow")
+    story.holds("a", 5, 1.0, 2.0)
+    story.holds("b", 4, 3.0, 5.0, ask="slow")
+    assert story.verdict().passed
+
+
+def test_one_fencing_number_is_not_given_twice(story: Story) -> None:
+    story.holds("a", 1, 1.0, 2.0)
+    story.asked(0.5, "b", "early")
+    story.say(3.0, "b", "held", ask="early", lease="pools/p/leases/other", fence=1, until=4.0)
+    assert "the same fencing number" in story.finding("fencing").sentence
+
+
+# queue
+
+
+def queued(story: Story, who: str, asked: float, told: float, until: float, **facts: int) -> None:
+    """A client that waits, and knows."""
+    story.asked(asked, who, f"{who}-wait", **facts)
+    story.say(told, who, "queued", ask=f"{who}-wait", place=f"pools/p/places/{who}")
+    story.say(told, who, "waiting", ask=f"{who}-wait", until=until)
+
+
+def test_who_comes_later_is_served_later(story: Story) -> None:
+    queued(story, "a", 1.0, 1.1, 9.0)
+    queued(story, "b", 2.0, 2.1, 9.0)
+    story.holds("b", 1, 3.0, 4.0, ask="b-wait")
+    story.holds("a", 2, 5.0, 6.0, ask="a-wait")
+    finding = story.finding("queue")
+    assert finding.sentence.startswith("b asked after a was told that it waits")
+
+
+def test_overtaking_is_found_also_when_the_first_is_never_served(story: Story) -> None:
+    queued(story, "a", 1.0, 1.1, 9.0)
+    story.holds("b", 1, 3.0, 4.0)
+    assert "still waiting" in story.finding("queue").sentence
+
+
+@pytest.mark.parametrize(
+    "excuse",
+    ["left", "killed", "session over", "reopened", "asked before it was told", "higher priority"],
+)
+def test_who_has_no_place_or_a_lower_priority_may_be_overtaken(story: Story, excuse: str) -> None:
+    queued(story, "a", 1.0, 1.1, 2.5 if excuse == "session over" else 9.0)
+    match excuse:
+        case "left":
+            story.say(2.5, "a", "leaving", ask="a-wait")
+        case "killed":
+            story.fault(2.5, "killed", client="a", gone=2.5)
+        case "reopened":
+            story.say(2.5, "a", "reopened")
+    if excuse == "asked before it was told":
+        story.asked(1.05, "b", "early")
+        story.holds("b", 1, 3.0, 4.0, ask="early")
+    else:
+        story.holds("b", 1, 3.0, 4.0, priority=5 if excuse == "higher priority" else 0)
+    assert story.verdict().passed
+
+
+# retry
+
+
+def test_two_seats_for_one_request_are_found(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 2.0, ask="")
+    story.say(1.5, "a", "repeated", ask="a-1", lease=lease, fence=1)
+    assert story.verdict().passed
+    story.say(1.6, "a", "repeated", ask="a-1", lease="pools/p/leases/l2", fence=2)
+    assert "answered with 2 leases" in story.finding("retry").sentence
+
+
+@pytest.mark.parametrize(("uncertain", "passed"), [(False, False), (True, True)])
+def test_a_client_that_takes_one_seat_at_a_time_is_listed_once(
+    uncertain: bool, passed: bool
+) -> None:
+    story = Story()
+    story.client("u", "unary")
+    story.asked(0.5, "u", "first")
+    story.say(0.6, "u", "refused", ask="first", reason="POOL_EXHAUSTED", uncertain=uncertain)
+    lease = story.holds("u", 2, 1.0, 11.0)
+    story.listed(2.0, (lease, 2, "u"), ("pools/p/leases/l1", 1, "u"))
+    assert story.verdict().passed is passed
+    assert story.verdict().rules <= {"retry"}
+
+
+# crashed, and what is not there
+
+
+def test_a_client_program_that_ends_by_itself_is_found(story: Story) -> None:
+    story.holds("a", 1, 1.0, 2.0)
+    story.fault(3.0, "died", client="b", why="status 1")
+    assert "status 1" in story.finding("crashed").sentence
+
+
+def test_a_run_in_which_nobody_had_a_seat_proves_nothing(story: Story) -> None:
+    story.say(1.0, "a", "not_open", reason="UNREACHABLE")
+    assert "nothing was checked" in story.finding("crashed").sentence
+
+
+# journals, plans, the network
+
+
+def test_a_journal_is_read_up_to_where_a_kill_has_cut_it() -> None:
+    whole = write_entry(Entry(1.5, "", "use", {"fence": 3}))
+    assert read_journal("a", [whole, whole[:10]]) == [Entry(1.5, "a", "use", {"fence": 3})]
+    with pytest.raises(JournalError, match="of a has no entry on line 1"):
+        read_journal("a", [whole[:10], whole])
+
+
+def test_a_seed_is_a_plan() -> None:
+    names = [f"c{number}" for number in range(4)]
+    faults = plan(7, 60, names, names[:2], 3.0)
+    assert faults == plan(7, 60, names, names[:2], 3.0)
+    assert faults != plan(8, 60, names, names[:2], 3.0)
+    assert {fault.kind for fault in faults} == set(KINDS)
+    assert {f.target for f in faults if f.kind in ("cut", "stall", "mute")} <= set(names[:2])
+    assert all(0 < fault.at < 60 for fault in faults)
+    assert {f.kind for f in plan(7, 60, names, (), 3.0)}.isdisjoint({"cut", "stall", "mute"})
+
+
+class _Echo(asyncio.Protocol):
+    """Sends back what comes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        heard.append(data)
+        self._transport.write(data)
+
+
+heard: list[bytes] = []
+
+
+@pytest.fixture
+async def line() -> Any:
+    """A line through a proxy to an echo: the proxy and a connection."""
+    heard.clear()
+    server = await asyncio.get_running_loop().create_server(_Echo, "127.0.0.1", 0)
+    proxy = Proxy(lambda: server.sockets[0].getsockname()[:2])
+    host, _, port = (await asyncio.to_thread(proxy.line, "a")).rpartition(":")
+    yield proxy, host, int(port)
+    await asyncio.to_thread(proxy.close)
+    server.close()
+
+
+async def test_a_stalled_line_delivers_later(line: tuple[Proxy, str, int]) -> None:
+    proxy, host, port = line
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"one")
+    assert await reader.readexactly(3) == b"one"
+    await asyncio.to_thread(proxy.stall, "a")
+    writer.write(b"two")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readexactly(3), 0.1)
+    await asyncio.to_thread(proxy.heal, "a")
+    assert await reader.readexactly(3) == b"two"
+    writer.close()
+
+
+async def test_a_muted_line_carries_requests_but_no_answers_and_is_cut_when_healed(
+    line: tuple[Proxy, str, int],
+) -> None:
+    proxy, host, port = line
+    reader, writer = await asyncio.open_connection(host, port)
+    await asyncio.to_thread(proxy.mute, "a")
+    writer.write(b"one")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readexactly(3), 0.1)
+    assert heard == [b"one"]
+    await asyncio.to_thread(proxy.heal, "a")
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(3)
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"two")
+    assert await reader.readexactly(3) == b"two"
+    writer.close()
+
+
+async def test_what_was_sent_on_a_line_that_is_cut_is_not_delivered_later(
+    line: tuple[Proxy, str, int],
+) -> None:
+    proxy, host, port = line
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"one")
+    assert await reader.readexactly(3) == b"one"
+    await asyncio.to_thread(proxy.stall, "a")
+    writer.write(b"two")
+    await asyncio.to_thread(proxy.cut, "a")
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(3)
+    await asyncio.to_thread(proxy.heal, "a")
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"end")
+    assert await reader.readexactly(3) == b"end"
+    assert heard == [b"one", b"end"]
+    writer.close()
+
+
+# whole runs
+
+PLANTS = Path(__file__).parent / "seatcheck_plants"
+
+
+class PlantedKeypeg(KeypegAdapter):
+    """keypegd with a bug planted into its process."""
+
+    def __init__(self, plant: str) -> None:
+        super().__init__(grant=3.0)
+        self._plant = plant
+
+    def server_env(self) -> dict[str, str]:
+        env = super().server_env()
+        paths = os.pathsep.join((str(PLANTS), env["PYTHONPATH"]))
+        return {**env, "PYTHONPATH": paths, "SEATCHECK_PLANT": self._plant}
+
+
+def planted(folder: Path, plant: str, seconds: float, kinds: tuple[str, ...]) -> Verdict:
+    """The verdict over the first of three seeds that finds something."""
+    for seed in (1, 2, 3):
+        options = Options(
+            seed=seed, seconds=seconds, clients=7, unary=2, kinds=kinds, stop_at_first=True
+        )
+        below = folder / str(seed)
+        below.mkdir()
+        verdict = judge(run(PlantedKeypeg(plant), options, below))
+        if not verdict.passed:
+            return verdict
+    return verdict
+
+
+def check_named(verdict: Verdict, rules: set[str]) -> None:
+    """The right rule was broken, and the verdict shows by what."""
+    assert verdict.rules & rules, verdict
+    assert verdict.rules <= rules | {"capacity", "lost", "leaked"}, verdict
+    assert all(finding.events and finding.sentence for finding in verdict.findings)
+
+
+@pytest.mark.system
+def test_a_server_that_forgets_request_ids_is_found(tmp_path: Path) -> None:
+    check_named(planted(tmp_path, "double_grant", 12, ()), {"retry"})
+
+
+@pytest.mark.system
+def test_a_server_that_forgets_to_free_what_was_given_back_is_found(tmp_path: Path) -> None:
+    check_named(planted(tmp_path, "forgotten_release", 12, ()), {"leaked"})
+
+
+@pytest.mark.system
+def test_a_server_that_keeps_deadlines_on_the_wall_clock_is_found(tmp_path: Path) -> None:
+    verdict = planted(tmp_path, "clock_use", 12, ("step_server",))
+    check_named(verdict, {"lost", "capacity"})
+    assert "server_stepped" in {fault.what for fault in verdict.findings[0].faults}
+
+
+@pytest.mark.system
+def test_a_server_that_frees_seats_early_is_found(tmp_path: Path) -> None:
+    verdict = planted(tmp_path, "early_expiry", 20, ("stop_client", "stall"))
+    check_named(verdict, {"lost", "capacity"})
+
+
+@pytest.mark.system
+def test_a_server_that_answers_before_the_disk_is_found(tmp_path: Path) -> None:
+    verdict = planted(tmp_path, "grant_before_commit", 25, ("kill_server",))
+    check_named(verdict, {"lost", "capacity", "fencing"})
+
+
+@pytest.mark.system
+@pytest.mark.behaviour("SEAT-1")
+@pytest.mark.behaviour("SEAT-6")
+def test_keypegd_keeps_every_rule_under_the_faults_of_a_seed() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "seatcheck"), "--json"]
+        + ["--seed", "7", "--seconds", "18", "--clients", "8", "--unary", "2"],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    counts = found["counts"]
+    assert found["passed"]
+    assert found["findings"] == []
+    assert done.stderr.startswith("seed 7")
+    assert counts["most_held"] == 3, "all seats were in use"
+    assert counts["queued"] > 5
+    assert counts["seats_given"] > 5
+    assert counts["uses"] > 100
+    assert counts["snapshots"] > 20
+    assert counts["fault_server_killed"] >= 1
+    assert counts["fault_killed"] >= 1
+    assert counts["fault_stopped"] >= 1
