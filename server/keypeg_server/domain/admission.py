@@ -1,8 +1,9 @@
 """Which license lets an app run, or what would help.
 
 Promises: pure. The kinds of location are tried in the app's order, else cloud, then site; within a kind the
-oldest license that serves, and of pools the one with the most free seats. When nothing serves, the refusal
-is that of the license that was nearest to serving, with what would help as data.
+oldest license that serves, and of pools the one with the most free seats. Who holds seats stays with their
+license as long as it serves: nobody runs by one license on the seats of another. When nothing serves, the
+refusal is that of the license that was nearest to serving, with what would help as data.
 
 Leaves to others: finding what the account holds, and signing.
 """
@@ -37,6 +38,7 @@ class Holdings:
     activations: Sequence[Activation]  # of these licenses
     cloud_session: CloudSession
     seats_held: Mapping[str, int] = field(default_factory=dict)  # by pool name
+    own_pools: frozenset[str] = frozenset()  # those of which the asker has seats
 
     def of(self, license: License) -> list[Activation]:
         return [one for one in self.activations if one.license == license.id]
@@ -64,6 +66,7 @@ def admit(
 ) -> Admission:
     """What lets an app on this device run; raises the refusal that says what would help."""
     refusals: list[_Refusal] = []
+    best: Admission | None = None
     for kind in kinds or DEFAULT_ORDER:
         if kind not in DEFAULT_ORDER:
             continue  # keys and hosts are served by bridges
@@ -73,8 +76,15 @@ def admit(
                 found.extend(_served(holdings, license, kind, device, now, refusals))
             except KeypegError as error:
                 refusals.append(_Refusal(2, error))
-        if found:
-            return min(found, key=lambda one: _order(holdings, one))
+        for one in found:
+            if one.pool in holdings.own_pools:
+                return one
+        if found and best is None:
+            best = min(found, key=lambda one: _order(holdings, one))
+        if best is not None and not holdings.own_pools:
+            break
+    if best is not None:
+        return best
     if refusals:
         raise _with_remedy(min(refusals, key=lambda refusal: refusal.rank).error)
     raise _missing(holdings, kinds)

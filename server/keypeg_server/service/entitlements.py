@@ -56,6 +56,7 @@ class AccountEntitlements:
         app: AppInfo,
         product: str,
         kinds: tuple[int, ...],
+        pools: tuple[str, ...] = (),
     ) -> Entitlement:
         if caller.account is None:
             raise LicenseMissing(
@@ -83,10 +84,10 @@ class AccountEntitlements:
             return _holdings(unit, account, asked)
 
         holdings, sold = await self._store.read(look)
-        pools = [pool.name for one in holdings.activations for pool in one.pools]
-        if len(pools) > 1:
-            held = {pool: self._held(pool) for pool in pools}
-            holdings = replace(holdings, seats_held=held)
+        there = [pool.name for one in holdings.activations for pool in one.pools]
+        if len(there) > 1:
+            held = {pool: self._held(pool) for pool in there}
+            holdings = replace(holdings, seats_held=held, own_pools=frozenset(pools))
         admission = admit(holdings, device.id, tuple(map(LocationKind, kinds)), now)
         found = _Found(admission, sold[admission.license.product])
         entitlement = self._entitlement(caller.account, holdings.product, found)

@@ -26,9 +26,11 @@ from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.events import PoolCreated, PoolRemoved
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import QUEUE_LIMIT, Pool
+from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service import pool_operations as operations
 from keypeg_server.service.commits import Committer, PoolStore, RequestKey, StoredPool
 from keypeg_server.service.deadlines import Deadlines
+from keypeg_server.service.denials import Denials
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.ports import Clock
 
@@ -100,6 +102,7 @@ class Engine:
         self._deadlines: Deadlines[Hold] = Deadlines(clock, self._hold_due)
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._moved: set[Pool] = set()
+        self._denials = Denials(self.note)
         self.audience: Audience | None = None
         hub.subscribe(PoolCreated, self._created)
         hub.subscribe(PoolRemoved, self._removed)
@@ -179,6 +182,12 @@ class Engine:
         """How many leases and places a session has."""
         return sum(pool.count_of_session(session) for pool in self._pools_of.get(session, ()))
 
+    def pools_of(self, session: str) -> tuple[str, ...]:
+        """The pools (names) of which a session has seats or waits for some."""
+        return tuple(
+            pool.name for pool in self._pools_of.get(session, ()) if pool.count_of_session(session)
+        )
+
     def knows(self, session: str) -> bool:
         """Whether a session ever asked for a seat: if not, it has none, on disk neither."""
         return session in self._pools_of
@@ -228,10 +237,14 @@ class Engine:
         self._committer.submit(operations.Acquire(self, pool, ask, caller, request, done))
 
     def release(
-        self, pool: Pool, id: str, done: Callable[[Lease | Place | KeypegError | None], None]
+        self,
+        pool: Pool,
+        id: str,
+        done: Callable[[Lease | Place | KeypegError | None], None],
+        how: Ending = Ending.RELEASED,
     ) -> None:
         """The end of a lease or place; `done` hears what it was, None when it was none."""
-        self._committer.submit(operations.Release(self, pool, id, done))
+        self._committer.submit(operations.Release(self, pool, id, done, how))
 
     def extend(
         self, pool: Pool, id: str, valid_for_us: int, done: Callable[[Lease | KeypegError], None]
@@ -239,10 +252,19 @@ class Engine:
         """A lease whose holder may believe in it for longer."""
         self._committer.submit(operations.Extend(pool, id, valid_for_us, done))
 
-    def gone(self, session: str, done: Callable[[KeypegError | None], None]) -> None:
+    def gone(
+        self,
+        session: str,
+        done: Callable[[KeypegError | None], None],
+        how: Ending = Ending.CLOSED,
+    ) -> None:
         """The end of all that a session has."""
         pools = tuple(self._pools_of.get(session, ()))
-        self._committer.submit(operations.Gone(self, pools, session, done))
+        self._committer.submit(operations.Gone(self, pools, session, done, how))
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Records for the log, of what changes no pool."""
+        self._committer.submit(operations.Note(entries))
 
     def look(self, read: Callable[[], _T], done: Callable[[_T | KeypegError], None]) -> None:
         """What `read` finds now, told when it is on disk."""
@@ -275,6 +297,7 @@ class Engine:
     def stop(self) -> None:
         """End no lease any more; for the end of the server."""
         self._deadlines.stop()
+        self._denials.flush()
 
     def tick(self) -> None:
         """Look at deadlines now; the timer does so by itself."""
@@ -290,7 +313,7 @@ class Engine:
             if isinstance(ended, KeypegError):
                 self._deadlines.watch(hold, self._clock.monotonic() + RETRY_PAUSE)
 
-        self.release(hold.pool, hold.id, done)
+        self.release(hold.pool, hold.id, done, Ending.DEADLINE)
         return None
 
     # What operations report.
@@ -304,6 +327,10 @@ class Engine:
         if self.audience is not None:
             for lease in leases:
                 self.audience.served(pool, lease)
+
+    def denied(self, pool: Pool, ask: Ask, error: KeypegError) -> None:
+        """A request was refused."""
+        self._denials.add(pool, ask.holder, ask.units, ask.features, error, self.now_us())
 
     def queue_moved(self, pool: Pool) -> None:
         """Positions of this queue have changed; whoever waits is told soon."""

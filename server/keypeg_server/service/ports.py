@@ -76,10 +76,12 @@ class Entitlements(Protocol):
         app: AppInfo,
         product: str,
         kinds: tuple[int, ...],
+        pools: tuple[str, ...] = (),
     ) -> Entitlement:
         """What lets this app run; raises the refusal that says what would help when nothing does.
 
-        `kinds` are the kinds of location that the app takes, in its order; empty for any.
+        `kinds` are the kinds of location that the app takes, in its order; empty for any. Of `pools` it has
+        seats: as long as the license of one of them serves, it is that one.
         """
         ...
 

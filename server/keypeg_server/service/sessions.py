@@ -31,6 +31,7 @@ from keypeg_server.domain import events
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.lease import Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.record import Ending
 from keypeg_server.service import frames
 from keypeg_server.service.conversation import Conversation, expired, tell_acquired, tell_queued
 from keypeg_server.service.events import EventHub
@@ -160,6 +161,7 @@ class Sessions:
                     raise found
                 if conversation.outbox.ended:  # the stream has gone meanwhile
                     raise _superseded(frame.session)
+                self._check_seats(id, entitlement)
                 session = self._resumable(id, ticket, frame.sequence) or Session(
                     id, _holder(ticket), self.clock.monotonic()
                 )
@@ -208,7 +210,12 @@ class Sessions:
                 raise _draining()
             changes = self._changes
             entitlement = await self._entitlements.admit(
-                caller, ticket.device, ticket.app, ticket.product, ticket.kinds
+                caller,
+                ticket.device,
+                ticket.app,
+                ticket.product,
+                ticket.kinds,
+                self.engine.pools_of(ticket.session),
             )
             await self.engine.present(entitlement.pools)
             if changes == self._changes and not self._draining:
@@ -217,6 +224,21 @@ class Sessions:
             "Licenses change faster than this session can be opened; try again shortly.",
             retry_after=timedelta(seconds=1),
         )
+
+    def _check_seats(self, id: str, entitlement: Entitlement) -> None:
+        """Nobody goes on by one license on the seats of another, of which there may be more.
+
+        SessionExpired lets an app open a new session at once; the seats stay until it can not believe in them.
+        """
+        name = names.SESSION.build(id)
+        for pool in self.engine.pools_of(id):
+            if pool not in entitlement.pools:
+                raise errors.SessionExpired(
+                    f"The license of the seats that {name} has of {pool} serves it no more, but "
+                    f"{entitlement.license} does; open a new session, and take seats there.",
+                    session=name,
+                    pool=pool,
+                )
 
     def _interned(self, entitlement: Entitlement) -> Entitlement:
         """One object for all sessions that run by the same."""
@@ -354,9 +376,14 @@ class Sessions:
                 self.presence.watch(session, self.clock.monotonic() + RETRY_PAUSE)
 
         session.state = State.DYING
-        self._release_all(session, done)
+        self._release_all(session, done, Ending.DEADLINE)
 
-    def finish(self, session: Session, done: Callable[[KeypegError | None], None]) -> None:
+    def finish(
+        self,
+        session: Session,
+        done: Callable[[KeypegError | None], None],
+        how: Ending = Ending.CLOSED,
+    ) -> None:
         """End a session whose holder is done with it; `done` hears when that is on disk, or why not."""
         before = session.state
         session.state = State.DYING
@@ -366,7 +393,7 @@ class Sessions:
                 session.state = before
             done(error)
 
-        self._release_all(session, finished)
+        self._release_all(session, finished, how)
 
     async def close(self, name: str, token: bytes) -> bool:
         """End a session from outside by its release token; whether it was there."""
@@ -394,11 +421,13 @@ class Sessions:
                 else:
                     future.set_exception(error)
 
-        self.finish(session, done)
+        self.finish(session, done, Ending.TOKEN)
         await future
         return True
 
-    def _release_all(self, session: Session, done: Callable[[KeypegError | None], None]) -> None:
+    def _release_all(
+        self, session: Session, done: Callable[[KeypegError | None], None], how: Ending
+    ) -> None:
         def gone(error: KeypegError | None) -> None:
             if error is None:
                 self.presence.forget(session)
@@ -406,7 +435,7 @@ class Sessions:
             done(error)
 
         if self.engine.knows(session.id):
-            self.engine.gone(session.id, gone)
+            self.engine.gone(session.id, gone, how)
         else:
             gone(None)
 
@@ -465,6 +494,7 @@ class Sessions:
         again = Ticket(session.id, caller.user, device, app, session.product, session.kinds, 0, b"")
         try:
             entitlement = await self._admit(caller, again)
+            self._check_seats(session.id, entitlement)
         except (*_PASSING, errors.ServerDraining):
             return
         except KeypegError as error:

@@ -63,6 +63,31 @@ async def test_of_two_pools_the_emptier_one_is_chosen(office: Office) -> None:
     assert (await admitted(office, anna)).pools == (first,)
 
 
+async def test_who_holds_seats_stays_with_their_license_as_long_as_it_serves(
+    office: Office,
+) -> None:
+    anna = await office.user("anna")
+    ends = START + timedelta(hours=1)
+    few = await office.license(seat_count=2, expire_time=ends)
+    many = await office.license(seat_count=9)
+    views = [await office.activate(one, "site") for one in (few, many)]
+    first, second = (view.activation.pools[0].name for view in views)
+    await office.license()
+    await office.open_cloud("a")
+
+    async def pools() -> tuple[str, ...]:
+        return (await office.entitlements.admit(anna, A, APP, DAW, (), (first,))).pools
+
+    assert (
+        await admitted(office, anna)
+    ).pools == ()  # the cloud comes first, and then the emptier pool
+    assert await pools() == (first,)
+    office.clock.now = ends
+    assert await pools() == ()
+    await office.close_cloud()
+    assert await pools() == (second,)
+
+
 async def test_a_grant_does_not_outlive_its_license(office: Office) -> None:
     anna = await office.user("anna")
     await office.license(expire_time=START + timedelta(seconds=30))

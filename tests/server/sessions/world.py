@@ -140,6 +140,7 @@ class Licenses:
         app: AppInfo,
         product: str,
         kinds: tuple[int, ...],
+        pools: tuple[str, ...] = (),
     ) -> Entitlement:
         self.asked.set()
         if self.gate is not None:
