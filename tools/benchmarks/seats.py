@@ -62,17 +62,23 @@ def seats(stage: Stage, plan: Plan, callers: Sequence[int] = CALLERS) -> Seats:
     )
     for load in loads.values():
         load.close()
-    at = GOAL_CALLERS if GOAL_CALLERS in callers else max(callers)
-    ratios = _ratios(series, at)
-    goals = (
+    return Seats(series, _goals(series) if GOAL_CALLERS in callers else ())
+
+
+def _goals(series: Sequence[Series]) -> tuple[Goal, ...]:
+    ratios = _ratios(series, GOAL_CALLERS)
+    return (
         Goal(
-            f"seat on a stream / bare echo, rate, {at} callers", 0.5, ratios["stream_to_echo_rate"]
+            f"seat on a stream / bare echo, rate, {GOAL_CALLERS} callers",
+            0.5,
+            ratios["stream_to_echo_rate"],
         ),
         Goal(
-            f"seat on a stream / no-op unary, rate, {at} callers", 2, ratios["stream_to_no_op_rate"]
+            f"seat on a stream / no-op unary, rate, {GOAL_CALLERS} callers",
+            2,
+            ratios["stream_to_no_op_rate"],
         ),
     )
-    return Seats(series, goals)
 
 
 def _ratios(series: Sequence[Series], callers: int) -> dict[str, float]:
