@@ -3,10 +3,10 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix proto behaviours bench clean
+.PHONY: help setup demo test test-long check fix proto behaviours bench clean
 
 help:  ## list these commands
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## prepare .venv with keypeg and its development tools (nothing to do when it is current)
 	@$(PYTHON) tools/setup
@@ -15,7 +15,10 @@ demo: setup  ## play the whole story with real programs on loopback, one line pe
 	@$(VENV_PYTHON) tools/demo
 
 test: setup  ## run the tests; also writes build/behaviours.json
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --behaviours-report=build/behaviours.json
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not long" --behaviours-report=build/behaviours.json
+
+test-long: setup  ## run the tests that take their time
+	@$(VENV_PYTHON) -m pytest -m long
 
 check: setup  ## format, lint, types, architecture, contract, generated code, documents
 	@$(VENV_PYTHON) tools/check

@@ -18,6 +18,7 @@ The rules, as in docs/seatcheck.md:
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -218,24 +219,33 @@ def _leaked(history: History, beliefs: Beliefs) -> Iterator[Finding]:
 class _Calm:
     """Since when nothing has disturbed the server, or a client's way to it."""
 
-    SERVER: Final = frozenset({"server_ready", "server_continued"})
-    CLIENT: Final = frozenset({"continued", "healed"})
+    BEGIN: Final = frozenset(
+        {"server_killed", "server_restarted", "server_stopped", "stopped", "stalled", "muted"}
+    )
+    END: Final = frozenset({"server_ready", "server_continued", "continued", "healed"})
 
     def __init__(self, faults: Iterable[Entry]) -> None:
         self._times: dict[str, list[float]] = defaultdict(list)
+        self._latest: dict[str, list[float]] = defaultdict(list)  # end; infinite while one goes on
+        going_on: Counter[str] = Counter()
         for fault in sorted(faults, key=lambda one: one.at):
-            if fault.what in self.SERVER:
-                self._times[""].append(fault.at)
-            elif fault.what in self.CLIENT:
-                self._times[str(fault.facts["client"])].append(fault.at)
+            whose = str(fault.facts.get("client", ""))
+            if fault.what in self.BEGIN:
+                going_on[whose] += 1
+            elif fault.what in self.END:
+                going_on[whose] -= 1
+            else:
+                continue
+            self._times[whose].append(fault.at)
+            self._latest[whose].append(math.inf if going_on[whose] > 0 else fault.at)
 
     def since(self, life: Life, moment: float) -> float:
-        """The last disturbance before that moment; 0 for none."""
+        """The end of the last disturbance before that moment: infinite during one, 0 for none."""
         latest = 0.0
-        for times in (self._times[""], self._times[life.name]):
-            position = bisect_left(times, moment)
+        for whose in ("", life.name):
+            position = bisect_left(self._times[whose], moment)
             if position:
-                latest = max(latest, times[position - 1])
+                latest = max(latest, self._latest[whose][position - 1])
         return latest
 
 
@@ -393,7 +403,7 @@ def _differing(request: Request) -> Iterator[Finding]:
 
 
 def _crashed(history: History, beliefs: Beliefs) -> Iterator[Finding]:
-    if history.entries and not beliefs.holds:
+    if history.entries and not beliefs.holds and history.until == math.inf:
         last = max(history.entries, key=lambda one: one.at)
         why = [one for one in history.entries if one.what in ("not_open", "refused")][-NAMED:]
         yield Finding(
