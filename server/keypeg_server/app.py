@@ -74,14 +74,17 @@ from keypeg_server.service.signing import Signing
 from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.settings import Settings
-from keypeg_server.storage import upkeep
+from keypeg_server.storage import log_store, upkeep
 from keypeg_server.storage.committer import BatchCommitter
+from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.pool_store import SqlPoolStore
 from keypeg_server.storage.requests import sweep_forever
 
 _LOG: Final = structlog.get_logger("keypegd")
 
 HIGH_WATER_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
+HEADS_EVERY: Final = 10.0  # seconds: for so long, records may be without a signed head over them
+REMOVAL_EVERY: Final = 600.0  # seconds
 SET_BACK_TOLERANCE: Final = timedelta(minutes=5)  # before the log speaks of it
 
 
@@ -149,6 +152,9 @@ class App:
         await self._committer.close()
         self._passwords.close()
         with contextlib.suppress(KeypegError):  # a full disk is no reason to hang
+            await log_store.sign_heads(
+                self._opened.database, self._log, self._opened.clock, log_store.STOP
+            )
             await upkeep.keep_high_water(self._opened.database, self._opened.clock)
         self._opened.close()
 
@@ -163,8 +169,11 @@ class App:
         hub.subscribe(UserRemoved, lambda event: tokens.forget_user(event.user))
 
         limits = settings.limits
+        self._log = log = LogWriter(signing.sign_log, secrets.release_key)
+        store.log = log
+        await self._begin_log(signing)
         self._committer = BatchCommitter(
-            opened.database, clock, pending_limit=limits.pending_operations
+            opened.database, clock, log=log, pending_limit=limits.pending_operations
         )
         self._engine = Engine(
             self._committer,
@@ -229,14 +238,30 @@ class App:
         seat_service_pb2_grpc.add_SeatServiceServicer_to_server(
             SeatService(Seats(engine, entitlements, clock, hub), clock, current), server
         )
+        keeping = log_store.Keeping(settings.log.keep, settings.log.max_records)
         await self._serve_health()
         await server.start()
         self._tasks += [
             _every(HIGH_WATER_EVERY, lambda: upkeep.keep_high_water(opened.database, clock)),
             asyncio.create_task(sweep_forever(opened.database, clock)),
+            _every(
+                HEADS_EVERY,
+                lambda: log_store.sign_heads(opened.database, log, clock, log_store.PERIOD),
+            ),
+            _every(
+                REMOVAL_EVERY, lambda: log_store.remove_old(opened.database, log, clock, keeping)
+            ),
         ]
         for task in self._tasks:
             task.add_done_callback(_died)
+
+    async def _begin_log(self, signing: Signing) -> None:
+        """Look whether the logs are as the server left them, and sign what it could not any more."""
+        if not signing.may_sign_logs():
+            _LOG.warning("log heads are not delegated", next="run keypegd delegate")
+        database, clock = self._opened.database, self._opened.clock
+        await log_store.check(database, self._log, clock)
+        await log_store.sign_heads(database, self._log, clock, log_store.START)
 
     async def _serve_health(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

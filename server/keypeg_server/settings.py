@@ -182,6 +182,25 @@ class Logs:
 
 
 @dataclass(frozen=True)
+class Log:
+    """The usage and audit log in the database: who used what, and who was refused."""
+
+    keep: timedelta = setting(
+        timedelta(days=400),
+        "How long records are kept: a year, and a month to compare it with the one before.",
+        low=timedelta(days=1),
+        high=timedelta(days=36_500),
+    )
+    max_records: int = setting(
+        10_000_000,
+        "Records of one account's log; the oldest go first, so that no app in a loop fills the disk. "
+        "A record takes about 0.5 KiB.",
+        low=10_000,
+        high=1_000_000_000,
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """All sections."""
 
@@ -192,6 +211,7 @@ class Settings:
     sessions: Sessions = field(default_factory=Sessions)
     keys: Keys = field(default_factory=Keys)
     logs: Logs = field(default_factory=Logs)
+    log: Log = field(default_factory=Log)
 
 
 CHOICES: Final = {

@@ -85,6 +85,7 @@ class AccountService:
                     name=account.name,
                 )
             unit.accounts.add_account(account)
+            unit.record(account.name, "account_created")
             return account
 
         return await self._store.once(request, create)
@@ -117,6 +118,7 @@ class AccountService:
                 raise not_found(names.USER.build(account, id))
             unit.accounts.delete_user(user)
             unit.publish(UserRemoved(user.name))
+            unit.record(names.ACCOUNT.build(account), "user_deleted", user=user.name)
 
         return await self._store.once(request, delete)
 
@@ -130,4 +132,7 @@ class AccountService:
         now = self._clock.wall()
         user = User(new.account, self._new_id(), new.login, new.display_name, new.role, now)
         unit.accounts.add_user(Credential(user, password))
+        if new.account is not None:
+            parent = names.ACCOUNT.build(new.account)
+            unit.record(parent, "user_created", user=user.name, role=new.role.name.lower())
         return user

@@ -44,6 +44,9 @@ class CatalogService:
                 )
             _check_bundle(unit, product)
             unit.catalog.add_product(product)
+            unit.record(
+                names.PUBLISHER.build(product.publisher), "product_created", product=product.name
+            )
             return product
 
         return await self._store.once(request, create)

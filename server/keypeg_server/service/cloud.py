@@ -59,8 +59,16 @@ class CloudService:
             unit.places.save_cloud_session(outcome.session)
             self._placing.carry_out(unit, outcome.session, outcome.effects, now)
             left = outcome.left
+            name = names.ACCOUNT.build(account)
+            unit.record(
+                name,
+                "cloud_opened" if left is None else "cloud_moved",
+                user=user,
+                device=holder.device,
+                host=holder.host_name,
+                from_device="" if left is None else left.device,
+            )
             if left is not None:
-                name = names.ACCOUNT.build(account)
                 unit.publish(CloudSessionMoved(name, left.device, holder.device, holder.host_name))
             return _view(unit, outcome.session, "" if left is None else left.called)
 
@@ -75,6 +83,9 @@ class CloudService:
             self._placing.carry_out(unit, outcome.session, outcome.effects, now)
             if outcome.left is not None:
                 unit.publish(CloudSessionClosed(names.ACCOUNT.build(account)))
+                unit.record(
+                    names.ACCOUNT.build(account), "cloud_closed", device=outcome.left.device
+                )
             return _view(unit, outcome.session)
 
         return await self._store.once(request, change)

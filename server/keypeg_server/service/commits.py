@@ -15,6 +15,7 @@ from typing import Protocol
 from keypeg.errors import KeypegError
 from keypeg_server.domain.decision import Change
 from keypeg_server.domain.lease import Lease, Place
+from keypeg_server.domain.record import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class Operation:
     def decide(self) -> Sequence[Change]:
         """Decide in memory, and say what changed; KeypegError when it is refused and nothing did."""
         raise NotImplementedError
+
+    def records(self) -> Sequence[Entry]:
+        """What the log says of it, written with its changes; after `decide`."""
+        return ()
 
     def undo(self) -> None:
         """Take the decision back; those after it are taken back already."""

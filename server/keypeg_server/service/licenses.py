@@ -57,6 +57,14 @@ class LicenseService:
             unit.licenses.add_license(license)
             account = names.ACCOUNT.build(license.account)
             unit.publish(LicenseAdded(account, license.name, product.opens))
+            unit.record(
+                account,
+                "license_created",
+                license=license.name,
+                product=license.product,
+                seats=license.seat_count,
+                activations=license.activation_count,
+            )
             self._placing.license_freed(unit, license.account, now)
             return _view(unit, license.account, license.id)
 

@@ -63,6 +63,14 @@ class Placing:
         activation = replace(activation, document=document.SerializeToString())
         unit.licenses.add_activation(activation)
         unit.publish(LicenseAdded(_account(license), license.name, product.opens))
+        unit.record(
+            _account(license),
+            "activation_created",
+            activation=activation.name,
+            product=product.name,
+            location=activation.location_name,
+            kind=location.kind.name.lower(),
+        )
         if location.kind is LocationKind.SITE:
             return self._with_pools(unit, started, product, activation, now)
         return activation
@@ -71,9 +79,16 @@ class Placing:
         """Free an activation; its pools must be retired (ports.SeatPools)."""
         unit.licenses.delete_activation(activation)
         opens = product_of(unit, license).opens
+        unit.record(_account(license), "activation_deleted", activation=activation.name)
         unit.publish(LicenseRemoved(_account(license), license.name, opens))
         for pool in activation.pools:
             unit.publish(PoolRemoved(pool.name))
+            unit.record(
+                _account(license),
+                "pool_deleted",
+                pool=names.POOL.parse(pool.name)[0],
+                product=pool.product,
+            )
 
     def license_freed(self, unit: Unit, account: str, now: datetime) -> None:
         """Something became free: in automatic mode, with the cloud session open, it is activated."""
@@ -130,6 +145,15 @@ class Placing:
                 create_time=now,
             )
             unit.licenses.add_pool(pool)
+            unit.record(
+                pool.account,
+                "pool_created",
+                pool=id,
+                product=opened,
+                activation=activation.name,
+                seats=license.seat_count,
+                features=dict(counted),
+            )
             pools.append(SeatPool(names.POOL.build(id), opened))
             unit.publish(PoolCreated(names.POOL.build(id)))
         return replace(activation, pools=tuple(pools))

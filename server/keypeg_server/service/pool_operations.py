@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from keypeg.errors import KeypegError, LeaseExpired, PoolExhausted
-from keypeg_server.domain import explain
+from keypeg_server.domain import explain, record
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask, Change, Decision
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service.commits import Operation, RequestKey
 
 _T = TypeVar("_T")
@@ -26,15 +27,17 @@ class Reports(Protocol):
 
     def now_us(self) -> int: ...
     def by_id(self, id: str) -> Pool | None: ...
+    def look(self, read: Callable[[], _T], done: Callable[[_T | KeypegError], None]) -> None: ...
     def released(self, id: str) -> None: ...
     def served(self, pool: Pool, leases: Sequence[Lease]) -> None: ...
     def queue_moved(self, pool: Pool) -> None: ...
+    def denied(self, pool: Pool, ask: Ask, error: KeypegError) -> None: ...
 
 
 class Acquire(Operation):
     """Seats, or a place in the queue."""
 
-    __slots__ = ("_ask", "_caller", "_decision", "_done", "_pool", "_reports")
+    __slots__ = ("_ask", "_caller", "_decision", "_done", "_now_us", "_pool", "_reports")
 
     def __init__(
         self,
@@ -54,13 +57,17 @@ class Acquire(Operation):
 
     def decide(self) -> Sequence[Change]:
         ask = self._ask
+        self._now_us = self._reports.now_us()
         try:
-            self._decision = self._pool.acquire(ask, self._reports.now_us())
+            self._decision = self._pool.acquire(ask, self._now_us)
         except PoolExhausted:
             raise explain.exhausted(
                 self._pool, ask.units, ask.features, ask.priority, self._caller
             ) from None
         return self._decision.changes
+
+    def records(self) -> Sequence[Entry]:
+        return record.of_changes(self._pool, self._decision.changes, self._now_us)
 
     def undo(self) -> None:
         self._pool.undo(self._decision.changes)
@@ -78,25 +85,27 @@ class Acquire(Operation):
         self._done(outcome)
 
     def repeat(self, result: bytes) -> None:
+        # What it has become since (a place was served, say) may not be on disk yet.
+        self._reports.look(lambda: self._found(result), self._done)
+
+    def _found(self, result: bytes) -> Lease | Place | KeypegError:
         pool_id, id = result.decode().split()
         pool = self._reports.by_id(pool_id)
         found = None if pool is None else pool.lease(id) or pool.place(id)
-        self._done(
-            found
-            or LeaseExpired(
-                "This request was answered before, and what it got has ended; ask with a new request id.",
-                request_id=self.request.id if self.request else "",
-            )
+        return found or LeaseExpired(
+            "This request was answered before, and what it got has ended; ask with a new request id.",
+            request_id=self.request.id if self.request else "",
         )
 
     def refuse(self, error: KeypegError) -> None:
+        self._reports.denied(self._pool, self._ask, error)
         self._done(error)
 
 
 class Release(Operation):
     """The end of a lease or a place."""
 
-    __slots__ = ("_decision", "_done", "_id", "_pool", "_reports")
+    __slots__ = ("_decision", "_done", "_how", "_id", "_now_us", "_pool", "_reports")
 
     def __init__(
         self,
@@ -104,16 +113,22 @@ class Release(Operation):
         pool: Pool,
         id: str,
         done: Callable[[Lease | Place | KeypegError | None], None],
+        how: Ending = Ending.RELEASED,
     ) -> None:
         self.request = None
+        self._how = how
         self._reports = reports
         self._pool = pool
         self._id = id
         self._done = done
 
     def decide(self) -> Sequence[Change]:
-        self._decision = self._pool.release(self._id, self._reports.now_us())
+        self._now_us = self._reports.now_us()
+        self._decision = self._pool.release(self._id, self._now_us)
         return self._decision.changes
+
+    def records(self) -> Sequence[Entry]:
+        return record.of_changes(self._pool, self._decision.changes, self._now_us, self._how)
 
     def undo(self) -> None:
         self._pool.undo(self._decision.changes)
@@ -168,7 +183,7 @@ class Extend(Operation):
 class Gone(Operation):
     """The end of all that a session has, in every pool."""
 
-    __slots__ = ("_decisions", "_done", "_pools", "_reports", "_session")
+    __slots__ = ("_decisions", "_done", "_how", "_now_us", "_pools", "_reports", "_session")
 
     def __init__(
         self,
@@ -176,8 +191,10 @@ class Gone(Operation):
         pools: Sequence[Pool],
         session: str,
         done: Callable[[KeypegError | None], None],
+        how: Ending = Ending.CLOSED,
     ) -> None:
         self.request = None
+        self._how = how
         self._reports = reports
         self._pools = pools
         self._session = session
@@ -185,9 +202,16 @@ class Gone(Operation):
         self._decisions: list[tuple[Pool, Decision]] = []
 
     def decide(self) -> Sequence[Change]:
-        now_us = self._reports.now_us()
+        self._now_us = now_us = self._reports.now_us()
         self._decisions = [(pool, pool.gone(self._session, now_us)) for pool in self._pools]
         return [change for _, decision in self._decisions for change in decision.changes]
+
+    def records(self) -> Sequence[Entry]:
+        return [
+            entry
+            for pool, decision in self._decisions
+            for entry in record.of_changes(pool, decision.changes, self._now_us, self._how)
+        ]
 
     def undo(self) -> None:
         for pool, decision in reversed(self._decisions):
@@ -202,6 +226,31 @@ class Gone(Operation):
 
     def refuse(self, error: KeypegError) -> None:
         self._done(error)
+
+
+class Note(Operation):
+    """Records of the log that change nothing else."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.request = None
+        self._entries = entries
+
+    def decide(self) -> Sequence[Change]:
+        return ()
+
+    def records(self) -> Sequence[Entry]:
+        return self._entries
+
+    def undo(self) -> None:
+        pass
+
+    def answer(self) -> None:
+        pass
+
+    def refuse(self, error: KeypegError) -> None:
+        """The disk is away, and its log says so; the next refusal of the kind is recorded again."""
 
 
 class Look(Operation, Generic[_T]):

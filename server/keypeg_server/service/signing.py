@@ -1,4 +1,4 @@
-"""What the server signs: license documents and grants.
+"""What the server signs: license documents, grants, and heads of its logs.
 
 Promises: every document is signed by a key that its publisher's root has delegated; a site's grants are
 signed by the site's own key, which the license documents of the site name. Private keys stay in here.
@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from keypeg import names
-from keypeg.document import GRANT_TYPE, LICENSE_TYPE, Signer, seal
+from keypeg.document import GRANT_TYPE, LICENSE_TYPE, Signer, key_id, seal
 from keypeg.envelope import DELEGATION_TYPE
 from keypeg.errors import NotFound
+from keypeg.log import sign_head
 from keypeg.v1 import document_pb2
 from keypeg.v1.document_pb2 import Delegation, Envelope, Grant, LicenseDocument, PublicKey
+from keypeg.v1.log_pb2 import LogHead
 from keypeg_server.domain.license import Activation, License
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.domain.product import Product
@@ -26,8 +28,12 @@ from keypeg_server.domain.product import Product
 DELEGATION_LIFETIME: Final = timedelta(days=730)
 BACKDATED: Final = timedelta(hours=1)  # for apps whose clock is a little behind
 
-# What this server signs; a log and borrowed seats are delegated when they are served.
-PURPOSES: Final = (document_pb2.PURPOSE_LICENSE, document_pb2.PURPOSE_GRANT)
+# What this server signs; borrowed seats are delegated when they are served.
+PURPOSES: Final = (
+    document_pb2.PURPOSE_LICENSE,
+    document_pb2.PURPOSE_GRANT,
+    document_pb2.PURPOSE_LOG,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,26 @@ class Signing:
     def delegation(self, publisher: str) -> Envelope:
         """The delegation of a publisher (id)."""
         return self._keys(publisher).delegation
+
+    @property
+    def log_publisher(self) -> str:
+        """The publisher (id) under whose delegation the logs are signed."""
+        return min(self._publishers)
+
+    def sign_log(self, head: LogHead) -> Envelope:
+        """A head of a log."""
+        publisher = self.log_publisher
+        head.publisher = names.PUBLISHER.build(publisher)
+        return sign_head(head, self._keys(publisher).signer)
+
+    def may_sign_logs(self) -> bool:
+        """Whether the root has delegated that; a server made by an older version needs a new delegation."""
+        keys = self._keys(self.log_publisher)
+        mine = key_id(keys.signer.public_key)
+        return any(
+            document_pb2.PURPOSE_LOG in key.purposes and key_id(key.public_key) == mine
+            for key in Delegation.FromString(keys.delegation.payload).keys
+        )
 
     def sign_license(
         self,

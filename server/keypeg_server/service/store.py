@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from keypeg_server.domain.account import Account, User
 from keypeg_server.domain.cloud_session import CloudSession
@@ -187,6 +187,10 @@ class Unit(Protocol):
 
     def publish(self, event: Event) -> None:
         """Tell everyone, once this unit is committed."""
+        ...
+
+    def record(self, parent: str, event: str, **said: Any) -> None:
+        """Record it in the log of an account or publisher (name), with this unit; docs/log.md has the events."""
         ...
 
 

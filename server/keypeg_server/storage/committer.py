@@ -6,7 +6,7 @@ the newest first, before anyone has seen it, and its operation is refused with S
 is tried afresh. A request that comes again is answered by its first result and changes nothing, also over
 a restart. One event loop; the queue is bounded.
 
-Leaves to others: what is decided (service/pools.py), rows (pool_store.py), sweeping old requests
+Leaves to others: what is decided (service/pools.py), rows (pool_store.py), the log (log_writer.py), sweeping old requests
 (requests.py).
 """
 
@@ -26,9 +26,11 @@ from sqlalchemy.exc import IntegrityError
 from keypeg.errors import Busy, KeypegError
 from keypeg_server.clock import Clock, to_us
 from keypeg_server.domain.decision import Change
+from keypeg_server.domain.record import Entry
 from keypeg_server.service.commits import Operation
 from keypeg_server.storage import pool_store, requests
 from keypeg_server.storage.database import Database, unavailable
+from keypeg_server.storage.log_writer import LogWriter
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -45,11 +47,12 @@ _Written = tuple[dict[_Key, Recorded], bool]  # what is on record, and whether t
 class _Item:
     """An operation between its decision and its answer."""
 
-    __slots__ = ("changes", "error", "operation", "recorded", "result", "unsure")
+    __slots__ = ("changes", "entries", "error", "operation", "recorded", "result", "unsure")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.changes: Sequence[Change] = ()
+        self.entries: Sequence[Entry] = ()  # of the log
         self.error: KeypegError | None = None  # refused already; told in its turn
         self.recorded: bytes | None = None  # was answered with this before
         self.result: bytes | None = None  # to be recorded with its request
@@ -58,7 +61,7 @@ class _Item:
     @property
     def needs_disk(self) -> bool:
         """Whether there is something to write, or to look up."""
-        return bool(self.changes) or self.result is not None or self.unsure
+        return bool(self.changes or self.entries) or self.result is not None or self.unsure
 
 
 class BatchCommitter:
@@ -69,11 +72,13 @@ class BatchCommitter:
         database: Database,
         clock: Clock,
         *,
+        log: LogWriter | None = None,
         pending_limit: int = PENDING_LIMIT,
         linger: float = LINGER,
     ) -> None:
         self._database = database
         self._clock = clock
+        self._log = log
         self._pending_limit = pending_limit
         self._linger = linger
         self._pending: list[_Item] = []
@@ -119,6 +124,8 @@ class BatchCommitter:
                 item.error = error
                 item.unsure = request is not None
             else:
+                if self._log is not None:
+                    item.entries = operation.records()
                 if request is not None:
                     item.result = operation.result()
                     self._remember((request.caller, request.id), (request.digest, item.result))
@@ -152,7 +159,7 @@ class BatchCommitter:
         expire_time_us = to_us(self._clock.wall()) + requests.KEPT_US
 
         def write(connection: Connection) -> _Written:
-            return _write(connection, batch, expire_time_us)
+            return _write(connection, batch, expire_time_us, self._log)
 
         def written(future: Future[_Written]) -> None:
             loop.call_soon_threadsafe(self._finished, batch, future)
@@ -254,13 +261,17 @@ class BatchCommitter:
             _LOG.exception("answering failed", extra={"operation": type(operation).__name__})
 
 
-def _write(connection: Connection, batch: list[_Item], expire_time_us: int) -> _Written:
+def _write(
+    connection: Connection, batch: list[_Item], expire_time_us: int, log: LogWriter | None
+) -> _Written:
     """Put a batch on disk, and look up what it is unsure of; or nothing, when it repeats a request."""
     rows = []
     unsure = []
     changes: list[Change] = []
+    entries: list[Entry] = []
     for item in batch:
         changes.extend(item.changes)
+        entries.extend(item.entries)
         request = item.operation.request
         if request is None:
             continue
@@ -269,11 +280,15 @@ def _write(connection: Connection, batch: list[_Item], expire_time_us: int) -> _
         elif item.unsure:
             unsure.append((request.caller, request.id))
     try:
-        if rows or changes:
+        if rows or changes or entries:
             with connection.begin():
                 if rows:
                     requests.record(connection, rows)
                 pool_store.write(connection, changes)
+                if log is not None and entries:
+                    log.append(connection, entries)
+            if log is not None and entries:
+                log.committed()
     except IntegrityError as error:
         _LOG.info("repeated request", extra={"error": str(error.orig)})
         return requests.recorded(connection, [(row[0], row[1]) for row in rows]), False

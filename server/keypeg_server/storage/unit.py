@@ -9,18 +9,21 @@ Leaves to others: the repositories, one file each.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlmodel import Session
 
 from keypeg_server.clock import Clock, to_us
+from keypeg_server.domain import record
 from keypeg_server.domain.events import Event
+from keypeg_server.domain.record import Entry
 from keypeg_server.service.finish import to_its_end
 from keypeg_server.service.store import Request, Unit
 from keypeg_server.storage.account_store import SqlAccounts
 from keypeg_server.storage.catalog_store import SqlCatalog
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.license_store import SqlLicenses
+from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.place_store import SqlPlaces
 from keypeg_server.storage.requests import once
 
@@ -30,12 +33,19 @@ T = TypeVar("T")
 class SqlUnit:
     """`Unit` on a session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, now_us: int = 0, caller: str = "") -> None:
+        """`now_us` and `caller` are those of what is recorded."""
+        self._now_us = now_us
+        self._caller = caller
         self.catalog = SqlCatalog(session)
         self.accounts = SqlAccounts(session)
         self.licenses = SqlLicenses(session)
         self.places = SqlPlaces(session)
         self.events: list[Event] = []
+        self.entries: list[Entry] = []
+
+    def record(self, parent: str, event: str, **said: Any) -> None:
+        self.entries.append(record.about(parent, event, self._now_us, by=self._caller, **said))
 
     def publish(self, event: Event) -> None:
         if event not in self.events:  # deposited and activated at once is news once
@@ -49,21 +59,24 @@ class SqlStore:
         self._database = database
         self._clock = clock
         self._publish = publish
+        self.log: LogWriter | None = None  # where changes are recorded; none while a server is made
 
     async def read(self, look: Callable[[Unit], T]) -> T:
         return await self._database.read(lambda session: look(SqlUnit(session)))
 
     async def write(self, change: Callable[[Unit], T]) -> T:
         def work(session: Session) -> tuple[T, list[Event]]:
-            unit = SqlUnit(session)
-            return change(unit), unit.events
+            unit = SqlUnit(session, to_us(self._clock.wall()))
+            result = change(unit)
+            self._record(session, unit)
+            return result, unit.events
 
         return await to_its_end(self._write(work))
 
     async def once(self, request: Request[T], change: Callable[[Unit], T]) -> bytes:
         def work(session: Session) -> tuple[bytes, list[Event]]:
-            unit = SqlUnit(session)
             now_us = to_us(self._clock.wall())
+            unit = SqlUnit(session, now_us, request.caller)
             answer = once(
                 session,
                 request.caller,
@@ -72,9 +85,15 @@ class SqlStore:
                 now_us,
                 lambda _: request.answer(change(unit)),
             )
+            self._record(session, unit)
             return answer, unit.events
 
         return await to_its_end(self._write(work))
+
+    def _record(self, session: Session, unit: SqlUnit) -> None:
+        if self.log is not None and unit.entries:
+            session.flush()
+            self.log.append(session.connection(), unit.entries)
 
     async def _write(self, work: Callable[[Session], tuple[T, list[Event]]]) -> T:
         result, events = await self._database.write(work)

@@ -1,0 +1,191 @@
+"""Reading the usage and audit log, and its upkeep: heads in time, records past their time.
+
+Promises: what is read is as it was hashed; reading takes short steps, so that it holds up nobody. What is
+removed is removed up to a signed head, and the log says so.
+
+Leaves to others: appending (log_writer.py), who may read (rpc), when upkeep is due (app.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+
+from keypeg.log import Record
+from keypeg.v1 import log_pb2
+from keypeg.v1.document_pb2 import Envelope
+from keypeg.v1.log_pb2 import LogHead, LogOccasion
+from keypeg_server.clock import Clock, to_us
+from keypeg_server.domain import record
+from keypeg_server.service.reports import Snapshot
+from keypeg_server.storage.database import Database
+from keypeg_server.storage.log_writer import LogWriter
+from keypeg_server.storage.tables_log import LogHeadRow, LogRecordRow, LogRow
+
+REMOVED_AT_ONCE: Final = 2_000  # records of one step: some milliseconds of the one writer
+STEP_PAUSE: Final = 0.05  # seconds, for others to write between two steps
+
+_ROW: Final = LogRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
+_RECORD: Final = LogRecordRow.__table__  # type: ignore[attr-defined]
+_HEAD: Final = LogHeadRow.__table__  # type: ignore[attr-defined]
+_PART: Final = (
+    select(_RECORD.c.sequence, _RECORD.c.hash, _RECORD.c.body)
+    .where(
+        _RECORD.c.log == bindparam("log"),
+        _RECORD.c.sequence > bindparam("after"),
+        _RECORD.c.sequence <= bindparam("through"),
+    )
+    .order_by(_RECORD.c.sequence)
+)
+_HEADS: Final = (
+    select(_HEAD.c.sequence, _HEAD.c.envelope)
+    .where(
+        _HEAD.c.log == bindparam("log"),
+        _HEAD.c.sequence > bindparam("after"),
+        _HEAD.c.sequence <= bindparam("through"),
+    )
+    .order_by(_HEAD.c.sequence)
+)
+
+
+class SqlLogStore:
+    """`LogStore` on a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def logs(self, parent: str) -> list[Snapshot]:
+        """The logs of an account or publisher, as they are now."""
+
+        def look(session: Any) -> list[Snapshot]:
+            found = session.connection().execute(
+                select(_ROW).where(_ROW.c.parent == parent).order_by(_ROW.c.id)
+            )
+            return [
+                Snapshot(
+                    row.id,
+                    row.sequence,
+                    bytes(row.hash),
+                    row.removed_sequence,
+                    bytes(row.removed_hash),
+                )
+                for row in found
+            ]
+
+        return await self._database.read(look)
+
+    async def part(
+        self, log: str, after: int, through: int
+    ) -> tuple[list[Record], list[tuple[int, bytes]]]:
+        """Records and heads with their numbers, from `after` (without it) to `through`."""
+        wanted = {"log": log, "after": after, "through": through}
+
+        def look(session: Any) -> tuple[list[Record], list[tuple[int, bytes]]]:
+            connection = session.connection()
+            return (
+                [
+                    Record(row.sequence, bytes(row.hash), bytes(row.body))
+                    for row in connection.execute(_PART, wanted)
+                ],
+                [(row.sequence, bytes(row.envelope)) for row in connection.execute(_HEADS, wanted)],
+            )
+
+        return await self._database.read(look)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """For how long records are kept."""
+
+    time: timedelta
+    records: int  # of one log
+
+
+async def check(database: Database, log: LogWriter, clock: Clock) -> list[str]:
+    """Look whether logs were changed while no server ran; those that were."""
+    return await _written(database, lambda c: log.check(c, to_us(clock.wall())))
+
+
+async def sign_heads(
+    database: Database, log: LogWriter, clock: Clock, occasion: LogOccasion.ValueType
+) -> int:
+    """Sign for every record that no head covers; how many logs."""
+    return await _written(database, lambda c: log.sign_heads(c, to_us(clock.wall()), occasion))
+
+
+async def remove_old(database: Database, log: LogWriter, clock: Clock, keeping: Keeping) -> int:
+    """Remove records past their time, in short steps; how many."""
+    total = 0
+    rows: Sequence[str] = await database.read(
+        lambda session: list(session.connection().execute(select(_ROW.c.id)).scalars())
+    )
+    for name in rows:
+        while True:
+            removed = await _written(
+                database, lambda c, name=name: _remove(c, log, name, to_us(clock.wall()), keeping)
+            )
+            total += removed
+            if not removed:
+                break
+            await asyncio.sleep(STEP_PAUSE)
+    return total
+
+
+def _remove(connection: Connection, log: LogWriter, name: str, now_us: int, keep: Keeping) -> int:
+    row = connection.execute(select(_ROW).where(_ROW.c.id == name)).one()
+    before_us = now_us - keep.time // timedelta(microseconds=1)
+    beyond = row.sequence - keep.records
+    first = row.removed_sequence
+    last = min(first + REMOVED_AT_ONCE, row.head_sequence)
+    # The records of this step that may go: those before the first that must stay.
+    stays = connection.execute(
+        select(func.min(_RECORD.c.sequence)).where(
+            _RECORD.c.log == name,
+            _RECORD.c.sequence > max(first, beyond),
+            _RECORD.c.sequence <= last,
+            _RECORD.c.time_us >= before_us,
+        )
+    ).scalar()
+    through = last if stays is None else stays - 1
+    # Only up to a signed head, so that what stays can be verified from there.
+    head = connection.execute(
+        select(_HEAD.c.sequence, _HEAD.c.envelope)
+        .where(_HEAD.c.log == name, _HEAD.c.sequence > first, _HEAD.c.sequence <= through)
+        .order_by(_HEAD.c.sequence.desc())
+        .limit(1)
+    ).one_or_none()
+    if head is None:
+        return 0
+    signed = LogHead.FromString(Envelope.FromString(bytes(head.envelope)).payload)
+    connection.execute(
+        delete(_RECORD).where(_RECORD.c.log == name, _RECORD.c.sequence <= head.sequence)
+    )
+    connection.execute(delete(_HEAD).where(_HEAD.c.log == name, _HEAD.c.sequence < head.sequence))
+    connection.execute(
+        update(_ROW)
+        .where(_ROW.c.id == name)
+        .values(removed_sequence=head.sequence, removed_hash=signed.hash)
+    )
+    log.append(
+        connection,
+        [record.about(row.parent, "log_removed", now_us, through=head.sequence)],
+    )
+    return int(head.sequence - first)
+
+
+async def _written(database: Database, work: Any) -> Any:
+    def run(connection: Connection) -> Any:
+        with connection.begin():
+            return work(connection)
+
+    return await asyncio.wrap_future(database.submit_batch(run))
+
+
+PERIOD: Final = log_pb2.LOG_OCCASION_PERIOD
+START: Final = log_pb2.LOG_OCCASION_START
+STOP: Final = log_pb2.LOG_OCCASION_STOP

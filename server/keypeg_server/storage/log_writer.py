@@ -1,0 +1,257 @@
+"""Appending to the usage and audit log, in the transaction of what is recorded.
+
+Promises: the order of records is the order of commits; every record is chained to the one before
+(keypeg.log), and a head is signed at the latest every HEAD_RECORDS records. What does not commit leaves no
+trace, in memory neither. A log that was changed while no server ran says so from then on.
+
+Leaves to others: what records say (domain/record.py), reading them (log_store.py), transactions. Everything
+here runs in the writer's thread, but `seal` and `sign`, which are pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from keypeg.log import chained, genesis
+from keypeg.v1 import log_pb2
+from keypeg.v1.document_pb2 import Envelope
+from keypeg.v1.log_pb2 import LogHead, LogOccasion
+from keypeg_server.domain import record
+from keypeg_server.domain.record import Entry
+from keypeg_server.storage.bulk import BulkInsert
+from keypeg_server.storage.tables_log import LogHeadRow, LogRecordRow, LogRow
+
+_LOG: Final = logging.getLogger(__name__)
+
+HEAD_RECORDS: Final = 1_000  # records between heads: 45 µs of signing for each thousand
+LOGS_KNOWN: Final = 100_000  # logs whose last record is kept in memory: some 300 bytes each
+NAME: Final = "main"  # of the one log of an account: one server writes it
+
+_ROW: Final = LogRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
+_RECORD: Final = LogRecordRow.__table__  # type: ignore[attr-defined]
+_HEAD: Final = LogHeadRow.__table__  # type: ignore[attr-defined]
+_PUT_RECORDS: Final = BulkInsert(_RECORD)
+_FIND: Final = select(_ROW).where(_ROW.c.id == bindparam("id"))
+_MOVE: Final = (
+    update(_ROW)
+    .where(_ROW.c.id == bindparam("of"))
+    .values(
+        sequence=bindparam("new_sequence"),
+        hash=bindparam("new_hash"),
+        seal=bindparam("new_seal"),
+        head_sequence=bindparam("new_head"),
+    )
+)
+_DROP_HEAD: Final = delete(_HEAD).where(  # there is one only when the log was cut and goes on
+    _HEAD.c.log == bindparam("log"), _HEAD.c.sequence == bindparam("sequence")
+)
+_UNSIGNED: Final = select(_ROW).where(_ROW.c.sequence > _ROW.c.head_sequence)
+_TAIL: Final = (
+    select(_RECORD.c.sequence, _RECORD.c.hash, _RECORD.c.body)
+    .where(_RECORD.c.log == bindparam("log"), _RECORD.c.sequence > bindparam("after"))
+    .order_by(_RECORD.c.sequence)
+)
+
+Sign = Callable[[LogHead], Envelope]
+
+
+class _Chain:
+    """Where a log stands."""
+
+    __slots__ = ("hash", "head", "log", "sequence")
+
+    def __init__(self, log: str, sequence: int, hash: bytes, head: int) -> None:
+        self.log = log
+        self.sequence = sequence
+        self.hash = hash
+        self.head = head
+
+
+def log_name(parent: str) -> str:
+    """The log of an account or publisher (name)."""
+    return f"{parent}/logs/{NAME}"
+
+
+class LogWriter:
+    """All logs of a database."""
+
+    def __init__(self, sign: Sign, secret: bytes) -> None:
+        """`secret` seals the last record of each log: who can write the file alone can not write the seal."""
+        self._sign = sign
+        self._key = hashlib.blake2b(secret, digest_size=32, person=b"kp log seal").digest()
+        self._chains: dict[str, _Chain] = {}  # by parent
+        self._unsure = False  # what is in memory may not be on disk
+
+    def append(self, connection: Connection, entries: Iterable[Entry]) -> None:
+        """Put records at the ends of their logs, in the transaction that the connection is in."""
+        if self._unsure or len(self._chains) > LOGS_KNOWN:
+            self._chains.clear()
+        self._unsure = True
+        rows: list[tuple[Any, ...]] = []
+        touched: dict[str, _Chain] = {}
+        chain = None
+        parent = ""
+        for entry in entries:
+            if chain is None or entry.parent != parent:
+                parent = entry.parent
+                chain = touched.get(parent)
+                if chain is None:
+                    chain = touched[parent] = self._chain(connection, parent)
+            body = entry.body.encode()
+            chain.hash = chained(chain.hash, body)
+            chain.sequence += 1
+            rows.append((chain.log, chain.sequence, entry.time_us, chain.hash, body))
+        if not rows:
+            return
+        _PUT_RECORDS.run(connection, rows)
+        time_us = rows[-1][2]
+        for chain in touched.values():
+            if chain.sequence - chain.head >= HEAD_RECORDS:
+                self._put_head(connection, chain, time_us, log_pb2.LOG_OCCASION_PERIOD)
+        self._move(connection, touched.values())
+
+    def committed(self) -> None:
+        """The transaction of the last `append` is on disk; without this, the disk is asked next time."""
+        self._unsure = False
+
+    def sign_heads(
+        self, connection: Connection, time_us: int, occasion: LogOccasion.ValueType
+    ) -> int:
+        """Sign for all records that no head covers; how many logs. In a transaction."""
+        chains = [
+            _Chain(row.id, row.sequence, bytes(row.hash), row.head_sequence)
+            for row in connection.execute(_UNSIGNED)
+        ]
+        for chain in chains:
+            self._put_head(connection, chain, time_us, occasion)
+        if chains:
+            self._unsure = True
+            self._move(connection, chains)
+        return len(chains)
+
+    def head(
+        self,
+        log: str,
+        sequence: int,
+        hash: bytes,
+        time_us: int,
+        occasion: LogOccasion.ValueType,
+    ) -> bytes:
+        """A signed head."""
+        head = LogHead(log=log, sequence=sequence, hash=hash, occasion=occasion)
+        head.issue_time.FromMicroseconds(time_us)
+        return self._sign(head).SerializeToString()
+
+    def check(self, connection: Connection, time_us: int) -> list[str]:
+        """Look whether logs were changed while no server ran; says in them what is wrong. For the start."""
+        wrong: dict[str, str] = {}
+        parents: dict[str, str] = {}
+        for row in connection.execute(select(_ROW)).all():
+            why = self._wrong(connection, row)
+            if why:
+                wrong[row.id], parents[row.id] = why, row.parent
+        for log, why in wrong.items():
+            _LOG.error("log was changed", extra={"log": log, "why": why})
+            self._start_again(connection, log)
+            self.append(connection, [record.about(parents[log], "log_broken", time_us, why=why)])
+        return list(wrong)
+
+    def _wrong(self, connection: Connection, row: Any) -> str:
+        """What is wrong with the records since the last head; empty when nothing is."""
+        if not hmac.compare_digest(self._seal(row.id, row.sequence, bytes(row.hash)), row.seal):
+            return "The seal of its last record is not this server's."
+        if row.sequence == row.removed_sequence:
+            return ""
+        # From the record of the last head on, or from the first that is kept.
+        at = max(row.head_sequence - 1, row.removed_sequence)
+        hash = bytes(row.removed_hash) if at == row.removed_sequence else b""
+        for one in connection.execute(_TAIL, {"log": row.id, "after": at}):
+            at += 1
+            if one.sequence != at:
+                return f"Record {at} is missing."
+            if hash and chained(hash, bytes(one.body)) != bytes(one.hash):
+                return f"Record {at} was changed."
+            hash = bytes(one.hash)
+        if at != row.sequence:
+            return f"It ends at record {at}, and went to {row.sequence}."
+        return "" if hash == bytes(row.hash) else f"Record {at} was changed."
+
+    def _start_again(self, connection: Connection, log: str) -> None:
+        """Go on after the last record that is there."""
+        last = connection.execute(
+            select(_RECORD.c.sequence, _RECORD.c.hash)
+            .where(_RECORD.c.log == log)
+            .order_by(_RECORD.c.sequence.desc())
+            .limit(1)
+        ).one_or_none()
+        row = connection.execute(_FIND, {"id": log}).one()
+        sequence = last.sequence if last else row.removed_sequence
+        hash = bytes(last.hash) if last else bytes(row.removed_hash)
+        self._move(connection, [_Chain(log, sequence, hash, min(row.head_sequence, sequence))])
+        self._chains.clear()
+
+    def _chain(self, connection: Connection, parent: str) -> _Chain:
+        chain = self._chains.get(parent)
+        if chain is not None:
+            return chain
+        log = log_name(parent)
+        row = connection.execute(_FIND, {"id": log}).one_or_none()
+        if row is None:
+            begin = genesis(log)
+            connection.execute(
+                insert(_ROW),
+                {
+                    "id": log,
+                    "parent": parent,
+                    "sequence": 0,
+                    "hash": begin,
+                    "seal": self._seal(log, 0, begin),
+                    "head_sequence": 0,
+                    "removed_sequence": 0,
+                    "removed_hash": begin,
+                },
+            )
+            chain = _Chain(log, 0, begin, 0)
+        else:
+            chain = _Chain(log, row.sequence, bytes(row.hash), row.head_sequence)
+        self._chains[parent] = chain
+        return chain
+
+    def _put_head(
+        self,
+        connection: Connection,
+        chain: _Chain,
+        time_us: int,
+        occasion: LogOccasion.ValueType,
+    ) -> None:
+        envelope = self.head(chain.log, chain.sequence, chain.hash, time_us, occasion)
+        connection.execute(_DROP_HEAD, {"log": chain.log, "sequence": chain.sequence})
+        connection.execute(
+            insert(_HEAD), {"log": chain.log, "sequence": chain.sequence, "envelope": envelope}
+        )
+        chain.head = chain.sequence
+
+    def _move(self, connection: Connection, chains: Iterable[_Chain]) -> None:
+        connection.execute(
+            _MOVE,
+            [
+                {
+                    "of": chain.log,
+                    "new_sequence": chain.sequence,
+                    "new_hash": chain.hash,
+                    "new_seal": self._seal(chain.log, chain.sequence, chain.hash),
+                    "new_head": chain.head,
+                }
+                for chain in chains
+            ],
+        )
+
+    def _seal(self, log: str, sequence: int, hash: bytes) -> bytes:
+        sealed = b"%s %d %s" % (log.encode(), sequence, hash)
+        return hashlib.blake2b(sealed, digest_size=16, key=self._key).digest()
