@@ -57,8 +57,8 @@ async def login(
 
     \b
     Examples:
-      keypeg login --server licenses.example.com:7443 --login ada
-      keypeg login --server lan:7443 --ca-file ca.pem --fingerprint 3f:a1:... --login ada
+      keypeg login --server licenses.example.com:7400 --login ada
+      keypeg login --server lan:7400 --ca-file ca.pem --fingerprint 3f:a1:... --login ada
       keypeg login --login ada --password-file - < password.txt
     """
     from keypeg import profile as profiles

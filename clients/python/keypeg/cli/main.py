@@ -81,7 +81,7 @@ Exit codes:
 
 \b
 Example:
-  keypeg login --server licenses.example.com:7443 --login ada
+  keypeg login --server licenses.example.com:7400 --login ada
   keypeg status
 """
 
