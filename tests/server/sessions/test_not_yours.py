@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import threading
 
-from keypeg.errors import NotFound, SessionExpired
+import pytest
+from sqlalchemy import Connection
+
+from keypeg.errors import NotFound, SessionExpired, StorageUnavailable
 from keypeg.v1.seat_service_pb2 import ListQueuePlacesRequest, ReleaseSeatRequest
 from keypeg_server.domain import events
-from tests.server.sessions.world import ACCOUNT, LICENSE, Ended, World
+from keypeg_server.service import frames
+from keypeg_server.service.commits import RequestKey
+from tests.server.sessions.world import ACCOUNT, LICENSE, SECONDS, Ended, World, caller
 
 
 @pytest.mark.behaviour("SEAT-3")
@@ -62,3 +68,50 @@ async def test_seats_of_another_license_are_not_resumed_after_a_restart(world: W
     assert isinstance(refused.value.error, SessionExpired)
     await world.pass_time(61.7)
     assert world.pool_of("pools/p1").held == 0
+
+
+@pytest.mark.behaviour("SEAT-2")
+async def test_a_repeated_request_hears_of_a_seat_only_when_that_is_on_disk(world: World) -> None:
+    """The seat came to the place after the repeat was taken, and the disk refused that."""
+    await world.add_pool(1)
+    holder, waiter = world.app(), world.app("bob", device="device-b")
+    await holder.open()
+    lease = await holder.acquire()
+    await waiter.open()
+    queued = await waiter.wait()
+    pool = world.pool_of("pools/p1")
+    place = pool.queue()[0]
+    told: list[object] = []
+
+    def ask(request: RequestKey, told: list[object]) -> None:
+        world.engine.acquire(
+            pool,
+            place.holder,
+            caller("bob"),
+            1,
+            (),
+            wait=True,
+            priority=0,
+            valid_for_us=60_000_000,
+            request=request,
+            done=told.append,
+        )
+
+    def break_the_disk(connection: Connection) -> None:
+        with connection.begin():
+            connection.exec_driver_sql("ALTER TABLE lease RENAME TO away")
+
+    gate = threading.Event()
+    world.database.submit_batch(lambda _: gate.wait(SECONDS))
+    body = frames.digest("p1", 1, (), True, 0)
+    ask(RequestKey("another", "1", b"d"), [])  # something for the disk, in the same batch
+    ask(RequestKey(queued.place.session, queued.request_id, body), told)
+    await asyncio.sleep(0)  # both are with the writer
+    world.engine.release(pool, lease.name.rpartition("/")[2], lambda _: None)
+    world.database.submit_batch(break_the_disk)
+    gate.set()
+    with pytest.raises(StorageUnavailable):
+        for _ in range(10):
+            await world.settled()
+    assert pool.place(place.id) is not None, "the disk refused the release"
+    assert [type(one) for one in told] == [StorageUnavailable]
