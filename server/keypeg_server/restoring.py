@@ -110,7 +110,7 @@ def _fill(
         now_us=now_us,
         backup_time_us=to_us(manifest.create_time),
         holds_back_for=held_back_for,
-        session=id_text(uuid7(now_us, os.urandom(8))),
+        new_id=lambda: id_text(uuid7(now_us, os.urandom(8))),
         sign_out=sign_out,
     )
     pools = _with_database(data / DATABASE_FILE, manifest, restoration)

@@ -22,9 +22,7 @@ MARGIN: Final = 1_000_000_000_000
 # sessions.seat_grant and of the `ttl` of seats without a stream.
 LONGEST_GRANT: Final = timedelta(hours=1)
 
-# Above every priority that can be asked for, so that nobody is served before.
-FIRST: Final = 1_000_000
-
+# What people see in the place of an app that holds all seats.
 APP: Final = "keypegd restore: seats may have been given after the backup"
 
 

@@ -20,6 +20,7 @@ from sqlmodel import Session
 
 from keypeg import names
 from keypeg.v1.document_pb2 import Envelope, LicenseDocument
+from keypeg_server.domain import restored
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
 from keypeg_server.domain.license import to_activate_in_cloud
 from keypeg_server.domain.location import LocationKind
@@ -56,7 +57,7 @@ def findings(connection: Any, now: datetime) -> Iterator[Finding]:
 
 
 def _seats(connection: Any) -> Finding:
-    """Nothing is held beyond what a pool has."""
+    """Nothing is held beyond what a pool has, but for what a restore holds back."""
     has = {
         id: (seats, _features(features))
         for id, seats, features in connection.execute("SELECT id, seat_count, features FROM pool")
@@ -64,7 +65,11 @@ def _seats(connection: Any) -> Finding:
     held: Counter[str] = Counter()
     features_held: defaultdict[str, Counter[str]] = defaultdict(Counter)
     leases = 0
-    for pool, units, features in connection.execute("SELECT pool, units, features FROM lease"):
+    rows = connection.execute(
+        "SELECT pool, units, features FROM lease WHERE NOT (app = ? AND user = '' AND device = '')",
+        (restored.APP,),
+    )
+    for pool, units, features in rows:
         leases += 1
         held[pool] += units
         if features:
@@ -80,7 +85,12 @@ def _seats(connection: Any) -> Finding:
         for feature, units in counts.items()
         if units > has[pool][1].get(feature, 0)
     ]
+    (back,) = connection.execute(
+        "SELECT count(*) FROM lease WHERE app = ? AND user = '' AND device = ''", (restored.APP,)
+    ).fetchone()
     said = f"{sum(held.values())} held in {leases} leases, of {len(has)} pools"
+    if back:
+        said += f"; {back} pools are held back after a restore"
     return verdict_of("seats", wrong, said, REPORT)
 
 

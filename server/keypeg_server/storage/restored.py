@@ -3,9 +3,11 @@
 Promises, in the one transaction of its caller:
 - fencing numbers of every pool, generations of activations and of cloud sessions go on above any that were
   given after the backup (domain/restored.py);
-- no seat is given out before those who got one after the backup have stopped believing in it: a place at the
-  head of every queue, of a session that nobody has, keeps the order until its deadline. Who holds a seat by
-  the backup keeps it, and has one full grant to come back, as after any restart;
+- no seat is given out before those who got one after the backup have stopped believing in it: a lease that
+  nobody has takes all seats of every pool until its deadline, beside those that are held by the backup. So a
+  pool holds more than it has for that time; a seat that is released meanwhile is not given on, for it may have
+  been given on already. Who holds a seat by the backup keeps it, and has one full grant to come back, as after
+  any restart;
 - the wall clock goes on no earlier than at the backup;
 - enrollment nonces that may have been used are gone, and tokens when that is asked for;
 - table meta tells when it was restored, and from which backup.
@@ -16,12 +18,13 @@ a request that was answered after the backup is carried out again, for what it d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
-from sqlmodel import Session
+from sqlalchemy import Connection, bindparam, delete, update
+from sqlmodel import Session, select
 
 from keypeg_server.domain import restored as rules
 from keypeg_server.storage.tables import (
@@ -31,7 +34,7 @@ from keypeg_server.storage.tables import (
     MetaRow,
     TokenRow,
 )
-from keypeg_server.storage.tables_seat import PlaceRow, PoolRow
+from keypeg_server.storage.tables_seat import LeaseRow, PoolRow
 from keypeg_server.storage.upkeep import HIGH_WATER
 
 RESTORED: Final = "restored_time_us"
@@ -46,7 +49,7 @@ class Restoration:
     now_us: int  # no earlier than the backup
     backup_time_us: int
     holds_back_for: timedelta  # zero: seats are given at once
-    session: str  # id of the session that nobody has
+    new_id: Callable[[], str]  # ids that sort by time
     sign_out: bool  # all tokens end
 
 
@@ -96,24 +99,24 @@ def _keep_highest(session: Session, key: str, value: int) -> None:
 
 
 def _hold_back(session: Session, how: Restoration) -> int:
-    pools = session.execute(select(PoolRow.id, PoolRow.seat_count)).all()  # type: ignore[call-overload]  # columns by sqlmodel
-    for id, seat_count in pools:
+    """Let a lease that nobody has take all seats of each pool, above those that are held."""
+    pools = session.exec(select(PoolRow)).all()
+    for pool in pools:
         session.add(
-            PlaceRow(
-                id=f"{how.session[:16]}{id[-16:]}",
-                pool=id,
-                session=how.session,
+            LeaseRow(
+                id=how.new_id(),
+                pool=pool.id,
+                session="",
                 user="",
                 device="",
                 host_name="",
                 app=rules.APP,
                 process_id=0,
-                units=seat_count,
-                priority=rules.FIRST,
-                arrival=0,
-                create_time_us=how.now_us,
+                units=pool.seat_count,
+                features=pool.features,
+                fencing_number=pool.fencing_number,  # raised before, and given to no other
+                acquire_time_us=how.now_us,
                 valid_for_us=how.holds_back_for // _US,
-                request_id="",
             )
         )
     return len(pools)

@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keypeg_server.domain.restored import FIRST, LONGEST_GRANT, MARGIN, holds_back_for, raised
+from keypeg_server.domain.restored import LONGEST_GRANT, MARGIN, holds_back_for, raised
 from keypeg_server.rpc import validate
 from keypeg_server.settings import Sessions
 
@@ -50,8 +50,3 @@ def test_seats_are_held_back_for_the_longest_that_anyone_may_believe_in_one() ->
     assert holds_back_for(timedelta(0)) == LONGEST_GRANT
     assert holds_back_for(timedelta(minutes=20)) == timedelta(minutes=40)
     assert holds_back_for(timedelta(hours=2)) == timedelta(0)
-
-
-def test_nobody_can_ask_to_be_served_before_the_first() -> None:
-    priority = validate.ACQUIRE["priority"]
-    assert list(priority(FIRST))
