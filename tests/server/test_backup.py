@@ -216,11 +216,11 @@ def test_under_load_everything_acknowledged_before_is_in_the_backup_and_served_a
 class Twin:
     """A second server, on a restored directory."""
 
-    def __init__(self, world: World, data: Path) -> None:
+    def __init__(self, world: World, data: Path, listen: str = "127.0.0.1:0") -> None:
         ready = world.lab.folder / f"{data.name}.ready"
-        listen = ["--listen", "127.0.0.1:0", "--ready-file", str(ready)]
+        options = ["--listen", listen, "--ready-file", str(ready)]
         self.program = world.lab.start(
-            f"twin-{data.name}", [KEYPEGD, "serve", "--data", str(data), *listen]
+            f"twin-{data.name}", [KEYPEGD, "serve", "--data", str(data), *options]
         )
         found = world.lab.ready(self.program, ready)
         self.address, self.ca_file = found["address"], Path(found["ca_file"])
@@ -312,6 +312,36 @@ def test_a_killed_server_is_backed_up_with_what_only_its_log_holds(
     assert (lease.name.rpartition("/")[2],) in ids
     world.serve()
     release(admin, lease)
+
+
+def test_an_app_that_holds_a_seat_goes_on_with_it_at_the_restored_server(
+    world: World, account: str, admin: Api, tmp_path: Path
+) -> None:
+    product = world.product("suite", locations=[SITE])
+    pool = world.seats(account, product, 2)
+    token = world.token("ada")
+    app = world.app("suite", world.computer("desk", token=token), product, "--seat")
+    app.expect("seat")
+    (before,) = world.leases(admin, pool)
+    assert command("backup", "--data", world.data, tmp_path / "b")[0] == 0
+    assert world.server is not None
+    world.server.kill()
+    restored = tmp_path / "restored-suite"
+    assert command("restore", "--data", restored, tmp_path / "b")[0] == 0
+    other = Twin(world, restored, listen=world.address)
+    try:
+        app.expect("reconnected")
+        api = Api(other.address, other.ca_file.read_bytes(), token)
+        leases = world.leases(api, pool)
+        api.close()
+        found = [(lease.name, lease.fencing_number) for lease in leases if lease.app != APP]
+        assert found == [(before.name, before.fencing_number)]
+        assert app.running
+        assert {"seat_lost", "stopped"}.isdisjoint(event["event"] for event in app.events)
+    finally:
+        app.stop()
+        other.stop()
+        world.serve()
 
 
 # The backup itself
