@@ -172,11 +172,16 @@ class Conversation:
             authenticator = session.authenticator
             if self.outbox.ended or session.link is not self or authenticator is None:
                 return
+            if session.state is not State.LIVE:
+                return
             try:
                 proof = self._sessions.prove(session, nonce, leases)
             except KeypegError as error:
                 self.outbox.push(frames.denied(sequence, "", error))
                 return
+            # It may be another license by now, with more time than the renewal was taken for.
+            now = self._sessions.clock.monotonic()
+            session.deadline = max(session.deadline, now + session.extent)
             answer = _renewed(sequence, session.valid_for_us, authenticator)
             answer.renewed.proof.CopyFrom(proof)
             self.outbox.push(answer)

@@ -21,6 +21,7 @@ from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.lease import Holder
 from keypeg_server.service.deadlines import Deadlines
 from keypeg_server.service.outbox import Outbox
+from keypeg_server.service.pools import server_deadline
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlement
 
 LOOK: Final = 300.0  # seconds: at least so often a session is looked at, to forget idle ones
@@ -152,6 +153,7 @@ class Presence:
             self._of_account.setdefault(entitlement.account, set()).add(session)
         session.entitlement = entitlement
         session.valid_for_us = entitlement.valid_for // timedelta(microseconds=1)
+        session.extent = server_deadline(0.0, entitlement.valid_for)
 
     def forget(self, session: Session) -> None:
         """A session is gone."""

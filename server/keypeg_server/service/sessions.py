@@ -151,8 +151,22 @@ class Sessions:
         )
         check(expected, frame.mac, "resume")
         self._resumable(id, ticket, frame.sequence)
-        entitlement = await self._admit(conversation.caller, ticket)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for _ in range(ADMIT_TRIES):
+            entitlement = await self._admit(conversation.caller, ticket)
+            if await self._rejoin(conversation, frame, ticket, entitlement):
+                return
+        raise _changing()
+
+    async def _rejoin(
+        self,
+        conversation: Conversation,
+        frame: session_pb2.Resume,
+        ticket: Ticket,
+        entitlement: Entitlement,
+    ) -> bool:
+        """Put a session back on a stream; False when what it was admitted by may have changed meanwhile."""
+        id, changes = ticket.session, self._changes
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def attach(found: tuple[list[Lease], list[Place]] | KeypegError) -> None:
             """Runs when what was found is on disk, before anything later is told to this session."""
@@ -161,6 +175,10 @@ class Sessions:
                     raise found
                 if conversation.outbox.ended:  # the stream has gone meanwhile
                     raise _superseded(frame.session)
+                if changes != self._changes:
+                    if not future.done():
+                        future.set_result(False)
+                    return
                 self._check_seats(id, entitlement)
                 session = self._resumable(id, ticket, frame.sequence) or Session(
                     id, _holder(ticket), self.clock.monotonic()
@@ -169,7 +187,7 @@ class Sessions:
                     conversation,
                     session,
                     replace(ticket, sequence=frame.sequence),
-                    entitlement,
+                    self._bounded(id, entitlement),
                     frame.nonce,
                     frame.key_share,
                     found,
@@ -180,10 +198,10 @@ class Sessions:
                     future.set_exception(error)
             else:
                 if not future.done():
-                    future.set_result(None)
+                    future.set_result(True)
 
         self.engine.look(lambda: self.engine.holdings(id), attach)
-        await future
+        return await future
 
     def _resumable(self, id: str, ticket: Ticket, sequence: int) -> Session | None:
         """The session in memory, None when it is not there; the refusal when it may not go on."""
@@ -220,10 +238,7 @@ class Sessions:
             await self.engine.present(entitlement.pools)
             if changes == self._changes and not self._draining:
                 return self._interned(entitlement)
-        raise errors.Busy(
-            "Licenses change faster than this session can be opened; try again shortly.",
-            retry_after=timedelta(seconds=1),
-        )
+        raise _changing()
 
     def _check_seats(self, id: str, entitlement: Entitlement) -> None:
         """Nobody goes on by one license on the seats of another, of which there may be more.
@@ -239,6 +254,14 @@ class Sessions:
                     session=name,
                     pool=pool,
                 )
+
+    def _bounded(self, id: str, entitlement: Entitlement) -> Entitlement:
+        """For no longer than the rows of its seats say, for that is what a restart waits."""
+        leases, places = self.engine.holdings(id)
+        least = min((item.valid_for_us for item in (*leases, *places)), default=None)
+        if least is None or least * _US >= entitlement.valid_for:
+            return entitlement
+        return self._interned(replace(entitlement, valid_for=least * _US))
 
     def _interned(self, entitlement: Entitlement) -> Entitlement:
         """One object for all sessions that run by the same."""
@@ -288,7 +311,6 @@ class Sessions:
             raise
         session.authenticator = FrameAuthenticator(key)
         session.sequence = ticket.sequence
-        session.extent = server_deadline(0.0, entitlement.valid_for)
         session.deadline = max(session.deadline, now + session.extent)
         session.admitted_at = now
         if self.presence.get(session.id) is not session:
@@ -501,8 +523,7 @@ class Sessions:
             self.end(session, error)
         else:
             if session.state is State.LIVE:
-                self.presence.admit(session, entitlement)
-                session.extent = server_deadline(0.0, entitlement.valid_for)
+                self.presence.admit(session, self._bounded(session.id, entitlement))
 
     def _on_cloud(self, account: str) -> Iterable[Session]:
         for session in self.presence.of_account(account):
@@ -594,6 +615,13 @@ def _renew_interval(valid_for: timedelta) -> timedelta:
 def _superseded(session: str) -> errors.SessionSuperseded:
     return errors.SessionSuperseded(
         f"Another stream has resumed {session}; this one is over.", session=session
+    )
+
+
+def _changing() -> errors.Busy:
+    return errors.Busy(
+        "Licenses change faster than this session can be opened; try again shortly.",
+        retry_after=timedelta(seconds=1),
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection
 
-from keypeg.errors import NotFound, SessionExpired, StorageUnavailable
+from keypeg.errors import CloudSessionMoved, NotFound, SessionExpired, StorageUnavailable
+from keypeg.v1 import location_pb2
 from keypeg.v1.seat_service_pb2 import ListQueuePlacesRequest, ReleaseSeatRequest
 from keypeg_server.domain import events
+from keypeg_server.domain.lease import Holder
 from keypeg_server.service import frames
 from keypeg_server.service.commits import RequestKey
 from tests.server.sessions.world import ACCOUNT, LICENSE, SECONDS, Ended, World, caller
@@ -110,8 +113,83 @@ async def test_a_repeated_request_hears_of_a_seat_only_when_that_is_on_disk(worl
     world.engine.release(pool, lease.name.rpartition("/")[2], lambda _: None)
     world.database.submit_batch(break_the_disk)
     gate.set()
-    with pytest.raises(StorageUnavailable):
-        for _ in range(10):
-            await world.settled()
+    await world.hears(lambda: bool(told))
     assert pool.place(place.id) is not None, "the disk refused the release"
     assert [type(one) for one in told] == [StorageUnavailable]
+
+
+@pytest.mark.behaviour("CLOUD-3")
+async def test_a_move_during_a_resume_is_not_missed(world: World) -> None:
+    """After a restart the session is not in memory: nobody would end it later."""
+    world.licenses.kind = location_pb2.LOCATION_KIND_CLOUD
+    app = world.app(device="device-a")
+    await app.open()
+    await world.restart()
+    app.channel = world.channel
+    await world.add_pool(1)
+    gate = threading.Event()
+    world.database.submit_batch(lambda _: gate.wait(SECONDS))
+    world.engine.acquire(
+        world.pool_of("pools/p1"),
+        Holder("", "accounts/acme/users/bob", "device-c", "", "cad", 1),
+        caller("bob"),
+        1,
+        (),
+        wait=False,
+        priority=0,
+        valid_for_us=60_000_000,
+        request=None,
+        done=lambda _: None,
+    )
+    world.licenses.asked.clear()
+    resuming = asyncio.ensure_future(app.resume())
+    await world.licenses.asked.wait()
+    await asyncio.sleep(0.05)  # admitted by now; what it holds is behind the gate
+    world.hub.publish(events.CloudSessionMoved(ACCOUNT, "device-a", "device-b", "studio"))
+    world.licenses.refusal = CloudSessionMoved("It moved.", device="device-b")
+    gate.set()
+    with pytest.raises(Ended) as ended:
+        await resuming
+    assert isinstance(ended.value.error, CloudSessionMoved)
+
+
+@pytest.mark.behaviour("SEAT-1")
+async def test_a_longer_grant_is_kept_for_as_long_by_the_server(world: World) -> None:
+    """The license was looked at again, and gives more, between a renewal and its signed answer."""
+    await world.add_pool(1)
+    app = world.app()
+    await app.open()
+    await app.acquire()
+    gate = threading.Event()
+    world.database.submit_batch(lambda _: gate.wait(SECONDS))
+    other = world.app("bob", device="device-b")
+    await other.open()
+    await other.ask(wait=True)  # for the disk
+    await asyncio.sleep(0.05)
+    await app.send(renew=app.renew_frame(signed=True))
+    await asyncio.sleep(0.05)
+    world.licenses.valid_for = timedelta(seconds=600)
+    world.hub.publish(events.LicenseChanged(ACCOUNT, LICENSE, ()))
+    await asyncio.sleep(0.05)
+    gate.set()
+    renewed = await app.next("renewed")
+    granted = app.verified(renewed.proof).valid_for.total_seconds()
+    await world.pass_time(granted - 1)
+    assert world.pool_of("pools/p1").held == 1
+
+
+@pytest.mark.behaviour("SEAT-6")
+async def test_nobody_believes_longer_than_a_restart_waits(world: World) -> None:
+    """Seats taken while grants were short, grants made long, and then made short again."""
+    await world.add_pool(1)
+    app = world.app()
+    await app.open()
+    await app.acquire()
+    await world.restart()
+    world.licenses.valid_for = timedelta(seconds=600)
+    app.channel = world.channel
+    opened = await app.resume()
+    granted = opened.valid_for.ToTimedelta().total_seconds()
+    await world.restart()
+    await world.pass_time(granted - 1)
+    assert world.pool_of("pools/p1").held == 1

@@ -11,6 +11,7 @@ import contextvars
 import itertools
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -286,6 +287,12 @@ class World:
         self.sessions.presence.tick()
         self.engine.tick()
         await self.settled()
+
+    async def hears(self, heard: Callable[[], bool]) -> None:
+        """Wait until something was told, whatever the disk does."""
+        async with asyncio.timeout(SECONDS):
+            while not heard():
+                await asyncio.get_running_loop().run_in_executor(None, lambda: None)
 
     async def settled(self) -> None:
         """Everything submitted so far is on disk, and told."""
