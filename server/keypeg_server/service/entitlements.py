@@ -1,15 +1,18 @@
 """Whether an app may run: implements `Entitlements` (ports.py).
 
-Promises: one read transaction an answer; what is refused says what would help.
+Promises: one read transaction an answer at most, and none for who asks again while nobody has changed
+anything: every running app is looked at again once a minute. What is refused says what would help.
 
 Leaves to others: the decision (domain/admission.py), signing, and the session that follows.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Final
 
 from keypeg import names
 from keypeg.document import parse_envelope
@@ -21,6 +24,8 @@ from keypeg_server.domain.product import Product, check_version
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlement
 from keypeg_server.service.signing import Signing
 from keypeg_server.service.store import Store, Unit
+
+KNOWN_COUNT: Final = 20_000  # answers kept in memory, some KiB each: those of a running site
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class AccountEntitlements:
         self._clock = clock
         self._signing = signing
         self._seat_grant = seat_grant
+        # By who asked for what: what was found, and of which generation of the store it is.
+        self._known: OrderedDict[
+            tuple[str, str, str], tuple[int, tuple[Holdings, dict[str, Product]]]
+        ] = OrderedDict()
 
     async def admit(
         self,
@@ -83,7 +92,18 @@ class AccountEntitlements:
             check_version(asked, app.version)
             return _holdings(unit, account, asked)
 
-        holdings, sold = await self._store.read(look)
+        asked_by = (caller.user, product, app.version)
+        known = self._known.get(asked_by)
+        if known is not None and known[0] == self._store.generation:
+            self._known.move_to_end(asked_by)
+            holdings, sold = known[1]
+        else:
+            generation = self._store.generation
+            holdings, sold = await self._store.read(look)
+            self._known[asked_by] = (generation, (holdings, sold))
+            self._known.move_to_end(asked_by)
+            if len(self._known) > KNOWN_COUNT:
+                self._known.popitem(last=False)
         there = [pool.name for one in holdings.activations for pool in one.pools]
         if len(there) > 1:
             held = {pool: self._held(pool) for pool in there}

@@ -197,6 +197,15 @@ class Unit(Protocol):
 class Store(Protocol):
     """Units of work."""
 
+    @property
+    def generation(self) -> int:
+        """Another one with every `once`: what was read under the same one is still what is there.
+
+        Events of a change are published before its generation is seen; `write` does not count, for what
+        it changes (tokens, passwords, nonces) says nothing of what an account has.
+        """
+        ...
+
     async def read(self, look: Callable[[Unit], T]) -> T:
         """Look at one consistent state."""
         ...

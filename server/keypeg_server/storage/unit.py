@@ -60,6 +60,7 @@ class SqlStore:
         self._clock = clock
         self._publish = publish
         self.log: LogWriter | None = None  # where changes are recorded; none while a server is made
+        self.generation = 0
 
     async def read(self, look: Callable[[Unit], T]) -> T:
         return await self._database.read(lambda session: look(SqlUnit(session)))
@@ -88,7 +89,15 @@ class SqlStore:
             self._record(session, unit)
             return answer, unit.events
 
-        return await to_its_end(self._write(work))
+        return await to_its_end(self._change(work))
+
+    async def _change(self, work: Callable[[Session], tuple[T, list[Event]]]) -> T:
+        """Write, and let nothing that was read before or meanwhile pass for what is there after."""
+        self.generation += 1
+        try:
+            return await self._write(work)
+        finally:
+            self.generation += 1
 
     def _record(self, session: Session, unit: SqlUnit) -> None:
         if self.log is not None and unit.entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.license import Feature
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.service.ports import AppInfo, DeviceInfo, Entitlement
+from keypeg_server.service.store import Unit
 from tests.server.service.office import DAW, START, Office
 
 A, B = DeviceInfo("device-a", "a"), DeviceInfo("device-b", "b")
@@ -154,4 +156,37 @@ async def test_who_was_removed_runs_nothing_whoever_let_them_in_before(office: O
     (_, account, _, id) = anna.user.split("/")
     await office.accounts.delete_user(office.request([]), account, id)
     with pytest.raises(errors.TokenInvalid):
+        await admitted(office, anna)
+
+
+async def test_who_asks_again_costs_no_read_until_somebody_changes_something(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = await office.user("anna")
+    await office.license(DAW)
+    await office.open_cloud("a")
+    first = await admitted(office, anna)
+    reads: list[object] = []
+    read = office.store.read
+
+    async def counted(look: Callable[[Unit], object]) -> object:
+        reads.append(look)
+        return await read(look)
+
+    monkeypatch.setattr(office.store, "read", counted)
+    assert await admitted(office, anna) == first
+    assert not reads
+    await office.open_cloud("b")
+    with pytest.raises(errors.CloudSessionElsewhere):
+        await admitted(office, anna)
+    assert len(reads) == 1
+
+
+async def test_what_was_found_before_still_ends_with_its_license(office: Office) -> None:
+    anna = await office.user("anna")
+    await office.license(DAW, expire_time=START + timedelta(hours=1))
+    await office.open_cloud("a")
+    await admitted(office, anna)
+    office.clock.now = START + timedelta(hours=2)
+    with pytest.raises(errors.LicenseExpired):
         await admitted(office, anna)
