@@ -62,7 +62,7 @@ class AccountEntitlements:
         self,
         caller: Caller,
         device: DeviceInfo,
-        app: AppInfo,
+        app: AppInfo | None,
         product: str,
         kinds: tuple[int, ...],
         pools: tuple[str, ...] = (),
@@ -89,7 +89,8 @@ class AccountEntitlements:
                     f"This server knows no product {product}; check its name and the server.",
                     product=product,
                 )
-            check_version(asked, app.version)
+            if app is not None:
+                check_version(asked, app.version)
             return _holdings(unit, account, asked)
 
         asked_by = (caller.user, product, app.version)

@@ -73,13 +73,14 @@ class Entitlements(Protocol):
         self,
         caller: Caller,
         device: DeviceInfo,
-        app: AppInfo,
+        app: AppInfo | None,
         product: str,
         kinds: tuple[int, ...],
         pools: tuple[str, ...] = (),
     ) -> Entitlement:
         """What lets this app run; raises the refusal that says what would help when nothing does.
 
+        `app` is None where its version was looked at before, and is not known any more.
         `kinds` are the kinds of location that the app takes, in its order; empty for any. Of `pools` it has
         seats: as long as the license of one of them serves, it is that one.
         """

@@ -53,9 +53,10 @@ class Seats:
         self._engine = engine
         self._entitlements = entitlements
         self._clock = clock
-        self._admitted: dict[tuple[str, str, AppInfo, str], float] = {}
+        self._admitted: dict[tuple[str, str, AppInfo | None, str], float] = {}
+        self._changes = 0  # events that may have made an admission wrong
         for event in (events.LicenseChanged, events.LicenseRemoved, events.UserRemoved):
-            hub.subscribe(event, lambda _: self._admitted.clear())
+            hub.subscribe(event, self._forget_admissions)
 
     async def acquire(
         self,
@@ -113,6 +114,10 @@ class Seats:
     ) -> Held:
         """Holds a lease longer; LeaseExpired, FencingStale or NotFound when it can not be."""
         pool, lease = self._own(caller, name, fencing_number)
+        if lease is not None:  # its license may have ended since it was acquired
+            device = DeviceInfo(lease.holder.device, lease.holder.host_name)
+            await self._admit(caller, device, None, pool)
+            pool, lease = self._own(caller, name, fencing_number)
         if lease is None or not self._engine.held(lease.id):
             raise lease_ended(name)
         held: Lease = lease
@@ -157,17 +162,26 @@ class Seats:
             raise no_pool(name)
         return pool
 
-    async def _admit(self, caller: Caller, device: DeviceInfo, app: AppInfo, pool: Pool) -> None:
-        """A license must let this app run, as on a stream; remembered for a short time."""
+    def _forget_admissions(self, _: object) -> None:
+        self._changes += 1
+        self._admitted.clear()
+
+    async def _admit(
+        self, caller: Caller, device: DeviceInfo, app: AppInfo | None, pool: Pool
+    ) -> None:
+        """The license of these seats must let this app run, as on a stream; remembered for a short time."""
         key = (caller.user, device.id, app, pool.id)
         until = self._admitted.get(key)
         now = self._clock.monotonic()
         if until is None or now >= until:
+            changes = self._changes
             entitlement = await self._entitlements.admit(
-                caller, device, app, pool.product, (LOCATION_KIND_SITE,)
+                caller, device, app, pool.product, (LOCATION_KIND_SITE,), (pool.name,)
             )
             if pool.name not in entitlement.pools:
                 raise no_pool(pool.name)
+            if changes != self._changes:
+                return  # true when it was read; the next call reads again
             self._admitted.pop(key, None)
             self._admitted[key] = now + ADMITTED_FOR
             if len(self._admitted) > ADMITTED_LIMIT:

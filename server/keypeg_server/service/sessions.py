@@ -258,7 +258,8 @@ class Sessions:
     def _bounded(self, id: str, entitlement: Entitlement) -> Entitlement:
         """For no longer than the rows of its seats say, for that is what a restart waits."""
         leases, places = self.engine.holdings(id)
-        least = min((item.valid_for_us for item in (*leases, *places)), default=None)
+        rows: list[Lease | Place] = [*leases, *places]
+        least = min((row.valid_for_us for row in rows), default=None)
         if least is None or least * _US >= entitlement.valid_for:
             return entitlement
         return self._interned(replace(entitlement, valid_for=least * _US))

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection
 
-from keypeg.errors import CloudSessionMoved, NotFound, SessionExpired, StorageUnavailable
-from keypeg.v1 import location_pb2
-from keypeg.v1.seat_service_pb2 import ListQueuePlacesRequest, ReleaseSeatRequest
+from keypeg.errors import (
+    CloudSessionMoved,
+    LicenseExpired,
+    NotFound,
+    SessionExpired,
+    StorageUnavailable,
+)
+from keypeg.v1 import location_pb2, session_pb2
+from keypeg.v1.seat_service_pb2 import (
+    AcquireSeatRequest,
+    ListQueuePlacesRequest,
+    ReleaseSeatRequest,
+    RenewSeatRequest,
+)
 from keypeg_server.domain import events
 from keypeg_server.domain.lease import Holder
 from keypeg_server.service import frames
@@ -193,3 +205,32 @@ async def test_nobody_believes_longer_than_a_restart_waits(world: World) -> None
     await world.restart()
     await world.pass_time(granted - 1)
     assert world.pool_of("pools/p1").held == 1
+
+
+@pytest.mark.behaviour("LIC-2")
+async def test_a_seat_without_a_stream_does_not_outlive_its_license_by_being_renewed(
+    world: World,
+) -> None:
+    await world.add_pool(1)
+    seats = world.seats()
+    lease = (
+        await seats.AcquireSeat(
+            AcquireSeatRequest(
+                request_id=str(uuid.uuid4()),
+                pool="pools/p1",
+                device=session_pb2.Device(id="device-a"),
+                app=session_pb2.App(name="cad", version="1.0"),
+            )
+        )
+    ).lease
+    again = RenewSeatRequest(name=lease.name, fencing_number=lease.fencing_number)
+    await seats.RenewSeat(again)
+    world.licenses.refusal = LicenseExpired("It has ended.")
+    await world.pass_time(59)
+    await seats.RenewSeat(again)  # looked at less than a minute ago
+    await world.pass_time(59)
+    with pytest.raises(LicenseExpired):
+        await seats.RenewSeat(again)
+    assert world.pool_of("pools/p1").held == 1
+    await world.pass_time(60)
+    assert world.pool_of("pools/p1").held == 0

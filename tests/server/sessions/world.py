@@ -138,7 +138,7 @@ class Licenses:
         self,
         caller: Caller,
         device: DeviceInfo,
-        app: AppInfo,
+        app: AppInfo | None,
         product: str,
         kinds: tuple[int, ...],
         pools: tuple[str, ...] = (),
