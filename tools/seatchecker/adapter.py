@@ -84,8 +84,11 @@ class Adapter(Protocol):
         """Start a client program, which reaches the server at this address."""
         ...
 
-    def listed(self) -> tuple[Listed, ...]:
-        """What the server says is held; Unavailable when it does not answer."""
+    def listed(self) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
+        """The leases that the server says are held, and the names of the places of those who wait.
+
+        Unavailable when it does not answer.
+        """
         ...
 
     def close(self) -> None:
@@ -171,14 +174,17 @@ class KeypegAdapter:
         ]
         return self._lab.start(name, argv, env=env)
 
-    def listed(self) -> tuple[Listed, ...]:
-        request = seat_service_pb2.ListLeasesRequest(parent=self._pool, page_size=1000)
+    def listed(self) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
+        seats = seat_service_pb2_grpc.SeatServiceStub(self._looking)
+        held = seat_service_pb2.ListLeasesRequest(parent=self._pool, page_size=1000)
+        waiting = seat_service_pb2.ListQueuePlacesRequest(parent=self._pool, page_size=1000)
         try:
-            seats = seat_service_pb2_grpc.SeatServiceStub(self._looking)
-            answer = seats.ListLeases(request, timeout=LOOK_TIME)
+            leases = seats.ListLeases(held, timeout=LOOK_TIME).leases
+            places = seats.ListQueuePlaces(waiting, timeout=LOOK_TIME).places
         except grpc.RpcError as error:
             raise Unavailable from error
-        return tuple(Listed(one.name, one.fencing_number, one.device) for one in answer.leases)
+        listed = (Listed(one.name, one.fencing_number, one.device) for one in leases)
+        return tuple(listed), tuple(place.name for place in places)
 
     def close(self) -> None:
         self._looking.close()

@@ -93,8 +93,6 @@ class Wait:
     client: str
     queued: Entry  # the first acknowledgment
     priority: int
-    until: float = 0.0  # the place is kept at least until then
-    void: float = math.inf  # left, or lost with its session, or its owner died
     fence: int | None = None  # of the lease that came of it
 
 
@@ -161,15 +159,10 @@ def _fold_client(beliefs: Beliefs, life: Life, entries: Iterable[Entry]) -> None
                 if ask not in waits:
                     waits[ask] = Wait(life.name, entry, requests[ask].priority)
                     beliefs.waits.append(waits[ask])
-            case "waiting" if ask in waits:
-                waits[ask].until = max(waits[ask].until, float(facts["until"] or 0.0))
             case "reopened":
-                for wait in waits.values():
-                    wait.void = min(wait.void, entry.at)
                 waits.clear()
             case "leaving" | "refused" if ask in waits:
-                wait = waits.pop(ask)
-                wait.void = min(wait.void, entry.at)
+                del waits[ask]
             case "held":
                 requests[ask].answers.append(entry)
                 if ask in waits:
@@ -195,6 +188,4 @@ def _fold_client(beliefs: Beliefs, life: Life, entries: Iterable[Entry]) -> None
                 hold.given_back = hold.given_back or entry
     for hold in holds.values():
         hold.cut(life.died)
-    for wait in waits.values():
-        wait.void = min(wait.void, life.died)
     beliefs.requests.extend(requests.values())

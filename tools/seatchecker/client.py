@@ -85,6 +85,7 @@ class StreamClient:
         self._ending = ending
         self._rng = random.Random(f"stream {options.seed}")
         self._asks = 0
+        self._asks_the_seat = self._rng.random() < 0.5  # whether it may go on; else the session
         self._queued = False  # told, for the seat that is waited for
 
     async def run(self) -> None:
@@ -106,7 +107,8 @@ class StreamClient:
                 for _ in range(self._rng.randint(1, 6)):
                     if self._ending or not session.time_left:
                         break
-                    await self._take(session)
+                    if not await self._take(session):
+                        break
                     await self._ending.wait(self._rng.uniform(0.0, 0.5))
             finally:
                 await session.close()
@@ -123,7 +125,8 @@ class StreamClient:
                 case events.SeatLost(lease=lease, error=error):
                     self._journal.write("lost", lease=lease.name, reason=error.reason.name)
 
-    async def _take(self, session: keypeg.aio.Session) -> None:
+    async def _take(self, session: keypeg.aio.Session) -> bool:
+        """Whether the session may go on: else what it has is given back by closing it."""
         self._asks += 1
         ask = f"{self._options.name}-{self._asks}"
         wait = self._rng.random() < 0.85
@@ -134,40 +137,39 @@ class StreamClient:
         self._journal.write("asked", ask=ask, wait=wait, priority=priority)
         taking = asyncio.ensure_future(_outcome(seat.acquire()))
         while not taking.done() and not self._ending and clock.monotonic() < patience:
-            if seat.stage is SeatStage.QUEUED:
-                if not self._queued and seat.place:
-                    self._queued = True
-                    self._journal.write("queued", ask=ask, place=seat.place.name)
-                self._journal.write("waiting", ask=ask, until=_until(session))
+            if seat.stage is SeatStage.QUEUED and not self._queued and seat.place:
+                self._queued = True
+                self._journal.write("queued", ask=ask, place=seat.place.name)
             await asyncio.wait({taking}, timeout=BEAT)
         if not taking.done():
             self._journal.write("leaving", ask=ask)
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
-            return
+            return True
         refusal = taking.result()
         lease = seat.lease
         if refusal is not None or lease is None:
             reason = refusal.reason.name if refusal else ""
             self._journal.write("refused", ask=ask, reason=reason)
-            return
+            return True
         at, until = clock.monotonic(), _until(session)
         if seat.held and until is not None:
             facts = {"ask": ask, "lease": lease.name, "fence": lease.fencing_number}
             self._journal.write("held", at, **facts, until=until)
-            await self._use(session, seat, lease)
+            return await self._use(session, seat, lease)
+        return True
 
     async def _use(
         self, session: keypeg.aio.Session, seat: keypeg.aio.Seat, lease: keypeg.Lease
-    ) -> None:
+    ) -> bool:
         over = clock.monotonic() + self._rng.expovariate(1 / (0.8 * self._options.grant))
         while not self._ending:
             at = clock.monotonic()
-            if not seat.held or not session.may_run:
+            if not (seat.held if self._asks_the_seat else session.may_run and seat.lease is lease):
                 error = seat.error or session.error
                 reason = error.reason.name if error else "GRANT_EXPIRED"
                 self._journal.write("lost", lease=lease.name, reason=reason)
-                return
+                return True
             until = _until(session)
             self._journal.write(
                 "use", at, lease=lease.name, fence=lease.fencing_number, until=until
@@ -176,8 +178,10 @@ class StreamClient:
                 break
             await asyncio.sleep(BEAT)
         self._journal.write("giving_back", lease=lease.name)
-        if self._rng.random() < 0.8:  # else with the session
+        if self._rng.random() < 0.8:
             await seat.release()
+            return True
+        return False
 
 
 class UnaryClient:

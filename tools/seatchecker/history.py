@@ -47,11 +47,12 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All leases of the pool, as the server told them between two moments."""
+    """All leases and places of the pool, as the server told them between two moments."""
 
     sent: float
     answered: float
     leases: tuple[Listed, ...]
+    places: tuple[str, ...] = ()  # of those who wait
 
 
 @dataclass(frozen=True)

@@ -320,25 +320,39 @@ def _queue(history: History, beliefs: Beliefs) -> Iterator[Finding]:
     priorities = {
         id(answer): request.priority for request in beliefs.requests for answer in request.answers
     }
+    listed = {
+        place: snapshot.sent
+        for snapshot in sorted(history.snapshots, key=lambda one: one.sent)
+        for place in snapshot.places
+    }
     for level in sorted({wait.priority for wait in beliefs.waits}):
         waits = [wait for wait in beliefs.waits if wait.priority == level]
         served = _Highest(
             (wait.queued.at, wait.fence, wait) for wait in waits if wait.fence is not None
         )
         unserved = _Highest(
-            (wait.queued.at, min(wait.until, wait.void), wait)
+            (wait.queued.at, listed[place], wait)
             for wait in waits
-            if wait.fence is None
+            if (place := str(wait.queued.facts.get("place"))) in listed
         )
         for hold in beliefs.holds:
             if priorities.get(id(hold.held), 0) > level:
                 continue
             earlier: Wait | None = served.before(hold.asked)
-            if earlier is not None and earlier.fence is not None and earlier.fence > hold.fence:
+            if (
+                earlier is not None
+                and earlier.fence is not None
+                and earlier.fence > hold.fence
+                and earlier.client != hold.client
+            ):
                 yield _overtaken(earlier, hold, f"which got {earlier.fence} later")
             earlier = unserved.before(hold.asked)
-            if earlier is not None and min(earlier.until, earlier.void) > hold.held.at:
-                yield _overtaken(earlier, hold, "which was still waiting")
+            if (
+                earlier is not None
+                and listed[str(earlier.queued.facts["place"])] > hold.held.at
+                and earlier.client != hold.client
+            ):
+                yield _overtaken(earlier, hold, "which the server still lists as waiting")
 
 
 def _overtaken(wait: Wait, hold: Hold, how: str) -> Finding:

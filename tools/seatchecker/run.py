@@ -194,7 +194,7 @@ class _Run:
         with (self._lab.folder / "snapshots.jsonl").open("w") as file:
             for one in self._snapshots:
                 leases = [[lease.lease, lease.fence, lease.device] for lease in one.leases]
-                file.write(json.dumps([one.sent, one.answered, leases]) + "\n")
+                file.write(json.dumps([one.sent, one.answered, leases, one.places]) + "\n")
         self._journal.close()
 
     def history(self, until: float = math.inf) -> History:
@@ -359,11 +359,11 @@ class _Run:
         while not self._over.is_set():
             sent = clock.monotonic()
             try:
-                leases = self._adapter.listed()
+                leases, places = self._adapter.listed()
             except Unavailable:
                 pass
             else:
-                self._snapshots.append(Snapshot(sent, clock.monotonic(), leases))
+                self._snapshots.append(Snapshot(sent, clock.monotonic(), leases, places))
                 self._looked.set()
             self._over.wait(LOOK_PAUSE)
 
