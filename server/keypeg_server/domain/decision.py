@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
+from keypeg_server.domain.pool_rules import PoolRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,30 @@ class DropPlace:
     place: Place
 
 
-Change = PutLease | DropLease | PutPlace | DropPlace
+@dataclass(frozen=True, slots=True)
+class PutLinger:
+    """A seat that was given back stays with its user for a time; in memory alone."""
+
+    lease: Lease  # that it was
+
+
+@dataclass(frozen=True, slots=True)
+class DropLinger:
+    """A seat lingers no more."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class PutRules:
+    """A pool has these rules; `before` is what it had."""
+
+    pool: str  # the pool's id
+    rules: PoolRules
+    before: PoolRules
+
+
+Change = PutLease | DropLease | PutPlace | DropPlace | PutLinger | DropLinger | PutRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,7 @@ class Ask:
     priority: int
     valid_for_us: int
     request_id: str = ""  # by which who asked knows its answer
+    clock_us: int = 0  # now, on a clock that no one sets
 
 
 @dataclass(slots=True)
@@ -68,11 +93,15 @@ class Decision:
     changes: list[Change]  # in the order in which they were made
     served: list[Lease]  # leases that went to others, who were waiting
     queue_moved: bool  # places that are still in the queue have other positions now
+    lingering: tuple[Lease, ...] = ()  # seats that stay with their users from now on
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
     """The rule that keeps a request from being served now."""
 
-    rule: str  # `capacity`, `feature_capacity` or `queue_order`
+    rule: str  # `capacity`, `feature_capacity`, `queue_order`, `reserved`, `limit`, `deny`, `allow`, ...
     feature: str = ""  # for `feature_capacity`
+    who: str = ""  # for `limit` and `deny`: whom the rule names
+    limit: int = 0  # for `limit`, `reserved` and `too_small`: units
+    used: int = 0  # for `limit`: units that count towards it

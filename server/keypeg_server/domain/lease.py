@@ -36,6 +36,9 @@ class Holder:
     host_name: str
     app: str
     process_id: int  # on its device; 0 when not known
+    address: str = (
+        ""  # where its connection comes from, as this server sees it; empty for a local one
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Lease:
     fencing_number: int
     acquire_time_us: int  # wall clock; for people
     valid_for_us: int  # the longest that the holder may believe in it after its last answer
+    subject: str = ""  # leases of one subject share a seat; empty for one that shares with none
+    overdraft: bool = False  # given above what the pool has
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Place:
     create_time_us: int  # wall clock; for people
     valid_for_us: int  # of the lease that it becomes
     request_id: str = ""  # of the request that waits: who asked finds its answer by it
+    clock_us: int = 0  # when it was taken, on a clock of the pool that only goes forward
 
     @property
     def rank(self) -> tuple[int, int]:

@@ -105,6 +105,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListPools": _member("parent"),
         "ListLeases": _CALLER,
         "ListQueuePlaces": _CALLER,
+        "Explain": _CALLER,
     },
     "grpc.health.v1.Health": {"Check": _PUBLIC, "List": _PUBLIC, "Watch": _PUBLIC},
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _PUBLIC},

@@ -8,7 +8,7 @@ Leaves to others: what may be asked (service/seats.py), well-formedness (validat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,8 +17,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from keypeg import names
 from keypeg.v1 import seat_pb2
 from keypeg.v1.seat_service_pb2 import (
+    WOULD_DENIED,
+    WOULD_GRANTED,
+    WOULD_QUEUED,
     AcquireSeatRequest,
     AcquireSeatResponse,
+    ExplainRequest,
+    ExplainResponse,
     GetPoolRequest,
     GetPoolResponse,
     ListLeasesRequest,
@@ -31,8 +36,10 @@ from keypeg.v1.seat_service_pb2 import (
     ReleaseSeatResponse,
     RenewSeatRequest,
     RenewSeatResponse,
+    Would,
 )
 from keypeg.v1.seat_service_pb2_grpc import SeatServiceServicer
+from keypeg_server.domain import explain
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
@@ -42,6 +49,8 @@ from keypeg_server.service.ports import Clock
 from keypeg_server.service.seats import TTL_DEFAULT, Seats
 
 _DIGITS: Final = 20  # of the numbers in page tokens, so that they sort as texts
+_ABOVE: Final = 10**18  # above all ranks, which may be negative
+_WOULD: Final[Mapping[type, Would.ValueType]] = {Lease: WOULD_GRANTED, Place: WOULD_QUEUED}
 
 
 class SeatService(SeatServiceServicer):
@@ -119,24 +128,44 @@ class SeatService(SeatServiceServicer):
     ) -> ListQueuePlacesResponse:
         page = page_of(request)
         caller = self._caller()
+        sight = self._seats.sight(caller)
 
         def read(pool: Pool) -> list[tuple[str, seat_pb2.QueuePlace]]:
             found: list[tuple[str, seat_pb2.QueuePlace]] = []
             for position, place in enumerate(pool.queue(), 1):
-                if _rank(place) > page.after and len(found) < page.limit:
+                rank = _rank(pool, place)
+                if rank > page.after and len(found) < page.limit:
                     own = caller.sees_holder(pool.account, place.holder.user)
                     session = names.SESSION.build(place.holder.session) if own else ""
-                    found.append(
-                        (
-                            _rank(place),
-                            frames.queue_place(place, position, pool.waiting, session),
-                        )
-                    )
+                    why = explain.why_not(pool, place, sight, position=position)
+                    wait = explain.estimated_wait(pool, place, position)
+                    shown = frames.queue_place(place, position, pool.waiting, session, why, wait)
+                    found.append((rank, shown))
             return found
 
         ranked = await self._seats.look(caller, request.parent, read)
         cut_off, token = cut(ranked, page, lambda one: one[0])
         return ListQueuePlacesResponse(places=[one[1] for one in cut_off], next_page_token=token)
+
+    async def Explain(self, request: ExplainRequest, context: Any) -> ExplainResponse:
+        answer = await self._seats.explain(
+            self._caller(),
+            request.pool,
+            request.units or 1,
+            frames.wanted(request.features),
+            frames.device(request.device),
+            frames.app(request.app),
+            wait=request.wait,
+            priority=request.priority,
+        )
+        response = ExplainResponse(
+            would=_WOULD.get(type(answer.outcome), WOULD_DENIED),
+            position=answer.position,
+            explanation=answer.explanation,
+        )
+        if answer.estimated_wait is not None:
+            response.estimated_wait.FromTimedelta(answer.estimated_wait)
+        return response
 
     def _after(self, time: timedelta) -> Timestamp:
         moment = Timestamp()
@@ -176,5 +205,6 @@ def _number(lease: Lease) -> str:
     return f"{lease.fencing_number:0{_DIGITS}}"
 
 
-def _rank(place: Place) -> str:
-    return f"{200 - place.priority:03}{place.arrival:0{_DIGITS}}"
+def _rank(pool: Pool, place: Place) -> str:
+    first, second = pool.rank(place)
+    return f"{first + _ABOVE:0{_DIGITS}}{second:0{_DIGITS}}"

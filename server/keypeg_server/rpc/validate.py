@@ -229,6 +229,15 @@ RULES: Final[Mapping[str, Fields]] = {
     "ListPoolsRequest": {"parent": _ACCOUNT, "product": optional(_PRODUCT), **_PAGE},
     "ListLeasesRequest": {"parent": _POOL, **_PAGE},
     "ListQueuePlacesRequest": {"parent": _POOL, **_PAGE},
+    "ExplainRequest": {
+        "pool": _POOL,
+        "units": number(0, 10_000),
+        "features": _UNITS,
+        "device": message(DEVICE),
+        "app": message(APP),
+        "wait": anything,
+        "priority": number(-100, 100),
+    },
 }
 
 # Messages within requests, for the test that looks for fields without a rule.

@@ -15,6 +15,7 @@ from typing import Protocol
 from keypeg.errors import KeypegError
 from keypeg_server.domain.decision import Change
 from keypeg_server.domain.lease import Lease, Place
+from keypeg_server.domain.pool_rules import PLAIN, PoolRules
 from keypeg_server.domain.record import Entry
 
 
@@ -85,6 +86,7 @@ class StoredPool:
     fencing_number: int
     leases: tuple[Lease, ...]
     places: tuple[Place, ...]
+    rules: PoolRules = PLAIN
 
 
 class PoolStore(Protocol):

@@ -31,7 +31,7 @@ from keypeg_server.domain.pool import Pool
 from keypeg_server.service import frames
 from keypeg_server.service.commits import RequestKey
 from keypeg_server.service.outbox import Outbox
-from keypeg_server.service.pools import no_pool
+from keypeg_server.service.pools import Engine, no_pool
 from keypeg_server.service.presence import Session, State, Waiting
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class Conversation:
                     session.waiting = {}
                 position = pool.position(outcome)
                 session.waiting[outcome.id] = Waiting(sequence, request_id, position)
-                tell_queued(session, pool, outcome)
+                tell_queued(session, pool, outcome, engine)
 
         engine.acquire(
             pool,
@@ -325,21 +325,15 @@ def tell_acquired(
     link.outbox.push(answer)
 
 
-def tell_queued(session: Session, pool: Pool, place: Place) -> None:
+def tell_queued(session: Session, pool: Pool, place: Place, engine: Engine) -> None:
     """Say where a session stands."""
     link = session.link
     waiting = session.waiting.get(place.id) if session.waiting else None
     if link is None or waiting is None or session.caller is None:
         return
-    why = explain.why_not(
-        pool,
-        place.units,
-        place.features,
-        place.priority,
-        session.caller,
-        position=waiting.position,
-    )
-    shown = frames.queue_place(place, waiting.position, pool.waiting, session.name, why)
+    why = explain.why_not(pool, place, engine.sight(session.caller), position=waiting.position)
+    estimate = explain.estimated_wait(pool, place, waiting.position)
+    shown = frames.queue_place(place, waiting.position, pool.waiting, session.name, why, estimate)
     link.outbox.push(
         HoldSessionResponse(
             queued=session_pb2.Queued(

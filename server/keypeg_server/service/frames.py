@@ -120,6 +120,7 @@ def queue_place(
     waiting: int,
     session: str,
     explanation: explanation_pb2.Explanation | None = None,
+    estimated_wait: timedelta | None = None,
 ) -> seat_pb2.QueuePlace:
     """A place in the queue; `session` is a name, empty for who may not know it."""
     return seat_pb2.QueuePlace(
@@ -131,6 +132,7 @@ def queue_place(
         features=features(place.features) if place.features else None,
         priority=place.priority,
         explanation=explanation,
+        estimated_wait=None if estimated_wait is None else duration(estimated_wait),
         create_time=timestamp(place.create_time_us),
     )
 

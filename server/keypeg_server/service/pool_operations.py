@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from keypeg.errors import KeypegError, LeaseExpired, PoolExhausted
+from keypeg.errors import KeypegError, LeaseExpired
 from keypeg_server.domain import explain, record
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask, Change, Decision
@@ -27,6 +27,7 @@ class Reports(Protocol):
 
     def now_us(self) -> int: ...
     def by_id(self, id: str) -> Pool | None: ...
+    def sight(self, caller: Caller) -> explain.Sight: ...
     def look(self, read: Callable[[], _T], done: Callable[[_T | KeypegError], None]) -> None: ...
     def released(self, id: str) -> None: ...
     def served(self, pool: Pool, leases: Sequence[Lease]) -> None: ...
@@ -60,10 +61,9 @@ class Acquire(Operation):
         self._now_us = self._reports.now_us()
         try:
             self._decision = self._pool.acquire(ask, self._now_us)
-        except PoolExhausted:
-            raise explain.exhausted(
-                self._pool, ask.units, ask.features, ask.priority, self._caller
-            ) from None
+        except KeypegError as error:
+            sight = self._reports.sight(self._caller)
+            raise explain.refused(self._pool, ask, error, sight) from None
         return self._decision.changes
 
     def records(self) -> Sequence[Entry]:

@@ -24,7 +24,9 @@ from keypeg_server.clock import to_us
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.events import PoolCreated, PoolRemoved
+from keypeg_server.domain.explain import Sight
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
+from keypeg_server.domain.outlook import EXAMINED, Outlook
 from keypeg_server.domain.pool import QUEUE_LIMIT, Pool
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service import pool_operations as operations
@@ -41,6 +43,7 @@ POSITIONS_PAUSE: Final = (
     0.02  # seconds: a queue that moves often is told so at most 50 times a second
 )
 SPARE_BYTES: Final = 512 * RANDOM_BYTES
+OUTLOOK_KEPT: Final = 0.1  # seconds for which a pool's outlook serves every refusal
 RETRY_PAUSE: Final = 1.0  # seconds, after the disk refused to take an end
 
 
@@ -55,6 +58,10 @@ def server_deadline(now: float, valid_for: timedelta) -> float:
 
 class Audience(Protocol):
     """Who hears what befalls the sessions that hold and wait."""
+
+    def ends_at(self, session: str) -> float | None:
+        """When a session's time runs out unless it renews, on the monotonic clock; None when not known."""
+        ...
 
     def served(self, pool: Pool, lease: Lease) -> None:
         """A session that waited holds a seat now."""
@@ -102,6 +109,7 @@ class Engine:
         self._deadlines: Deadlines[Hold] = Deadlines(clock, self._hold_due)
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._moved: set[Pool] = set()
+        self._outlooks: dict[Pool, tuple[tuple[int, ...], Outlook]] = {}
         self._denials = Denials(self.note)
         self.audience: Audience | None = None
         hub.subscribe(PoolCreated, self._created)
@@ -127,7 +135,7 @@ class Engine:
 
         def retire() -> None:
             for pool in found:
-                if pool.held or pool.waiting:
+                if pool.in_use:
                     raise _in_use(pool)
             for pool in found:
                 pool.retired = True
@@ -226,7 +234,17 @@ class Engine:
     ) -> None:
         """Seats or, when it may wait, a place; `done` hears which, or the refusal."""
         request_id = "" if request is None else request.id
-        ask = Ask(self.new_id(), holder, units, features, wait, priority, valid_for_us, request_id)
+        ask = Ask(
+            self.new_id(),
+            holder,
+            units,
+            features,
+            wait,
+            priority,
+            valid_for_us,
+            request_id,
+            self.clock_us(),
+        )
         session = holder.session
         if session:
             pools = self._pools_of.get(session)
@@ -273,6 +291,39 @@ class Engine:
     async def looked(self, read: Callable[[], _T]) -> _T:
         """What `read` finds now, when it is on disk."""
         return await self._ended(lambda done: operations.Look(read, done))
+
+    # Explaining.
+
+    def sight(self, caller: Caller) -> Sight:
+        """What explanations for this caller are made from."""
+        return Sight(caller, self.outlook)
+
+    def outlook(self, pool: Pool) -> Outlook | None:
+        """When its seats may come free; None for a pool with very many leases. As of a moment ago at most."""
+        if pool.lease_count > EXAMINED:
+            return None
+        now, wall_us = self._clock.monotonic(), self.now_us()
+        as_of = (int(now / OUTLOOK_KEPT), pool.fencing_number, pool.held, pool.lease_count)
+        kept = self._outlooks.get(pool)
+        if kept is not None and kept[0] == as_of:
+            return kept[1]
+
+        def ends_at(lease: Lease) -> int | None:
+            session = lease.holder.session
+            if session:
+                deadline = self.audience.ends_at(session) if self.audience is not None else None
+            else:
+                hold = self._holds.get(lease.id)
+                deadline = None if hold is None else hold.deadline
+            return None if deadline is None else wall_us + round((deadline - now) * 1e6)
+
+        made = Outlook(pool.leases(), ends_at)
+        self._outlooks[pool] = as_of, made
+        return made
+
+    def clock_us(self) -> int:
+        """The monotonic clock, for the order of queues."""
+        return int(self._clock.monotonic() * 1e6)
 
     # Leases without a stream.
 
@@ -357,6 +408,7 @@ class Engine:
             feature_capacity=stored.features,
             fencing_number=stored.fencing_number,
             queue_limit=self._queue_limit,
+            rules=stored.rules,
         )
         pool.restore(stored.leases, stored.places)
         self._pools[pool.id] = pool
@@ -375,6 +427,7 @@ class Engine:
         pool = self._pools.pop(names.POOL.parse(event.pool)[0], None)
         if pool is not None:
             pool.retired = True
+            self._outlooks.pop(pool, None)
 
     def _fetch(self, id: str) -> asyncio.Task[None]:
         """Read a pool from disk; one reading at a time."""

@@ -16,7 +16,17 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import Session
 
-from keypeg_server.domain.decision import Change, DropLease, DropPlace, PutLease, PutPlace
+from keypeg_server.domain import pool_rules
+from keypeg_server.domain.decision import (
+    Change,
+    DropLease,
+    DropLinger,
+    DropPlace,
+    PutLease,
+    PutLinger,
+    PutPlace,
+    PutRules,
+)
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.service.commits import StoredPool
 from keypeg_server.storage.bulk import BulkDelete, BulkInsert
@@ -37,6 +47,9 @@ _EXTEND_LEASE: Final = (
 _DROP_LEASES: Final = BulkDelete(_LEASE.c.id)
 _PUT_PLACES: Final = BulkInsert(_PLACE)
 _DROP_PLACES: Final = BulkDelete(_PLACE.c.id)
+_SET_RULES: Final = (
+    update(_POOL).where(_POOL.c.id == bindparam("of")).values(rules=bindparam("new_rules"))
+)
 _FENCE: Final = (
     update(_POOL).where(_POOL.c.id == bindparam("of")).values(fencing_number=bindparam("number"))
 )
@@ -66,9 +79,15 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
             dropped_leases.append(change.lease.id)  # type: ignore[union-attr]
         elif kind is PutPlace:
             put_places.append(_place_row(change.place))  # type: ignore[union-attr]
-        else:
-            assert kind is DropPlace
+        elif kind is DropPlace:
             dropped_places.append(change.place.id)  # type: ignore[union-attr]
+        elif kind is PutRules:
+            connection.execute(
+                _SET_RULES,
+                {"of": change.pool, "new_rules": change.rules.to_json()},  # type: ignore[union-attr]
+            )
+        else:
+            assert kind in (PutLinger, DropLinger)  # memory's alone
     if put_leases:
         _PUT_LEASES.run(connection, put_leases)
         connection.execute(_FENCE, [{"of": id, "number": n} for id, n in fences.items()])
@@ -115,6 +134,7 @@ def _load(session: Session, pool: str | None) -> list[StoredPool]:
             fencing_number=row.fencing_number,
             leases=tuple(leases.get(row.id, ())),
             places=tuple(places.get(row.id, ())),
+            rules=pool_rules.from_json(row.rules),
         )
         for row in rows(_POOL, _POOL.c.id)
     ]
@@ -137,6 +157,9 @@ def _lease_row(lease: Lease) -> tuple[Any, ...]:
         lease.fencing_number,
         lease.acquire_time_us,
         lease.valid_for_us,
+        holder.address,
+        lease.subject,
+        int(lease.overdraft),
     )
 
 
@@ -159,6 +182,8 @@ def _place_row(place: Place) -> tuple[Any, ...]:
         place.create_time_us,
         place.valid_for_us,
         place.request_id,
+        holder.address,
+        place.clock_us,
     )
 
 
@@ -167,7 +192,9 @@ def _features(text: str) -> Features:
 
 
 def _holder(row: Any) -> Holder:
-    return Holder(row.session, row.user, row.device, row.host_name, row.app, row.process_id)
+    return Holder(
+        row.session, row.user, row.device, row.host_name, row.app, row.process_id, row.address
+    )
 
 
 def _lease(row: Any) -> Lease:
@@ -180,6 +207,8 @@ def _lease(row: Any) -> Lease:
         fencing_number=row.fencing_number,
         acquire_time_us=row.acquire_time_us,
         valid_for_us=row.valid_for_us,
+        subject=row.subject,
+        overdraft=bool(row.overdraft),
     )
 
 
@@ -195,4 +224,5 @@ def _place(row: Any) -> Place:
         create_time_us=row.create_time_us,
         valid_for_us=row.valid_for_us,
         request_id=row.request_id,
+        clock_us=row.clock_us,
     )

@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Column, LargeBinary, PrimaryKeyConstraint, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    String,
+    Text,
+)
 from sqlmodel import Field, SQLModel
 
 # Every constraint has a name, so that a migration can change it on every database.
@@ -21,6 +29,13 @@ SQLModel.metadata.naming_convention = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+def _added(type_: Any, default: str = "") -> Any:
+    """A column that older rows get by its default."""
+    return Column(type_, nullable=False, server_default=default)
+
+
 _CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}  # one tree, not a table and an index
 
 
@@ -36,6 +51,7 @@ class PoolRow(SQLModel, table=True):
     features: str = Field(default="", sa_type=Text)  # JSON: feature id to seats; empty for none
     fencing_number: int = Field(default=0, sa_type=BigInteger)  # the highest given out
     create_time_us: int = Field(sa_type=BigInteger)
+    rules: str = Field(default="", sa_column=_added(Text))  # JSON; empty for none
 
 
 class LeaseRow(SQLModel, table=True):
@@ -56,6 +72,11 @@ class LeaseRow(SQLModel, table=True):
     fencing_number: int = Field(sa_type=BigInteger)
     acquire_time_us: int = Field(sa_type=BigInteger)
     valid_for_us: int = Field(sa_type=BigInteger)  # the longest that its holder may believe in it
+    address: str = Field(default="", sa_column=_added(String))
+    subject: str = Field(
+        default="", sa_column=_added(String)
+    )  # what shares its seat; empty: nothing
+    overdraft: int = Field(default=0, sa_column=_added(Integer, "0"))  # 1: above what the pool has
 
 
 class PlaceRow(SQLModel, table=True):
@@ -78,6 +99,8 @@ class PlaceRow(SQLModel, table=True):
     create_time_us: int = Field(sa_type=BigInteger)
     valid_for_us: int = Field(sa_type=BigInteger)
     request_id: str  # of the request that waits
+    address: str = Field(default="", sa_column=_added(String))
+    clock_us: int = Field(default=0, sa_column=_added(BigInteger, "0"))  # on the pool's own clock
 
 
 class RequestRow(SQLModel, table=True):

@@ -7,7 +7,7 @@ import pytest
 from keypeg.errors import FeatureUnknown, NotFound, PoolExhausted, PoolTooSmall, QueueFull
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.decision import Ask
-from keypeg_server.domain.explain import exhausted, why_not
+from keypeg_server.domain.explain import Sight, refused, why_not
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 
@@ -206,7 +206,10 @@ def test_a_retired_pool_gives_nothing_more():
 def test_an_explanation_names_rule_holders_and_remedies(capacity, taken, asked, rule):
     pool = make_pool(capacity)
     granted(pool, "mia", taken)
-    error = exhausted(pool, asked, (), 0, ADMIN)
+    wanted = ask("tom", asked)
+    with pytest.raises(PoolExhausted) as caught:
+        pool.acquire(wanted, NOW)
+    error = refused(pool, wanted, caught.value, Sight(ADMIN))
     explanation = error.explanation
     assert explanation is not None
     assert explanation.metadata["rule"] == rule
@@ -219,7 +222,7 @@ def test_an_explanation_shows_a_member_only_the_own_holdings():
     pool = make_pool(2)
     granted(pool, "mia")
     granted(pool, "tom")
-    holders = why_not(pool, 1, (), 0, MEMBER).holders
+    holders = why_not(pool, ask("zoe"), Sight(MEMBER)).holders
     assert [holder.user for holder in holders] == ["accounts/a/users/mia", ""]
     assert [holder.host_name for holder in holders] == ["host", ""]
     assert [holder.app for holder in holders] == ["app", "app"]
@@ -228,9 +231,10 @@ def test_an_explanation_shows_a_member_only_the_own_holdings():
 def test_an_explanation_tells_feature_and_queue_from_seats():
     pool = make_pool(3, mesh=1)
     granted(pool, "a", 1, (("mesh", 1),))
-    why = why_not(pool, 1, (("mesh", 1),), 0, ADMIN)
+    why = why_not(pool, ask("zoe", 1, (("mesh", 1),)), Sight(ADMIN))
     assert (why.metadata["rule"], why.metadata["feature"]) == ("feature_capacity", "mesh")
     waiting(pool, "b", 3)
-    why = why_not(pool, 1, (), 0, ADMIN, position=2)
+    place = waiting(pool, "c")
+    why = why_not(pool, place, Sight(ADMIN), position=2)
     assert why.metadata["rule"] == "queue_order"
-    assert "number 2 of 1" in why.sentence
+    assert "number 2 of 2" in why.sentence

@@ -92,6 +92,9 @@ class EngineMachine(RuleBasedStateMachine):
         del self.waiting[lease.id]
         self.learn(lease)
 
+    def ends_at(self, session) -> float | None:
+        return None
+
     def moved(self, pool, place, position) -> None:
         assert 1 <= position <= pool.waiting
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -20,7 +20,11 @@ from keypeg.errors import (
 )
 from keypeg.v1 import explanation_pb2, session_pb2
 from keypeg.v1.seat_service_pb2 import (
+    WOULD_DENIED,
+    WOULD_GRANTED,
+    WOULD_QUEUED,
     AcquireSeatRequest,
+    ExplainRequest,
     GetPoolRequest,
     ListLeasesRequest,
     ListPoolsRequest,
@@ -247,3 +251,54 @@ async def test_a_pool_in_use_is_not_retired_and_one_that_is_free_is(world: World
     assert (await app.next("denied")).explanation.metadata["resource"] == "pools/p1"
     world.engine.restore(["pools/p1"])
     await app.acquire()
+
+
+@pytest.mark.behaviour("SEAT-4")
+async def test_a_dry_run_says_what_an_acquire_would_get_and_takes_nothing(world: World):
+    await world.add_pool(1)
+    seats = world.seats()
+    question = ExplainRequest(
+        pool="pools/p1",
+        device=session_pb2.Device(id="device-a"),
+        app=session_pb2.App(name="cad"),
+    )
+    assert (await seats.Explain(question)).would == WOULD_GRANTED
+    got = await seats.AcquireSeat(ask(ttl=60))
+    refusal = await seats.Explain(question)
+    with pytest.raises(PoolExhausted) as caught:
+        await seats.AcquireSeat(ask())
+    assert refusal.would == WOULD_DENIED
+    assert refusal.explanation == caught.value.explanation
+    assert refusal.explanation.metadata["rule"] == "capacity"
+    # Its holder's time: 60 s, and the margin that the server adds.
+    earliest = refusal.explanation.earliest_time.ToDatetime(UTC)
+    assert earliest - world.clock.wall() == timedelta(seconds=61.6)
+    question.wait = True
+    waiting = await seats.Explain(question)
+    assert (waiting.would, waiting.position) == (WOULD_QUEUED, 1)
+    assert not waiting.HasField("estimated_wait")  # nothing is known of how long seats are held
+    pool = (await seats.GetPool(GetPoolRequest(name="pools/p1"))).pool
+    assert (pool.held_count, pool.waiting_count) == (1, 0)
+    assert pool.fencing_number == got.lease.fencing_number
+
+
+@pytest.mark.behaviour("SEAT-4")
+async def test_a_wait_is_estimated_by_the_holds_that_are_over(world: World):
+    await world.add_pool(1)
+    seats = world.seats()
+    for _ in range(5):
+        got = await seats.AcquireSeat(ask(ttl=600))
+        world.clock.seconds += 120
+        await seats.ReleaseSeat(
+            ReleaseSeatRequest(name=got.lease.name, fencing_number=got.lease.fencing_number)
+        )
+    await seats.AcquireSeat(ask())
+    answer = await seats.Explain(
+        ExplainRequest(
+            pool="pools/p1",
+            wait=True,
+            device=session_pb2.Device(id="device-a"),
+            app=session_pb2.App(name="cad"),
+        )
+    )
+    assert answer.estimated_wait.ToTimedelta() == timedelta(seconds=120)

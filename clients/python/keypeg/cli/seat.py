@@ -11,11 +11,12 @@ import click
 from keypeg.cli.arguments import Duration, Units, account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.values import Column, Name, Product, length, moment
+from keypeg.cli.values import Column, Name, Product, State, length, moment, word
+from keypeg.cli.when import iso
 
 if TYPE_CHECKING:
     from keypeg.cli.link import Link
-    from keypeg.v1 import seat_pb2
+    from keypeg.v1 import explanation_pb2, seat_pb2
 
 
 def units(one: seat_pb2.Lease | seat_pb2.QueuePlace) -> tuple[str, ...]:
@@ -218,6 +219,74 @@ async def acquire(
             Column("ENDS", lambda one: moment(one, "expire_time")),
         ],
     )
+
+
+@seat_group.command("why")
+@click.argument("pool")
+@click.option("--units", "count", type=click.IntRange(1, 10_000), default=1, show_default=True)
+@click.option(
+    "--feature", "wanted", type=Units(), multiple=True, help="NAME or NAME=UNITS; may be repeated."
+)
+@click.option("--wait", is_flag=True, help="As one who would wait in the queue.")
+@click.option("--priority", type=click.IntRange(-100, 100), default=0, show_default=True)
+@account_option
+@pass_cli
+async def why(
+    cli: Cli,
+    pool: str,
+    count: int,
+    wanted: tuple[tuple[str, int | None], ...],
+    wait: bool,
+    priority: int,
+    account: str | None,
+) -> None:
+    """Say what a seat of POOL would get now, and why; takes nothing.
+
+    \b
+    Examples:
+      keypeg seat why acme/solver --units 4
+      keypeg seat why acme/solver --wait
+    """
+    from keypeg.cli import resolve
+    from keypeg.v1 import product_pb2, session_pb2
+    from keypeg.v1 import seat_service_pb2 as pb
+    from keypeg.v1 import seat_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        answer = await link.call(
+            rpc.SeatServiceStub(link.channel).Explain,
+            pb.ExplainRequest(
+                pool=await resolve.pool_name(link, pool, account),
+                units=count,
+                features=[
+                    product_pb2.FeatureUnits(feature=name, units=one or 1) for name, one in wanted
+                ],
+                device=cli.device(),
+                app=session_pb2.App(name="keypeg seat", version=cli.version, sdk=cli.sdk),
+                wait=wait,
+                priority=priority,
+            ),
+        )
+    cli.printer.item(
+        answer,
+        [
+            Column("WOULD BE", lambda one: State(word(pb.Would, one.would, "WOULD_"))),
+            Column("POSITION", lambda one: one.position or None),
+            Column("ABOUT", lambda one: length(one, "estimated_wait")),
+            Column("RULE", lambda one: one.explanation.metadata.get("rule")),
+            Column("WHY", lambda one: one.explanation.sentence),
+            Column("HELPS", lambda one: tuple(r.sentence for r in one.explanation.remedies)),
+            Column("HELD BY", lambda one: tuple(_holder(h) for h in one.explanation.holders)),
+            Column("EARLIEST", lambda one: moment(one.explanation, "earliest_time")),
+        ],
+    )
+
+
+def _holder(one: explanation_pb2.Holder) -> str:
+    """A holder in a few words."""
+    who = f"{one.user.rpartition('/')[2]} on {one.host_name}" if one.user else "somebody"
+    since = moment(one, "acquire_time")
+    return f"{who} ({one.app or 'an app'}, {one.units})" + (f" since {iso(since)}" if since else "")
 
 
 @seat_group.command("renew")

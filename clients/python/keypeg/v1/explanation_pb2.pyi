@@ -70,7 +70,9 @@ class Explanation(_message.Message):
 
     @_builtins.property
     def earliest_time(self) -> _timestamp_pb2.Timestamp:
-        """The earliest time at which it may succeed by itself; unset when not known."""
+        """The earliest time at which it may succeed by itself, should holders not renew;
+        not a promise. Unset when not known.
+        """
 
     def __init__(
         self,

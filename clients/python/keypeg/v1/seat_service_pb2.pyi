@@ -9,6 +9,8 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from keypeg.v1 import explanation_pb2 as _explanation_pb2
 from keypeg.v1 import product_pb2 as _product_pb2
 from keypeg.v1 import seat_pb2 as _seat_pb2
 from keypeg.v1 import session_pb2 as _session_pb2
@@ -22,6 +24,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Would:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WouldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Would.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WOULD_UNSPECIFIED: _Would.ValueType  # 0
+    """Never sent."""
+    WOULD_GRANTED: _Would.ValueType  # 1
+    """The seats, at once."""
+    WOULD_QUEUED: _Would.ValueType  # 2
+    """A place in the queue."""
+    WOULD_DENIED: _Would.ValueType  # 3
+    """A refusal."""
+
+class Would(_Would, metaclass=_WouldEnumTypeWrapper):
+    """What an acquire would get."""
+
+WOULD_UNSPECIFIED: Would.ValueType  # 0
+"""Never sent."""
+WOULD_GRANTED: Would.ValueType  # 1
+"""The seats, at once."""
+WOULD_QUEUED: Would.ValueType  # 2
+"""A place in the queue."""
+WOULD_DENIED: Would.ValueType  # 3
+"""A refusal."""
+Global___Would: _TypeAlias = Would  # noqa: Y015
 
 @_typing.final
 class AcquireSeatRequest(_message.Message):
@@ -446,3 +476,93 @@ class ListQueuePlacesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListQueuePlacesResponse: _TypeAlias = ListQueuePlacesResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """What an acquire would ask for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    APP_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    """The pool."""
+    units: _builtins.int
+    """Units; 1 to 10,000; 0 means 1."""
+    wait: _builtins.bool
+    """True for one that would wait in the queue when there is none free."""
+    priority: _builtins.int
+    """The higher, the sooner; -100 to 100, default 0."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.FeatureUnits]:
+        """Counted features to take with it, at most 64."""
+
+    @_builtins.property
+    def device(self) -> _session_pb2.Device:
+        """The computer that would use it."""
+
+    @_builtins.property
+    def app(self) -> _session_pb2.App:
+        """The app that would use it."""
+
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        units: _builtins.int = ...,
+        features: _abc.Iterable[_product_pb2.FeatureUnits] | None = ...,
+        device: _session_pb2.Device | None = ...,
+        app: _session_pb2.App | None = ...,
+        wait: _builtins.bool = ...,
+        priority: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device", "features", b"features", "pool", b"pool", "priority", b"priority", "units", b"units", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """What an acquire would get now; another moment may bring another answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WOULD_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    ESTIMATED_WAIT_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    would: Global___Would.ValueType
+    """What."""
+    position: _builtins.int
+    """For `queued`: where it would stand, from 1; 0 otherwise."""
+    @_builtins.property
+    def estimated_wait(self) -> _duration_pb2.Duration:
+        """For `queued`: an honest guess at how long it takes; unset when there is none."""
+
+    @_builtins.property
+    def explanation(self) -> _explanation_pb2.Explanation:
+        """Why not at once; unset for `granted`."""
+
+    def __init__(
+        self,
+        *,
+        would: Global___Would.ValueType = ...,
+        position: _builtins.int = ...,
+        estimated_wait: _duration_pb2.Duration | None = ...,
+        explanation: _explanation_pb2.Explanation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_wait", b"estimated_wait", "explanation", b"explanation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_wait", b"estimated_wait", "explanation", b"explanation", "position", b"position", "would", b"would"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015

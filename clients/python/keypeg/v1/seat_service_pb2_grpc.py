@@ -70,6 +70,11 @@ class SeatServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/keypeg.v1.SeatService/Explain',
+                request_serializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class SeatServiceServicer(object):
@@ -126,6 +131,13 @@ class SeatServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """What an acquire would get now, and why. Takes nothing and keeps nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SeatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +175,11 @@ def add_SeatServiceServicer_to_server(servicer, server):
                     servicer.ListQueuePlaces,
                     request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +372,33 @@ class SeatService(object):
             '/keypeg.v1.SeatService/ListQueuePlaces',
             keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesRequest.SerializeToString,
             keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SeatService/Explain',
+            keypeg_dot_v1_dot_seat__service__pb2.ExplainRequest.SerializeToString,
+            keypeg_dot_v1_dot_seat__service__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,8 @@ class SeatServiceStub:
     """Who holds what in a pool."""
     ListQueuePlaces: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.ListQueuePlacesRequest, _seat_service_pb2.ListQueuePlacesResponse]
     """Who waits in a pool, in order."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.ExplainRequest, _seat_service_pb2.ExplainResponse]
+    """What an acquire would get now, and why. Takes nothing and keeps nothing."""
 
 @_typing.type_check_only
 class SeatServiceAsyncStub(SeatServiceStub):
@@ -71,6 +73,8 @@ class SeatServiceAsyncStub(SeatServiceStub):
     """Who holds what in a pool."""
     ListQueuePlaces: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.ListQueuePlacesRequest, _seat_service_pb2.ListQueuePlacesResponse]  # type: ignore[assignment]
     """Who waits in a pool, in order."""
+    Explain: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.ExplainRequest, _seat_service_pb2.ExplainResponse]  # type: ignore[assignment]
+    """What an acquire would get now, and why. Takes nothing and keeps nothing."""
 
 class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
     """The simple way to seats: unary calls over the same core as the stream."""
@@ -132,5 +136,13 @@ class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_seat_service_pb2.ListQueuePlacesResponse, _abc.Awaitable[_seat_service_pb2.ListQueuePlacesResponse]]:
         """Who waits in a pool, in order."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _seat_service_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_seat_service_pb2.ExplainResponse, _abc.Awaitable[_seat_service_pb2.ExplainResponse]]:
+        """What an acquire would get now, and why. Takes nothing and keeps nothing."""
 
 def add_SeatServiceServicer_to_server(servicer: SeatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
