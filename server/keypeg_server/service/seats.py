@@ -16,9 +16,13 @@ from typing import Final, TypeVar
 
 from keypeg import names
 from keypeg.errors import FencingStale, KeypegError, NotFound, PoolRule
+from keypeg.status import explain as explained
+from keypeg.v1 import explanation_pb2
 from keypeg.v1.location_pb2 import LOCATION_KIND_SITE
-from keypeg_server.domain import events
+from keypeg_server.domain import events, explain
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.decision import Ask
+from keypeg_server.domain.explain import Sight
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service import frames
@@ -42,6 +46,16 @@ class Held:
 
     lease: Lease
     valid_for: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an acquire would get: a lease, a place and its position, or None for a refusal; and why."""
+
+    outcome: Lease | Place | None
+    position: int
+    estimated_wait: timedelta | None
+    explanation: explanation_pb2.Explanation | None
 
 
 class Seats:
@@ -109,6 +123,45 @@ class Seats:
         )
         return await future
 
+    async def explain(
+        self,
+        caller: Caller,
+        pool_name: str,
+        units: int,
+        features: Features,
+        device: DeviceInfo,
+        app: AppInfo,
+        *,
+        wait: bool,
+        priority: int,
+        address: str = "",
+    ) -> Answer:
+        """What an acquire would get now; nothing is taken, and no refusal is raised but for a pool not seen."""
+        await self._engine.present((pool_name,))
+        pool = self._visible(caller, pool_name)
+        holder = Holder(
+            "", caller.user, device.id, device.host_name, app.name, app.process_id, address
+        )
+        try:
+            await self._admit(caller, device, app, pool)
+        except KeypegError as error:
+            return Answer(None, 0, None, explained(error))
+        ask = Ask("", holder, units, features, wait, priority, 0, "", self._engine.clock_us())
+        sight = self._engine.sight(caller)
+
+        def look() -> Answer:
+            try:
+                decision, position = pool.tried(ask, self._engine.now_us())
+            except KeypegError as error:
+                return Answer(None, 0, None, explained(explain.refused(pool, ask, error, sight)))
+            found = decision.outcome
+            if not isinstance(found, Place):
+                return Answer(found, 0, None, None)
+            why = explain.why_not(pool, ask, sight)
+            return Answer(found, position, explain.estimated_wait(pool, found, position), why)
+
+        return await self._engine.looked(look)
+
     async def renew(
         self, caller: Caller, name: str, fencing_number: int, valid_for: timedelta | None
     ) -> Held:
@@ -141,6 +194,10 @@ class Seats:
             lambda done: self._engine.release(pool, id, done)
         )
         return released is not None
+
+    def sight(self, caller: Caller) -> Sight:
+        """What explanations for this caller are made from."""
+        return self._engine.sight(caller)
 
     async def look(self, caller: Caller, name: str, read: Callable[[Pool], _T]) -> _T:
         """What `read` finds in a pool of the caller's, when it is on disk."""

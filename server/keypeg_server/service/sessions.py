@@ -27,7 +27,7 @@ from keypeg.v1 import location_pb2, session_pb2
 from keypeg.v1.proof_pb2 import Proof
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg_server.clock import to_us
-from keypeg_server.domain import events
+from keypeg_server.domain import events, explain
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.lease import Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
@@ -354,9 +354,11 @@ class Sessions:
             session.waiting = {}
         waiting = session.waiting.setdefault(place.id, Waiting(0, place.request_id, position))
         waiting.sequence, waiting.position = 0, position
-        return frames.queue_place(
-            place, position, pool.waiting if pool is not None else 1, session.name
-        )
+        if pool is None or not still_there or session.caller is None:
+            return frames.queue_place(place, position, 1, session.name)
+        why = explain.why_not(pool, place, self.engine.sight(session.caller), position=position)
+        estimate = explain.estimated_wait(pool, place, position)
+        return frames.queue_place(place, position, pool.waiting, session.name, why, estimate)
 
     def prove(self, session: Session, nonce: bytes, leases: Iterable[Lease]) -> Proof:
         """What the app verifies, signed for this nonce."""
@@ -486,6 +488,11 @@ class Sessions:
 
     # What befalls sessions: `Audience`, and events.
 
+    def ends_at(self, session: str) -> float | None:
+        """When a session's time runs out unless it renews."""
+        found = self.presence.get(session)
+        return None if found is None else found.deadline
+
     def served(self, pool: Pool, lease: Lease) -> None:
         """A session that waited holds a seat now."""
         session = self.presence.get(lease.holder.session)
@@ -501,7 +508,7 @@ class Sessions:
             waiting = session.waiting.get(place.id)
             if waiting is not None and waiting.position != position:
                 waiting.position = position
-                tell_queued(session, pool, place)
+                tell_queued(session, pool, place, self.engine)
 
     def readmit(self, session: Session) -> None:
         """Look again whether a session may run; it goes on meanwhile."""
