@@ -139,6 +139,21 @@ async def test_time_is_over_by_the_clock_of_the_app():
         assert isinstance(error, errors.GrantExpired)
 
 
+async def test_a_seat_is_held_no_longer_than_the_clock_of_the_app_allows():
+    clock = FakeClock()
+    async with (
+        StandInHost("demo", kind="site", seat_count=1, seat_required=True, clock=clock) as host,
+        opening(host, clock=clock) as session,
+        session.seat() as seat,
+    ):
+        clock.advance(59)
+        assert seat.held
+        clock.advance(2)
+        assert not seat.held  # at once, as when the process was stopped for so long
+        with pytest.raises(errors.GrantExpired):
+            seat.require()
+
+
 def has_renewed(host: StandInHost, count: int) -> bool:
     return sum(frame.WhichOneof("frame") == "renew" for frame in host.received) == count
 

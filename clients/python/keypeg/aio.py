@@ -147,7 +147,7 @@ class Session:
     ) -> Seat:
         """A seat to take: all that it names or none. `timeout` bounds the waiting; then it raises TimedOut."""
         wish = Wish(pool, units, features_of(features), wait, priority)
-        return Seat(self._driver, wish, seconds(timeout))
+        return Seat(self._driver, self._clock, wish, seconds(timeout))
 
     async def until_stopped(self) -> KeypegError | None:
         """Waits for the end of the session; returns why, None when the app closed it."""
@@ -176,8 +176,9 @@ class Session:
 class Seat:
     """A seat of a session; made by `session.seat()`, taken by `async with` or `acquire`."""
 
-    def __init__(self, driver: Driver, wish: Wish, timeout: float | None) -> None:
+    def __init__(self, driver: Driver, clock: Clock, wish: Wish, timeout: float | None) -> None:
         self._driver = driver
+        self._clock = clock
         self._wish = wish
         self._timeout = timeout
         self._key = ""
@@ -191,9 +192,8 @@ class Seat:
 
     @property
     def held(self) -> bool:
-        """Whether it is held now."""
-        running = self._driver.view.state is not State.STOPPED
-        return running and self.stage is SeatStage.HELD
+        """Whether it is held now, and its session may run; true to the clock as `may_run` is."""
+        return self.stage is SeatStage.HELD and self._refusal() is None
 
     @property
     def lease(self) -> Lease | None:
@@ -221,7 +221,7 @@ class Seat:
             return
         raise (
             self.error
-            or self._driver.view.error
+            or (self._refusal() if self.stage is SeatStage.HELD else self._driver.view.error)
             or LeaseExpired("The seat is not held: it was not acquired, or it was given back.")
         )
 
@@ -273,6 +273,9 @@ class Seat:
         traceback: TracebackType | None,
     ) -> None:
         await self.release()
+
+    def _refusal(self) -> KeypegError | None:
+        return self._driver.view.refusal(self._clock.monotonic())
 
     def _is_over(self) -> bool:
         return self.stage is SeatStage.ENDED

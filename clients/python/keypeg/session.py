@@ -172,7 +172,7 @@ class Seat:
 
     @property
     def held(self) -> bool:
-        """Whether it is held now."""
+        """Whether it is held now, and its session may run; true to the clock as `may_run` is."""
         return self._process_id == os.getpid() and self._seat.held
 
     @property
