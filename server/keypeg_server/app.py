@@ -39,6 +39,8 @@ from keypeg.v1 import (
     license_service_pb2_grpc,
     location_service_pb2,
     location_service_pb2_grpc,
+    report_service_pb2,
+    report_service_pb2_grpc,
     seat_service_pb2,
     seat_service_pb2_grpc,
     session_service_pb2,
@@ -57,6 +59,7 @@ from keypeg_server.rpc.gate import Gate
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.limits import options
 from keypeg_server.rpc.location_service import LocationRpc
+from keypeg_server.rpc.report_service import ReportRpc
 from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
 from keypeg_server.service.accounts import AccountService
@@ -68,6 +71,7 @@ from keypeg_server.service.licenses import LicenseService
 from keypeg_server.service.locations import LocationService
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.pools import Engine
+from keypeg_server.service.reports import Reports
 from keypeg_server.service.seats import Seats
 from keypeg_server.service.sessions import SessionLimits, Sessions
 from keypeg_server.service.signing import Signing
@@ -232,13 +236,16 @@ class App:
         location_service_pb2_grpc.add_LocationServiceServicer_to_server(
             LocationRpc(locations), server
         )
+        report_service_pb2_grpc.add_ReportServiceServicer_to_server(
+            ReportRpc(Reports(log_store.SqlLogStore(opened.database), signing, clock)), server
+        )
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
             SessionService(self._sessions, current), server
         )
         seat_service_pb2_grpc.add_SeatServiceServicer_to_server(
             SeatService(Seats(engine, entitlements, clock, hub), clock, current), server
         )
-        keeping = log_store.Keeping(settings.log.keep, settings.log.max_records)
+        keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
         await self._serve_health()
         await server.start()
         self._tasks += [
@@ -285,6 +292,7 @@ CONTRACT: Final = (
     cloud_session_service_pb2,
     license_service_pb2,
     location_service_pb2,
+    report_service_pb2,
     seat_service_pb2,
     session_service_pb2,
 )

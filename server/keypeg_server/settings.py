@@ -182,7 +182,7 @@ class Logs:
 
 
 @dataclass(frozen=True)
-class Log:
+class Audit:
     """The usage and audit log in the database: who used what, and who was refused."""
 
     keep: timedelta = setting(
@@ -211,7 +211,7 @@ class Settings:
     sessions: Sessions = field(default_factory=Sessions)
     keys: Keys = field(default_factory=Keys)
     logs: Logs = field(default_factory=Logs)
-    log: Log = field(default_factory=Log)
+    audit: Audit = field(default_factory=Audit)
 
 
 CHOICES: Final = {

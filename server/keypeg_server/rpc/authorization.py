@@ -107,6 +107,10 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListQueuePlaces": _CALLER,
         "Explain": _CALLER,
     },
+    "keypeg.v1.ReportService": {
+        "ExportLog": _admin("parent"),
+        "SimulateSeats": _admin("parent"),
+    },
     "grpc.health.v1.Health": {"Check": _PUBLIC, "List": _PUBLIC, "Watch": _PUBLIC},
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _PUBLIC},
 }

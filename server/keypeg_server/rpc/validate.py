@@ -238,6 +238,14 @@ RULES: Final[Mapping[str, Fields]] = {
         "wait": anything,
         "priority": number(-100, 100),
     },
+    "ExportLogRequest": {"parent": name(names.ACCOUNT, names.PUBLISHER)},
+    "SimulateSeatsRequest": {
+        "parent": _ACCOUNT,
+        "pool": _POOL,
+        "seat_counts": each(number(1, 1_000_000), low=1, high=16),
+        "begin_time": timestamp,
+        "end_time": timestamp,
+    },
 }
 
 # Messages within requests, for the test that looks for fields without a rule.

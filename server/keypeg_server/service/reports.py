@@ -1,26 +1,34 @@
-"""Reading the log: exports that anyone can verify.
+"""Reading the log: exports that anyone can verify, and what-if on recorded demand.
 
 Promises: an export begins where the log begins, holds every record and head in order, and ends with a head
-signed for it; it is read in short steps. What is written meanwhile is not in it.
+signed for it; it is read in short steps. What is written meanwhile is not in it. A replay runs in a process of its
+own, one at a time, so that no seat waits for it.
 
 Leaves to others: who may read (rpc/authorization.py), the disk (storage/log_store.py), the form (keypeg.log).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import multiprocessing
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
-from keypeg.errors import Busy
+from keypeg import usage
+from keypeg.errors import Busy, LimitExceeded, NotFound
 from keypeg.log import Begin, Head, Record
 from keypeg.v1 import log_pb2
 from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.log_pb2 import LogHead
+from keypeg_server.domain import replay
+from keypeg_server.domain.replay import Outcome
 from keypeg_server.service.ports import Clock
 
 PART: Final = 500  # records read and sent at once: some 200 KiB
+REPLAY_RECORDS: Final = 2_000_000  # of one simulation: a gigabyte of memory, and a minute
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,16 @@ class Snapshot:
     hash: bytes
     removed_sequence: int  # records up to here are gone
     removed_hash: bytes
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What was, and what would have been; times in microseconds since 1970."""
+
+    begin_us: int
+    end_us: int
+    recorded: Outcome
+    simulated: tuple[Outcome, ...]
 
 
 class LogStore(Protocol):
@@ -64,11 +82,59 @@ class Reports:
         self._store = store
         self._signer = signer
         self._clock = clock
+        self._simulating = asyncio.Lock()
+
+    async def simulate(
+        self,
+        parent: str,
+        pool: str,
+        seat_counts: Sequence[int],
+        begin_us: int = 0,
+        end_us: int | None = None,
+    ) -> Simulated:
+        """The recorded demand of a pool (id) of an account, served by other numbers of seats."""
+        if self._simulating.locked():
+            raise Busy(
+                "Another simulation runs on this server; try again when it has ended.",
+                retry_after=timedelta(seconds=5),
+            )
+        async with self._simulating:
+            bodies = await self._bodies(parent, pool)
+            loop = asyncio.get_running_loop()
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as aside:
+                found = await loop.run_in_executor(
+                    aside, simulated, bodies, pool, tuple(seat_counts), begin_us, end_us
+                )
+        if found is None:
+            raise NotFound(
+                f"Nothing is recorded of pools/{pool} in {parent} for this time; list its pools.",
+                resource=f"pools/{pool}",
+            )
+        return found
+
+    async def _bodies(self, parent: str, pool: str) -> list[bytes]:
+        mark = f'"pool":"{pool}"'.encode()
+        bodies: list[bytes] = []
+        for log in await self._store.logs(parent):
+            for at in range(log.removed_sequence, log.sequence, PART):
+                records, _ = await self._store.part(log.log, at, min(at + PART, log.sequence))
+                bodies += [one.body for one in records if mark in one.body]
+                if len(bodies) > REPLAY_RECORDS:
+                    raise LimitExceeded(
+                        f"More than {REPLAY_RECORDS} records tell of pools/{pool}, which is the limit of a "
+                        "simulation; keep fewer (audit.keep).",
+                        limit="simulation.records",
+                        value=str(REPLAY_RECORDS),
+                    )
+        return bodies
 
     async def export(self, parent: str) -> AsyncIterator[Begin | Head | list[Record]]:
         """All logs of an account or publisher, one after the other."""
         keys = self._signer.delegation(self._signer.log_publisher).SerializeToString()
-        for log in await self._store.logs(parent):
+        logs = await self._store.logs(parent)
+        if not logs:
+            raise NotFound(f"Nothing is recorded of {parent}; check its name.", resource=parent)
+        for log in logs:
             yield Begin(log.log, log.removed_sequence, log.removed_hash, keys)
             at = log.removed_sequence
             while at < log.sequence:
@@ -96,3 +162,26 @@ class Reports:
             )
             head.issue_time.FromDatetime(self._clock.wall())
             yield Head(self._signer.sign_log(head).SerializeToString())
+
+
+def simulated(
+    bodies: Sequence[bytes],
+    pool: str,
+    seat_counts: Sequence[int],
+    begin_us: int = 0,
+    end_us: int | None = None,
+) -> Simulated | None:
+    """Read records and replay them; None when they tell nothing of the pool in that time."""
+    history = usage.read(bodies)
+    if end_us is not None:
+        history.end_us = min(history.end_us, end_us)
+    history.begin_us = max(history.begin_us, begin_us)
+    history.demands = [one for one in history.demands if begin_us <= one.asked_us <= history.end_us]
+    if not history.demands:
+        return None
+    return Simulated(
+        history.begin_us,
+        history.end_us,
+        replay.recorded(history, pool),
+        tuple(replay.replay(history, pool, seats) for seats in seat_counts),
+    )

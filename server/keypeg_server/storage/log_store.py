@@ -9,10 +9,11 @@ Leaves to others: appending (log_writer.py), who may read (rpc), when upkeep is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
@@ -26,6 +27,8 @@ from keypeg_server.service.reports import Snapshot
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.tables_log import LogHeadRow, LogRecordRow, LogRow
+
+_T = TypeVar("_T")
 
 REMOVED_AT_ONCE: Final = 2_000  # records of one step: some milliseconds of the one writer
 STEP_PAUSE: Final = 0.05  # seconds, for others to write between two steps
@@ -126,9 +129,8 @@ async def remove_old(database: Database, log: LogWriter, clock: Clock, keeping: 
     )
     for name in rows:
         while True:
-            removed = await _written(
-                database, lambda c, name=name: _remove(c, log, name, to_us(clock.wall()), keeping)
-            )
+            now_us = to_us(clock.wall())
+            removed = await _written(database, partial(_remove, log, name, now_us, keeping))
             total += removed
             if not removed:
                 break
@@ -136,7 +138,7 @@ async def remove_old(database: Database, log: LogWriter, clock: Clock, keeping: 
     return total
 
 
-def _remove(connection: Connection, log: LogWriter, name: str, now_us: int, keep: Keeping) -> int:
+def _remove(log: LogWriter, name: str, now_us: int, keep: Keeping, connection: Connection) -> int:
     row = connection.execute(select(_ROW).where(_ROW.c.id == name)).one()
     before_us = now_us - keep.time // timedelta(microseconds=1)
     beyond = row.sequence - keep.records
@@ -178,8 +180,8 @@ def _remove(connection: Connection, log: LogWriter, name: str, now_us: int, keep
     return int(head.sequence - first)
 
 
-async def _written(database: Database, work: Any) -> Any:
-    def run(connection: Connection) -> Any:
+async def _written(database: Database, work: Callable[[Connection], _T]) -> _T:
+    def run(connection: Connection) -> _T:
         with connection.begin():
             return work(connection)
 
