@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from keypeg.errors import FieldInvalid
+from keypeg.errors import FieldInvalid, TimedOut
 from keypeg.v1 import session_service_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg.v1.session_service_pb2_grpc import SessionServiceServicer
@@ -24,6 +24,8 @@ from keypeg_server.rpc import validate
 from keypeg_server.service.sessions import Sessions
 
 Context = grpc.aio.ServicerContext  # generic for the type checker only
+
+FIRST_FRAME_TIME = 30.0  # seconds: a stream without a session has no deadline that would end it
 
 
 class _Stream:
@@ -116,7 +118,11 @@ class SessionService(SessionServiceServicer):
         receive = conversation.receive
         check = validate.frame
         try:
-            request = await read()
+            try:
+                async with asyncio.timeout(FIRST_FRAME_TIME):
+                    request = await read()
+            except TimeoutError:
+                raise _silent() from None
             if request is grpc.aio.EOF:
                 return
             validate.frame(request)
@@ -150,3 +156,9 @@ class SessionService(SessionServiceServicer):
         """See the contract."""
         closed = await self._sessions.close(request.session, request.release_token)
         return session_service_pb2.CloseSessionResponse(closed=closed)
+
+
+def _silent() -> TimedOut:
+    return TimedOut(
+        f"No frame came within {FIRST_FRAME_TIME:g} s; begin with open or resume, right after connecting."
+    )

@@ -26,6 +26,7 @@ from keypeg.errors import (
 )
 from keypeg.v1 import error_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
+from keypeg_server.rpc import session_service
 from keypeg_server.service.conversation import PROTOCOL, Phase
 from keypeg_server.service.sessions import SessionLimits
 from tests.server.sessions.world import SECONDS, Ended, World, error_of
@@ -318,3 +319,15 @@ def test_the_protocol_is_a_table_of_all_frames():
     frames = {field.name for field in HoldSessionRequest.DESCRIPTOR.fields}
     assert {frame for _, frame in PROTOCOL} == frames
     assert {phase for phase, _ in PROTOCOL} | {Phase.CLOSING} == set(Phase)
+
+
+async def test_a_stream_that_says_nothing_is_ended(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(session_service, "FIRST_FRAME_TIME", 0.05)
+    app = world.app()
+    app.connect()
+    error = await app.ends()
+    assert error is not None
+    assert error.reason is Reason.TIMED_OUT
+    await app.open()
+    await asyncio.sleep(0.1)
+    await app.renew()  # who has begun may be silent for as long as the session lasts
