@@ -193,7 +193,7 @@ class App:
             return 0 if found is None else found.held
 
         seat_grant = settings.sessions.seat_grant
-        entitlements = AccountEntitlements(store, clock, signing, seat_grant, held)
+        entitlements = AccountEntitlements(store, clock, signing, seat_grant, held, placing)
         self._sessions = Sessions(
             engine,
             entitlements,

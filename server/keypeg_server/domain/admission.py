@@ -19,8 +19,8 @@ from keypeg import names
 from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, KeypegError, LicenseMissing
 from keypeg.v1 import explanation_pb2
 
-from .cloud_session import CloudMode, CloudSession, check_held_by
-from .license import Activation, License, check_usable, may_live
+from .cloud_session import CloudMode, CloudSession, CloudState, check_held_by
+from .license import Activation, License, check_usable, may_live, to_activate_in_cloud
 from .location import BUILT_IN, LocationKind, words
 from .product import Product
 
@@ -39,6 +39,13 @@ class Holdings:
     cloud_session: CloudSession
     seats_held: Mapping[str, int] = field(default_factory=dict)  # by pool name
     own_pools: frozenset[str] = frozenset()  # those of which the asker has seats
+
+    def to_activate(self, now: datetime) -> bool:
+        """Whether automatic mode has something to activate: a license that another one covered has ended."""
+        session = self.cloud_session
+        if (session.state, session.mode) != (CloudState.OPEN, CloudMode.AUTOMATIC):
+            return False
+        return bool(to_activate_in_cloud(self.licenses, self.activations, now))
 
     def of(self, license: License) -> list[Activation]:
         return [one for one in self.activations if one.license == license.id]

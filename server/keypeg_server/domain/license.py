@@ -231,7 +231,11 @@ def to_activate_in_cloud(
         if activation.location_kind is LocationKind.CLOUD:
             in_cloud.add(activation.license)
     ordered = sorted(licenses, key=lambda license: (license.deposit_time, license.id))
-    covered = {_copy_key(license) for license in ordered if license.id in in_cloud}
+    covered = {
+        _copy_key(license)
+        for license in ordered
+        if license.id in in_cloud and license.state_at(now) is LicenseState.ACTIVE
+    }
     chosen = []
     for license in ordered:
         free = used.get(license.id, 0) < license.activation_count

@@ -21,6 +21,7 @@ from keypeg_server.domain.admission import Admission, Holdings, admit
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import Product, check_version
+from keypeg_server.service.placing import Placing
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlement
 from keypeg_server.service.signing import Signing
 from keypeg_server.service.store import Store, Unit
@@ -46,8 +47,10 @@ class AccountEntitlements:
         signing: Signing,
         seat_grant: timedelta,
         held: Callable[[str], int],
+        placing: Placing,
     ) -> None:
         """`held` says how many units of a pool (name) are held now, to choose between pools."""
+        self._placing = placing
         self._store = store
         self._held = held
         self._clock = clock
@@ -55,7 +58,7 @@ class AccountEntitlements:
         self._seat_grant = seat_grant
         # By who asked for what: what was found, and of which generation of the store it is.
         self._known: OrderedDict[
-            tuple[str, str, str], tuple[int, tuple[Holdings, dict[str, Product]]]
+            tuple[str, str, str | None], tuple[int, tuple[Holdings, dict[str, Product]]]
         ] = OrderedDict()
 
     async def admit(
@@ -93,18 +96,11 @@ class AccountEntitlements:
                 check_version(asked, app.version)
             return _holdings(unit, account, asked)
 
-        asked_by = (caller.user, product, app.version)
-        known = self._known.get(asked_by)
-        if known is not None and known[0] == self._store.generation:
-            self._known.move_to_end(asked_by)
-            holdings, sold = known[1]
-        else:
-            generation = self._store.generation
-            holdings, sold = await self._store.read(look)
-            self._known[asked_by] = (generation, (holdings, sold))
-            self._known.move_to_end(asked_by)
-            if len(self._known) > KNOWN_COUNT:
-                self._known.popitem(last=False)
+        # A license whose copy in the cloud has ended is free, and automatic mode leaves nothing free.
+        holdings, sold = await self._found(caller, product, app, look)
+        if holdings.to_activate(now):
+            await self._store.change(lambda unit: self._placing.license_freed(unit, account, now))
+            holdings, sold = await self._found(caller, product, app, look)
         there = [pool.name for one in holdings.activations for pool in one.pools]
         if len(there) > 1:
             held = {pool: self._held(pool) for pool in there}
@@ -118,6 +114,27 @@ class AccountEntitlements:
             if left < entitlement.valid_for:
                 return replace(entitlement, valid_for=left)
         return entitlement
+
+    async def _found(
+        self,
+        caller: Caller,
+        product: str,
+        app: AppInfo | None,
+        look: Callable[[Unit], tuple[Holdings, dict[str, Product]]],
+    ) -> tuple[Holdings, dict[str, Product]]:
+        """What `look` finds, or found when nothing has changed since."""
+        asked_by = (caller.user, product, None if app is None else app.version)
+        known = self._known.get(asked_by)
+        if known is not None and known[0] == self._store.generation:
+            self._known.move_to_end(asked_by)
+            return known[1]
+        generation = self._store.generation
+        found = await self._store.read(look)
+        self._known[asked_by] = (generation, found)
+        self._known.move_to_end(asked_by)
+        if len(self._known) > KNOWN_COUNT:
+            self._known.popitem(last=False)
+        return found
 
     def _entitlement(self, account: str, asked: Product, found: _Found) -> Entitlement:
         license, activation = found.admission.license, found.admission.activation

@@ -199,7 +199,7 @@ class Store(Protocol):
 
     @property
     def generation(self) -> int:
-        """Another one with every `once`: what was read under the same one is still what is there.
+        """Another one with every `once` and `change`: what was read under the same one is still what is there.
 
         Events of a change are published before its generation is seen; `write` does not count, for what
         it changes (tokens, passwords, nonces) says nothing of what an account has.
@@ -212,6 +212,10 @@ class Store(Protocol):
 
     async def write(self, change: Callable[[Unit], T]) -> T:
         """Change something; all of it or, when it raises, nothing."""
+        ...
+
+    async def change(self, change: Callable[[Unit], T]) -> T:
+        """As `write`, of what an account has, where no request asked for it."""
         ...
 
     async def once(self, request: Request[T], change: Callable[[Unit], T]) -> bytes:

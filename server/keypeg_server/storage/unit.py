@@ -66,13 +66,19 @@ class SqlStore:
         return await self._database.read(lambda session: look(SqlUnit(session)))
 
     async def write(self, change: Callable[[Unit], T]) -> T:
+        return await to_its_end(self._write(self._work(change)))
+
+    async def change(self, change: Callable[[Unit], T]) -> T:
+        return await to_its_end(self._change(self._work(change)))
+
+    def _work(self, change: Callable[[Unit], T]) -> Callable[[Session], tuple[T, list[Event]]]:
         def work(session: Session) -> tuple[T, list[Event]]:
             unit = SqlUnit(session, to_us(self._clock.wall()))
             result = change(unit)
             self._record(session, unit)
             return result, unit.events
 
-        return await to_its_end(self._write(work))
+        return work
 
     async def once(self, request: Request[T], change: Callable[[Unit], T]) -> bytes:
         def work(session: Session) -> tuple[bytes, list[Event]]:

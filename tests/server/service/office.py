@@ -118,6 +118,7 @@ class Office:
             self.signing,
             timedelta(seconds=60),
             lambda pool: self.held.get(pool, 0),
+            placing,
         )
 
     def close(self) -> None:

@@ -190,3 +190,35 @@ async def test_what_was_found_before_still_ends_with_its_license(office: Office)
     office.clock.now = START + timedelta(hours=2)
     with pytest.raises(errors.LicenseExpired):
         await admitted(office, anna)
+
+
+@pytest.mark.behaviour("CLOUD-8")
+async def test_when_the_license_in_the_cloud_ends_its_free_copy_takes_over(office: Office) -> None:
+    """Automatic mode leaves nothing free that serves: not what a copy covered that has ended since."""
+    anna = await office.user("anna")
+    first = await office.license(expire_time=START + timedelta(hours=1))
+    second = await office.license()
+    await office.open_cloud("a")
+    assert (await admitted(office, anna)).license == first.name
+    office.clock.now += timedelta(hours=1)
+    assert (await admitted(office, anna)).license == second.name
+    with pytest.raises(errors.CloudSessionElsewhere):
+        await admitted(office, anna, B)
+
+
+@pytest.mark.behaviour("CLOUD-8")
+async def test_a_license_is_activated_though_a_copy_that_has_ended_is_in_the_cloud(
+    office: Office,
+) -> None:
+    anna = await office.user("anna")
+    await office.license(expire_time=START + timedelta(hours=1))
+    await office.open_cloud("a")
+    office.clock.now += timedelta(hours=1)
+    renewed = await office.license()
+    assert renewed.name in {one.rpartition("/activations/")[0] for one in await in_cloud(office)}
+    assert (await admitted(office, anna)).license == renewed.name
+
+
+async def in_cloud(office: Office) -> tuple[str, ...]:
+    """The activations in the cloud."""
+    return (await office.cloud.get("studio")).activations
