@@ -1,7 +1,7 @@
 """The one place of the client that reads a clock.
 
-Promises: `monotonic` counts while the computer sleeps too (CLOCK_BOOTTIME where there is one), so that a
-suspended app never believes that it may run longer than it may; it has nothing to do with the date.
+Promises: `monotonic` counts while the computer sleeps too (CLOCK_BOOTTIME on Linux, CLOCK_MONOTONIC of
+macOS, whose plain clock does not; that of Windows does), so that a suspended app never believes that it may run longer than it may; it has nothing to do with the date.
 `wall` is the date and time in UTC; for terms of licenses only, never for how long a grant holds.
 
 Leaves to others: what the times mean, and timers (the event loop's own).
@@ -28,12 +28,11 @@ class Clock(Protocol):
 
 
 def _monotonic_source() -> Callable[[], float]:
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    if (
-        boottime is None
-    ):  # not Linux: there the plain clock counts through sleep, or is all there is
+    id = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC", None)
+    if id is None:  # Windows
         return time.monotonic
-    return lambda: time.clock_gettime(boottime)
+    clock: int = id
+    return lambda: time.clock_gettime(clock)
 
 
 _MONOTONIC: Final = _monotonic_source()

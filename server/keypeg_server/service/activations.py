@@ -8,6 +8,7 @@ Leaves to others: the rules (license.py, placing.py), and the pools in memory (p
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from keypeg import names
@@ -45,6 +46,7 @@ class ActivationService:
         self._placing = placing
         self._signing = signing
         self._pools = pools
+        self._retiring = asyncio.Lock()
 
     async def create_activation(
         self, request: Request[ActivationView], account: str, license: str, location: str
@@ -107,12 +109,13 @@ class ActivationService:
             self._placing.license_freed(unit, account, self._clock.wall())
 
         async def without_seats() -> bytes:
-            await self._pools.retire(pools)
-            try:
-                return await self._store.once(request, delete)
-            except Exception:
-                self._pools.restore(pools)
-                raise
+            async with self._retiring:  # one that fails must not restore what another has retired
+                await self._pools.retire(pools)
+                try:
+                    return await self._store.once(request, delete)
+                except Exception:
+                    self._pools.restore(pools)
+                    raise
 
         if pools:
             return await to_its_end(without_seats())

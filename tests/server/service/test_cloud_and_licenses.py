@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
 
@@ -193,6 +195,45 @@ async def test_when_the_end_fails_the_pools_go_on(office: Office) -> None:
         await office.activations.delete_activation(broken, one.account, one.license, one.id)
     assert office.pools.retired == set()
     await office.activations.get_activation("studio", owned.id, one.id)
+
+
+@pytest.mark.behaviour("SEAT-1")
+async def test_an_end_that_fails_gives_no_seats_of_what_another_one_ends(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owned = await office.license(seat_count=5)
+    one = (await office.activate(owned, "site")).activation
+    retired_at_its_end: list[bool] = []
+
+    def fail(_: None) -> bytes:
+        office.database.submit_batch(lambda _: failed.wait(5))  # before the other one's end
+        raise RuntimeError("disk")
+
+    def end(_: None) -> bytes:
+        retired_at_its_end.append(bool(office.pools.retired))
+        return b"done"
+
+    failed = threading.Event()
+    request: Request[None] = office.request([])
+    broken, right = replace(request, answer=fail), replace(office.request([]), answer=end)
+
+    async def broken_one() -> None:
+        with pytest.raises(RuntimeError):
+            await office.activations.delete_activation(broken, one.account, one.license, one.id)
+        failed.set()
+
+    retire, began = office.pools.retire, asyncio.Event()
+
+    async def retiring(pools: Sequence[str]) -> None:
+        await retire(pools)
+        began.set()
+
+    monkeypatch.setattr(office.pools, "retire", retiring)
+    first = asyncio.create_task(broken_one())
+    await began.wait()
+    await office.activations.delete_activation(right, one.account, one.license, one.id)
+    await first
+    assert retired_at_its_end == [True]
 
 
 async def test_the_document_of_an_activation_is_what_the_root_stands_behind(
