@@ -55,6 +55,12 @@ CHAPTERS: Final = (
             "account": Late("keypeg.cli.account", "account_group", "Customers."),
             "user": Late("keypeg.cli.user", "user_group", "The people of an account."),
             "product": Late("keypeg.cli.product", "product_group", "What a publisher sells."),
+            "report": Late(
+                "keypeg.cli.usage_report", "report_group", "Seats in use, denials, and what if."
+            ),
+            "audit": Late(
+                "keypeg.cli.audit", "audit_group", "The log, and proof that it is whole."
+            ),
         },
     ),
     (
