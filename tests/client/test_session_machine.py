@@ -610,6 +610,22 @@ def test_a_seat_that_the_signed_grant_does_not_list_is_lost(site):
     assert site.names()[-1] == "SeatLost"
 
 
+def test_a_seat_whose_release_the_server_refused_is_given_back_later(site):
+    """Its disk was full: the seat would stay for as long as the app runs, and nobody uses it."""
+    seat = site.acquire()
+    site.deaf = True
+    site.leave(seat)
+    site.deaf = False
+    refused = HoldSessionResponse()
+    refused.denied.sequence = site.machine._sequence
+    refused.denied.explanation.reason = error_pb2.REASON_STORAGE_UNAVAILABLE
+    site.do(site.machine.received(refused, site.now))
+    assert site.stage(seat) is SeatStage.ENDED
+    assert len(site.host.pool.leases) == 1
+    site.advance(60)
+    assert site.host.pool.leases == {}
+
+
 def test_an_old_fencing_number_is_refused(site):
     seat = site.acquire()
     site.leave(seat)

@@ -172,9 +172,12 @@ class Ledger:
         return News()
 
     def listed(self, leases: Iterable[str], sequence: int) -> News:
-        """A signed grant that answers `sequence` lists what the session holds; the rest is lost."""
+        """A signed grant that answers `sequence` lists what the session holds; the rest is lost.
+
+        What it lists and nobody wants any more (a release was refused, say) is given back.
+        """
         names = frozenset(leases)
-        return self._lose(
+        lost = self._lose(
             key
             for key, entry in self._entries.items()
             if entry.record.stage is SeatStage.HELD
@@ -182,6 +185,13 @@ class Ledger:
             and entry.record.lease is not None
             and entry.record.lease.name not in names
         )
+        records = [entry.record for entry in self._entries.values()]
+        if any(record.stage in (SeatStage.ASKED, SeatStage.QUEUED) for record in records):
+            return lost  # it may be theirs
+        known = {record.lease.name for record in records if record.lease is not None}
+        if any(record.stage is SeatStage.LEAVING and record.lease is None for record in records):
+            return lost  # what comes late is given back then
+        return lost + News(releases=tuple(sorted(names - known)))
 
     def resumed(
         self, leases: Iterable[seat_pb2.Lease], places: Iterable[seat_pb2.QueuePlace]
