@@ -486,11 +486,24 @@ class PlantedKeypeg(KeypegAdapter):
         return {**env, "PYTHONPATH": paths, "SEATCHECK_PLANT": self._plant}
 
 
-def planted(folder: Path, plant: str, seconds: float, kinds: tuple[str, ...]) -> Verdict:
+def planted(
+    folder: Path,
+    plant: str,
+    seconds: float,
+    kinds: tuple[str, ...] = (),
+    *,
+    clients: int = 7,
+    unary: int = 2,
+) -> Verdict:
     """The verdict over the first of three seeds that finds something."""
     for seed in (1, 2, 3):
         options = Options(
-            seed=seed, seconds=seconds, clients=7, unary=2, kinds=kinds, stop_at_first=True
+            seed=seed,
+            seconds=seconds,
+            clients=clients,
+            unary=unary,
+            kinds=kinds,
+            stop_at_first=True,
         )
         below = folder / str(seed)
         below.mkdir()
@@ -509,12 +522,12 @@ def check_named(verdict: Verdict, rules: set[str]) -> None:
 
 @pytest.mark.system
 def test_a_server_that_forgets_request_ids_is_found(tmp_path: Path) -> None:
-    check_named(planted(tmp_path, "double_grant", 12, ()), {"retry"})
+    check_named(planted(tmp_path, "double_grant", 12, clients=3, unary=3), {"retry"})
 
 
 @pytest.mark.system
 def test_a_server_that_forgets_to_free_what_was_given_back_is_found(tmp_path: Path) -> None:
-    check_named(planted(tmp_path, "forgotten_release", 12, ()), {"leaked"})
+    check_named(planted(tmp_path, "forgotten_release", 12), {"leaked"})
 
 
 @pytest.mark.system

@@ -169,6 +169,20 @@ async def test_it_renews_by_itself():
         assert session.may_run
 
 
+@pytest.mark.behaviour("SEAT-7")
+@pytest.mark.parametrize("hours", [-30, 30])
+async def test_setting_the_date_changes_nothing_for_an_open_session(hours: int):
+    there, here = FakeClock(), FakeClock()
+    async with StandInHost("demo", clock=there) as host, opening(host, clock=here) as session:
+        here.step_wall(timedelta(hours=hours))
+        for count in range(1, 5):  # at least every other renewal brings a signed proof
+            here.advance(20)
+            await host.until(partial(has_renewed, host, count))
+            async with asyncio.timeout(TIMEOUT):
+                await driver_of(session)._until(lambda: session.time_left > timedelta(seconds=59))
+        assert session.may_run
+
+
 async def test_a_status_ends_it_with_its_reason(cloud):
     async with opening(cloud) as session:
         cloud.end(errors.CloudSessionMoved("It is open on studio-2 now.", device="studio-2"))

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Final
 
 import grpc
@@ -47,9 +48,15 @@ _LOG: Final = logging.getLogger(__name__)
 _Call = grpc.aio.StreamStreamCall[HoldSessionRequest, HoldSessionResponse]
 
 
-def now_of(clock: Clock) -> Moment:
-    """This moment, on both clocks."""
-    return Moment(clock.monotonic(), clock.wall())
+def now_of(clock: Clock, begun: Moment | None = None) -> Moment:
+    """This moment, on both clocks; the wall clock never behind what has passed since `begun`.
+
+    Setting the date back must not make a running session's proofs look as if they were of the future.
+    """
+    monotonic, wall = clock.monotonic(), clock.wall()
+    if begun is not None:
+        wall = max(wall, begun.wall + timedelta(seconds=monotonic - begun.monotonic))
+    return Moment(monotonic, wall)
 
 
 class StreamDriver:
@@ -70,6 +77,7 @@ class StreamDriver:
         self._channel = channel
         self._stub = session_service_pb2_grpc.SessionServiceStub(channel)
         self._clock = clock
+        self._begun = now_of(clock)
         self._hub = hub
         self._server = server
         self._ca = ca or b""
@@ -89,7 +97,7 @@ class StreamDriver:
     async def open(self) -> None:
         """Returns once the app may run; raises why it may not."""
         try:
-            self._do(self._machine.begin(now_of(self._clock)))
+            self._do(self._machine.begin(now_of(self._clock, self._begun)))
             await self._until(lambda: self.view.state is not State.CONNECTING)
             if self.view.error is not None:
                 raise self.view.error
@@ -165,7 +173,7 @@ class StreamDriver:
             self._timer = call_at(self._clock, when, self._tick)
 
     def _tick(self) -> None:
-        self._do(self._machine.tick(now_of(self._clock)))
+        self._do(self._machine.tick(now_of(self._clock, self._begun)))
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
@@ -196,7 +204,7 @@ class StreamDriver:
 
     async def _run_stream(self, number: int, outgoing: asyncio.Queue[HoldSessionRequest]) -> None:
         # Validity counts from here, which is before anything is sent.
-        self._do(self._machine.connected(now_of(self._clock)))
+        self._do(self._machine.connected(now_of(self._clock, self._begun)))
         if number != self._number:
             return
         call: _Call = self._stub.HoldSession()
@@ -208,7 +216,7 @@ class StreamDriver:
                 if not isinstance(response, HoldSessionResponse):
                     break
                 if number == self._number:
-                    self._do(self._machine.received(response, now_of(self._clock)))
+                    self._do(self._machine.received(response, now_of(self._clock, self._begun)))
         except grpc.aio.AioRpcError as raised:
             error = calls.translate(raised)
         except asyncio.CancelledError:
@@ -220,7 +228,7 @@ class StreamDriver:
             writing.cancel()
             call.cancel()
         if number == self._number:
-            self._do(self._machine.lost(error, now_of(self._clock)))
+            self._do(self._machine.lost(error, now_of(self._clock, self._begun)))
 
     # The end.
 
