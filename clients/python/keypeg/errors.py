@@ -40,6 +40,7 @@ class Reason(enum.Enum):
     LIMIT_EXCEEDED = 13
     UNREACHABLE = 14
     TIMED_OUT = 15
+    CHANGED_MEANWHILE = 16
 
     SIGN_IN_REQUIRED = 20
     CREDENTIALS_INVALID = 21
@@ -204,6 +205,10 @@ class Unreachable(KeypegError, reason=Reason.UNREACHABLE):
 
 class TimedOut(KeypegError, reason=Reason.TIMED_OUT):
     """A client got no answer within its deadline; never sent."""
+
+
+class ChangedMeanwhile(KeypegError, reason=Reason.CHANGED_MEANWHILE):
+    """The resource has changed since it was read, as its etag says; read it again."""
 
 
 class SignInRequired(KeypegError, reason=Reason.SIGN_IN_REQUIRED):

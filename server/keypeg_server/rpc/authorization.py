@@ -106,6 +106,8 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListLeases": _CALLER,
         "ListQueuePlaces": _CALLER,
         "Explain": _CALLER,
+        "GetPoolRules": _CALLER,
+        "UpdatePoolRules": _CALLER,
     },
     "keypeg.v1.ReportService": {
         "ExportLog": _admin("parent"),

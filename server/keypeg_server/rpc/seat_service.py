@@ -26,6 +26,8 @@ from keypeg.v1.seat_service_pb2 import (
     ExplainResponse,
     GetPoolRequest,
     GetPoolResponse,
+    GetPoolRulesRequest,
+    GetPoolRulesResponse,
     ListLeasesRequest,
     ListLeasesResponse,
     ListPoolsRequest,
@@ -36,6 +38,8 @@ from keypeg.v1.seat_service_pb2 import (
     ReleaseSeatResponse,
     RenewSeatRequest,
     RenewSeatResponse,
+    UpdatePoolRulesRequest,
+    UpdatePoolRulesResponse,
     Would,
 )
 from keypeg.v1.seat_service_pb2_grpc import SeatServiceServicer
@@ -43,7 +47,9 @@ from keypeg_server.domain import explain
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
+from keypeg_server.rpc import rules_encode
 from keypeg_server.rpc.calls import cut, page_of
+from keypeg_server.rpc.peer import address_of
 from keypeg_server.service import frames
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.seats import TTL_DEFAULT, Seats
@@ -72,6 +78,7 @@ class SeatService(SeatServiceServicer):
             request.ttl.ToTimedelta() if request.HasField("ttl") else TTL_DEFAULT,
             frames.device(request.device),
             frames.app(request.app),
+            address_of(context),
         )
         return AcquireSeatResponse(
             lease=frames.own_lease(frames.lease_name(held.lease), "", held.lease),
@@ -157,6 +164,7 @@ class SeatService(SeatServiceServicer):
             frames.app(request.app),
             wait=request.wait,
             priority=request.priority,
+            address=address_of(context),
         )
         response = ExplainResponse(
             would=_WOULD.get(type(answer.outcome), WOULD_DENIED),
@@ -166,6 +174,25 @@ class SeatService(SeatServiceServicer):
         if answer.estimated_wait is not None:
             response.estimated_wait.FromTimedelta(answer.estimated_wait)
         return response
+
+    async def GetPoolRules(
+        self, request: GetPoolRulesRequest, context: Any
+    ) -> GetPoolRulesResponse:
+        rules = await self._seats.rules(self._caller(), request.name)
+        return GetPoolRulesResponse(rules=rules_encode.encode(rules))
+
+    async def UpdatePoolRules(
+        self, request: UpdatePoolRulesRequest, context: Any
+    ) -> UpdatePoolRulesResponse:
+        caller = self._caller()
+        rules = rules_encode.decode(request.rules)
+        pool, effects = await self._seats.set_rules(
+            caller, request.name, rules, request.rules.etag, dry_run=request.dry_run
+        )
+        return UpdatePoolRulesResponse(
+            rules=rules_encode.encode(rules),
+            effects=[rules_encode.effect(pool, one, caller) for one in effects],
+        )
 
     def _after(self, time: timedelta) -> Timestamp:
         moment = Timestamp()
@@ -189,6 +216,8 @@ def _pool(pool: Pool) -> seat_pb2.Pool:
             for feature, count in sorted(pool.feature_capacity.items())
         ],
         fencing_number=pool.fencing_number,
+        lingering_count=pool.lingering,
+        overdraft_count=pool.overdrawn,
     )
 
 
@@ -196,7 +225,7 @@ def _lease(pool: Pool, lease: Lease, caller: Caller) -> seat_pb2.Lease:
     session = names.SESSION.build(lease.holder.session) if lease.holder.session else ""
     shown = frames.own_lease(pool.lease_prefix + lease.id, session, lease)
     if not caller.sees_holder(pool.account, lease.holder.user):
-        for field in ("session", "user", "device", "host_name", "process_id"):
+        for field in ("session", "user", "device", "host_name", "process_id", "address"):
             shown.ClearField(field)
     return shown
 

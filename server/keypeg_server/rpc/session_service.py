@@ -21,6 +21,7 @@ from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg.v1.session_service_pb2_grpc import SessionServiceServicer
 from keypeg_server.domain.caller import Caller
 from keypeg_server.rpc import validate
+from keypeg_server.rpc.peer import address_of
 from keypeg_server.service.sessions import Sessions
 
 Context = grpc.aio.ServicerContext  # generic for the type checker only
@@ -45,7 +46,7 @@ class _Stream:
         self._flushing: asyncio.Task[None] | None = None
         self.writing = False
         self.stopped = False  # the reader was told to stop, by us and not by gRPC
-        self.conversation = sessions.converse(caller, self._wake)
+        self.conversation = sessions.converse(caller, self._wake, address_of(context))
 
     def _wake(self) -> None:
         if self.conversation.outbox.cut_off:

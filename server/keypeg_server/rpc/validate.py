@@ -9,7 +9,7 @@ Leaves to others: what only the server's data can tell (services), who may ask (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -19,9 +19,11 @@ from keypeg.v1.account_pb2 import ROLE_ADMIN, ROLE_MEMBER, Role
 from keypeg.v1.document_pb2 import KeyAlgorithm
 from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
+from keypeg.v1.pool_rules_pb2 import SeatCounting
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg_server.rpc.checks import (
     Check,
+    Problem,
     anything,
     duration,
     each,
@@ -112,6 +114,42 @@ ACQUIRE: Final[Fields] = {
 }
 RELEASE: Final[Fields] = {"sequence": _SEQUENCE, "name": name(names.LEASE, names.PLACE)}
 CLOSE: Final[Fields] = {"sequence": _SEQUENCE}
+
+_SUBJECT_NAME = text(0, 255)
+POOL_SUBJECT: Final[Fields] = {
+    "user": _SUBJECT_NAME,
+    "group": _SUBJECT_NAME,
+    "host": _SUBJECT_NAME,
+    "network": _SUBJECT_NAME,
+}
+
+
+def _subject(value: Any) -> Iterable[Problem]:
+    kind = None if value is None else value.WhichOneof("subject")
+    if kind is None:
+        return (("", "names nobody: set a user, a group, a host or a network"),)
+    return text(1, 255)(getattr(value, kind))
+
+
+_PERIOD = duration(timedelta(0), timedelta(days=30))
+_ENTRIES = 1_000
+POOL_GROUP: Final[Fields] = {"name": _FEATURE, "members": each(_subject, high=10_000)}
+POOL_RESERVATION: Final[Fields] = {"subject": _subject, "units": number(1, 1_000_000)}
+POOL_LIMIT: Final[Fields] = {"subject": _subject, "units": number(0, 1_000_000)}
+POOL_DENIAL: Final[Fields] = {"subject": _subject, "cut": anything}
+POOL_RULES: Final[Fields] = {
+    "counting": one_of(SeatCounting, unset=True),
+    "reservations": each(message(POOL_RESERVATION), high=_ENTRIES),
+    "limits": each(message(POOL_LIMIT), high=_ENTRIES),
+    "allowed": each(_subject, high=_ENTRIES),
+    "denied": each(message(POOL_DENIAL), high=_ENTRIES),
+    "groups": each(message(POOL_GROUP), high=_ENTRIES),
+    "linger": _PERIOD,
+    "overdraft_units": number(0, 1_000_000),
+    "ageing": _PERIOD,
+    "queue_length": number(0, 1_000_000),
+    "etag": text(0, 64),
+}
 
 FRAMES: Final[Mapping[str, Fields]] = {
     "open": OPEN,
@@ -229,6 +267,12 @@ RULES: Final[Mapping[str, Fields]] = {
     "ListPoolsRequest": {"parent": _ACCOUNT, "product": optional(_PRODUCT), **_PAGE},
     "ListLeasesRequest": {"parent": _POOL, **_PAGE},
     "ListQueuePlacesRequest": {"parent": _POOL, **_PAGE},
+    "GetPoolRulesRequest": {"name": _POOL},
+    "UpdatePoolRulesRequest": {
+        "name": _POOL,
+        "rules": message(POOL_RULES),
+        "dry_run": anything,
+    },
     "ExplainRequest": {
         "pool": _POOL,
         "units": number(0, 10_000),
@@ -261,6 +305,12 @@ PARTS: Final[Mapping[str, Fields]] = {
     "Acquire": ACQUIRE,
     "Release": RELEASE,
     "Close": CLOSE,
+    "PoolRules": POOL_RULES,
+    "PoolSubject": POOL_SUBJECT,
+    "PoolGroup": POOL_GROUP,
+    "PoolReservation": POOL_RESERVATION,
+    "PoolLimit": POOL_LIMIT,
+    "PoolDenial": POOL_DENIAL,
 }
 
 

@@ -64,10 +64,13 @@ PROTOCOL: Final[Mapping[tuple[Phase, str | None], Phase]] = {
 class Conversation:
     """One stream. `begin` takes its first frame, `receive` every other, `left` says that it is gone."""
 
-    __slots__ = ("_phase", "_sessions", "caller", "outbox", "session")
+    __slots__ = ("_phase", "_sessions", "address", "caller", "outbox", "session")
 
-    def __init__(self, sessions: Sessions, caller: Caller, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, sessions: Sessions, caller: Caller, wake: Callable[[], None], address: str = ""
+    ) -> None:
         self._sessions = sessions
+        self.address = address  # where it comes from; empty for a local one
         self._phase = Phase.NEW
         self.caller = caller
         self.outbox = Outbox(wake, sessions.limits.unread_frames)

@@ -109,6 +109,10 @@ def show_lease(shown: seat_pb2.Lease, name: str, session: str, lease: Lease) -> 
     shown.host_name = holder.host_name
     shown.app = holder.app
     shown.process_id = holder.process_id
+    if lease.overdraft:
+        shown.overdraft = True
+    if holder.address:
+        shown.address = holder.address
     seconds, us = divmod(lease.acquire_time_us, 1_000_000)
     shown.acquire_time.seconds = seconds
     shown.acquire_time.nanos = us * 1_000

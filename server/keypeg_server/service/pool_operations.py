@@ -7,19 +7,24 @@ Leaves to others: what follows from them (pools.py), the rules (domain/pool.py).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-from keypeg.errors import KeypegError, LeaseExpired
+from keypeg.errors import ChangedMeanwhile, KeypegError, LeaseExpired
 from keypeg_server.domain import explain, record
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask, Change, Decision
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.pool_effects import Effect, effects
+from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service.commits import Operation, RequestKey
 
 _T = TypeVar("_T")
+
+IN_ORDER: Final = frozenset((Ending.RELEASED, Ending.CLOSED))  # ends after which a seat may linger
 
 
 class Reports(Protocol):
@@ -33,6 +38,9 @@ class Reports(Protocol):
     def served(self, pool: Pool, leases: Sequence[Lease]) -> None: ...
     def queue_moved(self, pool: Pool) -> None: ...
     def denied(self, pool: Pool, ask: Ask, error: KeypegError) -> None: ...
+    def lingering(self, pool: Pool, leases: Sequence[Lease]) -> None: ...
+    def ruled(self, pool: Pool) -> None: ...
+    def recalled(self, id: str) -> KeypegError | None: ...
 
 
 class Acquire(Operation):
@@ -71,18 +79,21 @@ class Acquire(Operation):
 
     def undo(self) -> None:
         self._pool.undo(self._decision.changes)
-        if self._decision.queue_moved:
+        if self._decision.queue_moved or self._decision.served:
             self._reports.queue_moved(self._pool)
 
     def result(self) -> bytes:
         return f"{self._pool.id} {self._ask.id}".encode()
 
     def answer(self) -> None:
-        if self._decision.queue_moved:
+        decision = self._decision
+        if decision.queue_moved:
             self._reports.queue_moved(self._pool)
-        outcome = self._decision.outcome
+        outcome = decision.outcome
         assert outcome is not None
         self._done(outcome)
+        if decision.served:
+            self._reports.served(self._pool, decision.served)
 
     def repeat(self, result: bytes) -> None:
         # What it has become since (a place was served, say) may not be on disk yet.
@@ -92,9 +103,13 @@ class Acquire(Operation):
         pool_id, id = result.decode().split()
         pool = self._reports.by_id(pool_id)
         found = None if pool is None else pool.lease(id) or pool.place(id)
-        return found or LeaseExpired(
-            "This request was answered before, and what it got has ended; ask with a new request id.",
-            request_id=self.request.id if self.request else "",
+        return (
+            self._reports.recalled(id)
+            or found
+            or LeaseExpired(
+                "This request was answered before, and what it got has ended; ask with a new request id.",
+                request_id=self.request.id if self.request else "",
+            )
         )
 
     def refuse(self, error: KeypegError) -> None:
@@ -124,7 +139,8 @@ class Release(Operation):
 
     def decide(self) -> Sequence[Change]:
         self._now_us = self._reports.now_us()
-        self._decision = self._pool.release(self._id, self._now_us)
+        linger = self._how in IN_ORDER
+        self._decision = self._pool.release(self._id, self._now_us, linger=linger)
         return self._decision.changes
 
     def records(self) -> Sequence[Entry]:
@@ -203,7 +219,10 @@ class Gone(Operation):
 
     def decide(self) -> Sequence[Change]:
         self._now_us = now_us = self._reports.now_us()
-        self._decisions = [(pool, pool.gone(self._session, now_us)) for pool in self._pools]
+        linger = self._how in IN_ORDER
+        self._decisions = [
+            (pool, pool.gone(self._session, now_us, linger=linger)) for pool in self._pools
+        ]
         return [change for _, decision in self._decisions for change in decision.changes]
 
     def records(self) -> Sequence[Entry]:
@@ -223,6 +242,116 @@ class Gone(Operation):
         self._done(None)
         for pool, decision in self._decisions:
             _follow(self._reports, pool, decision)
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
+
+
+class Lingered(Operation):
+    """The end of a seat's lingering."""
+
+    __slots__ = ("_decision", "_done", "_id", "_now_us", "_pool", "_reports")
+
+    def __init__(
+        self,
+        reports: Reports,
+        pool: Pool,
+        id: str,
+        done: Callable[[KeypegError | None], None],
+    ) -> None:
+        self.request = None
+        self._reports = reports
+        self._pool = pool
+        self._id = id
+        self._done = done
+
+    def decide(self) -> Sequence[Change]:
+        self._now_us = self._reports.now_us()
+        self._decision = self._pool.lingered(self._id, self._now_us)
+        return self._decision.changes
+
+    def records(self) -> Sequence[Entry]:
+        return record.of_changes(self._pool, self._decision.changes, self._now_us)
+
+    def undo(self) -> None:
+        self._pool.undo(self._decision.changes)
+        if self._decision.queue_moved or self._decision.served:
+            self._reports.queue_moved(self._pool)
+
+    def answer(self) -> None:
+        self._done(None)
+        _follow(self._reports, self._pool, self._decision)
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
+
+
+class SetRules(Operation):
+    """Other rules for a pool; ChangedMeanwhile when it has not those that the asker has seen."""
+
+    __slots__ = (
+        "_by",
+        "_decision",
+        "_done",
+        "_effects",
+        "_etag",
+        "_now_us",
+        "_pool",
+        "_reports",
+        "_rules",
+    )
+
+    def __init__(
+        self,
+        reports: Reports,
+        pool: Pool,
+        rules: PoolRules,
+        etag: str,
+        by: str,
+        done: Callable[[list[Effect] | KeypegError], None],
+    ) -> None:
+        self.request = None
+        self._reports = reports
+        self._pool = pool
+        self._rules = rules
+        self._etag = etag
+        self._by = by
+        self._done = done
+
+    def decide(self) -> Sequence[Change]:
+        pool, rules = self._pool, self._rules
+        self._now_us = self._reports.now_us()
+        self._decision = Decision(None, [], [], False)
+        self._effects: list[Effect] = []
+        if pool.rules == rules:  # the same request again
+            return ()
+        check_etag(pool, self._etag)
+        self._effects = effects(pool, rules, self._now_us)
+        self._decision = pool.set_rules(rules, self._now_us)
+        return self._decision.changes
+
+    def records(self) -> Sequence[Entry]:
+        if not self._decision.changes:
+            return ()
+        said = record.about(
+            self._pool.account,
+            "pool_rules",
+            self._now_us,
+            pool=self._pool.name,
+            by=self._by,
+            rules=json.loads(self._rules.to_json() or "{}"),
+        )
+        return [said, *record.of_changes(self._pool, self._decision.changes, self._now_us)]
+
+    def undo(self) -> None:
+        self._pool.undo(self._decision.changes)
+        self._reports.queue_moved(self._pool)
+
+    def answer(self) -> None:
+        self._done(self._effects)
+        _follow(self._reports, self._pool, self._decision)
+        if self._decision.changes:
+            self._reports.ruled(self._pool)
 
     def refuse(self, error: KeypegError) -> None:
         self._done(error)
@@ -284,12 +413,24 @@ class Look(Operation, Generic[_T]):
         self._done(error)
 
 
+def check_etag(pool: Pool, etag: str) -> None:
+    """ChangedMeanwhile when a pool has other rules than those with this etag; empty for any."""
+    if etag and etag != pool.rules.etag:
+        raise ChangedMeanwhile(
+            f"The rules of {pool.name} have changed since they were read; read them again, and change those.",
+            resource=pool.name,
+            etag=pool.rules.etag,
+        )
+
+
 def lease_ended(name: str) -> LeaseExpired:
     """The refusal for a lease that has run out or was released."""
     return LeaseExpired(f"{name} has run out or was released; acquire a new one.", lease=name)
 
 
 def _follow(reports: Reports, pool: Pool, decision: Decision) -> None:
+    if decision.lingering:
+        reports.lingering(pool, decision.lingering)
     if decision.served:
         reports.served(pool, decision.served)
     if decision.queue_moved:

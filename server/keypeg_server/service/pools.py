@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
 from keypeg import names
-from keypeg.errors import KeypegError, NotFound, PoolRule
+from keypeg.errors import KeypegError, LeaseRecalled, NotFound, PoolRule
 from keypeg.ids import RANDOM_BYTES, id_text, uuid7
 from keypeg.v1 import error_pb2, explanation_pb2
 from keypeg_server.clock import to_us
@@ -28,13 +28,16 @@ from keypeg_server.domain.explain import Sight
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.outlook import EXAMINED, Outlook
 from keypeg_server.domain.pool import QUEUE_LIMIT, Pool
+from keypeg_server.domain.pool_effects import Effect, cut
+from keypeg_server.domain.pool_rules import Deny, PoolRules
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service import pool_operations as operations
-from keypeg_server.service.commits import Committer, PoolStore, RequestKey, StoredPool
+from keypeg_server.service.commits import Committer, Operation, PoolStore, RequestKey, StoredPool
 from keypeg_server.service.deadlines import Deadlines
 from keypeg_server.service.denials import Denials
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.ports import Clock
+from keypeg_server.service.recalls import Recalls
 
 _T = TypeVar("_T")
 
@@ -67,8 +70,12 @@ class Audience(Protocol):
         """A session that waited holds a seat now."""
         ...
 
-    def moved(self, pool: Pool, place: Place, position: int) -> None:
-        """Where a session stands in a queue that has moved; may be where it stood."""
+    def moved(self, pool: Pool, place: Place, position: int, *, again: bool) -> None:
+        """Where a session stands in a queue that has moved; may be where it stood: `again` tells that too."""
+        ...
+
+    def recalled(self, pool: Pool, lease: Lease, error: LeaseRecalled) -> None:
+        """A session has to stop using a seat, now."""
         ...
 
 
@@ -109,6 +116,9 @@ class Engine:
         self._deadlines: Deadlines[Hold] = Deadlines(clock, self._hold_due)
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._moved: set[Pool] = set()
+        self._told_again: set[Pool] = set()  # whose rules have changed
+        self._lingering: Deadlines[tuple[Pool, str]] = Deadlines(clock, self._linger_due)
+        self._recalls = Recalls(clock, self._end_recalled)
         self._outlooks: dict[Pool, tuple[tuple[int, ...], Outlook]] = {}
         self._denials = Denials(self.note)
         self.audience: Audience | None = None
@@ -140,9 +150,10 @@ class Engine:
             for pool in found:
                 pool.retired = True
 
-        await self._ended(
-            lambda done: operations.Look(retire, done, undo=lambda: self.restore(pools))
-        )
+        def look(done: Callable[[KeypegError | None], None]) -> Operation:
+            return operations.Look(retire, done, undo=lambda: self.restore(pools))
+
+        await self._ended(look)
 
     def restore(self, pools: Sequence[str]) -> None:
         """Give out seats of retired pools again."""
@@ -184,6 +195,8 @@ class Engine:
             held, waiting = pool.of_session(session)
             leases += held
             places += waiting
+        if self._recalls:
+            leases = [lease for lease in leases if self._recalls.get(lease.id) is None]
         return leases, places
 
     def count(self, session: str) -> int:
@@ -280,6 +293,12 @@ class Engine:
         pools = tuple(self._pools_of.get(session, ()))
         self._committer.submit(operations.Gone(self, pools, session, done, how))
 
+    async def set_rules(self, pool: Pool, rules: PoolRules, etag: str, by: str) -> list[Effect]:
+        """Other rules for a pool, from now on; what they change for whom. ChangedMeanwhile by its etag."""
+        return await self._ended(
+            lambda done: operations.SetRules(self, pool, rules, etag, by, done)
+        )
+
     def note(self, entries: Sequence[Entry]) -> None:
         """Records for the log, of what changes no pool."""
         self._committer.submit(operations.Note(entries))
@@ -348,11 +367,15 @@ class Engine:
     def stop(self) -> None:
         """End no lease any more; for the end of the server."""
         self._deadlines.stop()
+        self._lingering.stop()
+        self._recalls.stop()
         self._denials.flush()
 
     def tick(self) -> None:
         """Look at deadlines now; the timer does so by itself."""
         self._deadlines.tick()
+        self._lingering.tick()
+        self._recalls.tick()
 
     def _hold_due(self, hold: Hold, now: float) -> float | None:
         if self._holds.get(hold.id) is not hold:
@@ -372,6 +395,65 @@ class Engine:
     def released(self, id: str) -> None:
         """A lease has ended; that is on disk."""
         self._holds.pop(id, None)
+        self._recalls.ended(id)
+
+    def lingering(self, pool: Pool, leases: Sequence[Lease]) -> None:
+        """Seats stay with their users from now on; that is on disk."""
+        until = self._clock.monotonic() + pool.rules.linger_us / 1e6
+        for lease in leases:
+            self._lingering.watch((pool, lease.id), until)
+
+    def ruled(self, pool: Pool) -> None:
+        """A pool has other rules; that is on disk."""
+        for lease, deny in cut(pool):
+            self._recall(pool, lease, deny)
+        self._told_again.add(pool)
+        self.queue_moved(pool)
+
+    def recalled(self, id: str) -> LeaseRecalled | None:
+        """Why a lease is on its way back; None when it is not."""
+        return self._recalls.get(id)
+
+    def recall_cut(self) -> None:
+        """Recall what the rules of pools recall; after a start, when who holds is known."""
+        for pool in self._pools.values():
+            for lease, deny in cut(pool):
+                self._recall(pool, lease, deny)
+
+    def _recall(self, pool: Pool, lease: Lease, deny: Deny) -> None:
+        now = self._clock.monotonic()
+        hold = self._holds.get(lease.id)
+        if hold is not None:
+            deadline: float | None = hold.deadline
+        elif self.audience is not None:
+            deadline = self.audience.ends_at(lease.holder.session)
+        else:
+            deadline = None
+        if deadline is None:
+            deadline = server_deadline(now, timedelta(microseconds=lease.valid_for_us))
+        error = self._recalls.add(pool, lease, deny, deadline)
+        if error is not None and lease.holder.session and self.audience is not None:
+            self.audience.recalled(pool, lease, error)
+
+    def _end_recalled(
+        self, pool: Pool, id: str, done: Callable[[KeypegError | None], None]
+    ) -> None:
+        self.release(
+            pool,
+            id,
+            lambda ended: done(ended if isinstance(ended, KeypegError) else None),
+            Ending.RECALLED,
+        )
+
+    def _linger_due(self, item: tuple[Pool, str], now: float) -> float | None:
+        pool, id = item
+
+        def done(error: KeypegError | None) -> None:
+            if error is not None:
+                self._lingering.watch(item, self._clock.monotonic() + RETRY_PAUSE)
+
+        self._committer.submit(operations.Lingered(self, pool, id, done))
+        return None
 
     def served(self, pool: Pool, leases: Sequence[Lease]) -> None:
         """Leases were given to who waited; that is on disk."""
@@ -391,10 +473,11 @@ class Engine:
 
     def _tell_positions(self) -> None:
         moved, self._moved = self._moved, set()
+        again, self._told_again = self._told_again, set()
         if self.audience is not None:
             for pool in moved:
                 for position, place in enumerate(pool.queue(), 1):
-                    self.audience.moved(pool, place, position)
+                    self.audience.moved(pool, place, position, again=pool in again)
 
     # Inside.
 
@@ -444,7 +527,7 @@ class Engine:
                 self._add(stored)
 
     async def _ended(
-        self, operation: Callable[[Callable[[_T | KeypegError], None]], operations.Look[_T]]
+        self, operation: Callable[[Callable[[_T | KeypegError], None]], Operation]
     ) -> _T:
         future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 

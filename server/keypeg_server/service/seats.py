@@ -15,20 +15,22 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 from keypeg import names
-from keypeg.errors import FencingStale, KeypegError, NotFound, PoolRule
+from keypeg.errors import FencingStale, KeypegError, NotFound, PermissionDenied, PoolRule
 from keypeg.status import explain as explained
 from keypeg.v1 import explanation_pb2
 from keypeg.v1.location_pb2 import LOCATION_KIND_SITE
-from keypeg_server.domain import events, explain
-from keypeg_server.domain.caller import Caller
+from keypeg_server.domain import events, explain, pool_rules
+from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.explain import Sight
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.pool_effects import Effect, effects
+from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.service import frames
 from keypeg_server.service.commits import RequestKey
 from keypeg_server.service.events import EventHub
-from keypeg_server.service.pool_operations import lease_ended
+from keypeg_server.service.pool_operations import check_etag, lease_ended
 from keypeg_server.service.pools import Engine, no_pool
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlements
 
@@ -82,12 +84,15 @@ class Seats:
         valid_for: timedelta,
         device: DeviceInfo,
         app: AppInfo,
+        address: str = "",
     ) -> Held:
         """Seats for a time, or the refusal; the same request again gives the same lease, as if renewed."""
         await self._engine.present((pool_name,))
         pool = self._visible(caller, pool_name)
         await self._admit(caller, device, app, pool)
-        holder = Holder("", caller.user, device.id, device.host_name, app.name, app.process_id)
+        holder = Holder(
+            "", caller.user, device.id, device.host_name, app.name, app.process_id, address
+        )
         future: asyncio.Future[Held] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Lease | Place | KeypegError) -> None:
@@ -171,6 +176,9 @@ class Seats:
             device = DeviceInfo(lease.holder.device, lease.holder.host_name)
             await self._admit(caller, device, None, pool)
             pool, lease = self._own(caller, name, fencing_number)
+            recalled = None if lease is None else self._engine.recalled(lease.id)
+            if recalled is not None:
+                raise recalled
         if lease is None or not self._engine.held(lease.id):
             raise lease_ended(name)
         held: Lease = lease
@@ -194,6 +202,44 @@ class Seats:
             lambda done: self._engine.release(pool, id, done)
         )
         return released is not None
+
+    async def rules(self, caller: Caller, name: str) -> PoolRules:
+        """The rules of a pool; for its administrators."""
+        await self._engine.present((name,))
+        pool = self._managed(caller, name)
+        return await self._engine.looked(lambda: pool.rules)
+
+    async def set_rules(
+        self, caller: Caller, name: str, rules: PoolRules, etag: str, *, dry_run: bool
+    ) -> tuple[Pool, list[Effect]]:
+        """Other rules for a pool, and what they change for whom; nothing is changed by a dry run."""
+        await self._engine.present((name,))
+        pool = self._managed(caller, name)
+        pool_rules.check(rules, pool.capacity)
+        if rules.overdraft > pool.rules.overdraft and caller.role is not Role.PUBLISHER:
+            raise PermissionDenied(
+                f"Only the publisher may raise the overdraft of {pool.name}, which is"
+                f" {pool.rules.overdraft}: it gives more seats than the license does. Ask them.",
+                resource=pool.name,
+                overdraft=str(pool.rules.overdraft),
+            )
+        if not dry_run:
+            return pool, await self._engine.set_rules(pool, rules, etag, caller.user)
+
+        def look() -> list[Effect]:
+            check_etag(pool, etag)
+            return effects(pool, rules, self._engine.now_us())
+
+        return pool, await self._engine.looked(look)
+
+    def _managed(self, caller: Caller, name: str) -> Pool:
+        pool = self._visible(caller, name)
+        if caller.role is Role.MEMBER:
+            raise PermissionDenied(
+                f"Only administrators of {pool.account} see and change the rules of {name}; ask one.",
+                resource=name,
+            )
+        return pool
 
     def sight(self, caller: Caller) -> Sight:
         """What explanations for this caller are made from."""

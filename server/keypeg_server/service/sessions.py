@@ -112,10 +112,11 @@ class Sessions:
             longest = max(item.valid_for_us for item in items) * _US
             deadline = server_deadline(now, max(longest, self.limits.restart_grant))
             self.presence.add(Session(id, items[0].holder, deadline))
+        self.engine.recall_cut()
 
-    def converse(self, caller: Caller, wake: Callable[[], None]) -> Conversation:
-        """A new stream; see Outbox for `wake`."""
-        return Conversation(self, caller, wake)
+    def converse(self, caller: Caller, wake: Callable[[], None], address: str = "") -> Conversation:
+        """A new stream from a network address; see Outbox for `wake`."""
+        return Conversation(self, caller, wake, address)
 
     # Opening and resuming.
 
@@ -299,6 +300,7 @@ class Sessions:
         session.caller = conversation.caller
         session.device, session.app, session.kinds = ticket.device, ticket.app, ticket.kinds
         session.product = ticket.product
+        session.holder = replace(_holder(ticket), address=conversation.address)
         self.presence.admit(session, entitlement)
         session.client_share, session.server_share = key_share, share.public
         leases, places = found or ([], [])
@@ -501,12 +503,24 @@ class Sessions:
             sequence, request_id = (waiting.sequence, waiting.request_id) if waiting else (0, "")
             tell_acquired(session, session.link, pool, lease, sequence, request_id)
 
-    def moved(self, pool: Pool, place: Place, position: int) -> None:
+    def recalled(self, pool: Pool, lease: Lease, error: errors.LeaseRecalled) -> None:
+        """A session has to stop using a seat, now."""
+        session = self.presence.get(lease.holder.session)
+        if session is not None and session.link is not None:
+            session.link.outbox.push(
+                HoldSessionResponse(
+                    recalled=session_pb2.Recalled(
+                        lease=pool.lease_prefix + lease.id, explanation=error.explanation
+                    )
+                )
+            )
+
+    def moved(self, pool: Pool, place: Place, position: int, *, again: bool) -> None:
         """Where a session stands in a queue that has moved."""
         session = self.presence.get(place.holder.session)
         if session is not None and session.waiting is not None:
             waiting = session.waiting.get(place.id)
-            if waiting is not None and waiting.position != position:
+            if waiting is not None and (again or waiting.position != position):
                 waiting.position = position
                 tell_queued(session, pool, place, self.engine)
 

@@ -95,7 +95,10 @@ class EngineMachine(RuleBasedStateMachine):
     def ends_at(self, session) -> float | None:
         return None
 
-    def moved(self, pool, place, position) -> None:
+    def recalled(self, pool, lease, error) -> None:
+        raise AssertionError("nobody is denied here")
+
+    def moved(self, pool, place, position, *, again) -> None:
         assert 1 <= position <= pool.waiting
 
     def learn(self, lease: Lease) -> None:

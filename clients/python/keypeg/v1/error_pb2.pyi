@@ -54,6 +54,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The other side can not be reached (found by a client, never sent)."""
     REASON_TIMED_OUT: _Reason.ValueType  # 15
     """The other side did not answer in time (found by a client, never sent)."""
+    REASON_CHANGED_MEANWHILE: _Reason.ValueType  # 16
+    """The resource has changed since it was read, as its etag says; read it again."""
     REASON_SIGN_IN_REQUIRED: _Reason.ValueType  # 20
     """No credentials came with the call; sign in."""
     REASON_CREDENTIALS_INVALID: _Reason.ValueType  # 21
@@ -203,6 +205,8 @@ REASON_UNREACHABLE: Reason.ValueType  # 14
 """The other side can not be reached (found by a client, never sent)."""
 REASON_TIMED_OUT: Reason.ValueType  # 15
 """The other side did not answer in time (found by a client, never sent)."""
+REASON_CHANGED_MEANWHILE: Reason.ValueType  # 16
+"""The resource has changed since it was read, as its etag says; read it again."""
 REASON_SIGN_IN_REQUIRED: Reason.ValueType  # 20
 """No credentials came with the call; sign in."""
 REASON_CREDENTIALS_INVALID: Reason.ValueType  # 21

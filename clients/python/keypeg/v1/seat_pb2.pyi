@@ -37,6 +37,8 @@ class Pool(_message.Message):
     WAITING_COUNT_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     FENCING_NUMBER_FIELD_NUMBER: _builtins.int
+    LINGERING_COUNT_FIELD_NUMBER: _builtins.int
+    OVERDRAFT_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}`."""
     account: _builtins.str
@@ -53,6 +55,10 @@ class Pool(_message.Message):
     """How many wait."""
     fencing_number: _builtins.int
     """The highest fencing number given out."""
+    lingering_count: _builtins.int
+    """Of the units held: those that nobody uses, but that stay with their user for a time."""
+    overdraft_count: _builtins.int
+    """Of the units held: those above what the pool has."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolFeature]:
         """Features that are counted by themselves."""
@@ -69,10 +75,12 @@ class Pool(_message.Message):
         waiting_count: _builtins.int = ...,
         features: _abc.Iterable[Global___PoolFeature] | None = ...,
         fencing_number: _builtins.int = ...,
+        lingering_count: _builtins.int = ...,
+        overdraft_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "activation", b"activation", "features", b"features", "fencing_number", b"fencing_number", "held_count", b"held_count", "name", b"name", "product", b"product", "seat_count", b"seat_count", "waiting_count", b"waiting_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "activation", b"activation", "features", b"features", "fencing_number", b"fencing_number", "held_count", b"held_count", "lingering_count", b"lingering_count", "name", b"name", "overdraft_count", b"overdraft_count", "product", b"product", "seat_count", b"seat_count", "waiting_count", b"waiting_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,6 +133,8 @@ class Lease(_message.Message):
     HOST_NAME_FIELD_NUMBER: _builtins.int
     APP_FIELD_NUMBER: _builtins.int
     PROCESS_ID_FIELD_NUMBER: _builtins.int
+    OVERDRAFT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/leases/{lease}`."""
     session: _builtins.str
@@ -143,6 +153,12 @@ class Lease(_message.Message):
     """The holder's app."""
     process_id: _builtins.int
     """The holder's process id on its device; 0 when not known."""
+    overdraft: _builtins.bool
+    """True when it was given above what the pool has."""
+    address: _builtins.str
+    """Where the holder's connection came from, as the server saw it; empty for a
+    local one, and when the asker may not see it.
+    """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.FeatureUnits]:
         """Features held with it."""
@@ -165,10 +181,12 @@ class Lease(_message.Message):
         host_name: _builtins.str = ...,
         app: _builtins.str = ...,
         process_id: _builtins.int = ...,
+        overdraft: _builtins.bool = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "app", b"app", "device", b"device", "features", b"features", "fencing_number", b"fencing_number", "host_name", b"host_name", "name", b"name", "process_id", b"process_id", "session", b"session", "units", b"units", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "address", b"address", "app", b"app", "device", b"device", "features", b"features", "fencing_number", b"fencing_number", "host_name", b"host_name", "name", b"name", "overdraft", b"overdraft", "process_id", b"process_id", "session", b"session", "units", b"units", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from keypeg.v1 import explanation_pb2 as _explanation_pb2
+from keypeg.v1 import pool_rules_pb2 as _pool_rules_pb2
 from keypeg.v1 import product_pb2 as _product_pb2
 from keypeg.v1 import seat_pb2 as _seat_pb2
 from keypeg.v1 import session_pb2 as _session_pb2
@@ -52,6 +53,38 @@ WOULD_QUEUED: Would.ValueType  # 2
 WOULD_DENIED: Would.ValueType  # 3
 """A refusal."""
 Global___Would: _TypeAlias = Would  # noqa: Y015
+
+class _PoolConsequence:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PoolConsequenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PoolConsequence.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POOL_CONSEQUENCE_UNSPECIFIED: _PoolConsequence.ValueType  # 0
+    """Never sent."""
+    POOL_CONSEQUENCE_RECALLED: _PoolConsequence.ValueType  # 1
+    """The holder is told to stop now."""
+    POOL_CONSEQUENCE_KEPT: _PoolConsequence.ValueType  # 2
+    """It stays until it is released, but could not be taken again."""
+    POOL_CONSEQUENCE_SERVED: _PoolConsequence.ValueType  # 3
+    """Who waits gets its seat."""
+    POOL_CONSEQUENCE_UNSERVED: _PoolConsequence.ValueType  # 4
+    """Who waits is not served as long as the rule is there."""
+
+class PoolConsequence(_PoolConsequence, metaclass=_PoolConsequenceEnumTypeWrapper):
+    """What befalls a lease or a queue place under other rules."""
+
+POOL_CONSEQUENCE_UNSPECIFIED: PoolConsequence.ValueType  # 0
+"""Never sent."""
+POOL_CONSEQUENCE_RECALLED: PoolConsequence.ValueType  # 1
+"""The holder is told to stop now."""
+POOL_CONSEQUENCE_KEPT: PoolConsequence.ValueType  # 2
+"""It stays until it is released, but could not be taken again."""
+POOL_CONSEQUENCE_SERVED: PoolConsequence.ValueType  # 3
+"""Who waits gets its seat."""
+POOL_CONSEQUENCE_UNSERVED: PoolConsequence.ValueType  # 4
+"""Who waits is not served as long as the rule is there."""
+Global___PoolConsequence: _TypeAlias = PoolConsequence  # noqa: Y015
 
 @_typing.final
 class AcquireSeatRequest(_message.Message):
@@ -566,3 +599,153 @@ class ExplainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class GetPoolRulesRequest(_message.Message):
+    """The rules of a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPoolRulesRequest: _TypeAlias = GetPoolRulesRequest  # noqa: Y015
+
+@_typing.final
+class GetPoolRulesResponse(_message.Message):
+    """The rules of a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _pool_rules_pb2.PoolRules:
+        """The rules, with their etag."""
+
+    def __init__(
+        self,
+        *,
+        rules: _pool_rules_pb2.PoolRules | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPoolRulesResponse: _TypeAlias = GetPoolRulesResponse  # noqa: Y015
+
+@_typing.final
+class UpdatePoolRulesRequest(_message.Message):
+    """Other rules for a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}`."""
+    dry_run: _builtins.bool
+    """True to be told what would change, and to change nothing."""
+    @_builtins.property
+    def rules(self) -> _pool_rules_pb2.PoolRules:
+        """All rules: what is not set is off. CHANGED_MEANWHILE when the etag is set
+        and is not that of the present rules.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        rules: _pool_rules_pb2.PoolRules | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "name", b"name", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePoolRulesRequest: _TypeAlias = UpdatePoolRulesRequest  # noqa: Y015
+
+@_typing.final
+class PoolEffect(_message.Message):
+    """What other rules change for one holder, or for one who waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    CONSEQUENCE_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    resource: _builtins.str
+    """The lease or the queue place."""
+    consequence: Global___PoolConsequence.ValueType
+    """What befalls it."""
+    rule: _builtins.str
+    """Which rule: `deny`, `allow`, `limit` or `too_small`; empty for `served`."""
+    sentence: _builtins.str
+    """The same for a person."""
+    @_builtins.property
+    def holder(self) -> _explanation_pb2.Holder:
+        """Who."""
+
+    def __init__(
+        self,
+        *,
+        resource: _builtins.str = ...,
+        consequence: Global___PoolConsequence.ValueType = ...,
+        rule: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+        holder: _explanation_pb2.Holder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consequence", b"consequence", "holder", b"holder", "resource", b"resource", "rule", b"rule", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolEffect: _TypeAlias = PoolEffect  # noqa: Y015
+
+@_typing.final
+class UpdatePoolRulesResponse(_message.Message):
+    """The rules are replaced, or would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _pool_rules_pb2.PoolRules:
+        """The rules, with their etag."""
+
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolEffect]:
+        """What changes for whom, at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        rules: _pool_rules_pb2.PoolRules | None = ...,
+        effects: _abc.Iterable[Global___PoolEffect] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePoolRulesResponse: _TypeAlias = UpdatePoolRulesResponse  # noqa: Y015

@@ -75,6 +75,16 @@ class SeatServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.GetPoolRules = channel.unary_unary(
+                '/keypeg.v1.SeatService/GetPoolRules',
+                request_serializer=keypeg_dot_v1_dot_seat__service__pb2.GetPoolRulesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.GetPoolRulesResponse.FromString,
+                _registered_method=True)
+        self.UpdatePoolRules = channel.unary_unary(
+                '/keypeg.v1.SeatService/UpdatePoolRules',
+                request_serializer=keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesResponse.FromString,
+                _registered_method=True)
 
 
 class SeatServiceServicer(object):
@@ -138,6 +148,22 @@ class SeatServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPoolRules(self, request, context):
+        """The rules of a pool. For administrators of its account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePoolRules(self, request, context):
+        """Replaces the rules of a pool. For administrators of its account. Idempotent:
+        the same rules again change nothing. Who holds keeps what it holds until it
+        is released, but for those whom a denial cuts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SeatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -180,6 +206,16 @@ def add_SeatServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'GetPoolRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPoolRules,
+                    request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.GetPoolRulesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_seat__service__pb2.GetPoolRulesResponse.SerializeToString,
+            ),
+            'UpdatePoolRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePoolRules,
+                    request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -399,6 +435,60 @@ class SeatService(object):
             '/keypeg.v1.SeatService/Explain',
             keypeg_dot_v1_dot_seat__service__pb2.ExplainRequest.SerializeToString,
             keypeg_dot_v1_dot_seat__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPoolRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SeatService/GetPoolRules',
+            keypeg_dot_v1_dot_seat__service__pb2.GetPoolRulesRequest.SerializeToString,
+            keypeg_dot_v1_dot_seat__service__pb2.GetPoolRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePoolRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SeatService/UpdatePoolRules',
+            keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesRequest.SerializeToString,
+            keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,13 @@ class SeatServiceStub:
     """Who waits in a pool, in order."""
     Explain: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.ExplainRequest, _seat_service_pb2.ExplainResponse]
     """What an acquire would get now, and why. Takes nothing and keeps nothing."""
+    GetPoolRules: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.GetPoolRulesRequest, _seat_service_pb2.GetPoolRulesResponse]
+    """The rules of a pool. For administrators of its account."""
+    UpdatePoolRules: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.UpdatePoolRulesRequest, _seat_service_pb2.UpdatePoolRulesResponse]
+    """Replaces the rules of a pool. For administrators of its account. Idempotent:
+    the same rules again change nothing. Who holds keeps what it holds until it
+    is released, but for those whom a denial cuts.
+    """
 
 @_typing.type_check_only
 class SeatServiceAsyncStub(SeatServiceStub):
@@ -75,6 +82,13 @@ class SeatServiceAsyncStub(SeatServiceStub):
     """Who waits in a pool, in order."""
     Explain: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.ExplainRequest, _seat_service_pb2.ExplainResponse]  # type: ignore[assignment]
     """What an acquire would get now, and why. Takes nothing and keeps nothing."""
+    GetPoolRules: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.GetPoolRulesRequest, _seat_service_pb2.GetPoolRulesResponse]  # type: ignore[assignment]
+    """The rules of a pool. For administrators of its account."""
+    UpdatePoolRules: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.UpdatePoolRulesRequest, _seat_service_pb2.UpdatePoolRulesResponse]  # type: ignore[assignment]
+    """Replaces the rules of a pool. For administrators of its account. Idempotent:
+    the same rules again change nothing. Who holds keeps what it holds until it
+    is released, but for those whom a denial cuts.
+    """
 
 class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
     """The simple way to seats: unary calls over the same core as the stream."""
@@ -144,5 +158,24 @@ class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_seat_service_pb2.ExplainResponse, _abc.Awaitable[_seat_service_pb2.ExplainResponse]]:
         """What an acquire would get now, and why. Takes nothing and keeps nothing."""
+
+    @_abc_1.abstractmethod
+    def GetPoolRules(
+        self,
+        request: _seat_service_pb2.GetPoolRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_seat_service_pb2.GetPoolRulesResponse, _abc.Awaitable[_seat_service_pb2.GetPoolRulesResponse]]:
+        """The rules of a pool. For administrators of its account."""
+
+    @_abc_1.abstractmethod
+    def UpdatePoolRules(
+        self,
+        request: _seat_service_pb2.UpdatePoolRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_seat_service_pb2.UpdatePoolRulesResponse, _abc.Awaitable[_seat_service_pb2.UpdatePoolRulesResponse]]:
+        """Replaces the rules of a pool. For administrators of its account. Idempotent:
+        the same rules again change nothing. Who holds keeps what it holds until it
+        is released, but for those whom a denial cuts.
+        """
 
 def add_SeatServiceServicer_to_server(servicer: SeatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,32 @@
+"""Where a call comes from, as this server sees it: never what the client says.
+
+Promises: the address of a network connection without its port; empty for one that comes from no network
+(a Unix socket), and for what gRPC writes in a way that is not known here.
+
+Leaves to others: what rules make of it (domain/pool_rules.py). Behind a relay it is the relay's address.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import unquote
+
+
+def address_of(context: Any) -> str:
+    """The address of the other side of a call."""
+    return address_in(context.peer())
+
+
+def address_in(peer: str) -> str:
+    """The address in what gRPC calls a peer: `ipv4:10.0.0.7:4711`, `ipv6:%5B::1%5D:4711`, `unix:`."""
+    kind, _, rest = unquote(peer).partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return ""
+    host = rest.rpartition(":")[0].strip("[]")
+    try:
+        found = ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = getattr(found, "ipv4_mapped", None)
+    return str(mapped or found)
