@@ -48,13 +48,12 @@ def grant_before_commit() -> None:
 
 def early_expiry() -> None:
     """A session's seats go to others after half of the time that its app was told."""
-    from keypeg_server.service import pools, sessions
+    from keypeg_server.service.pools import server_deadline
 
     def deadline(now: float, valid_for: Any) -> float:
         return now + valid_for.total_seconds() / 2
 
-    pools.server_deadline = deadline
-    sessions.server_deadline = deadline
+    server_deadline.__code__ = deadline.__code__  # whoever has imported it
 
 
 def double_grant() -> None:
