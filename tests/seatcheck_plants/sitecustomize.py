@@ -51,7 +51,7 @@ def early_expiry() -> None:
     from keypeg_server.service.pools import server_deadline
 
     def deadline(now: float, valid_for: Any) -> float:
-        return now + valid_for.total_seconds() / 2
+        return float(now + valid_for.total_seconds() / 2)
 
     server_deadline.__code__ = deadline.__code__  # whoever has imported it
 
