@@ -268,7 +268,6 @@ class App:
             _LOG.warning("log heads are not delegated", next="run keypegd delegate")
         database, clock = self._opened.database, self._opened.clock
         await log_store.check(database, self._log, clock)
-        await log_store.sign_heads(database, self._log, clock, log_store.START)
 
     async def _serve_health(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -25,12 +25,13 @@ from keypeg_server.clock import Clock, to_us
 from keypeg_server.domain import record
 from keypeg_server.service.reports import Snapshot
 from keypeg_server.storage.database import Database
-from keypeg_server.storage.log_writer import LogWriter
+from keypeg_server.storage.log_writer import LogWriter, as_bytes
 from keypeg_server.storage.tables_log import LogHeadRow, LogRecordRow, LogRow
 
 _T = TypeVar("_T")
 
 REMOVED_AT_ONCE: Final = 2_000  # records of one step: some milliseconds of the one writer
+LOOKED_AT: Final = 50_000  # records: above any batch, and so above what stands between two heads
 STEP_PAUSE: Final = 0.05  # seconds, for others to write between two steps
 
 _ROW: Final = LogRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
@@ -73,9 +74,9 @@ class SqlLogStore:
                 Snapshot(
                     row.id,
                     row.sequence,
-                    bytes(row.hash),
+                    as_bytes(row.hash),
                     row.removed_sequence,
-                    bytes(row.removed_hash),
+                    as_bytes(row.removed_hash),
                 )
                 for row in found
             ]
@@ -92,10 +93,13 @@ class SqlLogStore:
             connection = session.connection()
             return (
                 [
-                    Record(row.sequence, bytes(row.hash), bytes(row.body))
+                    Record(row.sequence, as_bytes(row.hash), as_bytes(row.body))
                     for row in connection.execute(_PART, wanted)
                 ],
-                [(row.sequence, bytes(row.envelope)) for row in connection.execute(_HEADS, wanted)],
+                [
+                    (row.sequence, as_bytes(row.envelope))
+                    for row in connection.execute(_HEADS, wanted)
+                ],
             )
 
         return await self._database.read(look)
@@ -110,7 +114,7 @@ class Keeping:
 
 
 async def check(database: Database, log: LogWriter, clock: Clock) -> list[str]:
-    """Look whether logs were changed while no server ran; those that were."""
+    """Look whether logs were changed while no server ran, and sign what is not; those that were."""
     return await _written(database, lambda c: log.check(c, to_us(clock.wall())))
 
 
@@ -132,7 +136,7 @@ async def remove_old(database: Database, log: LogWriter, clock: Clock, keeping: 
             now_us = to_us(clock.wall())
             removed = await _written(database, partial(_remove, log, name, now_us, keeping))
             total += removed
-            if not removed:
+            if removed < REMOVED_AT_ONCE // 2:  # what the log says of it is a record, too
                 break
             await asyncio.sleep(STEP_PAUSE)
     return total
@@ -143,8 +147,8 @@ def _remove(log: LogWriter, name: str, now_us: int, keep: Keeping, connection: C
     before_us = now_us - keep.time // timedelta(microseconds=1)
     beyond = row.sequence - keep.records
     first = row.removed_sequence
-    last = min(first + REMOVED_AT_ONCE, row.head_sequence)
-    # The records of this step that may go: those before the first that must stay.
+    last = min(first + LOOKED_AT, row.head_sequence)
+    # The records that may go: those before the first that must stay.
     stays = connection.execute(
         select(func.min(_RECORD.c.sequence)).where(
             _RECORD.c.log == name,
@@ -155,15 +159,14 @@ def _remove(log: LogWriter, name: str, now_us: int, keep: Keeping, connection: C
     ).scalar()
     through = last if stays is None else stays - 1
     # Only up to a signed head, so that what stays can be verified from there.
-    head = connection.execute(
-        select(_HEAD.c.sequence, _HEAD.c.envelope)
-        .where(_HEAD.c.log == name, _HEAD.c.sequence > first, _HEAD.c.sequence <= through)
-        .order_by(_HEAD.c.sequence.desc())
-        .limit(1)
-    ).one_or_none()
-    if head is None:
+    heads = connection.execute(_HEADS, {"log": name, "after": first, "through": through}).all()
+    if not heads:
         return 0
-    signed = LogHead.FromString(Envelope.FromString(bytes(head.envelope)).payload)
+    head = heads[0]
+    for one in heads:
+        if one.sequence <= first + REMOVED_AT_ONCE:
+            head = one
+    signed = LogHead.FromString(Envelope.FromString(as_bytes(head.envelope)).payload)
     connection.execute(
         delete(_RECORD).where(_RECORD.c.log == name, _RECORD.c.sequence <= head.sequence)
     )
@@ -189,5 +192,4 @@ async def _written(database: Database, work: Callable[[Connection], _T]) -> _T:
 
 
 PERIOD: Final = log_pb2.LOG_OCCASION_PERIOD
-START: Final = log_pb2.LOG_OCCASION_START
 STOP: Final = log_pb2.LOG_OCCASION_STOP

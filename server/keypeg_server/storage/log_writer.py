@@ -73,6 +73,11 @@ class _Chain:
         self.head = head
 
 
+def as_bytes(value: bytes | str) -> bytes:
+    """What is in a column of bytes, where someone else may have put a text."""
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
 def log_name(parent: str) -> str:
     """The log of an account or publisher (name)."""
     return f"{parent}/logs/{NAME}"
@@ -125,7 +130,7 @@ class LogWriter:
     ) -> int:
         """Sign for all records that no head covers; how many logs. In a transaction."""
         chains = [
-            _Chain(row.id, row.sequence, bytes(row.hash), row.head_sequence)
+            _Chain(row.id, row.sequence, as_bytes(row.hash), row.head_sequence)
             for row in connection.execute(_UNSIGNED)
         ]
         for chain in chains:
@@ -149,7 +154,10 @@ class LogWriter:
         return self._sign(head).SerializeToString()
 
     def check(self, connection: Connection, time_us: int) -> list[str]:
-        """Look whether logs were changed while no server ran; says in them what is wrong. For the start."""
+        """Look whether logs were changed while no server ran; says in them what is wrong. For the start.
+
+        Then a head is signed for all that had none, so that it is looked at once.
+        """
         wrong: dict[str, str] = {}
         parents: dict[str, str] = {}
         for row in connection.execute(select(_ROW)).all():
@@ -160,27 +168,30 @@ class LogWriter:
             _LOG.error("log was changed", extra={"log": log, "why": why})
             self._start_again(connection, log)
             self.append(connection, [record.about(parents[log], "log_broken", time_us, why=why)])
+        self.sign_heads(connection, time_us, log_pb2.LOG_OCCASION_START)
         return list(wrong)
 
     def _wrong(self, connection: Connection, row: Any) -> str:
         """What is wrong with the records since the last head; empty when nothing is."""
-        if not hmac.compare_digest(self._seal(row.id, row.sequence, bytes(row.hash)), row.seal):
+        if not hmac.compare_digest(
+            self._seal(row.id, row.sequence, as_bytes(row.hash)), as_bytes(row.seal)
+        ):
             return "The seal of its last record is not this server's."
         if row.sequence == row.removed_sequence:
             return ""
         # From the record of the last head on, or from the first that is kept.
         at = max(row.head_sequence - 1, row.removed_sequence)
-        hash = bytes(row.removed_hash) if at == row.removed_sequence else b""
+        hash = as_bytes(row.removed_hash) if at == row.removed_sequence else b""
         for one in connection.execute(_TAIL, {"log": row.id, "after": at}):
             at += 1
             if one.sequence != at:
                 return f"Record {at} is missing."
-            if hash and chained(hash, bytes(one.body)) != bytes(one.hash):
+            if hash and chained(hash, as_bytes(one.body)) != one.hash:
                 return f"Record {at} was changed."
-            hash = bytes(one.hash)
+            hash = as_bytes(one.hash)
         if at != row.sequence:
             return f"It ends at record {at}, and went to {row.sequence}."
-        return "" if hash == bytes(row.hash) else f"Record {at} was changed."
+        return "" if hash == as_bytes(row.hash) else f"Record {at} was changed."
 
     def _start_again(self, connection: Connection, log: str) -> None:
         """Go on after the last record that is there."""
@@ -192,7 +203,7 @@ class LogWriter:
         ).one_or_none()
         row = connection.execute(_FIND, {"id": log}).one()
         sequence = last.sequence if last else row.removed_sequence
-        hash = bytes(last.hash) if last else bytes(row.removed_hash)
+        hash = as_bytes(last.hash) if last else as_bytes(row.removed_hash)
         self._move(connection, [_Chain(log, sequence, hash, min(row.head_sequence, sequence))])
         self._chains.clear()
 
@@ -219,7 +230,7 @@ class LogWriter:
             )
             chain = _Chain(log, 0, begin, 0)
         else:
-            chain = _Chain(log, row.sequence, bytes(row.hash), row.head_sequence)
+            chain = _Chain(log, row.sequence, as_bytes(row.hash), row.head_sequence)
         self._chains[parent] = chain
         return chain
 
