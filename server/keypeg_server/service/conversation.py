@@ -152,6 +152,10 @@ class Conversation:
         sequence, nonce = renew.sequence, renew.nonce
         check(authenticator.renew(sequence, nonce), renew.mac, "renew")
         session.sequence = sequence
+        if session.admitted.ends_at is not None:
+            ended = self._sessions.within_term(session)
+            if ended is not None:
+                return frames.denied(sequence, "", ended)
         deadline = now + session.extent
         if deadline > session.deadline:
             session.deadline = deadline

@@ -111,8 +111,7 @@ class AccountEntitlements:
         ends = found.admission.license.ends_at
         if ends is not None:  # a grant does not outlive its license
             left = max(ends - now, timedelta(0))
-            if left < entitlement.valid_for:
-                return replace(entitlement, valid_for=left)
+            return replace(entitlement, valid_for=min(left, entitlement.valid_for), ends_at=ends)
         return entitlement
 
     async def _found(

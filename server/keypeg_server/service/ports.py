@@ -64,6 +64,7 @@ class Entitlement:
     pools: tuple[str, ...]  # names; that of the product first
     delegation: Envelope
     license_document: Envelope | None  # for sites
+    ends_at: datetime | None = None  # of the license's term, which no grant outlives
 
 
 class Entitlements(Protocol):

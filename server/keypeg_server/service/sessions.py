@@ -277,6 +277,7 @@ class Sessions:
             entitlement.valid_for,
             entitlement.seat_required,
             entitlement.pools,
+            entitlement.ends_at,
             entitlement.delegation.SerializeToString(),
             b"" if document is None else document.SerializeToString(),
         )
@@ -523,6 +524,22 @@ class Sessions:
             if waiting is not None and (again or waiting.position != position):
                 waiting.position = position
                 tell_queued(session, pool, place, self.engine)
+
+    def within_term(self, session: Session) -> KeypegError | None:
+        """Cut what a session is granted to the term of its license; the refusal when that has ended."""
+        entitlement = session.admitted
+        assert entitlement.ends_at is not None
+        left = entitlement.ends_at - self.clock.wall()
+        if left <= timedelta(0):
+            self.readmit(session)  # another license may serve; else this ends the session
+            return errors.LicenseExpired(
+                f"{entitlement.license} has ended; renew it with its publisher.",
+                license=entitlement.license,
+                expire_time=entitlement.ends_at.isoformat(),
+            )
+        if left < entitlement.valid_for:
+            self.presence.admit(session, replace(entitlement, valid_for=left))
+        return None
 
     def readmit(self, session: Session) -> None:
         """Look again whether a session may run; it goes on meanwhile."""

@@ -234,3 +234,20 @@ async def test_a_seat_without_a_stream_does_not_outlive_its_license_by_being_ren
     assert world.pool_of("pools/p1").held == 1
     await world.pass_time(60)
     assert world.pool_of("pools/p1").held == 0
+
+
+@pytest.mark.behaviour("LIC-2")
+async def test_no_renewal_outlives_the_license(world: World) -> None:
+    """Not even one between two looks at the license."""
+    world.licenses.kind = location_pb2.LOCATION_KIND_CLOUD
+    world.licenses.ends_at = world.clock.wall() + timedelta(seconds=100)
+    app = world.app()
+    assert (await app.open()).valid_for.ToTimedelta() == timedelta(seconds=60)
+    await world.pass_time(50)
+    assert (await app.renew()).valid_for.ToTimedelta() == timedelta(seconds=50)
+    assert (await app.renew(signed=True)).valid_for.ToTimedelta() == timedelta(seconds=50)
+    await world.pass_time(50)
+    world.licenses.refusal = LicenseExpired("It has ended.")
+    await app.send(renew=app.renew_frame())
+    assert (await app.next("denied")).explanation.reason == LicenseExpired.reason.value
+    assert isinstance(await app.ends(), LicenseExpired)

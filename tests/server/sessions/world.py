@@ -130,6 +130,7 @@ class Licenses:
         self.refusal: KeypegError | None = None
         self.pools: tuple[str, ...] = ()
         self.valid_for = timedelta(seconds=60)
+        self.ends_at: datetime | None = None
         self.kind = location_pb2.LOCATION_KIND_SITE
         self.asked = asyncio.Event()
         self.gate: asyncio.Event | None = None  # an admission waits for it
@@ -162,6 +163,7 @@ class Licenses:
             location=f"{ACCOUNT}/locations/{'site' if at_site else 'cloud'}",
             location_kind=self.kind,
             valid_for=self.valid_for,
+            ends_at=self.ends_at,
             seat_required=at_site,
             pools=self.pools if at_site else (),
             delegation=self._trust.delegation,
