@@ -52,6 +52,7 @@ CHAPTERS: Final = (
     (
         "Manage",
         {
+            "pool": Late("keypeg.cli.pool", "pool_group", "Rules of pools: who may, and how much."),
             "account": Late("keypeg.cli.account", "account_group", "Customers."),
             "user": Late("keypeg.cli.user", "user_group", "The people of an account."),
             "product": Late("keypeg.cli.product", "product_group", "What a publisher sells."),
