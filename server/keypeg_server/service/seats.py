@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from keypeg import names
@@ -69,7 +69,9 @@ class Seats:
         self._engine = engine
         self._entitlements = entitlements
         self._clock = clock
-        self._admitted: dict[tuple[str, str, AppInfo | None, str], float] = {}
+        self._admitted: dict[
+            tuple[str, str, AppInfo | None, str], tuple[float, datetime | None]
+        ] = {}  # until when, and the end of the license's term
         self._changes = 0  # events that may have made an admission wrong
         for event in (events.LicenseChanged, events.LicenseRemoved, events.UserRemoved):
             hub.subscribe(event, self._forget_admissions)
@@ -89,7 +91,7 @@ class Seats:
         """Seats for a time, or the refusal; the same request again gives the same lease, as if renewed."""
         await self._engine.present((pool_name,))
         pool = self._visible(caller, pool_name)
-        await self._admit(caller, device, app, pool)
+        ends_at = await self._admit(caller, device, app, pool)
         holder = Holder(
             "", caller.user, device.id, device.host_name, app.name, app.process_id, address
         )
@@ -101,11 +103,12 @@ class Seats:
                 if self._engine.overdue(outcome.id):
                     outcome = lease_ended(frames.lease_name(outcome))
                 else:
-                    self._engine.hold(pool, outcome, outcome.valid_for_us * _US)
+                    held_for = self._within(ends_at, outcome.valid_for_us * _US)
+                    self._engine.hold(pool, outcome, held_for)
             if future.done():
                 return
             if isinstance(outcome, Lease):
-                future.set_result(Held(outcome, outcome.valid_for_us * _US))
+                future.set_result(Held(outcome, held_for))
             else:
                 assert isinstance(outcome, KeypegError)  # nobody waits here without a stream
                 future.set_exception(outcome)
@@ -172,9 +175,10 @@ class Seats:
     ) -> Held:
         """Holds a lease longer; LeaseExpired, FencingStale or NotFound when it can not be."""
         pool, lease = self._own(caller, name, fencing_number)
+        ends_at: datetime | None = None
         if lease is not None:  # its license may have ended since it was acquired
             device = DeviceInfo(lease.holder.device, lease.holder.host_name)
-            await self._admit(caller, device, None, pool)
+            ends_at = await self._admit(caller, device, None, pool)
             pool, lease = self._own(caller, name, fencing_number)
             recalled = None if lease is None else self._engine.recalled(lease.id)
             if recalled is not None:
@@ -182,7 +186,7 @@ class Seats:
         if lease is None or not self._engine.held(lease.id):
             raise lease_ended(name)
         held: Lease = lease
-        valid_for = valid_for or lease.valid_for_us * _US
+        valid_for = self._within(ends_at, valid_for or lease.valid_for_us * _US)
         if valid_for // _US > lease.valid_for_us:
             # A restart gives back what the row says: the longer time must be there first.
             id, longer_us = lease.id, valid_for // _US
@@ -271,24 +275,35 @@ class Seats:
 
     async def _admit(
         self, caller: Caller, device: DeviceInfo, app: AppInfo | None, pool: Pool
-    ) -> None:
-        """The license of these seats must let this app run, as on a stream; remembered for a short time."""
+    ) -> datetime | None:
+        """The license of these seats must let this app run, as on a stream; remembered for a short time.
+
+        The end of its term.
+        """
         key = (caller.user, device.id, app, pool.id)
-        until = self._admitted.get(key)
+        until, ends_at = self._admitted.get(key, (0.0, None))
         now = self._clock.monotonic()
-        if until is None or now >= until:
+        if now >= until or (ends_at is not None and self._clock.wall() >= ends_at):
             changes = self._changes
             entitlement = await self._entitlements.admit(
                 caller, device, app, pool.product, (LOCATION_KIND_SITE,), (pool.name,)
             )
             if pool.name not in entitlement.pools:
                 raise no_pool(pool.name)
+            ends_at = entitlement.ends_at
             if changes != self._changes:
-                return  # true when it was read; the next call reads again
+                return ends_at  # true when it was read; the next call reads again
             self._admitted.pop(key, None)
-            self._admitted[key] = now + ADMITTED_FOR
+            self._admitted[key] = now + ADMITTED_FOR, ends_at
             if len(self._admitted) > ADMITTED_LIMIT:
                 del self._admitted[next(iter(self._admitted))]
+        return ends_at
+
+    def _within(self, ends_at: datetime | None, valid_for: timedelta) -> timedelta:
+        """A time cut to the term of the license."""
+        if ends_at is None:
+            return valid_for
+        return min(valid_for, max(_US, ends_at - self._clock.wall()))
 
     def _own(self, caller: Caller, name: str, fencing_number: int) -> tuple[Pool, Lease | None]:
         """A lease of the caller's own, without a stream; None when it has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
@@ -215,7 +216,8 @@ async def test_an_end_that_fails_gives_no_seats_of_what_another_one_ends(
 
     failed = threading.Event()
     request: Request[None] = office.request([])
-    broken, right = replace(request, answer=fail), replace(office.request([]), answer=end)
+    broken: Request[None] = replace(request, answer=fail)
+    right: Request[None] = replace(request, id=str(uuid.uuid4()), answer=end)
 
     async def broken_one() -> None:
         with pytest.raises(RuntimeError):

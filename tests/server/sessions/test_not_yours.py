@@ -1,4 +1,4 @@
-"""What callers must not be able to do to each other, whatever names they learn."""
+"""What nobody may get, keep or take from others, in whatever order things happen."""
 
 from __future__ import annotations
 
@@ -251,3 +251,22 @@ async def test_no_renewal_outlives_the_license(world: World) -> None:
     await app.send(renew=app.renew_frame())
     assert (await app.next("denied")).explanation.reason == LicenseExpired.reason.value
     assert isinstance(await app.ends(), LicenseExpired)
+
+
+@pytest.mark.behaviour("LIC-2")
+async def test_no_seat_without_a_stream_outlives_the_license(world: World) -> None:
+    await world.add_pool(1)
+    world.licenses.ends_at = world.clock.wall() + timedelta(seconds=100)
+    seats = world.seats()
+    request = AcquireSeatRequest(
+        request_id=str(uuid.uuid4()), pool="pools/p1", device=session_pb2.Device(id="device-a")
+    )
+    request.ttl.FromTimedelta(timedelta(seconds=3_600))
+    given = await seats.AcquireSeat(request)
+    assert given.valid_for.ToTimedelta() == timedelta(seconds=100)
+    await world.pass_time(50)
+    again = RenewSeatRequest(
+        name=given.lease.name, fencing_number=given.lease.fencing_number, ttl=request.ttl
+    )
+    assert (await seats.RenewSeat(again)).valid_for.ToTimedelta() == timedelta(seconds=50)
+    assert (await seats.AcquireSeat(request)).valid_for.ToTimedelta() == timedelta(seconds=50)
