@@ -102,7 +102,7 @@ class AccountEntitlements:
             await self._store.change(lambda unit: self._placing.license_freed(unit, account, now))
             holdings, sold = await self._found(caller, product, app, look)
         there = [pool.name for one in holdings.activations for pool in one.pools]
-        if len(there) > 1:
+        if len(there) > 1 or pools:
             held = {pool: self._held(pool) for pool in there}
             holdings = replace(holdings, seats_held=held, own_pools=frozenset(pools))
         admission = admit(holdings, device.id, tuple(map(LocationKind, kinds)), now)

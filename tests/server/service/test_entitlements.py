@@ -90,6 +90,17 @@ async def test_who_holds_seats_stays_with_their_license_as_long_as_it_serves(
     assert await pools() == (second,)
 
 
+async def test_who_holds_a_seat_keeps_it_when_the_cloud_would_serve_too(office: Office) -> None:
+    anna = await office.user("anna")
+    view = await office.activate(await office.license(seat_count=2), "site")
+    pool = view.activation.pools[0].name
+    await office.license()
+    await office.open_cloud("a")
+    assert (await admitted(office, anna)).pools == ()
+    held = await office.entitlements.admit(anna, A, APP, DAW, (), (pool,))
+    assert held.pools == (pool,)
+
+
 async def test_a_grant_does_not_outlive_its_license(office: Office) -> None:
     anna = await office.user("anna")
     await office.license(expire_time=START + timedelta(seconds=30))
