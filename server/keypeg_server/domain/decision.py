@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool_rules import PoolRules
 
@@ -65,7 +66,16 @@ class PutRules:
     before: PoolRules
 
 
-Change = PutLease | DropLease | PutPlace | DropPlace | PutLinger | DropLinger | PutRules
+@dataclass(frozen=True, slots=True)
+class PutFreed:
+    """A pool has these seats that were freed; `before` is what it had."""
+
+    pool: str  # the pool's id
+    freed: tuple[Freed, ...]
+    before: tuple[Freed, ...]
+
+
+Change = PutLease | DropLease | PutPlace | DropPlace | PutLinger | DropLinger | PutRules | PutFreed
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def why_not(
 
 def refused(pool: Pool, ask: Ask, error: KeypegError, sight: Sight) -> KeypegError:
     """The refusal of a request by the pool, with its explanation."""
-    if isinstance(error, PoolExhausted | PoolRule):
+    if isinstance(error, PoolExhausted | PoolRule) and error.explanation is None:
         explanation = why_not(pool, ask, sight)
         made = type(error)(explanation.sentence, explanation=explanation)
         made.metadata.update(explanation.metadata)

@@ -37,11 +37,13 @@ from keypeg_server.domain.decision import (
     DropLinger,
     DropPlace,
     Obstacle,
+    PutFreed,
     PutLease,
     PutLinger,
     PutPlace,
     PutRules,
 )
+from keypeg_server.domain.freed import Freed, held_off
 from keypeg_server.domain.lease import (
     Features,
     Lease,
@@ -79,6 +81,7 @@ class Pool:
         "capacity",
         "feature_capacity",
         "fencing_number",
+        "freed",
         "id",
         "lease_prefix",
         "name",
@@ -102,6 +105,7 @@ class Pool:
         fencing_number: int = 0,
         queue_limit: int = QUEUE_LIMIT,
         rules: PoolRules = PLAIN,
+        freed: tuple[Freed, ...] = (),
     ) -> None:
         self.id: Final = id
         self.name: Final = names.POOL.build(id)
@@ -115,6 +119,7 @@ class Pool:
         self.fencing_number = fencing_number
         self.queue_limit = queue_limit
         self.retired = False
+        self.freed = freed  # of leases that are still there, or whose users have to stay away
         self._arrivals = 0
         self._held = 0
         self._features_held: dict[str, int] = dict.fromkeys(feature_capacity, 0)
@@ -241,6 +246,8 @@ class Pool:
     def acquire(self, ask: Ask, now_us: int) -> Decision:
         """Seats now, or a place when it may wait; else the refusal that says which rule."""
         self._check(ask.units, ask.features)
+        if self.freed:
+            self._check_hold_off(ask.holder.user, now_us)
         if self._book is not None:
             return self._acquire_by_rules(self._book, ask, now_us)
         queue = self._queue
@@ -259,7 +266,7 @@ class Pool:
             freed = self._drop_lease(lease)
             decision = Decision(lease, [DropLease(lease)], [], False)
             self.usual.over(lease, now_us)
-            if linger and self.rules.linger_us:
+            if linger and self.rules.linger_us and self.freed_of(id) is None:
                 self._linger(decision, lease, freed)
         else:
             place = self._places.get(id)
@@ -283,11 +290,35 @@ class Pool:
             freed = self._drop_lease(lease)
             changes.append(DropLease(lease))
             self.usual.over(lease, now_us)
-            if linger and self.rules.linger_us:
+            if linger and self.rules.linger_us and self.freed_of(lease.id) is None:
                 self._linger(decision, lease, freed)
         if changes and self._queue:
             self._serve(decision, now_us)
         return decision
+
+    def free(self, freed: Freed, now_us: int) -> Decision:
+        """A lease is to be given back, as an administrator says; it stays until its holder did, or is gone.
+
+        When its user has to stay away for a time, it waits here no more either.
+        """
+        lease = self._leases[freed.lease]
+        kept = tuple(
+            one for one in self.freed if one.lease in self._leases or one.until_us > now_us
+        )
+        decision = Decision(lease, [PutFreed(self.id, (*kept, freed), self.freed)], [], False)
+        self.freed = (*kept, freed)
+        if freed.holds_off:
+            for place in [one for one in self._queue if one.holder.user == freed.user]:
+                self._drop_place(place)
+                decision.changes.append(DropPlace(place))
+                decision.queue_moved = bool(self._queue)
+            if self._queue:
+                self._serve(decision, now_us)
+        return decision
+
+    def freed_of(self, id: str) -> Freed | None:
+        """How a lease was freed; None when it was not."""
+        return next((one for one in self.freed if one.lease == id), None) if self.freed else None
 
     def lingered(self, id: str, now_us: int) -> Decision:
         """The end of a seat's lingering; nothing when it was taken again meanwhile."""
@@ -350,6 +381,8 @@ class Pool:
                     self._put_linger(lease)
                 case PutRules(_, _, old_rules):
                     self._install(old_rules)
+                case PutFreed(_, _, old_freed):
+                    self.freed = old_freed
 
     # The rules.
 
@@ -389,6 +422,12 @@ class Pool:
                 )
             if count > has:
                 raise self._too_small(feature, count, has)
+
+    def _check_hold_off(self, user: str, now_us: int) -> None:
+        """Refuse who had a seat freed, and has to stay away yet."""
+        found = [one for one in self.freed if one.user == user and one.until_us > now_us]
+        if found:
+            raise held_off(self.name, max(found, key=lambda one: one.until_us))
 
     def _too_small(self, what: str, asked: int, has: int) -> PoolTooSmall:
         return PoolTooSmall(

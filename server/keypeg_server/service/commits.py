@@ -14,6 +14,7 @@ from typing import Protocol
 
 from keypeg.errors import KeypegError
 from keypeg_server.domain.decision import Change
+from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool_rules import PLAIN, PoolRules
 from keypeg_server.domain.record import Entry
@@ -87,6 +88,7 @@ class StoredPool:
     leases: tuple[Lease, ...]
     places: tuple[Place, ...]
     rules: PoolRules = PLAIN
+    freed: tuple[Freed, ...] = ()
 
 
 class PoolStore(Protocol):

@@ -17,7 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from keypeg import names
-from keypeg.errors import KeypegError, ProtocolUnsupported
+from keypeg.errors import KeypegError, LeaseRecalled, ProtocolUnsupported
 from keypeg.status import explain
 from keypeg.v1 import explanation_pb2, product_pb2, seat_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
@@ -148,6 +148,16 @@ def denied(sequence: int, request_id: str, error: KeypegError) -> HoldSessionRes
             sequence=sequence, request_id=request_id, explanation=explain(error)
         )
     )
+
+
+def recalled(lease: str, error: LeaseRecalled) -> HoldSessionResponse:
+    """A seat is taken back, and why; until when, as the explanation says."""
+    told = HoldSessionResponse()
+    told.recalled.lease = lease
+    told.recalled.explanation.CopyFrom(explain(error))
+    if told.recalled.explanation.HasField("earliest_time"):
+        told.recalled.hold_off_until_time.CopyFrom(told.recalled.explanation.earliest_time)
+    return told
 
 
 def parse_holding(name: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from keypeg.errors import ChangedMeanwhile, KeypegError, LeaseExpired
 from keypeg_server.domain import explain, record
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask, Change, Decision
+from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import Effect, effects
@@ -41,6 +42,8 @@ class Reports(Protocol):
     def lingering(self, pool: Pool, leases: Sequence[Lease]) -> None: ...
     def ruled(self, pool: Pool) -> None: ...
     def recalled(self, id: str) -> KeypegError | None: ...
+    def freed(self, pool: Pool, freed: Freed) -> None: ...
+    def refused_place(self, pool: Pool, place: Place, error: KeypegError) -> None: ...
 
 
 class Acquire(Operation):
@@ -139,6 +142,8 @@ class Release(Operation):
 
     def decide(self) -> Sequence[Change]:
         self._now_us = self._reports.now_us()
+        if self._pool.freed_of(self._id) is not None:
+            self._how = Ending.RECALLED
         linger = self._how in IN_ORDER
         self._decision = self._pool.release(self._id, self._now_us, linger=linger)
         return self._decision.changes
@@ -155,7 +160,7 @@ class Release(Operation):
         decision = self._decision
         self._reports.released(self._id)
         self._done(decision.outcome)
-        _follow(self._reports, self._pool, decision)
+        follow(self._reports, self._pool, decision)
 
     def refuse(self, error: KeypegError) -> None:
         self._done(error)
@@ -241,7 +246,7 @@ class Gone(Operation):
     def answer(self) -> None:
         self._done(None)
         for pool, decision in self._decisions:
-            _follow(self._reports, pool, decision)
+            follow(self._reports, pool, decision)
 
     def refuse(self, error: KeypegError) -> None:
         self._done(error)
@@ -280,7 +285,7 @@ class Lingered(Operation):
 
     def answer(self) -> None:
         self._done(None)
-        _follow(self._reports, self._pool, self._decision)
+        follow(self._reports, self._pool, self._decision)
 
     def refuse(self, error: KeypegError) -> None:
         self._done(error)
@@ -349,7 +354,7 @@ class SetRules(Operation):
 
     def answer(self) -> None:
         self._done(self._effects)
-        _follow(self._reports, self._pool, self._decision)
+        follow(self._reports, self._pool, self._decision)
         if self._decision.changes:
             self._reports.ruled(self._pool)
 
@@ -428,7 +433,8 @@ def lease_ended(name: str) -> LeaseExpired:
     return LeaseExpired(f"{name} has run out or was released; acquire a new one.", lease=name)
 
 
-def _follow(reports: Reports, pool: Pool, decision: Decision) -> None:
+def follow(reports: Reports, pool: Pool, decision: Decision) -> None:
+    """Tell what else came of a decision that is on disk."""
     if decision.lingering:
         reports.lingering(pool, decision.lingering)
     if decision.served:

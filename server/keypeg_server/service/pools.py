@@ -25,19 +25,21 @@ from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.events import PoolCreated, PoolRemoved
 from keypeg_server.domain.explain import Sight
+from keypeg_server.domain.freed import Freed, recalled
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.outlook import EXAMINED, Outlook
 from keypeg_server.domain.pool import QUEUE_LIMIT, Pool
 from keypeg_server.domain.pool_effects import Effect, cut
-from keypeg_server.domain.pool_rules import Deny, PoolRules
+from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.domain.record import Ending, Entry
+from keypeg_server.service import freeing
 from keypeg_server.service import pool_operations as operations
 from keypeg_server.service.commits import Committer, Operation, PoolStore, RequestKey, StoredPool
 from keypeg_server.service.deadlines import Deadlines
 from keypeg_server.service.denials import Denials
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.recalls import Recalls
+from keypeg_server.service.recalls import Recalls, denied
 
 _T = TypeVar("_T")
 
@@ -76,6 +78,10 @@ class Audience(Protocol):
 
     def recalled(self, pool: Pool, lease: Lease, error: LeaseRecalled) -> None:
         """A session has to stop using a seat, now."""
+        ...
+
+    def refused(self, pool: Pool, place: Place, error: KeypegError) -> None:
+        """A session that waited does so no more."""
         ...
 
 
@@ -299,6 +305,10 @@ class Engine:
             lambda done: operations.SetRules(self, pool, rules, etag, by, done)
         )
 
+    async def free(self, pool: Pool, freed: Freed, request: RequestKey) -> int:
+        """A seat is to be given back; until when its user stays away, in microseconds since 1970."""
+        return await self._ended(lambda done: freeing.Free(self, pool, freed, request, done))
+
     def note(self, entries: Sequence[Entry]) -> None:
         """Records for the log, of what changes no pool."""
         self._committer.submit(operations.Note(entries))
@@ -406,7 +416,7 @@ class Engine:
     def ruled(self, pool: Pool) -> None:
         """A pool has other rules; that is on disk."""
         for lease, deny in cut(pool):
-            self._recall(pool, lease, deny)
+            self._recall(pool, lease, denied(pool, lease, deny))
         self._told_again.add(pool)
         self.queue_moved(pool)
 
@@ -415,12 +425,29 @@ class Engine:
         return self._recalls.get(id)
 
     def recall_cut(self) -> None:
-        """Recall what the rules of pools recall; after a start, when who holds is known."""
+        """Recall what rules and administrators recall; after a start, when who holds is known."""
         for pool in self._pools.values():
             for lease, deny in cut(pool):
-                self._recall(pool, lease, deny)
+                self._recall(pool, lease, denied(pool, lease, deny))
+            for freed in pool.freed:
+                self.freed(pool, freed)
 
-    def _recall(self, pool: Pool, lease: Lease, deny: Deny) -> None:
+    def recalled_of(self, session: str) -> list[tuple[Pool, str, LeaseRecalled]]:
+        """What a session has to give back, by the ids of leases, and why."""
+        return self._recalls.of_session(session) if self._recalls else []
+
+    def freed(self, pool: Pool, freed: Freed) -> None:
+        """An administrator freed a seat; that is on disk."""
+        lease = pool.lease(freed.lease)
+        if lease is not None:
+            self._recall(pool, lease, recalled(pool.name, pool.lease_prefix + lease.id, freed))
+
+    def refused_place(self, pool: Pool, place: Place, error: KeypegError) -> None:
+        """Who waited does so no more; that is on disk."""
+        if self.audience is not None:
+            self.audience.refused(pool, place, error)
+
+    def _recall(self, pool: Pool, lease: Lease, error: LeaseRecalled) -> None:
         now = self._clock.monotonic()
         hold = self._holds.get(lease.id)
         if hold is not None:
@@ -431,9 +458,9 @@ class Engine:
             deadline = None
         if deadline is None:
             deadline = server_deadline(now, timedelta(microseconds=lease.valid_for_us))
-        error = self._recalls.add(pool, lease, deny, deadline)
-        if error is not None and lease.holder.session and self.audience is not None:
-            self.audience.recalled(pool, lease, error)
+        added = self._recalls.add(pool, lease, error, deadline)
+        if added is not None and lease.holder.session and self.audience is not None:
+            self.audience.recalled(pool, lease, added)
 
     def _end_recalled(
         self, pool: Pool, id: str, done: Callable[[KeypegError | None], None]
@@ -492,6 +519,7 @@ class Engine:
             fencing_number=stored.fencing_number,
             queue_limit=self._queue_limit,
             rules=stored.rules,
+            freed=stored.freed,
         )
         pool.restore(stored.leases, stored.places)
         self._pools[pool.id] = pool

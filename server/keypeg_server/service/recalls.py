@@ -4,7 +4,7 @@ Promises: the holder is told at once, and gets no more time for what is recalled
 its holder has given it back, or when the time that it had been given before is over: whoever is given more
 time for its session afterwards has been told before, on the same stream.
 
-Leaves to others: who is recalled and why (domain/pool_effects.py), telling (the Audience).
+Leaves to others: who is recalled and why (domain/pool_effects.py, domain/freed.py), telling (the Audience).
 """
 
 from __future__ import annotations
@@ -54,11 +54,22 @@ class Recalls:
         recall = self._recalls.get(id)
         return None if recall is None else recall.error
 
-    def add(self, pool: Pool, lease: Lease, deny: Deny, deadline: float) -> LeaseRecalled | None:
+    def of_session(self, session: str) -> list[tuple[Pool, str, LeaseRecalled]]:
+        """What a session has to give back, and why."""
+        found: list[tuple[Pool, str, LeaseRecalled]] = []
+        for one in self._recalls.values():
+            lease = one.pool.lease(one.id)
+            if lease is not None and lease.holder.session == session:
+                found.append((one.pool, one.id, one.error))
+        return found
+
+    def add(
+        self, pool: Pool, lease: Lease, error: LeaseRecalled, deadline: float
+    ) -> LeaseRecalled | None:
         """A lease is recalled, and free at `deadline` at the latest; None when it was before."""
         if lease.id in self._recalls:
             return None
-        recall = Recall(pool, lease.id, denied(pool, lease, deny))
+        recall = Recall(pool, lease.id, error)
         self._recalls[lease.id] = recall
         self._deadlines.watch(recall, deadline)
         return recall.error

@@ -194,6 +194,8 @@ class Sessions:
                     found,
                 )
                 conversation.outbox.push(answer)
+                for pool, lease, why in self.engine.recalled_of(id):  # it may not have heard
+                    conversation.outbox.push(frames.recalled(pool.lease_prefix + lease, why))
             except Exception as error:
                 if not future.done():
                     future.set_exception(error)
@@ -508,13 +510,14 @@ class Sessions:
         """A session has to stop using a seat, now."""
         session = self.presence.get(lease.holder.session)
         if session is not None and session.link is not None:
-            session.link.outbox.push(
-                HoldSessionResponse(
-                    recalled=session_pb2.Recalled(
-                        lease=pool.lease_prefix + lease.id, explanation=error.explanation
-                    )
-                )
-            )
+            session.link.outbox.push(frames.recalled(pool.lease_prefix + lease.id, error))
+
+    def refused(self, pool: Pool, place: Place, error: KeypegError) -> None:
+        """A session that waited does so no more."""
+        session = self.presence.get(place.holder.session)
+        waiting = session.waiting.pop(place.id, None) if session and session.waiting else None
+        if session is not None and session.link is not None and waiting is not None:
+            session.link.outbox.push(frames.denied(waiting.sequence, waiting.request_id, error))
 
     def moved(self, pool: Pool, place: Place, position: int, *, again: bool) -> None:
         """Where a session stands in a queue that has moved."""

@@ -16,12 +16,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import Session
 
-from keypeg_server.domain import pool_rules
+from keypeg_server.domain import freed, pool_rules
 from keypeg_server.domain.decision import (
     Change,
     DropLease,
     DropLinger,
     DropPlace,
+    PutFreed,
     PutLease,
     PutLinger,
     PutPlace,
@@ -49,6 +50,9 @@ _PUT_PLACES: Final = BulkInsert(_PLACE)
 _DROP_PLACES: Final = BulkDelete(_PLACE.c.id)
 _SET_RULES: Final = (
     update(_POOL).where(_POOL.c.id == bindparam("of")).values(rules=bindparam("new_rules"))
+)
+_SET_FREED: Final = (
+    update(_POOL).where(_POOL.c.id == bindparam("of")).values(freed=bindparam("new_freed"))
 )
 _FENCE: Final = (
     update(_POOL).where(_POOL.c.id == bindparam("of")).values(fencing_number=bindparam("number"))
@@ -85,6 +89,11 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
             connection.execute(
                 _SET_RULES,
                 {"of": change.pool, "new_rules": change.rules.to_json()},  # type: ignore[union-attr]
+            )
+        elif kind is PutFreed:
+            connection.execute(
+                _SET_FREED,
+                {"of": change.pool, "new_freed": freed.to_json(change.freed)},  # type: ignore[union-attr]
             )
         else:
             assert kind in (PutLinger, DropLinger)  # memory's alone
@@ -135,6 +144,7 @@ def _load(session: Session, pool: str | None) -> list[StoredPool]:
             leases=tuple(leases.get(row.id, ())),
             places=tuple(places.get(row.id, ())),
             rules=pool_rules.from_json(row.rules),
+            freed=freed.from_json(row.freed),
         )
         for row in rows(_POOL, _POOL.c.id)
     ]

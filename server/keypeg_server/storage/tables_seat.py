@@ -52,6 +52,7 @@ class PoolRow(SQLModel, table=True):
     fencing_number: int = Field(default=0, sa_type=BigInteger)  # the highest given out
     create_time_us: int = Field(sa_type=BigInteger)
     rules: str = Field(default="", sa_column=_added(Text))  # JSON; empty for none
+    freed: str = Field(default="", sa_column=_added(Text))  # JSON; empty for none
 
 
 class LeaseRow(SQLModel, table=True):

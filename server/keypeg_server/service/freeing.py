@@ -1,0 +1,87 @@
+"""The operation by which an administrator frees a seat.
+
+Promises: what was decided is on disk, and in the log with who and why, before the holder is told; the seat
+itself is free only when its holder gave it back or can not believe in it any more (recalls.py).
+
+Leaves to others: who may free (seats.py), whom it holds off (domain/pool.py), the words (domain/freed.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from keypeg.errors import KeypegError
+from keypeg_server.domain import record
+from keypeg_server.domain.decision import Change, Decision, DropPlace
+from keypeg_server.domain.freed import Freed, held_off
+from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.record import Ending, Entry
+from keypeg_server.service.commits import Operation, RequestKey
+from keypeg_server.service.pool_operations import Reports, follow, lease_ended
+
+
+class Free(Operation):
+    """A seat that is to be given back; ends with until when its user stays away."""
+
+    __slots__ = ("_decision", "_done", "_freed", "_now_us", "_pool", "_reports")
+
+    def __init__(
+        self,
+        reports: Reports,
+        pool: Pool,
+        freed: Freed,
+        request: RequestKey,
+        done: Callable[[int | KeypegError], None],
+    ) -> None:
+        self.request = request
+        self._reports = reports
+        self._pool = pool
+        self._freed = freed
+        self._done = done
+
+    def decide(self) -> Sequence[Change]:
+        if self._pool.lease(self._freed.lease) is None:
+            raise lease_ended(self._pool.lease_prefix + self._freed.lease)
+        self._now_us = self._reports.now_us()
+        self._decision: Decision = self._pool.free(self._freed, self._now_us)
+        return self._decision.changes
+
+    def records(self) -> Sequence[Entry]:
+        freed, pool = self._freed, self._pool
+        said = record.about(
+            pool.account,
+            "freed",
+            self._now_us,
+            pool=pool.name,
+            lease=freed.lease,
+            user=freed.user,
+            by=freed.by,
+            reason=freed.reason,
+            until=freed.until_us if freed.holds_off else None,
+        )
+        changes = self._decision.changes
+        return [said, *record.of_changes(pool, changes, self._now_us, Ending.RECALLED)]
+
+    def undo(self) -> None:
+        self._pool.undo(self._decision.changes)
+        if self._decision.queue_moved or self._decision.served:
+            self._reports.queue_moved(self._pool)
+
+    def result(self) -> bytes:
+        return str(self._freed.until_us).encode()
+
+    def answer(self) -> None:
+        self._reports.freed(self._pool, self._freed)
+        served = {lease.id for lease in self._decision.served}
+        for change in self._decision.changes:
+            if isinstance(change, DropPlace) and change.place.id not in served:
+                error = held_off(self._pool.name, self._freed)
+                self._reports.refused_place(self._pool, change.place, error)
+        self._done(self._freed.until_us)
+        follow(self._reports, self._pool, self._decision)
+
+    def repeat(self, result: bytes) -> None:
+        self._done(int(result))
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
