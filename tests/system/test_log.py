@@ -351,14 +351,14 @@ def test_a_database_that_was_changed_while_no_server_ran_is_found(
     name = f"{customer.account}/logs/main"
     with contextlib.closing(sqlite3.connect(world.data / "keypegd.sqlite3")) as database, database:
         rows = database.execute(
-            "SELECT sequence, hash, body FROM log_record WHERE log = ? ORDER BY sequence", (name,)
+            "SELECT sequence, hash, body FROM log_block WHERE log = ? ORDER BY sequence", (name,)
         ).fetchall()
         number, _, body = rows[-1]
         assert json.loads(body)["lease"] == lease.name.rpartition("/")[2]
         forged = body.replace(b'"units":1', b'"units":2')
         hash = log.chained(rows[-2][1], forged)
         database.execute(
-            "UPDATE log_record SET body = ?, hash = ? WHERE log = ? AND sequence = ?",
+            "UPDATE log_block SET body = ?, hash = ? WHERE log = ? AND sequence = ?",
             (forged, hash, name, number),
         )
         database.execute("UPDATE log SET hash = ? WHERE id = ?", (hash, name))

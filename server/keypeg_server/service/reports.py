@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +27,7 @@ from keypeg_server.domain import replay
 from keypeg_server.domain.replay import Outcome
 from keypeg_server.service.ports import Clock
 
-PART: Final = 500  # records read and sent at once: some 200 KiB
+PART_BYTES: Final = 500_000  # of records sent at once; a receiver takes 4 MiB
 REPLAY_RECORDS: Final = 2_000_000  # of one simulation: a gigabyte of memory, and a minute
 
 
@@ -62,7 +62,10 @@ class LogStore(Protocol):
     async def part(
         self, log: str, after: int, through: int
     ) -> tuple[list[Record], list[tuple[int, bytes]]]:
-        """Records and heads with their numbers, from `after` (without it) to `through`."""
+        """Some records after one that ended a commit, up to another, and the heads among them with their numbers.
+
+        None when there are none.
+        """
         ...
 
 
@@ -116,8 +119,12 @@ class Reports:
         mark = f'"pool":"{pool}"'.encode()
         bodies: list[bytes] = []
         for log in await self._store.logs(parent):
-            for at in range(log.removed_sequence, log.sequence, PART):
-                records, _ = await self._store.part(log.log, at, min(at + PART, log.sequence))
+            at = log.removed_sequence
+            while at < log.sequence:
+                records, _ = await self._store.part(log.log, at, log.sequence)
+                if not records:
+                    raise _removed()
+                at = records[-1].sequence
                 bodies += [one.body for one in records if mark in one.body]
                 if len(bodies) > REPLAY_RECORDS:
                     raise LimitExceeded(
@@ -138,22 +145,18 @@ class Reports:
             yield Begin(log.log, log.removed_sequence, log.removed_hash, keys)
             at = log.removed_sequence
             while at < log.sequence:
-                through = min(at + PART, log.sequence)
-                records, heads = await self._store.part(log.log, at, through)
+                records, heads = await self._store.part(log.log, at, log.sequence)
+                if not records:
+                    raise _removed()
+                at = records[-1].sequence
                 for number, envelope in heads:
                     before = [one for one in records if one.sequence <= number]
-                    if before:
-                        yield before
+                    for some in _parts(before):
+                        yield some
                     records = records[len(before) :]
                     yield Head(envelope)
-                if records:
-                    yield records
-                if not records and not heads:
-                    raise Busy(
-                        "Records of the log were removed while it was exported; export it again.",
-                        retry_after=timedelta(seconds=1),
-                    )
-                at = through
+                for some in _parts(records):
+                    yield some
             head = LogHead(
                 log=log.log,
                 sequence=log.sequence,
@@ -162,6 +165,27 @@ class Reports:
             )
             head.issue_time.FromDatetime(self._clock.wall())
             yield Head(self._signer.sign_log(head).SerializeToString())
+
+
+def _parts(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Records in messages of a bearable size."""
+    part: list[Record] = []
+    size = 0
+    for record in records:
+        part.append(record)
+        size += len(record.body)
+        if size >= PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _removed() -> Busy:
+    return Busy(
+        "Records of the log were removed while it was read; try again.",
+        retry_after=timedelta(seconds=1),
+    )
 
 
 def simulated(

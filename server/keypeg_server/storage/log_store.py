@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,28 +25,37 @@ from keypeg.v1.log_pb2 import LogHead, LogOccasion
 from keypeg_server.clock import Clock, to_us
 from keypeg_server.domain import record
 from keypeg_server.service.reports import Snapshot
+from keypeg_server.storage import log_blocks
 from keypeg_server.storage.database import Database
-from keypeg_server.storage.log_writer import LogWriter, as_bytes
-from keypeg_server.storage.tables_log import LogHeadRow, LogRecordRow, LogRow
+from keypeg_server.storage.log_blocks import as_bytes
+from keypeg_server.storage.log_writer import LogWriter
+from keypeg_server.storage.tables_log import LogBlockRow, LogHeadRow, LogRow
 
 _T = TypeVar("_T")
 
 REMOVED_AT_ONCE: Final = 2_000  # records of one step: some milliseconds of the one writer
+BLOCKS_AT_ONCE: Final = 500  # read in one step
+RECORDS_AT_ONCE: Final = 1_000
 LOOKED_AT: Final = 50_000  # records: above any batch, and so above what stands between two heads
 STEP_PAUSE: Final = 0.05  # seconds, for others to write between two steps
 
 _ROW: Final = LogRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
-_RECORD: Final = LogRecordRow.__table__  # type: ignore[attr-defined]
+_BLOCK: Final = LogBlockRow.__table__  # type: ignore[attr-defined]
 _HEAD: Final = LogHeadRow.__table__  # type: ignore[attr-defined]
 _PART: Final = (
-    select(_RECORD.c.sequence, _RECORD.c.hash, _RECORD.c.body)
+    select(_BLOCK)
     .where(
-        _RECORD.c.log == bindparam("log"),
-        _RECORD.c.sequence > bindparam("after"),
-        _RECORD.c.sequence <= bindparam("through"),
+        _BLOCK.c.log == bindparam("log"),
+        _BLOCK.c.sequence > bindparam("after"),
+        _BLOCK.c.sequence <= bindparam("through"),
     )
-    .order_by(_RECORD.c.sequence)
+    .order_by(_BLOCK.c.sequence)
+    .limit(BLOCKS_AT_ONCE)
 )
+_LAST: Final = select(_BLOCK.c.hash).where(
+    _BLOCK.c.log == bindparam("log"), _BLOCK.c.sequence == bindparam("after")
+)
+_REMOVED: Final = select(_ROW.c.removed_hash).where(_ROW.c.id == bindparam("log"))
 _HEADS: Final = (
     select(_HEAD.c.sequence, _HEAD.c.envelope)
     .where(
@@ -86,21 +96,24 @@ class SqlLogStore:
     async def part(
         self, log: str, after: int, through: int
     ) -> tuple[list[Record], list[tuple[int, bytes]]]:
-        """Records and heads with their numbers, from `after` (without it) to `through`."""
+        """Some records after one that ended a commit, up to another, and the heads among them."""
         wanted = {"log": log, "after": after, "through": through}
 
         def look(session: Any) -> tuple[list[Record], list[tuple[int, bytes]]]:
             connection = session.connection()
-            return (
-                [
-                    Record(row.sequence, as_bytes(row.hash), as_bytes(row.body))
-                    for row in connection.execute(_PART, wanted)
-                ],
-                [
-                    (row.sequence, as_bytes(row.envelope))
-                    for row in connection.execute(_HEADS, wanted)
-                ],
-            )
+            hash = connection.execute(_LAST, {"log": log, "after": after}).scalar()
+            if hash is None:  # the first that is there
+                hash = connection.execute(_REMOVED, {"log": log}).scalar_one()
+            found: list[Record] = []
+            with closing(connection.execute(_PART, wanted)) as rows:
+                for row in rows:
+                    found += log_blocks.records(row, as_bytes(hash))
+                    hash = row.hash
+                    if len(found) >= RECORDS_AT_ONCE:
+                        break
+            last = found[-1].sequence if found else after
+            heads = connection.execute(_HEADS, {**wanted, "through": last})
+            return found, [(row.sequence, as_bytes(row.envelope)) for row in heads]
 
         return await self._database.read(look)
 
@@ -150,11 +163,11 @@ def _remove(log: LogWriter, name: str, now_us: int, keep: Keeping, connection: C
     last = min(first + LOOKED_AT, row.head_sequence)
     # The records that may go: those before the first that must stay.
     stays = connection.execute(
-        select(func.min(_RECORD.c.sequence)).where(
-            _RECORD.c.log == name,
-            _RECORD.c.sequence > max(first, beyond),
-            _RECORD.c.sequence <= last,
-            _RECORD.c.time_us >= before_us,
+        select(func.min(_BLOCK.c.first_sequence)).where(
+            _BLOCK.c.log == name,
+            _BLOCK.c.sequence > max(first, beyond),
+            _BLOCK.c.sequence <= last,
+            _BLOCK.c.time_us >= before_us,
         )
     ).scalar()
     through = last if stays is None else stays - 1
@@ -168,7 +181,7 @@ def _remove(log: LogWriter, name: str, now_us: int, keep: Keeping, connection: C
             head = one
     signed = LogHead.FromString(Envelope.FromString(as_bytes(head.envelope)).payload)
     connection.execute(
-        delete(_RECORD).where(_RECORD.c.log == name, _RECORD.c.sequence <= head.sequence)
+        delete(_BLOCK).where(_BLOCK.c.log == name, _BLOCK.c.sequence <= head.sequence)
     )
     connection.execute(delete(_HEAD).where(_HEAD.c.log == name, _HEAD.c.sequence < head.sequence))
     connection.execute(

@@ -25,7 +25,8 @@ from keypeg.v1.log_pb2 import LogHead, LogOccasion
 from keypeg_server.domain import record
 from keypeg_server.domain.record import Entry
 from keypeg_server.storage.bulk import BulkInsert
-from keypeg_server.storage.tables_log import LogHeadRow, LogRecordRow, LogRow
+from keypeg_server.storage.log_blocks import BLOCK_RECORDS, as_bytes, packed, unpacked
+from keypeg_server.storage.tables_log import LogBlockRow, LogHeadRow, LogRow
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ LOGS_KNOWN: Final = 100_000  # logs whose last record is kept in memory: some 30
 NAME: Final = "main"  # of the one log of an account: one server writes it
 
 _ROW: Final = LogRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
-_RECORD: Final = LogRecordRow.__table__  # type: ignore[attr-defined]
+_BLOCK: Final = LogBlockRow.__table__  # type: ignore[attr-defined]
 _HEAD: Final = LogHeadRow.__table__  # type: ignore[attr-defined]
-_PUT_RECORDS: Final = BulkInsert(_RECORD)
+_PUT_BLOCKS: Final = BulkInsert(_BLOCK)
 _FIND: Final = select(_ROW).where(_ROW.c.id == bindparam("id"))
 _MOVE: Final = (
     update(_ROW)
@@ -53,9 +54,9 @@ _DROP_HEAD: Final = delete(_HEAD).where(  # there is one only when the log was c
 )
 _UNSIGNED: Final = select(_ROW).where(_ROW.c.sequence > _ROW.c.head_sequence)
 _TAIL: Final = (
-    select(_RECORD.c.sequence, _RECORD.c.hash, _RECORD.c.body)
-    .where(_RECORD.c.log == bindparam("log"), _RECORD.c.sequence > bindparam("after"))
-    .order_by(_RECORD.c.sequence)
+    select(_BLOCK)
+    .where(_BLOCK.c.log == bindparam("log"), _BLOCK.c.sequence >= bindparam("begin"))
+    .order_by(_BLOCK.c.sequence)
 )
 
 Sign = Callable[[LogHead], Envelope]
@@ -71,11 +72,6 @@ class _Chain:
         self.sequence = sequence
         self.hash = hash
         self.head = head
-
-
-def as_bytes(value: bytes | str) -> bytes:
-    """What is in a column of bytes, where someone else may have put a text."""
-    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def log_name(parent: str) -> str:
@@ -98,28 +94,31 @@ class LogWriter:
         if self._unsure or len(self._chains) > LOGS_KNOWN:
             self._chains.clear()
         self._unsure = True
-        rows: list[tuple[Any, ...]] = []
-        touched: dict[str, _Chain] = {}
-        chain = None
-        parent = ""
+        touched: dict[str, tuple[_Chain, list[bytes]]] = {}
+        parent, time_us = "", 0
         for entry in entries:
-            if chain is None or entry.parent != parent:
+            if not touched or entry.parent != parent:
                 parent = entry.parent
-                chain = touched.get(parent)
-                if chain is None:
-                    chain = touched[parent] = self._chain(connection, parent)
+                found = touched.get(parent)
+                if found is None:
+                    found = touched[parent] = (self._chain(connection, parent), [])
+                chain, bodies = found
             body = entry.body.encode()
             chain.hash = chained(chain.hash, body)
             chain.sequence += 1
-            rows.append((chain.log, chain.sequence, entry.time_us, chain.hash, body))
-        if not rows:
+            bodies.append(body)
+            time_us = entry.time_us
+            if len(bodies) == BLOCK_RECORDS:
+                self._put_block(connection, chain, bodies, time_us)
+                bodies.clear()
+        if not touched:
             return
-        _PUT_RECORDS.run(connection, rows)
-        time_us = rows[-1][2]
-        for chain in touched.values():
+        for chain, bodies in touched.values():
+            if bodies:
+                self._put_block(connection, chain, bodies, time_us)
             if chain.sequence - chain.head >= HEAD_RECORDS:
                 self._put_head(connection, chain, time_us, log_pb2.LOG_OCCASION_PERIOD)
-        self._move(connection, touched.values())
+        self._move(connection, [chain for chain, _ in touched.values()])
 
     def committed(self) -> None:
         """The transaction of the last `append` is on disk; without this, the disk is asked next time."""
@@ -179,16 +178,20 @@ class LogWriter:
             return "The seal of its last record is not this server's."
         if row.sequence == row.removed_sequence:
             return ""
-        # From the record of the last head on, or from the first that is kept.
-        at = max(row.head_sequence - 1, row.removed_sequence)
-        hash = as_bytes(row.removed_hash) if at == row.removed_sequence else b""
-        for one in connection.execute(_TAIL, {"log": row.id, "after": at}):
-            at += 1
-            if one.sequence != at:
-                return f"Record {at} is missing."
-            if hash and chained(hash, as_bytes(one.body)) != one.hash:
-                return f"Record {at} was changed."
-            hash = as_bytes(one.hash)
+        # From the block that the last head covers to its end, or from the first that is kept.
+        at, hash = row.removed_sequence, as_bytes(row.removed_hash)
+        begin = row.head_sequence
+        for block in connection.execute(_TAIL, {"log": row.id, "begin": max(begin, at + 1)}):
+            if begin > row.removed_sequence and block.sequence == begin:
+                at, hash = begin, as_bytes(block.hash)
+                continue
+            if block.first_sequence != at + 1:
+                return f"Record {at + 1} is missing."
+            for body in unpacked(as_bytes(block.body)):
+                hash = chained(hash, body)
+                at += 1
+            if at != block.sequence or hash != as_bytes(block.hash):
+                return f"A record from {block.first_sequence} to {block.sequence} was changed."
         if at != row.sequence:
             return f"It ends at record {at}, and went to {row.sequence}."
         return "" if hash == as_bytes(row.hash) else f"Record {at} was changed."
@@ -196,9 +199,9 @@ class LogWriter:
     def _start_again(self, connection: Connection, log: str) -> None:
         """Go on after the last record that is there."""
         last = connection.execute(
-            select(_RECORD.c.sequence, _RECORD.c.hash)
-            .where(_RECORD.c.log == log)
-            .order_by(_RECORD.c.sequence.desc())
+            select(_BLOCK.c.sequence, _BLOCK.c.hash)
+            .where(_BLOCK.c.log == log)
+            .order_by(_BLOCK.c.sequence.desc())
             .limit(1)
         ).one_or_none()
         row = connection.execute(_FIND, {"id": log}).one()
@@ -233,6 +236,13 @@ class LogWriter:
             chain = _Chain(log, row.sequence, as_bytes(row.hash), row.head_sequence)
         self._chains[parent] = chain
         return chain
+
+    def _put_block(
+        self, connection: Connection, chain: _Chain, bodies: list[bytes], time_us: int
+    ) -> None:
+        first = chain.sequence - len(bodies) + 1
+        row = (chain.log, chain.sequence, first, time_us, chain.hash, packed(bodies))
+        _PUT_BLOCKS.run(connection, [row])
 
     def _put_head(
         self,

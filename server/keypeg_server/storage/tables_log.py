@@ -1,7 +1,8 @@
 """The tables of the usage and audit log.
 
-Promises: one log for each account and publisher, numbered from 1 without gaps; a record's bytes are kept as
-they were hashed. Times are microseconds since 1970 UTC.
+Promises: one log for each account and publisher, its records numbered from 1 without gaps; what was committed
+together is one row, compressed, for records are like each other: a tenth of the bytes is written. Times are
+microseconds since 1970 UTC.
 
 Leaves to others: writing and reading them (log_writer.py, log_store.py), what records say (domain/record.py).
 """
@@ -15,7 +16,7 @@ from sqlmodel import Field, SQLModel
 
 from keypeg_server.storage import tables_seat  # its naming convention comes first
 
-__all__ = ["LogHeadRow", "LogRecordRow", "LogRow", "tables_seat"]
+__all__ = ["LogBlockRow", "LogHeadRow", "LogRow", "tables_seat"]
 
 _CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}  # one tree, not a table and an index
 
@@ -38,16 +39,17 @@ class LogRow(SQLModel, table=True):
     removed_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
-class LogRecordRow(SQLModel, table=True):
-    """One thing that happened."""
+class LogBlockRow(SQLModel, table=True):
+    """Records that were committed together."""
 
-    __tablename__: ClassVar[str] = "log_record"
+    __tablename__: ClassVar[str] = "log_block"
     __table_args__ = (PrimaryKeyConstraint("log", "sequence"), _CLUSTERED)
     log: str = Field(primary_key=True)
-    sequence: int = Field(primary_key=True, sa_type=BigInteger)
-    time_us: int = Field(sa_type=BigInteger)
-    hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # JSON, as it was hashed
+    sequence: int = Field(primary_key=True, sa_type=BigInteger)  # of the last of them
+    first_sequence: int = Field(sa_type=BigInteger)
+    time_us: int = Field(sa_type=BigInteger)  # of the last of them
+    hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # of the last of them
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # see log_blocks.py
 
 
 class LogHeadRow(SQLModel, table=True):

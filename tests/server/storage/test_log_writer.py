@@ -184,11 +184,11 @@ async def test_an_export_reads_on_over_many_parts(desk: Desk):
 @pytest.mark.parametrize(
     "statement",
     [
-        'UPDATE log_record SET body = \'{"event":"tried"}\' WHERE sequence = 4',
-        "DELETE FROM log_record WHERE sequence = 4",
-        "DELETE FROM log_record WHERE sequence = 6",
-        "UPDATE log_record SET hash = zeroblob(32) WHERE sequence = 6",
-        "UPDATE log SET sequence = 5, hash = (SELECT hash FROM log_record WHERE sequence = 5)",
+        'UPDATE log_block SET body = \'{"event":"tried"}\' WHERE sequence = 4',
+        "DELETE FROM log_block WHERE sequence = 4",
+        "DELETE FROM log_block WHERE sequence = 6",
+        "UPDATE log_block SET hash = zeroblob(32) WHERE sequence = 6",
+        "UPDATE log SET sequence = 5, hash = (SELECT hash FROM log_block WHERE sequence = 5)",
     ],
 )
 @pytest.mark.parametrize("signed", [0, 3])
@@ -198,7 +198,8 @@ async def test_a_change_while_no_server_ran_is_found_at_the_start(
     await desk.write(*desk.entries(1, 2, 3))
     if signed:
         await log_store.sign_heads(desk.database, desk.log, desk.clock, log_store.PERIOD)
-    await desk.write(*desk.entries(4, 5, 6))
+    for number in (4, 5, 6):
+        await desk.write(*desk.entries(number))
     await desk.change(statement)
     assert await desk.restart() == [log_name(ACME)]
     await desk.write(*desk.entries(7))
@@ -215,11 +216,12 @@ async def test_who_has_another_secret_can_not_seal(desk: Desk):
 
 
 async def test_a_log_that_is_cut_below_its_head_stays_evident(desk: Desk):
-    await desk.write(*desk.entries(1, 2, 3))
+    for number in (1, 2, 3):
+        await desk.write(*desk.entries(number))
     await log_store.sign_heads(desk.database, desk.log, desk.clock, log_store.PERIOD)
-    await desk.change("DELETE FROM log_record WHERE sequence = 3")
+    await desk.change("DELETE FROM log_block WHERE sequence = 3")
     await desk.change(
-        "UPDATE log SET sequence = 2, hash = (SELECT hash FROM log_record WHERE sequence = 2)"
+        "UPDATE log SET sequence = 2, hash = (SELECT hash FROM log_block WHERE sequence = 2)"
     )
     assert await desk.restart() == [log_name(ACME)]
     for number in range(4, 8):

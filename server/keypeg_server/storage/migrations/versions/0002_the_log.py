@@ -32,13 +32,14 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_log_parent"), ["parent"], unique=False)
 
     op.create_table(
-        "log_record",
+        "log_block",
         sa.Column("log", sa.String(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("first_sequence", sa.BigInteger(), nullable=False),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("log", "sequence", name=op.f("pk_log_record")),
+        sa.PrimaryKeyConstraint("log", "sequence", name=op.f("pk_log_block")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -53,7 +54,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("log_head")
-    op.drop_table("log_record")
+    op.drop_table("log_block")
     with op.batch_alter_table("log", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_log_parent"))
     op.drop_table("log")
