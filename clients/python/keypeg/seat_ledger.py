@@ -50,6 +50,7 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self._unanswered: set[str] = set()  # keys asked again after a break
+        self._lost: dict[str, Lease] = {}  # at the last resume; why may still be told
         self._strangers: set[str] = (
             set()
         )  # leases and places that the server has and nobody here wants
@@ -160,16 +161,22 @@ class Ledger:
         return News()
 
     def recalled(self, frame: session_pb2.Recalled, error: KeypegError) -> News:
-        """An administrator took a seat back."""
+        """An administrator took a seat back; it is given back, so that others get it at once."""
+        until = None
+        if frame.HasField("hold_off_until_time"):
+            until = instant(frame.hold_off_until_time)
         for key, entry in self._entries.items():
             lease = entry.record.lease
             if lease is not None and lease.name == frame.lease:
-                until = None
-                if frame.HasField("hold_off_until_time"):
-                    until = instant(frame.hold_off_until_time)
+                # A seat that is given back anyway is; any other is acknowledged by that.
+                leaving = entry.record.stage is SeatStage.LEAVING
                 told = events.SeatRecalled(lease, error, until)
-                return self._end(key, SeatStep.RECALL, error, told)
-        return News()
+                ended = self._end(key, SeatStep.RECALL, error, told)
+                return ended if leaving else ended + News(releases=(frame.lease,))
+        lost = self._lost.pop(frame.lease, None)
+        if lost is None:
+            return News(releases=(frame.lease,))
+        return News((), (frame.lease,), (events.SeatRecalled(lost, error, until),))
 
     def listed(self, leases: Iterable[str], sequence: int) -> News:
         """A signed grant that answers `sequence` lists what the session holds; the rest is lost.
@@ -199,6 +206,7 @@ class Ledger:
         """The session went on on a new stream; says again what may have been lost with the old one."""
         held = {lease.name for lease in leases}
         waiting = {place.name: place for place in places}
+        self._lost.clear()
         news = News()
         for key, entry in tuple(self._entries.items()):
             record = entry.record
@@ -215,6 +223,8 @@ class Ledger:
                     news += News(acquires=(key,))
                     self._unanswered.add(key)
                 case SeatStage.HELD if not there:
+                    assert record.lease is not None
+                    self._lost[name] = record.lease
                     news += self._lose((key,))
                 case SeatStage.LEAVING if there:
                     waiting.pop(name, None)

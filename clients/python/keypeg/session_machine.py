@@ -11,6 +11,7 @@ may do (session_core).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from keypeg import events, status
@@ -26,6 +27,7 @@ from keypeg.errors import (
 )
 from keypeg.instants import span
 from keypeg.seat import SeatRecord, Wish
+from keypeg.seat_ledger import News
 from keypeg.session_core import SessionCore
 from keypeg.session_frames import Effect, HangUp, Held, Moment, open_frame, resume_frame
 from keypeg.session_state import DRAIN_JITTER, OPEN_TIME, Happening, State, next_state
@@ -239,7 +241,9 @@ class SessionMachine(SessionCore):
         self._news(self._ledger.released(frame.name))
 
     def _on_recalled(self, frame: session_pb2.Recalled, now: Moment) -> None:
-        self._news(self._ledger.recalled(frame, status.from_explanation(frame.explanation)))
+        news = self._ledger.recalled(frame, status.from_explanation(frame.explanation))
+        self._news(replace(news, releases=()))  # the app hears of it before the other side does
+        self._news(News(releases=news.releases))
 
     def _on_changed(self, frame: session_pb2.Changed, now: Moment) -> None:
         known = {kind.value for kind in events.ChangeKind}

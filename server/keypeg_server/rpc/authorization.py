@@ -101,6 +101,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "AcquireSeat": _CALLER,
         "RenewSeat": _CALLER,
         "ReleaseSeat": _CALLER,
+        "FreeSeat": _CALLER,
         "GetPool": _CALLER,
         "ListPools": _member("parent"),
         "ListLeases": _CALLER,

@@ -24,6 +24,8 @@ from keypeg.v1.seat_service_pb2 import (
     AcquireSeatResponse,
     ExplainRequest,
     ExplainResponse,
+    FreeSeatRequest,
+    FreeSeatResponse,
     GetPoolRequest,
     GetPoolResponse,
     GetPoolRulesRequest,
@@ -96,6 +98,19 @@ class SeatService(SeatServiceServicer):
     async def ReleaseSeat(self, request: ReleaseSeatRequest, context: Any) -> ReleaseSeatResponse:
         released = await self._seats.release(self._caller(), request.name, request.fencing_number)
         return ReleaseSeatResponse(released=released)
+
+    async def FreeSeat(self, request: FreeSeatRequest, context: Any) -> FreeSeatResponse:
+        until_us = await self._seats.free(
+            self._caller(),
+            request.request_id.lower(),
+            request.name,
+            request.reason,
+            request.hold_off.ToTimedelta(),
+        )
+        response = FreeSeatResponse()
+        if until_us is not None:
+            response.hold_off_until_time.FromMicroseconds(until_us)
+        return response
 
     async def GetPool(self, request: GetPoolRequest, context: Any) -> GetPoolResponse:
         return GetPoolResponse(pool=await self._seats.look(self._caller(), request.name, _pool))

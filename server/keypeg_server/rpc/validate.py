@@ -263,6 +263,12 @@ RULES: Final[Mapping[str, Fields]] = {
     },
     "RenewSeatRequest": {"name": _LEASE, "fencing_number": anything, "ttl": _TTL},
     "ReleaseSeatRequest": {"name": _LEASE, "fencing_number": anything},
+    "FreeSeatRequest": {
+        "name": _LEASE,
+        "request_id": uuid,
+        "reason": text(1, 500),
+        "hold_off": _PERIOD,
+    },
     "GetPoolRequest": {"name": _POOL},
     "ListPoolsRequest": {"parent": _ACCOUNT, "product": optional(_PRODUCT), **_PAGE},
     "ListLeasesRequest": {"parent": _POOL, **_PAGE},

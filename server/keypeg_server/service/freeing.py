@@ -21,9 +21,9 @@ from keypeg_server.service.pool_operations import Reports, follow, lease_ended
 
 
 class Free(Operation):
-    """A seat that is to be given back; ends with until when its user stays away."""
+    """A seat that is to be given back; ends with until when its user stays away, 0 for no time."""
 
-    __slots__ = ("_decision", "_done", "_freed", "_now_us", "_pool", "_reports")
+    __slots__ = ("_decision", "_done", "_freed", "_now_us", "_pool", "_reports", "_until_us")
 
     def __init__(
         self,
@@ -38,9 +38,11 @@ class Free(Operation):
         self._pool = pool
         self._freed = freed
         self._done = done
+        self._until_us = freed.until_us if freed.holds_off else 0
 
     def decide(self) -> Sequence[Change]:
-        if self._pool.lease(self._freed.lease) is None:
+        lease = self._pool.lease(self._freed.lease)
+        if lease is None or lease.holder.user != self._freed.user:
             raise lease_ended(self._pool.lease_prefix + self._freed.lease)
         self._now_us = self._reports.now_us()
         self._decision: Decision = self._pool.free(self._freed, self._now_us)
@@ -68,7 +70,7 @@ class Free(Operation):
             self._reports.queue_moved(self._pool)
 
     def result(self) -> bytes:
-        return str(self._freed.until_us).encode()
+        return str(self._until_us).encode()
 
     def answer(self) -> None:
         self._reports.freed(self._pool, self._freed)
@@ -77,7 +79,7 @@ class Free(Operation):
             if isinstance(change, DropPlace) and change.place.id not in served:
                 error = held_off(self._pool.name, self._freed)
                 self._reports.refused_place(self._pool, change.place, error)
-        self._done(self._freed.until_us)
+        self._done(self._until_us)
         follow(self._reports, self._pool, self._decision)
 
     def repeat(self, result: bytes) -> None:

@@ -306,7 +306,7 @@ class Engine:
         )
 
     async def free(self, pool: Pool, freed: Freed, request: RequestKey) -> int:
-        """A seat is to be given back; until when its user stays away, in microseconds since 1970."""
+        """A seat is to be given back; until when its user stays away, 0 for no time."""
         return await self._ended(lambda done: freeing.Free(self, pool, freed, request, done))
 
     def note(self, entries: Sequence[Entry]) -> None:

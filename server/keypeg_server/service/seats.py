@@ -23,6 +23,7 @@ from keypeg_server.domain import events, explain, pool_rules
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.explain import Sight
+from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import Effect, effects
@@ -206,6 +207,27 @@ class Seats:
             lambda done: self._engine.release(pool, id, done)
         )
         return released is not None
+
+    async def free(
+        self, caller: Caller, request_id: str, name: str, reason: str, hold_off: timedelta
+    ) -> int | None:
+        """Take a lease back; until when its user gets none of the pool, None when it may at once."""
+        pool_id, id = names.LEASE.parse(name)
+        pool = self._engine.by_id(pool_id)
+        if pool is None or not caller.sees_account(pool.account):
+            raise NotFound(f"There is no {name} that you can see.", resource=name)
+        if caller.role is Role.MEMBER:
+            raise PermissionDenied(
+                f"Only administrators of {pool.account} free seats that others hold; ask one.",
+                resource=name,
+            )
+        now_us = self._engine.now_us()
+        lease = pool.lease(id)
+        user = "" if lease is None else lease.holder.user
+        freed = Freed(id, user, caller.login, reason, now_us, now_us + hold_off // _US)
+        request = RequestKey(caller.user, request_id, frames.digest("free", name, reason, hold_off))
+        until_us = await self._engine.free(pool, freed, request)
+        return until_us or None
 
     async def rules(self, caller: Caller, name: str) -> PoolRules:
         """The rules of a pool; for its administrators."""

@@ -31,17 +31,17 @@ from keypeg.v1 import seat_pb2 as keypeg_dot_v1_dot_seat__pb2
 from keypeg.v1 import session_pb2 as keypeg_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckeypeg/v1/seat_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkeypeg/v1/explanation.proto\x1a\x1akeypeg/v1/pool_rules.proto\x1a\x17keypeg/v1/product.proto\x1a\x14keypeg/v1/seat.proto\x1a\x17keypeg/v1/session.proto\"\xd8\x01\n\x12\x41\x63quireSeatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x07 \x01(\x0b\x32\x0e.keypeg.v1.App\"\x95\x01\n\x13\x41\x63quireSeatResponse\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.keypeg.v1.Lease\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x10RenewSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65ncing_number\x18\x02 \x01(\x04\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"r\n\x11RenewSeatResponse\x12,\n\tvalid_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x12ReleaseSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65ncing_number\x18\x02 \x01(\x04\"\'\n\x13ReleaseSeatResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"\x1e\n\x0eGetPoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x0fGetPoolResponse\x12\x1d\n\x04pool\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.Pool\"Z\n\x10ListPoolsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x11ListPoolsResponse\x12\x1e\n\x05pools\x18\x01 \x03(\x0b\x32\x0f.keypeg.v1.Pool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11ListLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListLeasesResponse\x12 \n\x06leases\x18\x01 \x03(\x0b\x32\x10.keypeg.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x16ListQueuePlacesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x17ListQueuePlacesResponse\x12%\n\x06places\x18\x01 \x03(\x0b\x32\x15.keypeg.v1.QueuePlace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x01\n\x0e\x45xplainRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12!\n\x06\x64\x65vice\x18\x04 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x05 \x01(\x0b\x32\x0e.keypeg.v1.App\x12\x0c\n\x04wait\x18\x06 \x01(\x08\x12\x10\n\x08priority\x18\x07 \x01(\x05\"\xa4\x01\n\x0f\x45xplainResponse\x12\x1f\n\x05would\x18\x01 \x01(\x0e\x32\x10.keypeg.v1.Would\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x31\n\x0e\x65stimated_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x16.keypeg.v1.Explanation\"#\n\x13GetPoolRulesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x14GetPoolRulesResponse\x12#\n\x05rules\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\"\\\n\x16UpdatePoolRulesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05rules\x18\x02 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"\x92\x01\n\nPoolEffect\x12\x10\n\x08resource\x18\x01 \x01(\t\x12/\n\x0b\x63onsequence\x18\x02 \x01(\x0e\x32\x1a.keypeg.v1.PoolConsequence\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\x12!\n\x06holder\x18\x05 \x01(\x0b\x32\x11.keypeg.v1.Holder\"f\n\x17UpdatePoolRulesResponse\x12#\n\x05rules\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\x12&\n\x07\x65\x66\x66\x65\x63ts\x18\x02 \x03(\x0b\x32\x15.keypeg.v1.PoolEffect*U\n\x05Would\x12\x15\n\x11WOULD_UNSPECIFIED\x10\x00\x12\x11\n\rWOULD_GRANTED\x10\x01\x12\x10\n\x0cWOULD_QUEUED\x10\x02\x12\x10\n\x0cWOULD_DENIED\x10\x03*\xa9\x01\n\x0fPoolConsequence\x12 \n\x1cPOOL_CONSEQUENCE_UNSPECIFIED\x10\x00\x12\x1d\n\x19POOL_CONSEQUENCE_RECALLED\x10\x01\x12\x19\n\x15POOL_CONSEQUENCE_KEPT\x10\x02\x12\x1b\n\x17POOL_CONSEQUENCE_SERVED\x10\x03\x12\x1d\n\x19POOL_CONSEQUENCE_UNSERVED\x10\x04\x32\x8d\x06\n\x0bSeatService\x12L\n\x0b\x41\x63quireSeat\x12\x1d.keypeg.v1.AcquireSeatRequest\x1a\x1e.keypeg.v1.AcquireSeatResponse\x12\x46\n\tRenewSeat\x12\x1b.keypeg.v1.RenewSeatRequest\x1a\x1c.keypeg.v1.RenewSeatResponse\x12L\n\x0bReleaseSeat\x12\x1d.keypeg.v1.ReleaseSeatRequest\x1a\x1e.keypeg.v1.ReleaseSeatResponse\x12@\n\x07GetPool\x12\x19.keypeg.v1.GetPoolRequest\x1a\x1a.keypeg.v1.GetPoolResponse\x12\x46\n\tListPools\x12\x1b.keypeg.v1.ListPoolsRequest\x1a\x1c.keypeg.v1.ListPoolsResponse\x12I\n\nListLeases\x12\x1c.keypeg.v1.ListLeasesRequest\x1a\x1d.keypeg.v1.ListLeasesResponse\x12X\n\x0fListQueuePlaces\x12!.keypeg.v1.ListQueuePlacesRequest\x1a\".keypeg.v1.ListQueuePlacesResponse\x12@\n\x07\x45xplain\x12\x19.keypeg.v1.ExplainRequest\x1a\x1a.keypeg.v1.ExplainResponse\x12O\n\x0cGetPoolRules\x12\x1e.keypeg.v1.GetPoolRulesRequest\x1a\x1f.keypeg.v1.GetPoolRulesResponse\x12X\n\x0fUpdatePoolRules\x12!.keypeg.v1.UpdatePoolRulesRequest\x1a\".keypeg.v1.UpdatePoolRulesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckeypeg/v1/seat_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkeypeg/v1/explanation.proto\x1a\x1akeypeg/v1/pool_rules.proto\x1a\x17keypeg/v1/product.proto\x1a\x14keypeg/v1/seat.proto\x1a\x17keypeg/v1/session.proto\"\xd8\x01\n\x12\x41\x63quireSeatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x07 \x01(\x0b\x32\x0e.keypeg.v1.App\"\x95\x01\n\x13\x41\x63quireSeatResponse\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.keypeg.v1.Lease\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x10RenewSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65ncing_number\x18\x02 \x01(\x04\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"r\n\x11RenewSeatResponse\x12,\n\tvalid_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x12ReleaseSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65ncing_number\x18\x02 \x01(\x04\"\'\n\x13ReleaseSeatResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"p\n\x0f\x46reeSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12+\n\x08hold_off\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"K\n\x10\x46reeSeatResponse\x12\x37\n\x13hold_off_until_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1e\n\x0eGetPoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x0fGetPoolResponse\x12\x1d\n\x04pool\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.Pool\"Z\n\x10ListPoolsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x11ListPoolsResponse\x12\x1e\n\x05pools\x18\x01 \x03(\x0b\x32\x0f.keypeg.v1.Pool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11ListLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListLeasesResponse\x12 \n\x06leases\x18\x01 \x03(\x0b\x32\x10.keypeg.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x16ListQueuePlacesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x17ListQueuePlacesResponse\x12%\n\x06places\x18\x01 \x03(\x0b\x32\x15.keypeg.v1.QueuePlace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x01\n\x0e\x45xplainRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12!\n\x06\x64\x65vice\x18\x04 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x05 \x01(\x0b\x32\x0e.keypeg.v1.App\x12\x0c\n\x04wait\x18\x06 \x01(\x08\x12\x10\n\x08priority\x18\x07 \x01(\x05\"\xa4\x01\n\x0f\x45xplainResponse\x12\x1f\n\x05would\x18\x01 \x01(\x0e\x32\x10.keypeg.v1.Would\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x31\n\x0e\x65stimated_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x16.keypeg.v1.Explanation\"#\n\x13GetPoolRulesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x14GetPoolRulesResponse\x12#\n\x05rules\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\"\\\n\x16UpdatePoolRulesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05rules\x18\x02 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"\x92\x01\n\nPoolEffect\x12\x10\n\x08resource\x18\x01 \x01(\t\x12/\n\x0b\x63onsequence\x18\x02 \x01(\x0e\x32\x1a.keypeg.v1.PoolConsequence\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\x12!\n\x06holder\x18\x05 \x01(\x0b\x32\x11.keypeg.v1.Holder\"f\n\x17UpdatePoolRulesResponse\x12#\n\x05rules\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\x12&\n\x07\x65\x66\x66\x65\x63ts\x18\x02 \x03(\x0b\x32\x15.keypeg.v1.PoolEffect*U\n\x05Would\x12\x15\n\x11WOULD_UNSPECIFIED\x10\x00\x12\x11\n\rWOULD_GRANTED\x10\x01\x12\x10\n\x0cWOULD_QUEUED\x10\x02\x12\x10\n\x0cWOULD_DENIED\x10\x03*\xa9\x01\n\x0fPoolConsequence\x12 \n\x1cPOOL_CONSEQUENCE_UNSPECIFIED\x10\x00\x12\x1d\n\x19POOL_CONSEQUENCE_RECALLED\x10\x01\x12\x19\n\x15POOL_CONSEQUENCE_KEPT\x10\x02\x12\x1b\n\x17POOL_CONSEQUENCE_SERVED\x10\x03\x12\x1d\n\x19POOL_CONSEQUENCE_UNSERVED\x10\x04\x32\xd2\x06\n\x0bSeatService\x12L\n\x0b\x41\x63quireSeat\x12\x1d.keypeg.v1.AcquireSeatRequest\x1a\x1e.keypeg.v1.AcquireSeatResponse\x12\x46\n\tRenewSeat\x12\x1b.keypeg.v1.RenewSeatRequest\x1a\x1c.keypeg.v1.RenewSeatResponse\x12L\n\x0bReleaseSeat\x12\x1d.keypeg.v1.ReleaseSeatRequest\x1a\x1e.keypeg.v1.ReleaseSeatResponse\x12@\n\x07GetPool\x12\x19.keypeg.v1.GetPoolRequest\x1a\x1a.keypeg.v1.GetPoolResponse\x12\x46\n\tListPools\x12\x1b.keypeg.v1.ListPoolsRequest\x1a\x1c.keypeg.v1.ListPoolsResponse\x12I\n\nListLeases\x12\x1c.keypeg.v1.ListLeasesRequest\x1a\x1d.keypeg.v1.ListLeasesResponse\x12X\n\x0fListQueuePlaces\x12!.keypeg.v1.ListQueuePlacesRequest\x1a\".keypeg.v1.ListQueuePlacesResponse\x12\x43\n\x08\x46reeSeat\x12\x1a.keypeg.v1.FreeSeatRequest\x1a\x1b.keypeg.v1.FreeSeatResponse\x12@\n\x07\x45xplain\x12\x19.keypeg.v1.ExplainRequest\x1a\x1a.keypeg.v1.ExplainResponse\x12O\n\x0cGetPoolRules\x12\x1e.keypeg.v1.GetPoolRulesRequest\x1a\x1f.keypeg.v1.GetPoolRulesResponse\x12X\n\x0fUpdatePoolRules\x12!.keypeg.v1.UpdatePoolRulesRequest\x1a\".keypeg.v1.UpdatePoolRulesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.seat_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WOULD']._serialized_start=2303
-  _globals['_WOULD']._serialized_end=2388
-  _globals['_POOLCONSEQUENCE']._serialized_start=2391
-  _globals['_POOLCONSEQUENCE']._serialized_end=2560
+  _globals['_WOULD']._serialized_start=2494
+  _globals['_WOULD']._serialized_end=2579
+  _globals['_POOLCONSEQUENCE']._serialized_start=2582
+  _globals['_POOLCONSEQUENCE']._serialized_end=2751
   _globals['_ACQUIRESEATREQUEST']._serialized_start=238
   _globals['_ACQUIRESEATREQUEST']._serialized_end=454
   _globals['_ACQUIRESEATRESPONSE']._serialized_start=457
@@ -54,36 +54,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASESEATREQUEST']._serialized_end=880
   _globals['_RELEASESEATRESPONSE']._serialized_start=882
   _globals['_RELEASESEATRESPONSE']._serialized_end=921
-  _globals['_GETPOOLREQUEST']._serialized_start=923
-  _globals['_GETPOOLREQUEST']._serialized_end=953
-  _globals['_GETPOOLRESPONSE']._serialized_start=955
-  _globals['_GETPOOLRESPONSE']._serialized_end=1003
-  _globals['_LISTPOOLSREQUEST']._serialized_start=1005
-  _globals['_LISTPOOLSREQUEST']._serialized_end=1095
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=1097
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=1173
-  _globals['_LISTLEASESREQUEST']._serialized_start=1175
-  _globals['_LISTLEASESREQUEST']._serialized_end=1249
-  _globals['_LISTLEASESRESPONSE']._serialized_start=1251
-  _globals['_LISTLEASESRESPONSE']._serialized_end=1330
-  _globals['_LISTQUEUEPLACESREQUEST']._serialized_start=1332
-  _globals['_LISTQUEUEPLACESREQUEST']._serialized_end=1411
-  _globals['_LISTQUEUEPLACESRESPONSE']._serialized_start=1413
-  _globals['_LISTQUEUEPLACESRESPONSE']._serialized_end=1502
-  _globals['_EXPLAINREQUEST']._serialized_start=1505
-  _globals['_EXPLAINREQUEST']._serialized_end=1689
-  _globals['_EXPLAINRESPONSE']._serialized_start=1692
-  _globals['_EXPLAINRESPONSE']._serialized_end=1856
-  _globals['_GETPOOLRULESREQUEST']._serialized_start=1858
-  _globals['_GETPOOLRULESREQUEST']._serialized_end=1893
-  _globals['_GETPOOLRULESRESPONSE']._serialized_start=1895
-  _globals['_GETPOOLRULESRESPONSE']._serialized_end=1954
-  _globals['_UPDATEPOOLRULESREQUEST']._serialized_start=1956
-  _globals['_UPDATEPOOLRULESREQUEST']._serialized_end=2048
-  _globals['_POOLEFFECT']._serialized_start=2051
-  _globals['_POOLEFFECT']._serialized_end=2197
-  _globals['_UPDATEPOOLRULESRESPONSE']._serialized_start=2199
-  _globals['_UPDATEPOOLRULESRESPONSE']._serialized_end=2301
-  _globals['_SEATSERVICE']._serialized_start=2563
-  _globals['_SEATSERVICE']._serialized_end=3344
+  _globals['_FREESEATREQUEST']._serialized_start=923
+  _globals['_FREESEATREQUEST']._serialized_end=1035
+  _globals['_FREESEATRESPONSE']._serialized_start=1037
+  _globals['_FREESEATRESPONSE']._serialized_end=1112
+  _globals['_GETPOOLREQUEST']._serialized_start=1114
+  _globals['_GETPOOLREQUEST']._serialized_end=1144
+  _globals['_GETPOOLRESPONSE']._serialized_start=1146
+  _globals['_GETPOOLRESPONSE']._serialized_end=1194
+  _globals['_LISTPOOLSREQUEST']._serialized_start=1196
+  _globals['_LISTPOOLSREQUEST']._serialized_end=1286
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=1288
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=1364
+  _globals['_LISTLEASESREQUEST']._serialized_start=1366
+  _globals['_LISTLEASESREQUEST']._serialized_end=1440
+  _globals['_LISTLEASESRESPONSE']._serialized_start=1442
+  _globals['_LISTLEASESRESPONSE']._serialized_end=1521
+  _globals['_LISTQUEUEPLACESREQUEST']._serialized_start=1523
+  _globals['_LISTQUEUEPLACESREQUEST']._serialized_end=1602
+  _globals['_LISTQUEUEPLACESRESPONSE']._serialized_start=1604
+  _globals['_LISTQUEUEPLACESRESPONSE']._serialized_end=1693
+  _globals['_EXPLAINREQUEST']._serialized_start=1696
+  _globals['_EXPLAINREQUEST']._serialized_end=1880
+  _globals['_EXPLAINRESPONSE']._serialized_start=1883
+  _globals['_EXPLAINRESPONSE']._serialized_end=2047
+  _globals['_GETPOOLRULESREQUEST']._serialized_start=2049
+  _globals['_GETPOOLRULESREQUEST']._serialized_end=2084
+  _globals['_GETPOOLRULESRESPONSE']._serialized_start=2086
+  _globals['_GETPOOLRULESRESPONSE']._serialized_end=2145
+  _globals['_UPDATEPOOLRULESREQUEST']._serialized_start=2147
+  _globals['_UPDATEPOOLRULESREQUEST']._serialized_end=2239
+  _globals['_POOLEFFECT']._serialized_start=2242
+  _globals['_POOLEFFECT']._serialized_end=2388
+  _globals['_UPDATEPOOLRULESRESPONSE']._serialized_start=2390
+  _globals['_UPDATEPOOLRULESRESPONSE']._serialized_end=2492
+  _globals['_SEATSERVICE']._serialized_start=2754
+  _globals['_SEATSERVICE']._serialized_end=3604
 # @@protoc_insertion_point(module_scope)

@@ -287,6 +287,68 @@ class ReleaseSeatResponse(_message.Message):
 Global___ReleaseSeatResponse: _TypeAlias = ReleaseSeatResponse  # noqa: Y015
 
 @_typing.final
+class FreeSeatRequest(_message.Message):
+    """Takes a seat back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HOLD_OFF_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/leases/{lease}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """Why, for the holder; 1 to 500 characters."""
+    @_builtins.property
+    def hold_off(self) -> _duration_pb2.Duration:
+        """For how long its user gets no seat of the pool again, at most 30 days; unset
+        means that it may ask again at once.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        hold_off: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold_off", b"hold_off"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_off", b"hold_off", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreeSeatRequest: _TypeAlias = FreeSeatRequest  # noqa: Y015
+
+@_typing.final
+class FreeSeatResponse(_message.Message):
+    """The seat is on its way back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_OFF_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hold_off_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until then its user gets no seat of the pool; unset when there is no hold-off."""
+
+    def __init__(
+        self,
+        *,
+        hold_off_until_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold_off_until_time", b"hold_off_until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_off_until_time", b"hold_off_until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreeSeatResponse: _TypeAlias = FreeSeatResponse  # noqa: Y015
+
+@_typing.final
 class GetPoolRequest(_message.Message):
     """One pool."""
 

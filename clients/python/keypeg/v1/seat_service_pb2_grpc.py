@@ -70,6 +70,11 @@ class SeatServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesResponse.FromString,
                 _registered_method=True)
+        self.FreeSeat = channel.unary_unary(
+                '/keypeg.v1.SeatService/FreeSeat',
+                request_serializer=keypeg_dot_v1_dot_seat__service__pb2.FreeSeatRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.FreeSeatResponse.FromString,
+                _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/keypeg.v1.SeatService/Explain',
                 request_serializer=keypeg_dot_v1_dot_seat__service__pb2.ExplainRequest.SerializeToString,
@@ -141,6 +146,15 @@ class SeatServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FreeSeat(self, request, context):
+        """Takes a seat back from whoever holds it, with a reason. For administrators of
+        its account. The holder is told at once; the seat goes to others when the
+        holder's app has given it back, or when the time it was given before is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Explain(self, request, context):
         """What an acquire would get now, and why. Takes nothing and keeps nothing.
         """
@@ -201,6 +215,11 @@ def add_SeatServiceServicer_to_server(servicer, server):
                     servicer.ListQueuePlaces,
                     request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesResponse.SerializeToString,
+            ),
+            'FreeSeat': grpc.unary_unary_rpc_method_handler(
+                    servicer.FreeSeat,
+                    request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.FreeSeatRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_seat__service__pb2.FreeSeatResponse.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
@@ -408,6 +427,33 @@ class SeatService(object):
             '/keypeg.v1.SeatService/ListQueuePlaces',
             keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesRequest.SerializeToString,
             keypeg_dot_v1_dot_seat__service__pb2.ListQueuePlacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FreeSeat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SeatService/FreeSeat',
+            keypeg_dot_v1_dot_seat__service__pb2.FreeSeatRequest.SerializeToString,
+            keypeg_dot_v1_dot_seat__service__pb2.FreeSeatResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,11 @@ class SeatServiceStub:
     """Who holds what in a pool."""
     ListQueuePlaces: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.ListQueuePlacesRequest, _seat_service_pb2.ListQueuePlacesResponse]
     """Who waits in a pool, in order."""
+    FreeSeat: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.FreeSeatRequest, _seat_service_pb2.FreeSeatResponse]
+    """Takes a seat back from whoever holds it, with a reason. For administrators of
+    its account. The holder is told at once; the seat goes to others when the
+    holder's app has given it back, or when the time it was given before is over.
+    """
     Explain: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.ExplainRequest, _seat_service_pb2.ExplainResponse]
     """What an acquire would get now, and why. Takes nothing and keeps nothing."""
     GetPoolRules: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.GetPoolRulesRequest, _seat_service_pb2.GetPoolRulesResponse]
@@ -80,6 +85,11 @@ class SeatServiceAsyncStub(SeatServiceStub):
     """Who holds what in a pool."""
     ListQueuePlaces: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.ListQueuePlacesRequest, _seat_service_pb2.ListQueuePlacesResponse]  # type: ignore[assignment]
     """Who waits in a pool, in order."""
+    FreeSeat: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.FreeSeatRequest, _seat_service_pb2.FreeSeatResponse]  # type: ignore[assignment]
+    """Takes a seat back from whoever holds it, with a reason. For administrators of
+    its account. The holder is told at once; the seat goes to others when the
+    holder's app has given it back, or when the time it was given before is over.
+    """
     Explain: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.ExplainRequest, _seat_service_pb2.ExplainResponse]  # type: ignore[assignment]
     """What an acquire would get now, and why. Takes nothing and keeps nothing."""
     GetPoolRules: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.GetPoolRulesRequest, _seat_service_pb2.GetPoolRulesResponse]  # type: ignore[assignment]
@@ -150,6 +160,17 @@ class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_seat_service_pb2.ListQueuePlacesResponse, _abc.Awaitable[_seat_service_pb2.ListQueuePlacesResponse]]:
         """Who waits in a pool, in order."""
+
+    @_abc_1.abstractmethod
+    def FreeSeat(
+        self,
+        request: _seat_service_pb2.FreeSeatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_seat_service_pb2.FreeSeatResponse, _abc.Awaitable[_seat_service_pb2.FreeSeatResponse]]:
+        """Takes a seat back from whoever holds it, with a reason. For administrators of
+        its account. The holder is told at once; the seat goes to others when the
+        holder's app has given it back, or when the time it was given before is over.
+        """
 
     @_abc_1.abstractmethod
     def Explain(
