@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -237,7 +238,7 @@ def test_asking_for_more_than_is_not_reserved_for_others_is_refused_at_once():
     ],
     ids=str,
 )
-def test_a_limit_is_kept_for_those_it_names(who: Who, same: dict[str, str], other: dict[str, str]):
+def test_a_limit_is_kept_for_those_it_names(who: Who, same: dict[str, Any], other: dict[str, Any]):
     pool = make_pool(5, PoolRules(limits=(Limit(who, 1),), groups=(group("cad", "mia", "tom"),)))
     granted(pool, "a", **same)
     assert rule_of(pool, ask("b", **same)) == "limit"
@@ -267,7 +268,7 @@ def test_sharing_a_seat_does_not_lift_a_limit():
     ],
     ids=str,
 )
-def test_lists_allow_and_deny(who: Who, holder: dict[str, str]):
+def test_lists_allow_and_deny(who: Who, holder: dict[str, Any]):
     groups = (group("cad", "mia"),)
     denying = make_pool(2, PoolRules(denied=(Deny(who),), groups=groups))
     assert rule_of(denying, ask("a", wait=True, **holder)) == "deny"
