@@ -48,6 +48,7 @@ from keypeg.v1 import (
 )
 from keypeg_server import secret_files
 from keypeg_server.domain.events import UserRemoved
+from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.listening import bind
 from keypeg_server.opened import MARKER, Opened, StartError, new_ids
 from keypeg_server.rpc.account_service import AccountRpc
@@ -192,6 +193,10 @@ class App:
             found = engine.pool(pool)
             return 0 if found is None else found.held
 
+        def rules_of(pool: str) -> PoolRules | None:
+            found = engine.by_id(pool)
+            return None if found is None else found.rules
+
         seat_grant = settings.sessions.seat_grant
         entitlements = AccountEntitlements(store, clock, signing, seat_grant, held, placing)
         self._sessions = Sessions(
@@ -237,7 +242,8 @@ class App:
             LocationRpc(locations), server
         )
         report_service_pb2_grpc.add_ReportServiceServicer_to_server(
-            ReportRpc(Reports(log_store.SqlLogStore(opened.database), signing, clock)), server
+            ReportRpc(Reports(log_store.SqlLogStore(opened.database), signing, clock, rules_of)),
+            server,
         )
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
             SessionService(self._sessions, current), server

@@ -414,3 +414,49 @@ def test_the_report_counts_what_was_used_and_denied(
     assert (what["recorded"]["demand_count"], what["recorded"]["seat_count"]) == (4, 3)
     assert what["recorded"]["peak_units"] == 3
     assert [one["peak_units"] for one in what["simulated"]] == [2, 4]
+
+
+@pytest.mark.behaviour("WATCH-4")
+def test_recorded_demand_is_replayed_with_other_seats_and_other_rules(
+    world: World, customer: Customer, new_name: Namer, auditor: Auditor
+) -> None:
+    product = world.product(new_name("solver"), locations=[SITE])
+    pool = world.seats(customer.account, product, 2)
+    held = [acquire(customer.member, pool).lease for _ in range(2)]
+    with refused(Reason.POOL_EXHAUSTED):
+        acquire(customer.member, pool)
+    with refused(Reason.POOL_EXHAUSTED):
+        acquire(customer.admin, pool)
+    for lease in held:
+        release(customer.member, lease)
+
+    def what_if(*how: str) -> dict[str, Any]:
+        code, answer = world.keypeg(
+            auditor.computer,
+            "report",
+            "what-if",
+            "--pool",
+            pool,
+            *how,
+            "--account",
+            customer.account,
+        )
+        assert code == 0
+        return dict(answer)
+
+    more = what_if("--seats", "2", "--seats", "4")
+    assert more["recorded"]["seat_count"] == 2
+    assert (more["recorded"]["demand_count"], more["recorded"]["served_count"]) == (4, 2)
+    same, four = more["simulated"]
+    assert (same["served_count"], same["peak_units"]) == (2, 2)
+    assert (four["served_count"], four["peak_units"]) == (4, 4)
+    (fewer,) = what_if("--seats", "1")["simulated"]
+    assert fewer["peak_units"] == 1
+    assert float(fewer["wait_max"].removesuffix("s")) > 0  # the second waits for the first
+
+    rules = auditor.folder / "rules.toml"
+    rules.write_text('counting = "user"\n')
+    (shared,) = what_if("--rules", str(rules))["simulated"]
+    # All of one user share a seat: nobody is refused, and two seats are enough.
+    assert (shared["seat_count"], shared["served_count"]) == (2, 4)
+    assert shared["peak_units"] == 2

@@ -48,6 +48,10 @@ class Demand:
     priority: int
     asked_us: int  # the first try
     tried_us: int  # the last one
+    host: str = ""
+    process: int = 0
+    session: str = ""
+    address: str = ""
     waits: bool = False  # it was in the queue
     served_us: int | None = None
     left_us: int | None = None  # it gave up its place
@@ -171,6 +175,10 @@ class _Reader:
             int(said.get("priority", 0)),
             time,
             time,
+            said.get("host", ""),
+            int(said.get("process", 0)),
+            said.get("session", ""),
+            said.get("address", ""),
         )
         earlier = self._tries.get(_key(demand))
         if earlier is not None and 0 <= time - earlier.asked_us <= DENIED_AFTER:

@@ -144,9 +144,11 @@ def _place_of(id: str, product: str, activation: str) -> str:
 
 
 def _who(holder: Holder) -> str:
+    address = f',"address":{_text(holder.address)}' if holder.address else ""
     return (
         f'"user":{_text(holder.user)},"device":{_text(holder.device)},"host":{_text(holder.host_name)},'
         f'"app":{_text(holder.app)},"process":{holder.process_id},"session":{_text(holder.session)}'
+        f"{address}"
     )
 
 

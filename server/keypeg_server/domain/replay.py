@@ -1,4 +1,4 @@
-"""What if: recorded demand on the pool machine that serves, with another number of seats.
+"""What if: recorded demand on the pool machine that serves, with another number of seats or other rules.
 
 Promises: pure, and the same for the same demand. Who was served holds as long as it did; who was not, as long
 as half of the others did. Who waited and gave up waits as long as it did, who tried again as long as it tried;
@@ -16,13 +16,14 @@ from typing import Final
 
 from keypeg.errors import KeypegError
 from keypeg.usage import DENIED_AFTER, HOUR, Demand, History, Use
-from keypeg_server.domain.decision import Ask
+from keypeg_server.domain.decision import Ask, Decision
 from keypeg_server.domain.lease import Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.pool_rules import PLAIN, PoolRules
 
 PLENTY: Final = 1_000_000_000  # units of a feature whose number the log does not say
 QUEUE: Final = 1_000_000  # places: who waits is not turned away
-_RELEASE, _ARRIVE, _LEAVE = 0, 1, 2  # at the same moment in this order
+_RELEASE, _LINGERED, _ARRIVE, _LEAVE = 0, 1, 2, 3  # at the same moment in this order
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def recorded(history: History, pool: str) -> Outcome:
     )
 
 
-def replay(history: History, pool: str, seats: int) -> Outcome:
-    """What would have happened with this many seats, at the moment where the log ends."""
+def replay(history: History, pool: str, seats: int, rules: PoolRules = PLAIN) -> Outcome:
+    """What would have happened with this many seats and these rules, at the moment where the log ends."""
     demands = [one for one in history.demands if one.pool == pool]
     facts = history.pools.get(pool)
     counted = dict(facts.features) if facts else {}
@@ -70,6 +71,7 @@ def replay(history: History, pool: str, seats: int) -> Outcome:
         capacity=seats,
         feature_capacity=counted,
         queue_limit=QUEUE,
+        rules=rules,
     )
     usual = _usual(demands)
     served: dict[int, int] = {}
@@ -82,22 +84,31 @@ def replay(history: History, pool: str, seats: int) -> Outcome:
         served[number] = now
         heapq.heappush(agenda, (now + _held(demands[number], usual), _RELEASE, number))
 
+    def follow(decision: Decision, now: int) -> None:
+        for lease in decision.served:
+            hold(lease, now)
+        for lease in decision.lingering:
+            heapq.heappush(agenda, (now + rules.linger_us, _LINGERED, int(lease.id)))
+
     while agenda and agenda[0][0] <= history.end_us:
         now, what, number = heapq.heappop(agenda)
         if what == _ARRIVE:
             demand = demands[number]
             patience = _patience(demand)
             try:
-                outcome = machine.acquire(_ask(number, demand, patience != 0), now).outcome
+                decision = machine.acquire(_ask(number, demand, patience != 0), now)
             except KeypegError:
                 continue  # it tries no more: its tries are one demand
+            follow(decision, now)
+            outcome = decision.outcome
             if isinstance(outcome, Lease):
                 hold(outcome, now)
             elif isinstance(outcome, Place) and patience is not None:
                 heapq.heappush(agenda, (now + patience, _LEAVE, number))
+        elif what == _LINGERED:
+            follow(machine.lingered(str(number), now), now)
         elif what == _RELEASE or number not in served:
-            for lease in machine.release(str(number), now).served:
-                hold(lease, now)
+            follow(machine.release(str(number), now, linger=True), now)
         peak = max(peak, machine.held)
     asked = [one.asked_us for one in demands]
     waits = [at - asked[number] for number, at in served.items()]
@@ -112,8 +123,17 @@ def replay(history: History, pool: str, seats: int) -> Outcome:
 
 def _ask(number: int, demand: Demand, wait: bool) -> Ask:
     user, device, app = demand.asker
-    holder = Holder("", user, device, "", app, 0)
-    return Ask(str(number), holder, demand.units, demand.features, wait, demand.priority, 0)
+    holder = Holder(demand.session, user, device, demand.host, app, demand.process, demand.address)
+    return Ask(
+        str(number),
+        holder,
+        demand.units,
+        demand.features,
+        wait,
+        demand.priority,
+        0,
+        clock_us=demand.asked_us,
+    )
 
 
 def _patience(demand: Demand) -> int | None:

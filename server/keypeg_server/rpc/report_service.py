@@ -19,6 +19,7 @@ from keypeg.v1 import report_service_pb2 as pb
 from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.report_service_pb2_grpc import ReportServiceServicer
 from keypeg_server.domain.replay import Outcome
+from keypeg_server.rpc.rules_encode import decode
 from keypeg_server.service import frames
 from keypeg_server.service.reports import Reports
 
@@ -47,6 +48,7 @@ class ReportRpc(ReportServiceServicer):
             request.seat_counts,
             _us(request.begin_time) if request.HasField("begin_time") else 0,
             _us(request.end_time) if request.HasField("end_time") else None,
+            decode(request.rules) if request.HasField("rules") else None,
         )
         answer = pb.SimulateSeatsResponse(
             recorded=_outcome(found.recorded), simulated=map(_outcome, found.simulated)

@@ -292,9 +292,10 @@ RULES: Final[Mapping[str, Fields]] = {
     "SimulateSeatsRequest": {
         "parent": _ACCOUNT,
         "pool": _POOL,
-        "seat_counts": each(number(1, 1_000_000), low=1, high=16),
+        "seat_counts": each(number(1, 1_000_000), high=16),
         "begin_time": timestamp,
         "end_time": timestamp,
+        "rules": message(POOL_RULES, required=False),
     },
 }
 

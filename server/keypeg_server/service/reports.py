@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +24,7 @@ from keypeg.v1 import log_pb2
 from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.log_pb2 import LogHead
 from keypeg_server.domain import replay
+from keypeg_server.domain.pool_rules import PLAIN, PoolRules
 from keypeg_server.domain.replay import Outcome
 from keypeg_server.service.ports import Clock
 
@@ -81,8 +82,16 @@ class LogSigner(Protocol):
 class Reports:
     """See the contract's ReportService."""
 
-    def __init__(self, store: LogStore, signer: LogSigner, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        signer: LogSigner,
+        clock: Clock,
+        rules: Callable[[str], PoolRules | None] = lambda _: None,
+    ) -> None:
+        """`rules` gives those that a pool (id) has now."""
         self._store = store
+        self._rules = rules
         self._signer = signer
         self._clock = clock
         self._simulating = asyncio.Lock()
@@ -94,8 +103,9 @@ class Reports:
         seat_counts: Sequence[int],
         begin_us: int = 0,
         end_us: int | None = None,
+        rules: PoolRules | None = None,
     ) -> Simulated:
-        """The recorded demand of a pool (id) of an account, served by other numbers of seats."""
+        """The recorded demand of a pool (id) of an account, by other numbers of seats, or other rules."""
         if self._simulating.locked():
             raise Busy(
                 "Another simulation runs on this server; try again when it has ended.",
@@ -103,10 +113,12 @@ class Reports:
             )
         async with self._simulating:
             bodies = await self._bodies(parent, pool)
+            if rules is None:
+                rules = self._rules(pool) or PLAIN
             loop = asyncio.get_running_loop()
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as aside:
                 found = await loop.run_in_executor(
-                    aside, simulated, bodies, pool, tuple(seat_counts), begin_us, end_us
+                    aside, simulated, bodies, pool, tuple(seat_counts), begin_us, end_us, rules
                 )
         if found is None:
             raise NotFound(
@@ -194,6 +206,7 @@ def simulated(
     seat_counts: Sequence[int],
     begin_us: int = 0,
     end_us: int | None = None,
+    rules: PoolRules = PLAIN,
 ) -> Simulated | None:
     """Read records and replay them; None when they tell nothing of the pool in that time."""
     history = usage.read(bodies)
@@ -203,9 +216,13 @@ def simulated(
     history.demands = [one for one in history.demands if begin_us <= one.asked_us <= history.end_us]
     if not history.demands:
         return None
+    was = replay.recorded(history, pool)
     return Simulated(
         history.begin_us,
         history.end_us,
-        replay.recorded(history, pool),
-        tuple(replay.replay(history, pool, seats) for seats in seat_counts),
+        was,
+        tuple(
+            replay.replay(history, pool, seats, rules)
+            for seats in seat_counts or (was.seat_count or was.peak_units,)
+        ),
     )

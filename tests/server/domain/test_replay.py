@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from keypeg.usage import DAY, SECOND, read
+from keypeg_server.domain.pool_rules import Counting, Kind, PoolRules, Reservation, Who
 from keypeg_server.domain.replay import Outcome, recorded, replay
 from keypeg_server.service.reports import simulated
 
@@ -92,6 +93,31 @@ def test_features_and_units_count() -> None:
     log.say("log_removed", 3600)
     was, four, eight = log.outcomes(4, 8)
     assert was.denied_count == four.denied_count == eight.denied_count == 1
+
+
+def test_other_rules_decide_as_they_would_have() -> None:
+    """One user with three leases on one computer: counted by user and host, they share a seat."""
+    log = Log(2)
+    log.say("granted", 0, lease="a", user="u1", process=1, session="s1")
+    log.say("granted", 1, lease="b", user="u1", process=2, session="s2")
+    log.denied(2, "u1", process=3, session="s3")
+    log.denied(3, "u2", process=4, session="s4")
+    log.released(600, "a")
+    log.released(600, "b")
+    log.say("log_removed", 3600)
+    found = simulated(
+        log.bodies, "p", (), rules=PoolRules(counting=Counting.USER_AND_HOST, linger_us=SECOND)
+    )
+    assert found is not None
+    assert (found.recorded.denied_count, found.recorded.served_count) == (2, 2)
+    (shared,) = found.simulated
+    assert (shared.seat_count, shared.denied_count, shared.served_count) == (2, 0, 4)
+    assert shared.peak_units == 2
+    reserved = simulated(
+        log.bodies, "p", (2,), rules=PoolRules(reservations=(Reservation(Who(Kind.USER, "u2"), 1),))
+    )
+    assert reserved is not None
+    assert reserved.simulated[0].served_count == 2  # u1 once, and u2 on the reserved one
 
 
 def test_a_pool_of_which_nothing_is_recorded() -> None:

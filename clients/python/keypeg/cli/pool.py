@@ -83,27 +83,15 @@ async def apply(cli: Cli, pool: str, file: Path, dry_run: bool, account: str | N
       keypeg pool apply acme/solver solver.toml --dry-run
       keypeg pool apply acme/solver solver.toml
     """
-    from keypeg import names
-    from keypeg.cli import pool_file, resolve
+    from keypeg.cli import resolve
     from keypeg.cli.short import last
-    from keypeg.errors import NotFound
     from keypeg.v1 import seat_service_pb2 as pb
     from keypeg.v1 import seat_service_pb2_grpc as rpc
 
-    text = _text(file)
     async with cli.server() as link:
         name = await resolve.pool_name(link, pool, account)
         logins = await _logins(link, name)
-        known = {login: user for user, login in logins.items()}
-
-        def user(text: str) -> str:
-            if names.USER.matches(text):
-                return text
-            if text not in known:
-                raise NotFound(f"There is no user {text!r} in the account (keypeg user list).")
-            return known[text]
-
-        rules = pool_file.read(text, user)
+        rules = await rules_in(link, name, file)
         answer = await link.call(
             rpc.SeatServiceStub(link.channel).UpdatePoolRules,
             pb.UpdatePoolRulesRequest(name=name, rules=rules, dry_run=dry_run),
@@ -125,6 +113,25 @@ async def apply(cli: Cli, pool: str, file: Path, dry_run: bool, account: str | N
         if dry_run
         else f"{last(name)} has these rules now."
     )
+
+
+async def rules_in(link: Link, pool: str, file: Path) -> rules_pb.PoolRules:
+    """The rules in a file, for a pool (name), whose account's users it may call by their logins."""
+    from keypeg import names
+    from keypeg.cli import pool_file
+    from keypeg.errors import NotFound
+
+    text = _text(file)
+    known = {login: user for user, login in (await _logins(link, pool)).items()}
+
+    def user(text: str) -> str:
+        if names.USER.matches(text):
+            return text
+        if text not in known:
+            raise NotFound(f"There is no user {text!r} in the account (keypeg user list).")
+        return known[text]
+
+    return pool_file.read(text, user)
 
 
 def _text(file: Path) -> str:

@@ -134,9 +134,14 @@ async def usage(
     "--seats",
     type=click.IntRange(1, 1_000_000),
     multiple=True,
-    required=True,
     metavar="N",
-    help="A number of seats to try; may be repeated.",
+    help="A number of seats to try; may be repeated. Without: as many as there were.",
+)
+@click.option(
+    "--rules",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Rules to try, as `keypeg pool export` writes them. Without: those the pool has now.",
 )
 @from_option
 @to_option
@@ -146,20 +151,23 @@ async def what_if(
     cli: Cli,
     pool: str,
     seats: tuple[int, ...],
+    rules: Path | None,
     begin: datetime | None,
     end: datetime | None,
     account: str | None,
 ) -> None:
-    """Replay the recorded demand of a pool with other numbers of seats.
+    """Replay the recorded demand of a pool with other numbers of seats, or rules.
 
     The first row is what happened, the others what would have: who would have
     been denied (not served within 5 minutes), and how long who was served
     would have waited.
 
     \b
-    Example:
+    Examples:
       keypeg report what-if --pool acme/solver --seats 5 --seats 8
+      keypeg report what-if --pool acme/solver --rules solver.toml
     """
+    from keypeg.cli import pool as pool_commands
     from keypeg.cli import resolve
     from keypeg.v1 import report_service_pb2 as pb
     from keypeg.v1 import report_service_pb2_grpc as rpc
@@ -170,6 +178,9 @@ async def what_if(
             pool=await resolve.pool_name(link, pool, account),
             seat_counts=seats,
         )
+        if rules is not None:
+            found = await pool_commands.rules_in(link, request.pool, rules)
+            request.rules.CopyFrom(found)
         if begin is not None:
             request.begin_time.FromDatetime(begin)
         if end is not None:

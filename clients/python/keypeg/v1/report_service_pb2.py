@@ -25,31 +25,32 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
+from keypeg.v1 import pool_rules_pb2 as keypeg_dot_v1_dot_pool__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ekeypeg/v1/report_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\"\"\n\x10\x45xportLogRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\x90\x01\n\x11\x45xportLogResponse\x12$\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.LogBeginH\x00\x12(\n\x07records\x18\x02 \x01(\x0b\x32\x15.keypeg.v1.LogRecordsH\x00\x12#\n\x04head\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.EnvelopeH\x00\x42\x06\n\x04part\"`\n\x08LogBegin\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\x12\'\n\ndelegation\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"3\n\nLogRecords\x12%\n\x07records\x18\x01 \x03(\x0b\x32\x14.keypeg.v1.LogRecord\"9\n\tLogRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\xa7\x01\n\x14SimulateSeatsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x13\n\x0bseat_counts\x18\x03 \x03(\r\x12.\n\nbegin_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xca\x01\n\x15SimulateSeatsResponse\x12.\n\nbegin_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08recorded\x18\x03 \x01(\x0b\x32\x16.keypeg.v1.SeatOutcome\x12)\n\tsimulated\x18\x04 \x03(\x0b\x32\x16.keypeg.v1.SeatOutcome\"\xff\x01\n\x0bSeatOutcome\x12\x12\n\nseat_count\x18\x01 \x01(\r\x12\x14\n\x0c\x64\x65mand_count\x18\x02 \x01(\r\x12\x14\n\x0cserved_count\x18\x03 \x01(\r\x12\x14\n\x0c\x64\x65nied_count\x18\x04 \x01(\r\x12,\n\twait_mean\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08wait_p95\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08wait_max\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\npeak_units\x18\x08 \x01(\r2\xad\x01\n\rReportService\x12H\n\tExportLog\x12\x1b.keypeg.v1.ExportLogRequest\x1a\x1c.keypeg.v1.ExportLogResponse0\x01\x12R\n\rSimulateSeats\x12\x1f.keypeg.v1.SimulateSeatsRequest\x1a .keypeg.v1.SimulateSeatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ekeypeg/v1/report_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\x1a\x1akeypeg/v1/pool_rules.proto\"\"\n\x10\x45xportLogRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\x90\x01\n\x11\x45xportLogResponse\x12$\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.LogBeginH\x00\x12(\n\x07records\x18\x02 \x01(\x0b\x32\x15.keypeg.v1.LogRecordsH\x00\x12#\n\x04head\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.EnvelopeH\x00\x42\x06\n\x04part\"`\n\x08LogBegin\x12\x0b\n\x03log\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\x12\'\n\ndelegation\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"3\n\nLogRecords\x12%\n\x07records\x18\x01 \x03(\x0b\x32\x14.keypeg.v1.LogRecord\"9\n\tLogRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\xcc\x01\n\x14SimulateSeatsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x13\n\x0bseat_counts\x18\x03 \x03(\r\x12.\n\nbegin_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x05rules\x18\x06 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\"\xca\x01\n\x15SimulateSeatsResponse\x12.\n\nbegin_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08recorded\x18\x03 \x01(\x0b\x32\x16.keypeg.v1.SeatOutcome\x12)\n\tsimulated\x18\x04 \x03(\x0b\x32\x16.keypeg.v1.SeatOutcome\"\xff\x01\n\x0bSeatOutcome\x12\x12\n\nseat_count\x18\x01 \x01(\r\x12\x14\n\x0c\x64\x65mand_count\x18\x02 \x01(\r\x12\x14\n\x0cserved_count\x18\x03 \x01(\r\x12\x14\n\x0c\x64\x65nied_count\x18\x04 \x01(\r\x12,\n\twait_mean\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08wait_p95\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08wait_max\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\npeak_units\x18\x08 \x01(\r2\xad\x01\n\rReportService\x12H\n\tExportLog\x12\x1b.keypeg.v1.ExportLogRequest\x1a\x1c.keypeg.v1.ExportLogResponse0\x01\x12R\n\rSimulateSeats\x12\x1f.keypeg.v1.SimulateSeatsRequest\x1a .keypeg.v1.SimulateSeatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.report_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPORTLOGREQUEST']._serialized_start=136
-  _globals['_EXPORTLOGREQUEST']._serialized_end=170
-  _globals['_EXPORTLOGRESPONSE']._serialized_start=173
-  _globals['_EXPORTLOGRESPONSE']._serialized_end=317
-  _globals['_LOGBEGIN']._serialized_start=319
-  _globals['_LOGBEGIN']._serialized_end=415
-  _globals['_LOGRECORDS']._serialized_start=417
-  _globals['_LOGRECORDS']._serialized_end=468
-  _globals['_LOGRECORD']._serialized_start=470
-  _globals['_LOGRECORD']._serialized_end=527
-  _globals['_SIMULATESEATSREQUEST']._serialized_start=530
-  _globals['_SIMULATESEATSREQUEST']._serialized_end=697
-  _globals['_SIMULATESEATSRESPONSE']._serialized_start=700
-  _globals['_SIMULATESEATSRESPONSE']._serialized_end=902
-  _globals['_SEATOUTCOME']._serialized_start=905
-  _globals['_SEATOUTCOME']._serialized_end=1160
-  _globals['_REPORTSERVICE']._serialized_start=1163
-  _globals['_REPORTSERVICE']._serialized_end=1336
+  _globals['_EXPORTLOGREQUEST']._serialized_start=164
+  _globals['_EXPORTLOGREQUEST']._serialized_end=198
+  _globals['_EXPORTLOGRESPONSE']._serialized_start=201
+  _globals['_EXPORTLOGRESPONSE']._serialized_end=345
+  _globals['_LOGBEGIN']._serialized_start=347
+  _globals['_LOGBEGIN']._serialized_end=443
+  _globals['_LOGRECORDS']._serialized_start=445
+  _globals['_LOGRECORDS']._serialized_end=496
+  _globals['_LOGRECORD']._serialized_start=498
+  _globals['_LOGRECORD']._serialized_end=555
+  _globals['_SIMULATESEATSREQUEST']._serialized_start=558
+  _globals['_SIMULATESEATSREQUEST']._serialized_end=762
+  _globals['_SIMULATESEATSRESPONSE']._serialized_start=765
+  _globals['_SIMULATESEATSRESPONSE']._serialized_end=967
+  _globals['_SEATOUTCOME']._serialized_start=970
+  _globals['_SEATOUTCOME']._serialized_end=1225
+  _globals['_REPORTSERVICE']._serialized_start=1228
+  _globals['_REPORTSERVICE']._serialized_end=1401
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from keypeg.v1 import document_pb2 as _document_pb2
+from keypeg.v1 import pool_rules_pb2 as _pool_rules_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -184,13 +185,16 @@ class SimulateSeatsRequest(_message.Message):
     SEAT_COUNTS_FIELD_NUMBER: _builtins.int
     BEGIN_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`accounts/{account}`."""
     pool: _builtins.str
     """`pools/{pool}` of that account; it may be gone by now."""
     @_builtins.property
     def seat_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The numbers to try, each 1 to 1,000,000; at least one, at most 16."""
+        """The numbers to try, each 1 to 1,000,000; at most 16. None means the number
+        that the log says.
+        """
 
     @_builtins.property
     def begin_time(self) -> _timestamp_pb2.Timestamp:
@@ -200,6 +204,12 @@ class SimulateSeatsRequest(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Until when; unset for the end of the log."""
 
+    @_builtins.property
+    def rules(self) -> _pool_rules_pb2.PoolRules:
+        """The rules to try with each number; unset for those that the pool has now.
+        The etag is ignored.
+        """
+
     def __init__(
         self,
         *,
@@ -208,10 +218,11 @@ class SimulateSeatsRequest(_message.Message):
         seat_counts: _abc.Iterable[_builtins.int] | None = ...,
         begin_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        rules: _pool_rules_pb2.PoolRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "parent", b"parent", "pool", b"pool", "seat_counts", b"seat_counts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "parent", b"parent", "pool", b"pool", "rules", b"rules", "seat_counts", b"seat_counts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
