@@ -124,7 +124,7 @@ async def usage(
     columns = [one for one in USAGE if per == "pool" or one.title != "POOL"]
     if chart:
         most = max((max(one["seat_count"], one["peak"]) for one in shown), default=1)
-        columns = [*columns, Column("USE", lambda one: _bar(one, most))]
+        columns = [*columns, Column[Any]("USE", lambda one: _bar(one, most))]
     cli.printer.listing(shown, columns, nothing="No seats were used in this time.")
 
 
