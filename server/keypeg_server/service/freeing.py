@@ -23,7 +23,7 @@ from keypeg_server.service.pool_operations import Reports, follow, lease_ended
 class Free(Operation):
     """A seat that is to be given back; ends with until when its user stays away, 0 for no time."""
 
-    __slots__ = ("_decision", "_done", "_freed", "_now_us", "_pool", "_reports", "_until_us")
+    __slots__ = ("_by", "_decision", "_done", "_freed", "_now_us", "_pool", "_reports", "_until_us")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Free(Operation):
         done: Callable[[int | KeypegError], None],
     ) -> None:
         self.request = request
+        self._by = request.caller
         self._reports = reports
         self._pool = pool
         self._freed = freed
@@ -54,10 +55,10 @@ class Free(Operation):
             pool.account,
             "freed",
             self._now_us,
-            pool=pool.name,
+            pool=pool.id,
             lease=freed.lease,
             user=freed.user,
-            by=freed.by,
+            by=self._by,
             reason=freed.reason,
             until=freed.until_us if freed.holds_off else None,
         )

@@ -453,6 +453,13 @@ class Server(
     def ReleaseSeat(self, request, context):
         return seat_service_pb2.ReleaseSeatResponse(released=True)
 
+    @handler
+    def FreeSeat(self, request, context):
+        answer = seat_service_pb2.FreeSeatResponse()
+        if request.HasField("hold_off"):
+            answer.hold_off_until_time.FromDatetime(NOW + request.hold_off.ToTimedelta())
+        return answer
+
     def HoldSession(self, request_iterator, context):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "no streams here")
 

@@ -138,6 +138,19 @@ def test_seats_are_listed_acquired_renewed_and_released(
     assert len(server.asked["ListLeases"]) == 2  # a whole name with its number costs no look
 
 
+def test_a_seat_is_freed_with_a_reason(keypeg: CommandLine, server: fakes.Server) -> None:
+    told = keypeg.json("seat", "free", "0d44", "--reason", "Needed", "--hold-off", "10min")
+    assert told["hold_off_until_time"]
+    assert keypeg.json("seat", "free", fakes.LEASE, "--reason", "Needed") == {
+        "hold_off_until_time": None
+    }
+    first, second = server.asked["FreeSeat"]
+    assert (first.name, first.reason, first.hold_off.seconds) == (fakes.LEASE, "Needed", 600)
+    assert not second.HasField("hold_off")
+    assert first.request_id != second.request_id
+    assert keypeg("seat", "free", "0d44").exit_code == 2  # not without a reason
+
+
 @pytest.mark.parametrize("ttl", ["soon", "5 weeks", "-3s"])
 def test_a_duration_that_is_none_is_refused_with_an_example(keypeg: CommandLine, ttl: str) -> None:
     result = keypeg("seat", "acquire", "acme/solver", "--ttl", ttl)

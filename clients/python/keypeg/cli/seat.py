@@ -357,6 +357,51 @@ async def release(cli: Cli, lease: str, fencing_number: int | None, account: str
         cli.printer.note("It had ended before.")
 
 
+@seat_group.command("free")
+@click.argument("lease")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; the holder is told.")
+@click.option(
+    "--hold-off",
+    type=Duration(),
+    metavar="TIME",
+    help="For how long its user gets no seat of the pool again, at most 30d (default: at once).",
+)
+@account_option
+@pass_cli
+async def free(
+    cli: Cli, lease: str, reason: str, hold_off: timedelta | None, account: str | None
+) -> None:
+    """Take LEASE back from whoever holds it; for administrators.
+
+    Its holder is told at once. Others get the seat when the holder's app has
+    given it back, or when the time that it was given before is over.
+
+    \b
+    Example:
+      keypeg seat free 5d2b9a41 --reason "Needed for the release" --hold-off 10min
+    """
+    from keypeg.cli import resolve
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import seat_service_pb2 as pb
+    from keypeg.v1 import seat_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        found = await resolve.lease(link, lease, account)
+        request = pb.FreeSeatRequest(name=found.name, request_id=request_id(), reason=reason)
+        if hold_off is not None:
+            request.hold_off.FromTimedelta(hold_off)
+        answer = await link.call(rpc.SeatServiceStub(link.channel).FreeSeat, request)
+    cli.printer.item(
+        answer,
+        [
+            Column("LEASE", lambda _: Name(found.name)),
+            Column("COMPUTER", lambda _: found.host_name),
+            Column("HELD OFF UNTIL", lambda one: moment(one, "hold_off_until_time")),
+        ],
+    )
+    cli.printer.note("The holder is told; the seat is free once its app has given it back.")
+
+
 async def _held(link: Link, text: str, number: int | None, account: str | None) -> tuple[str, int]:
     """The name and the fencing number of a lease; 0 when it has ended.
 
