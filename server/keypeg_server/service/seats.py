@@ -192,6 +192,8 @@ class Seats:
             # A restart gives back what the row says: the longer time must be there first.
             id, longer_us = lease.id, valid_for // _US
             held = await _settled(lambda done: self._engine.extend(pool, id, longer_us, done))
+            if (recalled := self._engine.recalled(id)) is not None:  # meanwhile
+                raise recalled
             if not self._engine.held(id):
                 raise lease_ended(name)
         self._engine.hold(pool, held, valid_for)
