@@ -10,15 +10,16 @@ Leaves to others: who may read (rpc/authorization.py), the disk (storage/log_sto
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
+import base64
+import pickle
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from keypeg import usage
-from keypeg.errors import Busy, LimitExceeded, NotFound
+from keypeg.errors import Busy, Internal, LimitExceeded, NotFound
 from keypeg.log import Begin, Head, Record
 from keypeg.v1 import log_pb2
 from keypeg.v1.document_pb2 import Envelope
@@ -29,7 +30,8 @@ from keypeg_server.domain.replay import Outcome
 from keypeg_server.service.ports import Clock
 
 PART_BYTES: Final = 500_000  # of records sent at once; a receiver takes 4 MiB
-REPLAY_RECORDS: Final = 2_000_000  # of one simulation: a gigabyte of memory, and a minute
+REPLAY_RECORDS: Final = 1_000_000  # of one simulation: a gigabyte of memory, and half a minute
+_ASIDE: Final = "from keypeg_server.service import reports; reports.serve_aside()"
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,7 @@ class Reports:
             bodies = await self._bodies(parent, pool)
             if rules is None:
                 rules = self._rules(pool) or PLAIN
-            loop = asyncio.get_running_loop()
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as aside:
-                found = await loop.run_in_executor(
-                    aside, simulated, bodies, pool, tuple(seat_counts), begin_us, end_us, rules
-                )
+            found = await _aside(bodies, pool, tuple(seat_counts), begin_us, end_us, rules)
         if found is None:
             raise NotFound(
                 f"Nothing is recorded of pools/{pool} in {parent} for this time; list its pools.",
@@ -198,6 +196,33 @@ def _removed() -> Busy:
         "Records of the log were removed while it was read; try again.",
         retry_after=timedelta(seconds=1),
     )
+
+
+async def _aside(bodies: Sequence[bytes], *arguments: Any) -> Simulated | None:
+    """`simulated` in a process of its own, which ends with whoever waits for it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-c", _ASIDE),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    header = base64.b64encode(pickle.dumps(arguments))
+    try:
+        answer, _ = await process.communicate(b"\n".join([header, *bodies]))
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise Internal("The simulation failed; the server's operator finds why in its log.")
+    found: Simulated | None = pickle.loads(answer)  # noqa: S301 - of our own process
+    return found
+
+
+def serve_aside() -> None:
+    """What that process does: arguments and records on its standard input, the outcome on its output."""
+    header, *bodies = sys.stdin.buffer.read().split(b"\n")
+    pool, seat_counts, begin_us, end_us, rules = pickle.loads(base64.b64decode(header))  # noqa: S301
+    found = simulated(bodies, pool, seat_counts, begin_us, end_us, rules)
+    sys.stdout.buffer.write(pickle.dumps(found))
 
 
 def simulated(

@@ -130,7 +130,8 @@ def week(seed: int, seats: int, count: int) -> list[bytes]:
     """A synthetic week of an office: more demand by day, some wait, some try again, some go."""
     random_ = random.Random(seed)
     log = Log(seats)
-    at, held, ends, number = 0.0, 0, [], 0
+    at, held, number = 0.0, 0, 0
+    ends: list[tuple[float, str]] = []
     while len(log.bodies) < count:
         busy = 1.0 if 8 <= at / 3600 % 24 < 18 else 0.2
         at += random_.expovariate(busy / 6.4)
