@@ -600,6 +600,26 @@ def test_a_recalled_seat_is_gone_and_says_why(site):
     assert why(site, seat) is Reason.LEASE_RECALLED
     assert isinstance(site.events[-1], events.SeatRecalled)
     assert not site.may_run
+    (given_back,) = site.frames("release")  # so that others need not wait for its time to be over
+    assert given_back.name == site.events[-1].lease.name
+
+
+def test_why_a_seat_was_recalled_is_told_also_when_it_was_lost_meanwhile(site):
+    seat = site.acquire()
+    (lease,) = (one.lease for one in site.events if isinstance(one, events.SeatAcquired))
+    site.cut()
+    site.host.pool.release(lease.name)  # recalled while nobody could hear of it
+    site.advance(1)
+    assert why(site, seat) is Reason.LEASE_EXPIRED
+    (session,) = site.host.sessions.values()
+    frame = session_pb2.Recalled(lease=lease.name)
+    frame.explanation.reason = Reason.LEASE_RECALLED.value
+    session.say(recalled=frame)
+    site.hear()
+    told = site.events[-1]
+    assert isinstance(told, events.SeatRecalled)
+    assert (told.lease, told.error.reason) == (lease, Reason.LEASE_RECALLED)
+    assert site.frames("release")[-1].name == lease.name
 
 
 def test_a_seat_that_the_signed_grant_does_not_list_is_lost(site):
