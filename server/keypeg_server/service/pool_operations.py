@@ -342,7 +342,7 @@ class SetRules(Operation):
             self._pool.account,
             "pool_rules",
             self._now_us,
-            pool=self._pool.name,
+            pool=self._pool.id,
             by=self._by,
             rules=json.loads(self._rules.to_json() or "{}"),
         )
