@@ -90,7 +90,9 @@ def test_the_words_say_who_why_and_until_when():
     )
     assert told.explanation is not None
     assert told.explanation.earliest_time.ToMicroseconds() == NOW + 10 * SECOND
-    assert not recalled("pools/p", "x", freed("mia")).explanation.HasField("earliest_time")
+    at_once = recalled("pools/p", "x", freed("mia")).explanation
+    assert at_once is not None
+    assert not at_once.HasField("earliest_time")
     refusal = held_off("pools/p", freed("mia", seconds=10))
     assert refusal.metadata["rule"] == "hold_off"
     assert refusal.metadata["freed_by"] == "boss"
