@@ -2,7 +2,7 @@
 
 Promises: names the rule, the holders as far as the asker may see them, what would help (the nearest first,
 each with the resource that it is done to), and the earliest time where one is known; never who holds what to
-someone who may not know it. The order and the words of remedies are those of docs/seats.md.
+someone who may not know it. The order and the words of remedies are those of docs/pool-rules.md.
 
 Leaves to others: the decision itself (pool.py), deadlines (service/pools.py).
 """

@@ -172,6 +172,8 @@ class RulesMachine(RuleBasedStateMachine):
         features = (("mesh", mesh),) if mesh else ()
         ask = Ask(f"id{self.numbers}", holder, units, features, wait, priority, 1, "", self.clock)
         before, state = Counts(self.pool), self.state()
+        tried: Lease | Place | KeypegError | None
+        refused: type[KeypegError] | None = None
         try:
             tried = self.pool.tried(ask, 0)[0].outcome
         except KeypegError as error:
@@ -181,10 +183,8 @@ class RulesMachine(RuleBasedStateMachine):
             decision = self.pool.acquire(ask, 0)
         except (PoolExhausted, PoolRule, PoolTooSmall) as error:
             refused = type(error)
-        else:
-            refused = None
         if refused is not None:
-            assert refused is type(tried)
+            assert isinstance(tried, refused)
             assert self.state() == state, "a refusal changes nothing"
             return
         assert type(decision.outcome) is type(tried)
@@ -195,7 +195,8 @@ class RulesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.pool.in_use)
     @rule(data=st.data(), linger=st.booleans())
     def release(self, data, linger) -> None:
-        ids = [one.id for one in (*self.pool.leases(), *self.pool.queue())]
+        held, waiting = self.pool.leases(), self.pool.queue()
+        ids = [one.id for one in held] + [one.id for one in waiting]
         state = self.state()
         id = data.draw(st.sampled_from(ids))
         self.undecided.append((self.pool.release(id, 0, linger=linger).changes, state))

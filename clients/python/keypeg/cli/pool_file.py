@@ -1,4 +1,4 @@
-"""Rules of a pool as a TOML file: read, and written (docs/seats.md).
+"""Rules of a pool as a TOML file: read, and written (docs/pool-rules.md).
 
 Promises: `read` refuses what it does not know by its key, and what `written` writes is read as the same rules.
 Users stand in files by their logins, where these are known, else by their names.
