@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from keypeg.log import chained, genesis
 from keypeg.v1 import log_pb2
@@ -39,16 +39,7 @@ _BLOCK: Final = LogBlockRow.__table__  # type: ignore[attr-defined]
 _HEAD: Final = LogHeadRow.__table__  # type: ignore[attr-defined]
 _PUT_BLOCKS: Final = BulkInsert(_BLOCK)
 _FIND: Final = select(_ROW).where(_ROW.c.id == bindparam("id"))
-_MOVE: Final = (
-    update(_ROW)
-    .where(_ROW.c.id == bindparam("of"))
-    .values(
-        sequence=bindparam("new_sequence"),
-        hash=bindparam("new_hash"),
-        seal=bindparam("new_seal"),
-        head_sequence=bindparam("new_head"),
-    )
-)
+_MOVE: Final = "UPDATE log SET sequence = ?, hash = ?, seal = ?, head_sequence = ? WHERE id = ?"
 _DROP_HEAD: Final = delete(_HEAD).where(  # there is one only when the log was cut and goes on
     _HEAD.c.log == bindparam("log"), _HEAD.c.sequence == bindparam("sequence")
 )
@@ -259,19 +250,13 @@ class LogWriter:
         chain.head = chain.sequence
 
     def _move(self, connection: Connection, chains: Iterable[_Chain]) -> None:
-        connection.execute(
-            _MOVE,
-            [
-                {
-                    "of": chain.log,
-                    "new_sequence": chain.sequence,
-                    "new_hash": chain.hash,
-                    "new_seal": self._seal(chain.log, chain.sequence, chain.hash),
-                    "new_head": chain.head,
-                }
-                for chain in chains
-            ],
-        )
+        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+        statement = _MOVE.replace("?", mark)  # as text: it runs in every transaction
+        for chain in chains:
+            seal = self._seal(chain.log, chain.sequence, chain.hash)
+            connection.exec_driver_sql(
+                statement, (chain.sequence, chain.hash, seal, chain.head, chain.log)
+            )
 
     def _seal(self, log: str, sequence: int, hash: bytes) -> bytes:
         sealed = b"%s %d %s" % (log.encode(), sequence, hash)
