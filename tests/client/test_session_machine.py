@@ -613,7 +613,7 @@ def test_why_a_seat_was_recalled_is_told_also_when_it_was_lost_meanwhile(site):
     assert why(site, seat) is Reason.LEASE_EXPIRED
     (session,) = site.host.sessions.values()
     frame = session_pb2.Recalled(lease=lease.name)
-    frame.explanation.reason = Reason.LEASE_RECALLED.value
+    frame.explanation.reason = error_pb2.REASON_LEASE_RECALLED
     session.say(recalled=frame)
     site.hear()
     told = site.events[-1]

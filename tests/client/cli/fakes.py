@@ -463,6 +463,15 @@ class Server(
     def HoldSession(self, request_iterator, context):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "no streams here")
 
+    def Explain(self, request, context):
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no rules here")
+
+    def GetPoolRules(self, request, context):
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no rules here")
+
+    def UpdatePoolRules(self, request, context):
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no rules here")
+
     @handler
     def CloseSession(self, request, context):
         return session_service_pb2.CloseSessionResponse(closed=True)

@@ -92,6 +92,10 @@ class EngineMachine(RuleBasedStateMachine):
         del self.waiting[lease.id]
         self.learn(lease)
 
+    def refused(self, pool, place, error) -> None:
+        """An `Audience`'s: nobody's place is refused here, for nobody is recalled."""
+        raise AssertionError(f"{place} was refused: {error}")
+
     def ends_at(self, session) -> float | None:
         return None
 
