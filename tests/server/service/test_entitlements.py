@@ -157,7 +157,6 @@ async def test_grants_are_signed_by_the_publisher_s_or_the_site_s_key(office: Of
         office.signing.sign_grant("publishers/other", grant, LocationKind.CLOUD)
 
 
-@pytest.mark.behaviour("CLOUD-19")
 async def test_who_was_removed_runs_nothing_whoever_let_them_in_before(office: Office) -> None:
     """A stream that was let in before the removal may send its first frame after it."""
     anna = await office.user("anna")
@@ -203,7 +202,6 @@ async def test_what_was_found_before_still_ends_with_its_license(office: Office)
         await admitted(office, anna)
 
 
-@pytest.mark.behaviour("CLOUD-8")
 async def test_when_the_license_in_the_cloud_ends_its_free_copy_takes_over(office: Office) -> None:
     """Automatic mode leaves nothing free that serves: not what a copy covered that has ended since."""
     anna = await office.user("anna")
@@ -217,7 +215,6 @@ async def test_when_the_license_in_the_cloud_ends_its_free_copy_takes_over(offic
         await admitted(office, anna, B)
 
 
-@pytest.mark.behaviour("CLOUD-8")
 async def test_a_license_is_activated_though_a_copy_that_has_ended_is_in_the_cloud(
     office: Office,
 ) -> None:

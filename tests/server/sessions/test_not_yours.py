@@ -207,7 +207,6 @@ async def test_nobody_believes_longer_than_a_restart_waits(world: World) -> None
     assert world.pool_of("pools/p1").held == 1
 
 
-@pytest.mark.behaviour("LIC-2")
 async def test_a_seat_without_a_stream_does_not_outlive_its_license_by_being_renewed(
     world: World,
 ) -> None:
@@ -236,7 +235,6 @@ async def test_a_seat_without_a_stream_does_not_outlive_its_license_by_being_ren
     assert world.pool_of("pools/p1").held == 0
 
 
-@pytest.mark.behaviour("LIC-2")
 async def test_no_renewal_outlives_the_license(world: World) -> None:
     """Not even one between two looks at the license."""
     world.licenses.kind = location_pb2.LOCATION_KIND_CLOUD
@@ -253,7 +251,6 @@ async def test_no_renewal_outlives_the_license(world: World) -> None:
     assert isinstance(await app.ends(), LicenseExpired)
 
 
-@pytest.mark.behaviour("LIC-2")
 async def test_no_seat_without_a_stream_outlives_the_license(world: World) -> None:
     await world.add_pool(1)
     world.licenses.ends_at = world.clock.wall() + timedelta(seconds=100)
