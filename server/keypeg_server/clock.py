@@ -58,7 +58,8 @@ class SystemClock:
 
 def to_us(moment: datetime) -> int:
     """Microseconds since 1970 in UTC, as the tables keep time."""
-    return (moment - EPOCH) // MICROSECOND
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_us(us: int) -> datetime:

@@ -20,6 +20,7 @@ from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 
 KNOWN_POOLS: Final = 4_096  # whose part of a record is remembered
+KNOWN_HOLDERS: Final = 20_000  # as many as run at a large site; some 500 bytes each
 
 
 class Ending(enum.StrEnum):
@@ -143,6 +144,7 @@ def _place_of(id: str, product: str, activation: str) -> str:
     return f'"pool":{_text(id)},"product":{_text(product)},"activation":{_text(activation)}'
 
 
+@lru_cache(KNOWN_HOLDERS)
 def _who(holder: Holder) -> str:
     address = f',"address":{_text(holder.address)}' if holder.address else ""
     return (
