@@ -80,7 +80,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return known[1]
 
     def _guarded(self, handler: Any, method: str) -> Any:
-        kind = _KINDS[handler.request_streaming, handler.response_streaming]
+        kind = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behavior: _Behavior = getattr(handler, kind)
         read = handler.request_deserializer
         if inspect.isasyncgenfunction(behavior):
@@ -89,7 +89,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             guarded = self._guarded_coroutine(behavior, method)
         else:
             return handler
-        return _BUILDERS[kind](
+        return METHOD_BUILDERS[kind](
             guarded,
             request_deserializer=read and _reading(read, streaming=handler.request_streaming),
             response_serializer=handler.response_serializer,
@@ -174,13 +174,13 @@ def _unreadable() -> FieldInvalid:
     )
 
 
-_KINDS: Final = {
+METHOD_KINDS: Final = {
     (False, False): "unary_unary",
     (False, True): "unary_stream",
     (True, False): "stream_unary",
     (True, True): "stream_stream",
 }
-_BUILDERS: Final[dict[str, Callable[..., Any]]] = {
+METHOD_BUILDERS: Final[dict[str, Callable[..., Any]]] = {
     "unary_unary": grpc.unary_unary_rpc_method_handler,
     "unary_stream": grpc.unary_stream_rpc_method_handler,
     "stream_unary": grpc.stream_unary_rpc_method_handler,

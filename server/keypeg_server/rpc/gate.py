@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 
 from keypeg.errors import SignInRequired, TokenInvalid
+from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
 from keypeg_server.rpc import authorization, caller, validate
 from keypeg_server.rpc.authorization import Access, Rule
 from keypeg_server.service.tokens import SignedIn
@@ -65,7 +66,7 @@ class Gate(grpc.aio.ServerInterceptor):
         caller.become(signed_in)
 
     def _guarded(self, handler: Any, method: str, rule: Rule) -> Any:
-        kind = _KINDS[handler.request_streaming, handler.response_streaming]
+        kind = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behavior: _Behavior = getattr(handler, kind)
         one_request = not handler.request_streaming
 
@@ -88,7 +89,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
         guarded: _Behavior = generator if inspect.isasyncgenfunction(behavior) else coroutine
         assert guarded is generator or inspect.iscoroutinefunction(behavior), f"{method} is async"
-        return _BUILDERS[kind](
+        return METHOD_BUILDERS[kind](
             guarded,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
@@ -104,17 +105,3 @@ def _token(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
                 raise TokenInvalid("The authorization of this call is no bearer token; sign in.")
             return token.strip()
     raise SignInRequired("This call needs a signed-in caller; sign in first.")
-
-
-_KINDS: Final = {
-    (False, False): "unary_unary",
-    (False, True): "unary_stream",
-    (True, False): "stream_unary",
-    (True, True): "stream_stream",
-}
-_BUILDERS: Final[dict[str, Callable[..., Any]]] = {
-    "unary_unary": grpc.unary_unary_rpc_method_handler,
-    "unary_stream": grpc.unary_stream_rpc_method_handler,
-    "stream_unary": grpc.stream_unary_rpc_method_handler,
-    "stream_stream": grpc.stream_stream_rpc_method_handler,
-}

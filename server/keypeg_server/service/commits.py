@@ -8,9 +8,10 @@ Leaves to others: the disk (storage/committer.py) and the operations themselves 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from keypeg.errors import KeypegError
 from keypeg_server.domain.decision import Change
@@ -18,6 +19,8 @@ from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool_rules import PLAIN, PoolRules
 from keypeg_server.domain.record import Entry
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +100,19 @@ class PoolStore(Protocol):
     async def load(self, pool: str | None = None) -> list[StoredPool]:
         """All pools, or the one with this id; with who holds and waits."""
         ...
+
+
+async def settled(submit: Callable[[Callable[[_T | KeypegError], None]], None]) -> _T:
+    """What an operation ends with."""
+    future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: _T | KeypegError) -> None:
+        if future.done():
+            return
+        if isinstance(outcome, KeypegError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    submit(done)
+    return await future

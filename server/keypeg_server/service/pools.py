@@ -34,7 +34,14 @@ from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service import freeing
 from keypeg_server.service import pool_operations as operations
-from keypeg_server.service.commits import Committer, Operation, PoolStore, RequestKey, StoredPool
+from keypeg_server.service.commits import (
+    Committer,
+    Operation,
+    PoolStore,
+    RequestKey,
+    StoredPool,
+    settled,
+)
 from keypeg_server.service.deadlines import Deadlines
 from keypeg_server.service.denials import Denials
 from keypeg_server.service.events import EventHub
@@ -557,18 +564,7 @@ class Engine:
     async def _ended(
         self, operation: Callable[[Callable[[_T | KeypegError], None]], Operation]
     ) -> _T:
-        future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-
-        def done(outcome: _T | KeypegError) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, KeypegError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        self._committer.submit(operation(done))
-        return await future
+        return await settled(lambda done: self._committer.submit(operation(done)))
 
 
 def no_pool(name: str) -> NotFound:

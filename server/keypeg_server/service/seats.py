@@ -29,7 +29,7 @@ from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import Effect, effects
 from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.service import frames
-from keypeg_server.service.commits import RequestKey
+from keypeg_server.service.commits import RequestKey, settled
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.pool_operations import check_etag, lease_ended
 from keypeg_server.service.pools import Engine, no_pool
@@ -191,7 +191,7 @@ class Seats:
         if valid_for // _US > lease.valid_for_us:
             # A restart gives back what the row says: the longer time must be there first.
             id, longer_us = lease.id, valid_for // _US
-            held = await _settled(lambda done: self._engine.extend(pool, id, longer_us, done))
+            held = await settled(lambda done: self._engine.extend(pool, id, longer_us, done))
             if (recalled := self._engine.recalled(id)) is not None:  # meanwhile
                 raise recalled
             if not self._engine.held(id):
@@ -205,7 +205,7 @@ class Seats:
         if lease is None:  # that it has ended may still be on its way to the disk
             return await self._engine.looked(lambda: False)
         id = lease.id
-        released: Lease | Place | None = await _settled(
+        released: Lease | Place | None = await settled(
             lambda done: self._engine.release(pool, id, done)
         )
         return released is not None
@@ -356,22 +356,6 @@ class Seats:
                 fencing_number=str(fencing_number),
             )
         return pool, lease
-
-
-async def _settled(submit: Callable[[Callable[[_T | KeypegError], None]], None]) -> _T:
-    """What an operation ends with."""
-    future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-
-    def done(outcome: _T | KeypegError) -> None:
-        if future.done():
-            return
-        if isinstance(outcome, KeypegError):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-
-    submit(done)
-    return await future
 
 
 def _no_lease(name: str) -> NotFound:
