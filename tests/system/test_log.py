@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -399,7 +400,8 @@ def test_the_report_counts_what_was_used_and_denied(
         [str(BIN / "keypeg"), "report", "usage", str(exported), "--chart"], env={}
     ).stdout
     assert "USE" in chart
-    assert "--" in chart
+    drawn = next(line for line in chart.splitlines() if product in line).split()[-1]
+    assert re.fullmatch(r"(?=.{20}$)#*-*", drawn)  # usual use, then the peak: by the minute
     code, what = world.keypeg(
         auditor.computer,
         "report",
