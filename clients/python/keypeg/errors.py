@@ -41,6 +41,7 @@ class Reason(enum.Enum):
     UNREACHABLE = 14
     TIMED_OUT = 15
     CHANGED_MEANWHILE = 16
+    ELSEWHERE = 17
 
     SIGN_IN_REQUIRED = 20
     CREDENTIALS_INVALID = 21
@@ -209,6 +210,10 @@ class TimedOut(KeypegError, reason=Reason.TIMED_OUT):
 
 class ChangedMeanwhile(KeypegError, reason=Reason.CHANGED_MEANWHILE):
     """The resource has changed since it was read, as its etag says; read it again."""
+
+
+class Elsewhere(KeypegError, reason=Reason.ELSEWHERE):
+    """Another server answers for this account: the one at the address in metadata `server`."""
 
 
 class SignInRequired(KeypegError, reason=Reason.SIGN_IN_REQUIRED):

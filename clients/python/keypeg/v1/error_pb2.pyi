@@ -56,6 +56,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The other side did not answer in time (found by a client, never sent)."""
     REASON_CHANGED_MEANWHILE: _Reason.ValueType  # 16
     """The resource has changed since it was read, as its etag says; read it again."""
+    REASON_ELSEWHERE: _Reason.ValueType  # 17
+    """Another server of the same database answers for this account; metadata
+    `server` is its address. Sent to clients that say they can follow.
+    """
     REASON_SIGN_IN_REQUIRED: _Reason.ValueType  # 20
     """No credentials came with the call; sign in."""
     REASON_CREDENTIALS_INVALID: _Reason.ValueType  # 21
@@ -207,6 +211,10 @@ REASON_TIMED_OUT: Reason.ValueType  # 15
 """The other side did not answer in time (found by a client, never sent)."""
 REASON_CHANGED_MEANWHILE: Reason.ValueType  # 16
 """The resource has changed since it was read, as its etag says; read it again."""
+REASON_ELSEWHERE: Reason.ValueType  # 17
+"""Another server of the same database answers for this account; metadata
+`server` is its address. Sent to clients that say they can follow.
+"""
 REASON_SIGN_IN_REQUIRED: Reason.ValueType  # 20
 """No credentials came with the call; sign in."""
 REASON_CREDENTIALS_INVALID: Reason.ValueType  # 21
