@@ -18,6 +18,7 @@ import pytest
 
 from lab.processes import ROOT
 from seatchecker.adapter import KeypegAdapter
+from seatchecker.finding import Finding, Verdict
 from seatchecker.history import (
     Entry,
     History,
@@ -28,7 +29,7 @@ from seatchecker.history import (
     read_journal,
     write_entry,
 )
-from seatchecker.judge import Finding, Verdict, judge
+from seatchecker.judge import judge
 from seatchecker.plan import KINDS, plan
 from seatchecker.proxy import Proxy
 from seatchecker.run import Options, run
