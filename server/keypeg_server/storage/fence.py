@@ -1,0 +1,53 @@
+"""The fence: in the transaction of what is written, whether its parents' homes are still this server's.
+
+Promises: `check` raises HomesLost unless every parent's row in table `home` has this server's node and the
+epoch that it believes in; until the transaction ends, nobody can take those homes (FOR SHARE: several
+writers may hold it at once, and who takes a home waits for them). READ COMMITTED is enough: the rows are
+read, and locked, as they are at this moment, and everything else that the transaction writes is of those
+parents alone.
+
+Leaves to others: taking homes, the table's migration, and transactions. Without homes (one server owns the
+database) nothing is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from keypeg_server.service.homes_port import Homes, HomesLost
+
+# Rows are locked in one order, so that two who lock several wait for each other, not in a circle.
+_MINE: Final = "SELECT parent, node, epoch FROM home WHERE parent IN ({}) ORDER BY parent FOR SHARE"
+
+
+class Fence:
+    """The homes of one server, on a database that others write, too."""
+
+    def __init__(self, homes: Homes) -> None:
+        self.homes: Final = homes
+
+    def epochs(self, parents: Collection[str]) -> dict[str, int]:
+        """In order, the epochs believed in; HomesLost for those that this server knows to be another's."""
+        found = {parent: self.homes.epoch(parent) for parent in sorted(set(parents))}
+        lost = [parent for parent, epoch in found.items() if epoch is None]
+        if lost:
+            raise HomesLost(lost)
+        return {parent: epoch for parent, epoch in found.items() if epoch is not None}
+
+    def check(self, connection: Connection, parents: Collection[str]) -> None:
+        """Look in the transaction that the connection is in; HomesLost when one is not this server's."""
+        wanted = self.epochs(parents)
+        if not wanted:
+            return
+        names = {f"p{number}": parent for number, parent in enumerate(wanted)}
+        statement = _MINE.format(", ".join(f":{name}" for name in names))
+        rows = connection.execute(text(statement), names)
+        mine = {row.parent for row in rows if self._is_mine(row, wanted)}
+        if len(mine) != len(wanted):
+            raise HomesLost(set(wanted) - mine)
+
+    def _is_mine(self, row: Any, wanted: dict[str, int]) -> bool:
+        return bool(row.node == self.homes.node and row.epoch == wanted[row.parent])
