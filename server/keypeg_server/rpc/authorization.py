@@ -99,6 +99,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
     },
     "keypeg.v1.SeatService": {
         "AcquireSeat": _CALLER,
+        "LeaveQueue": _CALLER,
         "RenewSeat": _CALLER,
         "ReleaseSeat": _CALLER,
         "FreeSeat": _CALLER,
@@ -109,6 +110,8 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "Explain": _CALLER,
         "GetPoolRules": _CALLER,
         "UpdatePoolRules": _CALLER,
+        "WatchPool": _CALLER,
+        "ListPoolEvents": _CALLER,
     },
     "keypeg.v1.ReportService": {
         "ExportLog": _admin("parent"),

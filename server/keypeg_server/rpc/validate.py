@@ -19,6 +19,7 @@ from keypeg.v1.account_pb2 import ROLE_ADMIN, ROLE_MEMBER, Role
 from keypeg.v1.document_pb2 import KeyAlgorithm
 from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
+from keypeg.v1.pool_event_pb2 import PoolEventKind
 from keypeg.v1.pool_rules_pb2 import SeatCounting
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg_server.rpc.checks import (
@@ -260,7 +261,10 @@ RULES: Final[Mapping[str, Fields]] = {
         "ttl": _TTL,
         "device": message(DEVICE),
         "app": message(APP),
+        "wait": duration(timedelta(0), timedelta(seconds=60)),
+        "priority": number(-100, 100),
     },
+    "LeaveQueueRequest": {"name": name(names.PLACE)},
     "RenewSeatRequest": {"name": _LEASE, "fencing_number": anything, "ttl": _TTL},
     "ReleaseSeatRequest": {"name": _LEASE, "fencing_number": anything},
     "FreeSeatRequest": {
@@ -278,6 +282,14 @@ RULES: Final[Mapping[str, Fields]] = {
         "name": _POOL,
         "rules": message(POOL_RULES),
         "dry_run": anything,
+    },
+    "WatchPoolRequest": {"parent": name(names.POOL, names.ACCOUNT)},
+    "ListPoolEventsRequest": {
+        "parent": name(names.POOL, names.ACCOUNT),
+        "begin_time": timestamp,
+        "end_time": timestamp,
+        "kinds": each(one_of(PoolEventKind), high=20, key=int),
+        **_PAGE,
     },
     "ExplainRequest": {
         "pool": _POOL,

@@ -135,6 +135,9 @@ class Lease(_message.Message):
     PROCESS_ID_FIELD_NUMBER: _builtins.int
     OVERDRAFT_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/leases/{lease}`."""
     session: _builtins.str
@@ -159,6 +162,8 @@ class Lease(_message.Message):
     """Where the holder's connection came from, as the server saw it; empty for a
     local one, and when the asker may not see it.
     """
+    location: _builtins.str
+    """The location that the seat is of: `accounts/{account}/locations/{location}`."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.FeatureUnits]:
         """Features held with it."""
@@ -166,6 +171,16 @@ class Lease(_message.Message):
     @_builtins.property
     def acquire_time(self) -> _timestamp_pb2.Timestamp:
         """When it was given."""
+
+    @_builtins.property
+    def last_seen_time(self) -> _timestamp_pb2.Timestamp:
+        """When its holder was last heard of, by the server's clock; unset when it was not
+        since the server started.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends unless its holder is heard of before; unset when not known."""
 
     def __init__(
         self,
@@ -183,10 +198,13 @@ class Lease(_message.Message):
         process_id: _builtins.int = ...,
         overdraft: _builtins.bool = ...,
         address: _builtins.str = ...,
+        last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        location: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "expire_time", b"expire_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "address", b"address", "app", b"app", "device", b"device", "features", b"features", "fencing_number", b"fencing_number", "host_name", b"host_name", "name", b"name", "overdraft", b"overdraft", "process_id", b"process_id", "session", b"session", "units", b"units", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "address", b"address", "app", b"app", "device", b"device", "expire_time", b"expire_time", "features", b"features", "fencing_number", b"fencing_number", "host_name", b"host_name", "last_seen_time", b"last_seen_time", "location", b"location", "name", b"name", "overdraft", b"overdraft", "process_id", b"process_id", "session", b"session", "units", b"units", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,10 +226,16 @@ class QueuePlace(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ESTIMATED_WAIT_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    PROCESS_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    APP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/places/{place}`."""
     session: _builtins.str
-    """`sessions/{session}` of the one who waits."""
+    """`sessions/{session}` of the one who waits; empty for one without a stream."""
     position: _builtins.int
     """From 1, the next to be served."""
     waiting_count: _builtins.int
@@ -220,6 +244,18 @@ class QueuePlace(_message.Message):
     """Units asked for."""
     priority: _builtins.int
     """The higher, the sooner; -100 to 100, default 0."""
+    user: _builtins.str
+    """The user who waits; empty when the asker may not see it, as are the next four."""
+    device: _builtins.str
+    """The id of the waiting device."""
+    host_name: _builtins.str
+    """What that device calls itself."""
+    process_id: _builtins.int
+    """The process id on that device; 0 when not known."""
+    address: _builtins.str
+    """Where the connection came from; empty for a local one."""
+    app: _builtins.str
+    """The app that waits."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.FeatureUnits]:
         """Features asked for."""
@@ -249,10 +285,16 @@ class QueuePlace(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         estimated_wait: _duration_pb2.Duration | None = ...,
         explanation: _explanation_pb2.Explanation | None = ...,
+        user: _builtins.str = ...,
+        device: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        process_id: _builtins.int = ...,
+        address: _builtins.str = ...,
+        app: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "estimated_wait", b"estimated_wait", "explanation", b"explanation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "estimated_wait", b"estimated_wait", "explanation", b"explanation", "features", b"features", "name", b"name", "position", b"position", "priority", b"priority", "session", b"session", "units", b"units", "waiting_count", b"waiting_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "app", b"app", "create_time", b"create_time", "device", b"device", "estimated_wait", b"estimated_wait", "explanation", b"explanation", "features", b"features", "host_name", b"host_name", "name", b"name", "position", b"position", "priority", b"priority", "process_id", b"process_id", "session", b"session", "units", b"units", "user", b"user", "waiting_count", b"waiting_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,69 +25,82 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from keypeg.v1 import explanation_pb2 as keypeg_dot_v1_dot_explanation__pb2
+from keypeg.v1 import pool_event_pb2 as keypeg_dot_v1_dot_pool__event__pb2
 from keypeg.v1 import pool_rules_pb2 as keypeg_dot_v1_dot_pool__rules__pb2
 from keypeg.v1 import product_pb2 as keypeg_dot_v1_dot_product__pb2
 from keypeg.v1 import seat_pb2 as keypeg_dot_v1_dot_seat__pb2
 from keypeg.v1 import session_pb2 as keypeg_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckeypeg/v1/seat_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkeypeg/v1/explanation.proto\x1a\x1akeypeg/v1/pool_rules.proto\x1a\x17keypeg/v1/product.proto\x1a\x14keypeg/v1/seat.proto\x1a\x17keypeg/v1/session.proto\"\xd8\x01\n\x12\x41\x63quireSeatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x07 \x01(\x0b\x32\x0e.keypeg.v1.App\"\x95\x01\n\x13\x41\x63quireSeatResponse\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.keypeg.v1.Lease\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x10RenewSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65ncing_number\x18\x02 \x01(\x04\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"r\n\x11RenewSeatResponse\x12,\n\tvalid_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x12ReleaseSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65ncing_number\x18\x02 \x01(\x04\"\'\n\x13ReleaseSeatResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"p\n\x0f\x46reeSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12+\n\x08hold_off\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"K\n\x10\x46reeSeatResponse\x12\x37\n\x13hold_off_until_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1e\n\x0eGetPoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x0fGetPoolResponse\x12\x1d\n\x04pool\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.Pool\"Z\n\x10ListPoolsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x11ListPoolsResponse\x12\x1e\n\x05pools\x18\x01 \x03(\x0b\x32\x0f.keypeg.v1.Pool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11ListLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListLeasesResponse\x12 \n\x06leases\x18\x01 \x03(\x0b\x32\x10.keypeg.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x16ListQueuePlacesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x17ListQueuePlacesResponse\x12%\n\x06places\x18\x01 \x03(\x0b\x32\x15.keypeg.v1.QueuePlace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x01\n\x0e\x45xplainRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12!\n\x06\x64\x65vice\x18\x04 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x05 \x01(\x0b\x32\x0e.keypeg.v1.App\x12\x0c\n\x04wait\x18\x06 \x01(\x08\x12\x10\n\x08priority\x18\x07 \x01(\x05\"\xa4\x01\n\x0f\x45xplainResponse\x12\x1f\n\x05would\x18\x01 \x01(\x0e\x32\x10.keypeg.v1.Would\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x31\n\x0e\x65stimated_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x16.keypeg.v1.Explanation\"#\n\x13GetPoolRulesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x14GetPoolRulesResponse\x12#\n\x05rules\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\"\\\n\x16UpdatePoolRulesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05rules\x18\x02 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"\x92\x01\n\nPoolEffect\x12\x10\n\x08resource\x18\x01 \x01(\t\x12/\n\x0b\x63onsequence\x18\x02 \x01(\x0e\x32\x1a.keypeg.v1.PoolConsequence\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\x12!\n\x06holder\x18\x05 \x01(\x0b\x32\x11.keypeg.v1.Holder\"f\n\x17UpdatePoolRulesResponse\x12#\n\x05rules\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\x12&\n\x07\x65\x66\x66\x65\x63ts\x18\x02 \x03(\x0b\x32\x15.keypeg.v1.PoolEffect*U\n\x05Would\x12\x15\n\x11WOULD_UNSPECIFIED\x10\x00\x12\x11\n\rWOULD_GRANTED\x10\x01\x12\x10\n\x0cWOULD_QUEUED\x10\x02\x12\x10\n\x0cWOULD_DENIED\x10\x03*\xa9\x01\n\x0fPoolConsequence\x12 \n\x1cPOOL_CONSEQUENCE_UNSPECIFIED\x10\x00\x12\x1d\n\x19POOL_CONSEQUENCE_RECALLED\x10\x01\x12\x19\n\x15POOL_CONSEQUENCE_KEPT\x10\x02\x12\x1b\n\x17POOL_CONSEQUENCE_SERVED\x10\x03\x12\x1d\n\x19POOL_CONSEQUENCE_UNSERVED\x10\x04\x32\xd2\x06\n\x0bSeatService\x12L\n\x0b\x41\x63quireSeat\x12\x1d.keypeg.v1.AcquireSeatRequest\x1a\x1e.keypeg.v1.AcquireSeatResponse\x12\x46\n\tRenewSeat\x12\x1b.keypeg.v1.RenewSeatRequest\x1a\x1c.keypeg.v1.RenewSeatResponse\x12L\n\x0bReleaseSeat\x12\x1d.keypeg.v1.ReleaseSeatRequest\x1a\x1e.keypeg.v1.ReleaseSeatResponse\x12@\n\x07GetPool\x12\x19.keypeg.v1.GetPoolRequest\x1a\x1a.keypeg.v1.GetPoolResponse\x12\x46\n\tListPools\x12\x1b.keypeg.v1.ListPoolsRequest\x1a\x1c.keypeg.v1.ListPoolsResponse\x12I\n\nListLeases\x12\x1c.keypeg.v1.ListLeasesRequest\x1a\x1d.keypeg.v1.ListLeasesResponse\x12X\n\x0fListQueuePlaces\x12!.keypeg.v1.ListQueuePlacesRequest\x1a\".keypeg.v1.ListQueuePlacesResponse\x12\x43\n\x08\x46reeSeat\x12\x1a.keypeg.v1.FreeSeatRequest\x1a\x1b.keypeg.v1.FreeSeatResponse\x12@\n\x07\x45xplain\x12\x19.keypeg.v1.ExplainRequest\x1a\x1a.keypeg.v1.ExplainResponse\x12O\n\x0cGetPoolRules\x12\x1e.keypeg.v1.GetPoolRulesRequest\x1a\x1f.keypeg.v1.GetPoolRulesResponse\x12X\n\x0fUpdatePoolRules\x12!.keypeg.v1.UpdatePoolRulesRequest\x1a\".keypeg.v1.UpdatePoolRulesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckeypeg/v1/seat_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkeypeg/v1/explanation.proto\x1a\x1akeypeg/v1/pool_event.proto\x1a\x1akeypeg/v1/pool_rules.proto\x1a\x17keypeg/v1/product.proto\x1a\x14keypeg/v1/seat.proto\x1a\x17keypeg/v1/session.proto\"\x93\x02\n\x12\x41\x63quireSeatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x07 \x01(\x0b\x32\x0e.keypeg.v1.App\x12\'\n\x04wait\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08priority\x18\t \x01(\x05\"\xbb\x01\n\x13\x41\x63quireSeatResponse\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.keypeg.v1.Lease\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x05place\x18\x04 \x01(\x0b\x32\x15.keypeg.v1.QueuePlace\"!\n\x11LeaveQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x12LeaveQueueResponse\x12\x0c\n\x04left\x18\x01 \x01(\x08\"`\n\x10RenewSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65ncing_number\x18\x02 \x01(\x04\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"r\n\x11RenewSeatResponse\x12,\n\tvalid_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x12ReleaseSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65ncing_number\x18\x02 \x01(\x04\"\'\n\x13ReleaseSeatResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"p\n\x0f\x46reeSeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12+\n\x08hold_off\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"K\n\x10\x46reeSeatResponse\x12\x37\n\x13hold_off_until_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1e\n\x0eGetPoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x0fGetPoolResponse\x12\x1d\n\x04pool\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.Pool\"Z\n\x10ListPoolsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x11ListPoolsResponse\x12\x1e\n\x05pools\x18\x01 \x03(\x0b\x32\x0f.keypeg.v1.Pool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11ListLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListLeasesResponse\x12 \n\x06leases\x18\x01 \x03(\x0b\x32\x10.keypeg.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x16ListQueuePlacesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x17ListQueuePlacesResponse\x12%\n\x06places\x18\x01 \x03(\x0b\x32\x15.keypeg.v1.QueuePlace\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x01\n\x0e\x45xplainRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12!\n\x06\x64\x65vice\x18\x04 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x05 \x01(\x0b\x32\x0e.keypeg.v1.App\x12\x0c\n\x04wait\x18\x06 \x01(\x08\x12\x10\n\x08priority\x18\x07 \x01(\x05\"\xa4\x01\n\x0f\x45xplainResponse\x12\x1f\n\x05would\x18\x01 \x01(\x0e\x32\x10.keypeg.v1.Would\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x31\n\x0e\x65stimated_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x16.keypeg.v1.Explanation\"#\n\x13GetPoolRulesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x14GetPoolRulesResponse\x12#\n\x05rules\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\"\\\n\x16UpdatePoolRulesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05rules\x18\x02 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"\x92\x01\n\nPoolEffect\x12\x10\n\x08resource\x18\x01 \x01(\t\x12/\n\x0b\x63onsequence\x18\x02 \x01(\x0e\x32\x1a.keypeg.v1.PoolConsequence\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\x12!\n\x06holder\x18\x05 \x01(\x0b\x32\x11.keypeg.v1.Holder\"f\n\x17UpdatePoolRulesResponse\x12#\n\x05rules\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.PoolRules\x12&\n\x07\x65\x66\x66\x65\x63ts\x18\x02 \x03(\x0b\x32\x15.keypeg.v1.PoolEffect\"\"\n\x10WatchPoolRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\x9f\x01\n\x11WatchPoolResponse\x12+\n\x08snapshot\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.PoolSnapshotH\x00\x12%\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x14.keypeg.v1.PoolEventH\x00\x12-\n\x06missed\x18\x03 \x01(\x0b\x32\x1b.keypeg.v1.PoolEventsMissedH\x00\x42\x07\n\x05\x66rame\"\xd5\x01\n\x15ListPoolEventsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12.\n\nbegin_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05kinds\x18\x04 \x03(\x0e\x32\x18.keypeg.v1.PoolEventKind\x12\x11\n\tpage_size\x18\x05 \x01(\r\x12\x12\n\npage_token\x18\x06 \x01(\t\"W\n\x16ListPoolEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.keypeg.v1.PoolEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*U\n\x05Would\x12\x15\n\x11WOULD_UNSPECIFIED\x10\x00\x12\x11\n\rWOULD_GRANTED\x10\x01\x12\x10\n\x0cWOULD_QUEUED\x10\x02\x12\x10\n\x0cWOULD_DENIED\x10\x03*\xa9\x01\n\x0fPoolConsequence\x12 \n\x1cPOOL_CONSEQUENCE_UNSPECIFIED\x10\x00\x12\x1d\n\x19POOL_CONSEQUENCE_RECALLED\x10\x01\x12\x19\n\x15POOL_CONSEQUENCE_KEPT\x10\x02\x12\x1b\n\x17POOL_CONSEQUENCE_SERVED\x10\x03\x12\x1d\n\x19POOL_CONSEQUENCE_UNSERVED\x10\x04\x32\xbe\x08\n\x0bSeatService\x12L\n\x0b\x41\x63quireSeat\x12\x1d.keypeg.v1.AcquireSeatRequest\x1a\x1e.keypeg.v1.AcquireSeatResponse\x12I\n\nLeaveQueue\x12\x1c.keypeg.v1.LeaveQueueRequest\x1a\x1d.keypeg.v1.LeaveQueueResponse\x12\x46\n\tRenewSeat\x12\x1b.keypeg.v1.RenewSeatRequest\x1a\x1c.keypeg.v1.RenewSeatResponse\x12L\n\x0bReleaseSeat\x12\x1d.keypeg.v1.ReleaseSeatRequest\x1a\x1e.keypeg.v1.ReleaseSeatResponse\x12@\n\x07GetPool\x12\x19.keypeg.v1.GetPoolRequest\x1a\x1a.keypeg.v1.GetPoolResponse\x12\x46\n\tListPools\x12\x1b.keypeg.v1.ListPoolsRequest\x1a\x1c.keypeg.v1.ListPoolsResponse\x12I\n\nListLeases\x12\x1c.keypeg.v1.ListLeasesRequest\x1a\x1d.keypeg.v1.ListLeasesResponse\x12X\n\x0fListQueuePlaces\x12!.keypeg.v1.ListQueuePlacesRequest\x1a\".keypeg.v1.ListQueuePlacesResponse\x12\x43\n\x08\x46reeSeat\x12\x1a.keypeg.v1.FreeSeatRequest\x1a\x1b.keypeg.v1.FreeSeatResponse\x12@\n\x07\x45xplain\x12\x19.keypeg.v1.ExplainRequest\x1a\x1a.keypeg.v1.ExplainResponse\x12O\n\x0cGetPoolRules\x12\x1e.keypeg.v1.GetPoolRulesRequest\x1a\x1f.keypeg.v1.GetPoolRulesResponse\x12X\n\x0fUpdatePoolRules\x12!.keypeg.v1.UpdatePoolRulesRequest\x1a\".keypeg.v1.UpdatePoolRulesResponse\x12H\n\tWatchPool\x12\x1b.keypeg.v1.WatchPoolRequest\x1a\x1c.keypeg.v1.WatchPoolResponse0\x01\x12U\n\x0eListPoolEvents\x12 .keypeg.v1.ListPoolEventsRequest\x1a!.keypeg.v1.ListPoolEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.seat_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WOULD']._serialized_start=2494
-  _globals['_WOULD']._serialized_end=2579
-  _globals['_POOLCONSEQUENCE']._serialized_start=2582
-  _globals['_POOLCONSEQUENCE']._serialized_end=2751
-  _globals['_ACQUIRESEATREQUEST']._serialized_start=238
-  _globals['_ACQUIRESEATREQUEST']._serialized_end=454
-  _globals['_ACQUIRESEATRESPONSE']._serialized_start=457
-  _globals['_ACQUIRESEATRESPONSE']._serialized_end=606
-  _globals['_RENEWSEATREQUEST']._serialized_start=608
-  _globals['_RENEWSEATREQUEST']._serialized_end=704
-  _globals['_RENEWSEATRESPONSE']._serialized_start=706
-  _globals['_RENEWSEATRESPONSE']._serialized_end=820
-  _globals['_RELEASESEATREQUEST']._serialized_start=822
-  _globals['_RELEASESEATREQUEST']._serialized_end=880
-  _globals['_RELEASESEATRESPONSE']._serialized_start=882
-  _globals['_RELEASESEATRESPONSE']._serialized_end=921
-  _globals['_FREESEATREQUEST']._serialized_start=923
-  _globals['_FREESEATREQUEST']._serialized_end=1035
-  _globals['_FREESEATRESPONSE']._serialized_start=1037
-  _globals['_FREESEATRESPONSE']._serialized_end=1112
-  _globals['_GETPOOLREQUEST']._serialized_start=1114
-  _globals['_GETPOOLREQUEST']._serialized_end=1144
-  _globals['_GETPOOLRESPONSE']._serialized_start=1146
-  _globals['_GETPOOLRESPONSE']._serialized_end=1194
-  _globals['_LISTPOOLSREQUEST']._serialized_start=1196
-  _globals['_LISTPOOLSREQUEST']._serialized_end=1286
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=1288
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=1364
-  _globals['_LISTLEASESREQUEST']._serialized_start=1366
-  _globals['_LISTLEASESREQUEST']._serialized_end=1440
-  _globals['_LISTLEASESRESPONSE']._serialized_start=1442
-  _globals['_LISTLEASESRESPONSE']._serialized_end=1521
-  _globals['_LISTQUEUEPLACESREQUEST']._serialized_start=1523
-  _globals['_LISTQUEUEPLACESREQUEST']._serialized_end=1602
-  _globals['_LISTQUEUEPLACESRESPONSE']._serialized_start=1604
-  _globals['_LISTQUEUEPLACESRESPONSE']._serialized_end=1693
-  _globals['_EXPLAINREQUEST']._serialized_start=1696
-  _globals['_EXPLAINREQUEST']._serialized_end=1880
-  _globals['_EXPLAINRESPONSE']._serialized_start=1883
-  _globals['_EXPLAINRESPONSE']._serialized_end=2047
-  _globals['_GETPOOLRULESREQUEST']._serialized_start=2049
-  _globals['_GETPOOLRULESREQUEST']._serialized_end=2084
-  _globals['_GETPOOLRULESRESPONSE']._serialized_start=2086
-  _globals['_GETPOOLRULESRESPONSE']._serialized_end=2145
-  _globals['_UPDATEPOOLRULESREQUEST']._serialized_start=2147
-  _globals['_UPDATEPOOLRULESREQUEST']._serialized_end=2239
-  _globals['_POOLEFFECT']._serialized_start=2242
-  _globals['_POOLEFFECT']._serialized_end=2388
-  _globals['_UPDATEPOOLRULESRESPONSE']._serialized_start=2390
-  _globals['_UPDATEPOOLRULESRESPONSE']._serialized_end=2492
-  _globals['_SEATSERVICE']._serialized_start=2754
-  _globals['_SEATSERVICE']._serialized_end=3604
+  _globals['_WOULD']._serialized_start=3193
+  _globals['_WOULD']._serialized_end=3278
+  _globals['_POOLCONSEQUENCE']._serialized_start=3281
+  _globals['_POOLCONSEQUENCE']._serialized_end=3450
+  _globals['_ACQUIRESEATREQUEST']._serialized_start=266
+  _globals['_ACQUIRESEATREQUEST']._serialized_end=541
+  _globals['_ACQUIRESEATRESPONSE']._serialized_start=544
+  _globals['_ACQUIRESEATRESPONSE']._serialized_end=731
+  _globals['_LEAVEQUEUEREQUEST']._serialized_start=733
+  _globals['_LEAVEQUEUEREQUEST']._serialized_end=766
+  _globals['_LEAVEQUEUERESPONSE']._serialized_start=768
+  _globals['_LEAVEQUEUERESPONSE']._serialized_end=802
+  _globals['_RENEWSEATREQUEST']._serialized_start=804
+  _globals['_RENEWSEATREQUEST']._serialized_end=900
+  _globals['_RENEWSEATRESPONSE']._serialized_start=902
+  _globals['_RENEWSEATRESPONSE']._serialized_end=1016
+  _globals['_RELEASESEATREQUEST']._serialized_start=1018
+  _globals['_RELEASESEATREQUEST']._serialized_end=1076
+  _globals['_RELEASESEATRESPONSE']._serialized_start=1078
+  _globals['_RELEASESEATRESPONSE']._serialized_end=1117
+  _globals['_FREESEATREQUEST']._serialized_start=1119
+  _globals['_FREESEATREQUEST']._serialized_end=1231
+  _globals['_FREESEATRESPONSE']._serialized_start=1233
+  _globals['_FREESEATRESPONSE']._serialized_end=1308
+  _globals['_GETPOOLREQUEST']._serialized_start=1310
+  _globals['_GETPOOLREQUEST']._serialized_end=1340
+  _globals['_GETPOOLRESPONSE']._serialized_start=1342
+  _globals['_GETPOOLRESPONSE']._serialized_end=1390
+  _globals['_LISTPOOLSREQUEST']._serialized_start=1392
+  _globals['_LISTPOOLSREQUEST']._serialized_end=1482
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=1484
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=1560
+  _globals['_LISTLEASESREQUEST']._serialized_start=1562
+  _globals['_LISTLEASESREQUEST']._serialized_end=1636
+  _globals['_LISTLEASESRESPONSE']._serialized_start=1638
+  _globals['_LISTLEASESRESPONSE']._serialized_end=1717
+  _globals['_LISTQUEUEPLACESREQUEST']._serialized_start=1719
+  _globals['_LISTQUEUEPLACESREQUEST']._serialized_end=1798
+  _globals['_LISTQUEUEPLACESRESPONSE']._serialized_start=1800
+  _globals['_LISTQUEUEPLACESRESPONSE']._serialized_end=1889
+  _globals['_EXPLAINREQUEST']._serialized_start=1892
+  _globals['_EXPLAINREQUEST']._serialized_end=2076
+  _globals['_EXPLAINRESPONSE']._serialized_start=2079
+  _globals['_EXPLAINRESPONSE']._serialized_end=2243
+  _globals['_GETPOOLRULESREQUEST']._serialized_start=2245
+  _globals['_GETPOOLRULESREQUEST']._serialized_end=2280
+  _globals['_GETPOOLRULESRESPONSE']._serialized_start=2282
+  _globals['_GETPOOLRULESRESPONSE']._serialized_end=2341
+  _globals['_UPDATEPOOLRULESREQUEST']._serialized_start=2343
+  _globals['_UPDATEPOOLRULESREQUEST']._serialized_end=2435
+  _globals['_POOLEFFECT']._serialized_start=2438
+  _globals['_POOLEFFECT']._serialized_end=2584
+  _globals['_UPDATEPOOLRULESRESPONSE']._serialized_start=2586
+  _globals['_UPDATEPOOLRULESRESPONSE']._serialized_end=2688
+  _globals['_WATCHPOOLREQUEST']._serialized_start=2690
+  _globals['_WATCHPOOLREQUEST']._serialized_end=2724
+  _globals['_WATCHPOOLRESPONSE']._serialized_start=2727
+  _globals['_WATCHPOOLRESPONSE']._serialized_end=2886
+  _globals['_LISTPOOLEVENTSREQUEST']._serialized_start=2889
+  _globals['_LISTPOOLEVENTSREQUEST']._serialized_end=3102
+  _globals['_LISTPOOLEVENTSRESPONSE']._serialized_start=3104
+  _globals['_LISTPOOLEVENTSRESPONSE']._serialized_end=3191
+  _globals['_SEATSERVICE']._serialized_start=3453
+  _globals['_SEATSERVICE']._serialized_end=4539
 # @@protoc_insertion_point(module_scope)

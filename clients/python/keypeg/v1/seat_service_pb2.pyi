@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from keypeg.v1 import explanation_pb2 as _explanation_pb2
+from keypeg.v1 import pool_event_pb2 as _pool_event_pb2
 from keypeg.v1 import pool_rules_pb2 as _pool_rules_pb2
 from keypeg.v1 import product_pb2 as _product_pb2
 from keypeg.v1 import seat_pb2 as _seat_pb2
@@ -99,12 +100,16 @@ class AcquireSeatRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     APP_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID; kept 24 h."""
     pool: _builtins.str
     """The pool."""
     units: _builtins.int
     """Units; 1 to 10,000; 0 means 1."""
+    priority: _builtins.int
+    """The higher, the sooner, while it waits; -100 to 100, default 0."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.FeatureUnits]:
         """Counted features to take with it, at most 64."""
@@ -121,6 +126,13 @@ class AcquireSeatRequest(_message.Message):
     def app(self) -> _session_pb2.App:
         """The app that uses it."""
 
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long this call may stay open to wait in the queue, at most 60 s; unset or 0:
+        refused at once when none is free. A later call with the same request id may say
+        another time.
+        """
+
     def __init__(
         self,
         *,
@@ -131,10 +143,12 @@ class AcquireSeatRequest(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         device: _session_pb2.Device | None = ...,
         app: _session_pb2.App | None = ...,
+        wait: _duration_pb2.Duration | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device", "ttl", b"ttl", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device", "features", b"features", "pool", b"pool", "request_id", b"request_id", "ttl", b"ttl", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device", "features", b"features", "pool", b"pool", "priority", b"priority", "request_id", b"request_id", "ttl", b"ttl", "units", b"units", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,16 +156,17 @@ Global___AcquireSeatRequest: _TypeAlias = AcquireSeatRequest  # noqa: Y015
 
 @_typing.final
 class AcquireSeatResponse(_message.Message):
-    """The seats are held."""
+    """The seats are held, or it waits."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LEASE_FIELD_NUMBER: _builtins.int
     VALID_FOR_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lease(self) -> _seat_pb2.Lease:
-        """What is held."""
+        """What is held; unset while it waits."""
 
     @_builtins.property
     def valid_for(self) -> _duration_pb2.Duration:
@@ -161,20 +176,71 @@ class AcquireSeatResponse(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends by the server's clock; for people."""
 
+    @_builtins.property
+    def place(self) -> _seat_pb2.QueuePlace:
+        """Where it waits; unset when the seats are held."""
+
     def __init__(
         self,
         *,
         lease: _seat_pb2.Lease | None = ...,
         valid_for: _duration_pb2.Duration | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        place: _seat_pb2.QueuePlace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "lease", b"lease", "valid_for", b"valid_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "lease", b"lease", "place", b"place", "valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "lease", b"lease", "valid_for", b"valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "lease", b"lease", "place", b"place", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcquireSeatResponse: _TypeAlias = AcquireSeatResponse  # noqa: Y015
+
+@_typing.final
+class LeaveQueueRequest(_message.Message):
+    """Gives up a place in the queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/places/{place}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaveQueueRequest: _TypeAlias = LeaveQueueRequest  # noqa: Y015
+
+@_typing.final
+class LeaveQueueResponse(_message.Message):
+    """The place is given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEFT_FIELD_NUMBER: _builtins.int
+    left: _builtins.bool
+    """True when it was there; false when it had ended before, or was served and an
+    answer told of it.
+    """
+    def __init__(
+        self,
+        *,
+        left: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left", b"left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaveQueueResponse: _TypeAlias = LeaveQueueResponse  # noqa: Y015
 
 @_typing.final
 class RenewSeatRequest(_message.Message):
@@ -811,3 +877,141 @@ class UpdatePoolRulesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdatePoolRulesResponse: _TypeAlias = UpdatePoolRulesResponse  # noqa: Y015
+
+@_typing.final
+class WatchPoolRequest(_message.Message):
+    """What to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}` or `accounts/{account}`."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPoolRequest: _TypeAlias = WatchPoolRequest  # noqa: Y015
+
+@_typing.final
+class WatchPoolResponse(_message.Message):
+    """What is, and what happens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshot(self) -> _pool_event_pb2.PoolSnapshot:
+        """What is held, and who waits."""
+
+    @_builtins.property
+    def event(self) -> _pool_event_pb2.PoolEvent:
+        """What has happened since."""
+
+    @_builtins.property
+    def missed(self) -> _pool_event_pb2.PoolEventsMissed:
+        """Some of it is not told."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _pool_event_pb2.PoolSnapshot | None = ...,
+        event: _pool_event_pb2.PoolEvent | None = ...,
+        missed: _pool_event_pb2.PoolEventsMissed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "frame", b"frame", "missed", b"missed", "snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "frame", b"frame", "missed", b"missed", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["snapshot", "event", "missed"]  # noqa: Y015
+    _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
+
+Global___WatchPoolResponse: _TypeAlias = WatchPoolResponse  # noqa: Y015
+
+@_typing.final
+class ListPoolEventsRequest(_message.Message):
+    """What happened in a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`pools/{pool}` or `accounts/{account}`."""
+    page_size: _builtins.int
+    """At most so many, 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From an earlier answer; empty for the first page."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """From then on; unset from the beginning of the log."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Before then; unset until now."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_pool_event_pb2.PoolEventKind.ValueType]:
+        """Only these kinds, at most 20; empty for all."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        kinds: _abc.Iterable[_pool_event_pb2.PoolEventKind.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "kinds", b"kinds", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoolEventsRequest: _TypeAlias = ListPoolEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListPoolEventsResponse(_message.Message):
+    """A page of events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty when this is the last."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_pool_event_pb2.PoolEvent]:
+        """The events, the oldest first. A page may hold fewer than were asked for, or
+        none, though another one follows.
+        """
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_pool_event_pb2.PoolEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoolEventsResponse: _TypeAlias = ListPoolEventsResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class SeatServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_seat__service__pb2.AcquireSeatRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.AcquireSeatResponse.FromString,
                 _registered_method=True)
+        self.LeaveQueue = channel.unary_unary(
+                '/keypeg.v1.SeatService/LeaveQueue',
+                request_serializer=keypeg_dot_v1_dot_seat__service__pb2.LeaveQueueRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.LeaveQueueResponse.FromString,
+                _registered_method=True)
         self.RenewSeat = channel.unary_unary(
                 '/keypeg.v1.SeatService/RenewSeat',
                 request_serializer=keypeg_dot_v1_dot_seat__service__pb2.RenewSeatRequest.SerializeToString,
@@ -90,6 +95,16 @@ class SeatServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesResponse.FromString,
                 _registered_method=True)
+        self.WatchPool = channel.unary_stream(
+                '/keypeg.v1.SeatService/WatchPool',
+                request_serializer=keypeg_dot_v1_dot_seat__service__pb2.WatchPoolRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.WatchPoolResponse.FromString,
+                _registered_method=True)
+        self.ListPoolEvents = channel.unary_unary(
+                '/keypeg.v1.SeatService/ListPoolEvents',
+                request_serializer=keypeg_dot_v1_dot_seat__service__pb2.ListPoolEventsRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ListPoolEventsResponse.FromString,
+                _registered_method=True)
 
 
 class SeatServiceServicer(object):
@@ -97,8 +112,20 @@ class SeatServiceServicer(object):
     """
 
     def AcquireSeat(self, request, context):
-        """Takes seats for a time, all that it names or none. Denied at once when
-        none is free. The same request id gives the same lease.
+        """Takes seats for a time, all that it names or none. Denied at once when none is
+        free, unless it may wait: then it has a place in the queue, and the call stays
+        open for the time that it names. When that is over first, the answer is the
+        place; the same request again goes on waiting there. A place for which nobody
+        asks for 60 seconds is given up. The same request id gives the same place, and
+        the same lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaveQueue(self, request, context):
+        """Gives up a place in the queue that was taken by AcquireSeat; also the seats that
+        it was given meanwhile, as long as no answer has told of them. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +205,23 @@ class SeatServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchPool(self, request, context):
+        """What happens in a pool, or in all pools of an account, from now on: first a
+        snapshot, then every event when it is on disk. Who reads too slowly is told that
+        it missed some, and gets a new snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPoolEvents(self, request, context):
+        """What happened in a pool, or in all pools of an account, the oldest first; as long
+        as the log is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SeatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -185,6 +229,11 @@ def add_SeatServiceServicer_to_server(servicer, server):
                     servicer.AcquireSeat,
                     request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.AcquireSeatRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_seat__service__pb2.AcquireSeatResponse.SerializeToString,
+            ),
+            'LeaveQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaveQueue,
+                    request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.LeaveQueueRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_seat__service__pb2.LeaveQueueResponse.SerializeToString,
             ),
             'RenewSeat': grpc.unary_unary_rpc_method_handler(
                     servicer.RenewSeat,
@@ -236,6 +285,16 @@ def add_SeatServiceServicer_to_server(servicer, server):
                     request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesResponse.SerializeToString,
             ),
+            'WatchPool': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchPool,
+                    request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.WatchPoolRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_seat__service__pb2.WatchPoolResponse.SerializeToString,
+            ),
+            'ListPoolEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPoolEvents,
+                    request_deserializer=keypeg_dot_v1_dot_seat__service__pb2.ListPoolEventsRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_seat__service__pb2.ListPoolEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'keypeg.v1.SeatService', rpc_method_handlers)
@@ -265,6 +324,33 @@ class SeatService(object):
             '/keypeg.v1.SeatService/AcquireSeat',
             keypeg_dot_v1_dot_seat__service__pb2.AcquireSeatRequest.SerializeToString,
             keypeg_dot_v1_dot_seat__service__pb2.AcquireSeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaveQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SeatService/LeaveQueue',
+            keypeg_dot_v1_dot_seat__service__pb2.LeaveQueueRequest.SerializeToString,
+            keypeg_dot_v1_dot_seat__service__pb2.LeaveQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -535,6 +621,60 @@ class SeatService(object):
             '/keypeg.v1.SeatService/UpdatePoolRules',
             keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesRequest.SerializeToString,
             keypeg_dot_v1_dot_seat__service__pb2.UpdatePoolRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/keypeg.v1.SeatService/WatchPool',
+            keypeg_dot_v1_dot_seat__service__pb2.WatchPoolRequest.SerializeToString,
+            keypeg_dot_v1_dot_seat__service__pb2.WatchPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPoolEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SeatService/ListPoolEvents',
+            keypeg_dot_v1_dot_seat__service__pb2.ListPoolEventsRequest.SerializeToString,
+            keypeg_dot_v1_dot_seat__service__pb2.ListPoolEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,8 +34,16 @@ class SeatServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SeatServiceAsyncStub: ...
     AcquireSeat: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.AcquireSeatRequest, _seat_service_pb2.AcquireSeatResponse]
-    """Takes seats for a time, all that it names or none. Denied at once when
-    none is free. The same request id gives the same lease.
+    """Takes seats for a time, all that it names or none. Denied at once when none is
+    free, unless it may wait: then it has a place in the queue, and the call stays
+    open for the time that it names. When that is over first, the answer is the
+    place; the same request again goes on waiting there. A place for which nobody
+    asks for 60 seconds is given up. The same request id gives the same place, and
+    the same lease.
+    """
+    LeaveQueue: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.LeaveQueueRequest, _seat_service_pb2.LeaveQueueResponse]
+    """Gives up a place in the queue that was taken by AcquireSeat; also the seats that
+    it was given meanwhile, as long as no answer has told of them. Idempotent.
     """
     RenewSeat: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.RenewSeatRequest, _seat_service_pb2.RenewSeatResponse]
     """Holds a lease longer."""
@@ -63,6 +71,15 @@ class SeatServiceStub:
     the same rules again change nothing. Who holds keeps what it holds until it
     is released, but for those whom a denial cuts.
     """
+    WatchPool: _grpc.UnaryStreamMultiCallable[_seat_service_pb2.WatchPoolRequest, _seat_service_pb2.WatchPoolResponse]
+    """What happens in a pool, or in all pools of an account, from now on: first a
+    snapshot, then every event when it is on disk. Who reads too slowly is told that
+    it missed some, and gets a new snapshot.
+    """
+    ListPoolEvents: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.ListPoolEventsRequest, _seat_service_pb2.ListPoolEventsResponse]
+    """What happened in a pool, or in all pools of an account, the oldest first; as long
+    as the log is kept.
+    """
 
 @_typing.type_check_only
 class SeatServiceAsyncStub(SeatServiceStub):
@@ -70,8 +87,16 @@ class SeatServiceAsyncStub(SeatServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AcquireSeat: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.AcquireSeatRequest, _seat_service_pb2.AcquireSeatResponse]  # type: ignore[assignment]
-    """Takes seats for a time, all that it names or none. Denied at once when
-    none is free. The same request id gives the same lease.
+    """Takes seats for a time, all that it names or none. Denied at once when none is
+    free, unless it may wait: then it has a place in the queue, and the call stays
+    open for the time that it names. When that is over first, the answer is the
+    place; the same request again goes on waiting there. A place for which nobody
+    asks for 60 seconds is given up. The same request id gives the same place, and
+    the same lease.
+    """
+    LeaveQueue: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.LeaveQueueRequest, _seat_service_pb2.LeaveQueueResponse]  # type: ignore[assignment]
+    """Gives up a place in the queue that was taken by AcquireSeat; also the seats that
+    it was given meanwhile, as long as no answer has told of them. Idempotent.
     """
     RenewSeat: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.RenewSeatRequest, _seat_service_pb2.RenewSeatResponse]  # type: ignore[assignment]
     """Holds a lease longer."""
@@ -99,6 +124,15 @@ class SeatServiceAsyncStub(SeatServiceStub):
     the same rules again change nothing. Who holds keeps what it holds until it
     is released, but for those whom a denial cuts.
     """
+    WatchPool: _aio.UnaryStreamMultiCallable[_seat_service_pb2.WatchPoolRequest, _seat_service_pb2.WatchPoolResponse]  # type: ignore[assignment]
+    """What happens in a pool, or in all pools of an account, from now on: first a
+    snapshot, then every event when it is on disk. Who reads too slowly is told that
+    it missed some, and gets a new snapshot.
+    """
+    ListPoolEvents: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.ListPoolEventsRequest, _seat_service_pb2.ListPoolEventsResponse]  # type: ignore[assignment]
+    """What happened in a pool, or in all pools of an account, the oldest first; as long
+    as the log is kept.
+    """
 
 class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
     """The simple way to seats: unary calls over the same core as the stream."""
@@ -109,8 +143,22 @@ class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _seat_service_pb2.AcquireSeatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_seat_service_pb2.AcquireSeatResponse, _abc.Awaitable[_seat_service_pb2.AcquireSeatResponse]]:
-        """Takes seats for a time, all that it names or none. Denied at once when
-        none is free. The same request id gives the same lease.
+        """Takes seats for a time, all that it names or none. Denied at once when none is
+        free, unless it may wait: then it has a place in the queue, and the call stays
+        open for the time that it names. When that is over first, the answer is the
+        place; the same request again goes on waiting there. A place for which nobody
+        asks for 60 seconds is given up. The same request id gives the same place, and
+        the same lease.
+        """
+
+    @_abc_1.abstractmethod
+    def LeaveQueue(
+        self,
+        request: _seat_service_pb2.LeaveQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_seat_service_pb2.LeaveQueueResponse, _abc.Awaitable[_seat_service_pb2.LeaveQueueResponse]]:
+        """Gives up a place in the queue that was taken by AcquireSeat; also the seats that
+        it was given meanwhile, as long as no answer has told of them. Idempotent.
         """
 
     @_abc_1.abstractmethod
@@ -197,6 +245,27 @@ class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
         """Replaces the rules of a pool. For administrators of its account. Idempotent:
         the same rules again change nothing. Who holds keeps what it holds until it
         is released, but for those whom a denial cuts.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchPool(
+        self,
+        request: _seat_service_pb2.WatchPoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_seat_service_pb2.WatchPoolResponse], _abc.AsyncIterator[_seat_service_pb2.WatchPoolResponse]]:
+        """What happens in a pool, or in all pools of an account, from now on: first a
+        snapshot, then every event when it is on disk. Who reads too slowly is told that
+        it missed some, and gets a new snapshot.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPoolEvents(
+        self,
+        request: _seat_service_pb2.ListPoolEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_seat_service_pb2.ListPoolEventsResponse, _abc.Awaitable[_seat_service_pb2.ListPoolEventsResponse]]:
+        """What happened in a pool, or in all pools of an account, the oldest first; as long
+        as the log is kept.
         """
 
 def add_SeatServiceServicer_to_server(servicer: SeatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
