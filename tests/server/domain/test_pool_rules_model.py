@@ -77,7 +77,7 @@ class Counts:
 
     def __init__(self, pool: Pool) -> None:
         seats: dict[str, list[Lease]] = {}
-        for lease in (*pool.leases(), *pool._lingers.values()):
+        for lease in (*pool.leases(), *pool.lingers.values()):
             seats.setdefault(lease.subject or lease.id, []).append(lease)
         self.seats = list(seats.values())
         self.register = Register(pool.rules)
@@ -132,7 +132,7 @@ class RulesMachine(RuleBasedStateMachine):
         return (
             pool.leases(),
             pool.queue(),
-            sorted(pool._lingers),
+            sorted(pool.lingers),
             pool.held,
             pool.feature_held("mesh"),
             pool.rules,
@@ -211,7 +211,7 @@ class RulesMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def lingered(self, data) -> None:
         state = self.state()
-        id = data.draw(st.sampled_from(sorted(self.pool._lingers)))
+        id = data.draw(st.sampled_from(sorted(self.pool.lingers)))
         self.undecided.append((self.pool.lingered(id, 0).changes, state))
 
     @rule(rules=RULES)
