@@ -17,7 +17,7 @@ from keypeg_server.domain.freed import Freed, held_off
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service.commits import Operation, RequestKey
-from keypeg_server.service.pool_operations import Reports, follow, lease_ended
+from keypeg_server.service.pool_reports import Reports, follow, lease_ended, taken_back
 
 
 class Free(Operation):
@@ -66,9 +66,7 @@ class Free(Operation):
         return [said, *record.of_changes(pool, changes, self._now_us, Ending.RECALLED)]
 
     def undo(self) -> None:
-        self._pool.undo(self._decision.changes)
-        if self._decision.queue_moved or self._decision.served:
-            self._reports.queue_moved(self._pool)
+        taken_back(self._reports, self._pool, self._decision)
 
     def result(self) -> bytes:
         return str(self._until_us).encode()

@@ -1,49 +1,42 @@
-"""The operations on pools that go through the committer: take, give back, extend, end, look.
+"""The operations on pools that go through the committer, and that holders ask for: take, give back, extend, end.
 
 Promises: each keeps to service/commits.py, and calls its `done` exactly once.
 
-Leaves to others: what follows from them (pools.py), the rules (domain/pool.py).
+Leaves to others: what follows from them (pool_reports.py), the rules (domain/pool.py).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final
 
-from keypeg.errors import ChangedMeanwhile, KeypegError, LeaseExpired
+from keypeg.errors import KeypegError, LeaseExpired
 from keypeg_server.domain import explain, record
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask, Change, Decision
-from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
-from keypeg_server.domain.pool_effects import Effect, effects
-from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service.commits import Operation, RequestKey
+from keypeg_server.service.pool_keeping import Lingered, Look, Note, SetRules, check_etag
+from keypeg_server.service.pool_reports import Reports, follow, lease_ended, taken_back
 
-_T = TypeVar("_T")
+__all__ = [
+    "IN_ORDER",
+    "Acquire",
+    "Extend",
+    "Gone",
+    "Lingered",
+    "Look",
+    "Note",
+    "Release",
+    "Reports",
+    "SetRules",
+    "check_etag",
+    "lease_ended",
+]
 
 IN_ORDER: Final = frozenset((Ending.RELEASED, Ending.CLOSED))  # ends after which a seat may linger
-
-
-class Reports(Protocol):
-    """What operations tell when they are on disk."""
-
-    def now_us(self) -> int: ...
-    def by_id(self, id: str) -> Pool | None: ...
-    def sight(self, caller: Caller) -> explain.Sight: ...
-    def look(self, read: Callable[[], _T], done: Callable[[_T | KeypegError], None]) -> None: ...
-    def released(self, id: str) -> None: ...
-    def served(self, pool: Pool, leases: Sequence[Lease]) -> None: ...
-    def queue_moved(self, pool: Pool) -> None: ...
-    def denied(self, pool: Pool, ask: Ask, error: KeypegError) -> None: ...
-    def lingering(self, pool: Pool, leases: Sequence[Lease]) -> None: ...
-    def ruled(self, pool: Pool) -> None: ...
-    def recalled(self, id: str) -> KeypegError | None: ...
-    def freed(self, pool: Pool, freed: Freed) -> None: ...
-    def refused_place(self, pool: Pool, place: Place, error: KeypegError) -> None: ...
 
 
 class Acquire(Operation):
@@ -81,9 +74,7 @@ class Acquire(Operation):
         return record.of_changes(self._pool, self._decision.changes, self._now_us)
 
     def undo(self) -> None:
-        self._pool.undo(self._decision.changes)
-        if self._decision.queue_moved or self._decision.served:
-            self._reports.queue_moved(self._pool)
+        taken_back(self._reports, self._pool, self._decision)
 
     def result(self) -> bytes:
         return f"{self._pool.id} {self._ask.id}".encode()
@@ -152,9 +143,7 @@ class Release(Operation):
         return record.of_changes(self._pool, self._decision.changes, self._now_us, self._how)
 
     def undo(self) -> None:
-        self._pool.undo(self._decision.changes)
-        if self._decision.queue_moved or self._decision.served:
-            self._reports.queue_moved(self._pool)
+        taken_back(self._reports, self._pool, self._decision)
 
     def answer(self) -> None:
         decision = self._decision
@@ -239,9 +228,7 @@ class Gone(Operation):
 
     def undo(self) -> None:
         for pool, decision in reversed(self._decisions):
-            pool.undo(decision.changes)
-            if decision.queue_moved or decision.served:
-                self._reports.queue_moved(pool)
+            taken_back(self._reports, pool, decision)
 
     def answer(self) -> None:
         self._done(None)
@@ -250,194 +237,3 @@ class Gone(Operation):
 
     def refuse(self, error: KeypegError) -> None:
         self._done(error)
-
-
-class Lingered(Operation):
-    """The end of a seat's lingering."""
-
-    __slots__ = ("_decision", "_done", "_id", "_now_us", "_pool", "_reports")
-
-    def __init__(
-        self,
-        reports: Reports,
-        pool: Pool,
-        id: str,
-        done: Callable[[KeypegError | None], None],
-    ) -> None:
-        self.request = None
-        self._reports = reports
-        self._pool = pool
-        self._id = id
-        self._done = done
-
-    def decide(self) -> Sequence[Change]:
-        self._now_us = self._reports.now_us()
-        self._decision = self._pool.lingered(self._id, self._now_us)
-        return self._decision.changes
-
-    def records(self) -> Sequence[Entry]:
-        return record.of_changes(self._pool, self._decision.changes, self._now_us)
-
-    def undo(self) -> None:
-        self._pool.undo(self._decision.changes)
-        if self._decision.queue_moved or self._decision.served:
-            self._reports.queue_moved(self._pool)
-
-    def answer(self) -> None:
-        self._done(None)
-        follow(self._reports, self._pool, self._decision)
-
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)
-
-
-class SetRules(Operation):
-    """Other rules for a pool; ChangedMeanwhile when it has not those that the asker has seen."""
-
-    __slots__ = (
-        "_by",
-        "_decision",
-        "_done",
-        "_effects",
-        "_etag",
-        "_now_us",
-        "_pool",
-        "_reports",
-        "_rules",
-    )
-
-    def __init__(
-        self,
-        reports: Reports,
-        pool: Pool,
-        rules: PoolRules,
-        etag: str,
-        by: str,
-        done: Callable[[list[Effect] | KeypegError], None],
-    ) -> None:
-        self.request = None
-        self._reports = reports
-        self._pool = pool
-        self._rules = rules
-        self._etag = etag
-        self._by = by
-        self._done = done
-
-    def decide(self) -> Sequence[Change]:
-        pool, rules = self._pool, self._rules
-        self._now_us = self._reports.now_us()
-        self._decision = Decision(None, [], [], False)
-        self._effects: list[Effect] = []
-        if pool.rules == rules:  # the same request again
-            return ()
-        check_etag(pool, self._etag)
-        self._effects = effects(pool, rules, self._now_us)
-        self._decision = pool.set_rules(rules, self._now_us)
-        return self._decision.changes
-
-    def records(self) -> Sequence[Entry]:
-        if not self._decision.changes:
-            return ()
-        said = record.about(
-            self._pool.account,
-            "pool_rules",
-            self._now_us,
-            pool=self._pool.id,
-            by=self._by,
-            rules=json.loads(self._rules.to_json() or "{}"),
-        )
-        return [said, *record.of_changes(self._pool, self._decision.changes, self._now_us)]
-
-    def undo(self) -> None:
-        self._pool.undo(self._decision.changes)
-        self._reports.queue_moved(self._pool)
-
-    def answer(self) -> None:
-        self._done(self._effects)
-        follow(self._reports, self._pool, self._decision)
-        if self._decision.changes:
-            self._reports.ruled(self._pool)
-
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)
-
-
-class Note(Operation):
-    """Records of the log that change nothing else."""
-
-    __slots__ = ("_entries",)
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.request = None
-        self._entries = entries
-
-    def decide(self) -> Sequence[Change]:
-        return ()
-
-    def records(self) -> Sequence[Entry]:
-        return self._entries
-
-    def undo(self) -> None:
-        pass
-
-    def answer(self) -> None:
-        pass
-
-    def refuse(self, error: KeypegError) -> None:
-        """The disk is away, and its log says so; the next refusal of the kind is recorded again."""
-
-
-class Look(Operation, Generic[_T]):
-    """What is there, told when it is on disk; `undo` takes back what `read` may have set."""
-
-    __slots__ = ("_done", "_found", "_read", "_undo")
-
-    def __init__(
-        self,
-        read: Callable[[], _T],
-        done: Callable[[_T | KeypegError], None],
-        undo: Callable[[], None] | None = None,
-    ) -> None:
-        self.request = None
-        self._read = read
-        self._done = done
-        self._undo = undo
-
-    def decide(self) -> Sequence[Change]:
-        self._found = self._read()
-        return ()
-
-    def undo(self) -> None:
-        if self._undo is not None:
-            self._undo()
-
-    def answer(self) -> None:
-        self._done(self._found)
-
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)
-
-
-def check_etag(pool: Pool, etag: str) -> None:
-    """ChangedMeanwhile when a pool has other rules than those with this etag; empty for any."""
-    if etag and etag != pool.rules.etag:
-        raise ChangedMeanwhile(
-            f"The rules of {pool.name} have changed since they were read; read them again, and change those.",
-            resource=pool.name,
-            etag=pool.rules.etag,
-        )
-
-
-def lease_ended(name: str) -> LeaseExpired:
-    """The refusal for a lease that has run out or was released."""
-    return LeaseExpired(f"{name} has run out or was released; acquire a new one.", lease=name)
-
-
-def follow(reports: Reports, pool: Pool, decision: Decision) -> None:
-    """Tell what else came of a decision that is on disk."""
-    if decision.lingering:
-        reports.lingering(pool, decision.lingering)
-    if decision.served:
-        reports.served(pool, decision.served)
-    if decision.queue_moved:
-        reports.queue_moved(pool)
