@@ -48,7 +48,7 @@ def grant_before_commit() -> None:
 
 def early_expiry() -> None:
     """A session's seats go to others after half of the time that its app was told."""
-    from keypeg_server.service.pools import server_deadline
+    from keypeg_server.service.deadlines import server_deadline
 
     def deadline(now: float, valid_for: Any) -> float:
         return float(now + valid_for.total_seconds() / 2)

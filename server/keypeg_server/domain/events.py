@@ -75,8 +75,16 @@ class UserRemoved:
     user: str  # `accounts/{account}/users/{user}`
 
 
+@dataclass(frozen=True, slots=True)
+class AccountAbandoned:
+    """This server serves an account no more: what is remembered of it may be wrong from now on."""
+
+    account: str
+
+
 Event = (
-    CloudSessionMoved
+    AccountAbandoned
+    | CloudSessionMoved
     | CloudSessionClosed
     | LicenseAdded
     | LicenseChanged

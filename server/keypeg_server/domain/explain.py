@@ -4,7 +4,7 @@ Promises: names the rule, the holders as far as the asker may see them, what wou
 each with the resource that it is done to), and the earliest time where one is known; never who holds what to
 someone who may not know it. The order and the words of remedies are those of docs/pool-rules.md.
 
-Leaves to others: the decision itself (pool.py), deadlines (service/pools.py).
+Leaves to others: the decision itself (pool.py), deadlines (service/outlooks.py).
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Committer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredPool:
-    """A pool as it was on disk at start."""
+    """A pool as it is on disk."""
 
     id: str
     account: str
@@ -95,10 +95,10 @@ class StoredPool:
 
 
 class PoolStore(Protocol):
-    """Reads pools at start, and one when it was created."""
+    """Reads the pools of accounts that are taken over, and one when it was created."""
 
-    async def load(self, pool: str | None = None) -> list[StoredPool]:
-        """All pools, or the one with this id; with who holds and waits."""
+    async def load(self, pool: str | None = None, account: str | None = None) -> list[StoredPool]:
+        """All pools, those of an account, or the one with this id; with who holds and waits."""
         ...
 
 

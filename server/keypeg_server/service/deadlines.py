@@ -1,4 +1,4 @@
-"""Deadlines on the monotonic clock: many things that run out, one timer.
+"""Deadlines on the monotonic clock: how long what was granted is kept, and many things that run out on one timer.
 
 Promises: whoever is watched is looked at when it may be due, never before the time it asked for; to postpone
 costs nothing here, for what is looked at too early just says when to look again.
@@ -12,12 +12,24 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from keypeg_server.service.ports import Clock
 
 _T = TypeVar("_T")
+
+RETRY_PAUSE: Final = 1.0  # seconds, after the disk refused to take an end
+
+
+def server_deadline(now: float, valid_for: timedelta) -> float:
+    """Until when the server keeps what it granted now.
+
+    The holder counts `valid_for` from before it asked, on its own clock: 1 % for that clock's rate, 1 s for
+    everything else.
+    """
+    return now + valid_for.total_seconds() * 1.01 + 1.0
 
 
 class Deadlines(Generic[_T]):

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from keypeg.errors import Busy, KeypegError, StorageUnavailable
+from keypeg.errors import Busy, KeypegError, ServerDraining, StorageUnavailable
 from keypeg_server.domain import record
 from keypeg_server.domain.lease import Features, Holder
 from keypeg_server.domain.pool import Pool
@@ -25,7 +25,7 @@ KINDS_LIMIT: Final = (
 )
 
 # The server's own trouble: nobody decided against the asker.
-_PASSING: Final = (Busy, StorageUnavailable)
+_PASSING: Final = (Busy, ServerDraining, StorageUnavailable)
 
 
 class _Count:
@@ -100,6 +100,13 @@ class Denials:
         self._fresh.append(record.denied(pool, holder, units, features, reason, rule, now_us))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._window, self.flush)
+
+    def drop(self, pools: Sequence[Pool]) -> None:
+        """These pools are here no more, and neither are their accounts' logs: count nothing for them."""
+        ids = {pool.id for pool in pools}
+        accounts = {pool.account for pool in pools}
+        self._told = {key: value for key, value in self._told.items() if key[0] not in ids}
+        self._fresh = [entry for entry in self._fresh if entry.parent not in accounts]
 
     def flush(self) -> None:
         """The window ends: what was counted is recorded."""

@@ -3,7 +3,7 @@
 Promises: a renewal costs an attribute; a session past its deadline is dead from that moment on, whether or
 not the timer has said so; what is neither held nor streamed to is forgotten, for a ticket brings it back.
 
-Leaves to others: what a session may do (sessions.py), its seats (pools.py). No rows: a restart knows
+Leaves to others: what a session may do (conversation.py), its seats (pools.py). No rows: a restart knows
 sessions only by their leases and places.
 """
 
@@ -12,17 +12,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from keypeg import names
 from keypeg.errors import KeypegError
 from keypeg.sessionkey import FrameAuthenticator
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.lease import Holder
-from keypeg_server.service.deadlines import Deadlines
-from keypeg_server.service.outbox import Outbox
-from keypeg_server.service.pools import server_deadline
+from keypeg_server.service.deadlines import Deadlines, server_deadline
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlement
+from keypeg_server.service.streams import Stream
 
 LOOK: Final = 300.0  # seconds: at least so often a session is looked at, to forget idle ones
 
@@ -34,13 +33,6 @@ class State(enum.Enum):
     ENDED = "ended"  # by the server: renews no more, keeps its seats until its deadline
     DYING = "dying"  # its seats are being released
     FORGOTTEN = "forgotten"
-
-
-class Link(Protocol):
-    """The stream that a session is on."""
-
-    @property
-    def outbox(self) -> Outbox: ...
 
 
 class Waiting:
@@ -88,7 +80,7 @@ class Session:
         self.deadline = deadline
         self.state = State.LIVE
         self.sequence = 0  # the highest that came
-        self.link: Link | None = None
+        self.link: Stream | None = None
         self.ended: KeypegError | None = None  # why, for ENDED
         self.waiting: dict[str, Waiting] | None = None  # by place
         # Set by admission; a session found on disk at start has none of these until it resumes.

@@ -9,8 +9,7 @@ Leaves to others: who is recalled and why (domain/pool_effects.py, domain/freed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
 
 from keypeg.errors import KeypegError, LeaseRecalled
 from keypeg.v1 import error_pb2, explanation_pb2
@@ -18,10 +17,8 @@ from keypeg_server.domain.explain import CHANGE_RULES
 from keypeg_server.domain.lease import Lease
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_rules import Deny
-from keypeg_server.service.deadlines import Deadlines
+from keypeg_server.service.deadlines import RETRY_PAUSE, Deadlines
 from keypeg_server.service.ports import Clock
-
-RETRY_PAUSE: Final = 1.0  # seconds, after the disk refused to take an end
 
 Release = Callable[[Pool, str, Callable[[KeypegError | None], None]], None]
 
@@ -78,6 +75,12 @@ class Recalls:
         """A lease has ended."""
         if self._recalls:
             self._recalls.pop(id, None)
+
+    def drop(self, pools: Iterable[Pool]) -> None:
+        """These pools are here no more: take nothing back from them."""
+        gone = set(pools)
+        for id in [id for id, recall in self._recalls.items() if recall.pool in gone]:
+            del self._recalls[id]
 
     def tick(self) -> None:
         """Look at deadlines now; the timer does so by itself."""

@@ -32,8 +32,9 @@ from keypeg_server.service import frames
 from keypeg_server.service.commits import RequestKey, settled
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.pool_operations import check_etag, lease_ended
-from keypeg_server.service.pools import Engine, no_pool
+from keypeg_server.service.pools import Engine
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlements
+from keypeg_server.service.refusals import doubtful, no_pool
 
 _T = TypeVar("_T")
 
@@ -74,7 +75,12 @@ class Seats:
             tuple[str, str, AppInfo | None, str], tuple[float, datetime | None]
         ] = {}  # until when, and the end of the license's term
         self._changes = 0  # events that may have made an admission wrong
-        for event in (events.LicenseChanged, events.LicenseRemoved, events.UserRemoved):
+        for event in (
+            events.AccountAbandoned,
+            events.LicenseChanged,
+            events.LicenseRemoved,
+            events.UserRemoved,
+        ):
             hub.subscribe(event, self._forget_admissions)
 
     async def acquire(
@@ -106,6 +112,8 @@ class Seats:
                 else:
                     held_for = self._within(ends_at, outcome.valid_for_us * _US)
                     self._engine.hold(pool, outcome, held_for)
+                    if not self._engine.alive():
+                        outcome = doubtful()  # the same request again gets it, here or elsewhere
             if future.done():
                 return
             if isinstance(outcome, Lease):
@@ -196,6 +204,8 @@ class Seats:
                 raise recalled
             if not self._engine.held(id):
                 raise lease_ended(name)
+        if not self._engine.alive():
+            raise doubtful()
         self._engine.hold(pool, held, valid_for)
         return Held(held, valid_for)
 

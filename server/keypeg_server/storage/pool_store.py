@@ -116,14 +116,19 @@ class SqlPoolStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def load(self, pool: str | None = None) -> list[StoredPool]:
-        """All pools, or the one with this id; with who holds and waits."""
-        return await self._database.read(lambda session: _load(session, pool))
+    async def load(self, pool: str | None = None, account: str | None = None) -> list[StoredPool]:
+        """All pools, those of an account, or the one with this id; with who holds and waits."""
+        return await self._database.read(lambda session: _load(session, pool, account))
 
 
-def _load(session: Session, pool: str | None) -> list[StoredPool]:
+def _load(session: Session, pool: str | None, account: str | None) -> list[StoredPool]:
     def rows(table: Any, column: Any) -> Iterable[Any]:
-        wanted = select(table) if pool is None else select(table).where(column == pool)
+        wanted = select(table)
+        if pool is not None:
+            wanted = wanted.where(column == pool)
+        elif account is not None:
+            own = select(_POOL.c.id).where(_POOL.c.account == account)
+            wanted = wanted.where(column.in_(own))
         return session.connection().execute(wanted)
 
     leases: dict[str, list[Lease]] = {}

@@ -69,7 +69,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.committer = BatchCommitter(self.database, clock)
         self.engine = Engine(self.committer, SqlPoolStore(self.database), clock, EventHub())
         self.engine.audience = self
-        self.run(self.engine.load())
+        self.run(self.engine.adopt())
 
     def close(self) -> None:
         self.engine.stop()

@@ -1,0 +1,105 @@
+"""What befalls sessions from outside: cloud sessions that move, licenses that change, users who go.
+
+Promises: every event that may make a session wrong ends it or has it looked at again, and keeps an admission
+that is under way from being believed.
+
+Leaves to others: ending (ending.py), looking again (admitting.py), who tells (the hub).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from keypeg import errors
+from keypeg.v1 import location_pb2, session_pb2
+from keypeg.v1.session_service_pb2 import HoldSessionResponse
+from keypeg_server.domain import events
+from keypeg_server.service.admitting import Admitting
+from keypeg_server.service.ending import SessionEnding
+from keypeg_server.service.events import EventHub
+from keypeg_server.service.presence import Session, State
+
+
+class Upheavals:
+    """Listens to the hub."""
+
+    def __init__(self, hub: EventHub, admitting: Admitting, ending: SessionEnding) -> None:
+        self._admitting = admitting
+        self._ending = ending
+        self._presence = ending.presence
+        hub.subscribe(events.CloudSessionMoved, self._cloud_moved)
+        hub.subscribe(events.CloudSessionClosed, self._cloud_closed)
+        hub.subscribe(events.LicenseAdded, self._license_added)
+        hub.subscribe(events.LicenseChanged, self._license_changed)
+        hub.subscribe(events.LicenseRemoved, self._license_removed)
+        hub.subscribe(events.UserRemoved, self._user_removed)
+
+    def _on_cloud(self, account: str) -> Iterable[Session]:
+        for session in self._presence.of_account(account):
+            if session.admitted.location_kind == location_pb2.LOCATION_KIND_CLOUD:
+                yield session
+
+    def _cloud_moved(self, event: events.CloudSessionMoved) -> None:
+        self._admitting.changes += 1
+        for session in self._on_cloud(event.account):
+            if session.device is not None and session.device.id != event.to_device:
+                where = event.to_host_name or event.to_device
+                self._ending.end(
+                    session,
+                    errors.CloudSessionMoved(
+                        f"The cloud session of {event.account} was opened on {where}; "
+                        "open it here again to go on here.",
+                        account=event.account,
+                        device=event.to_device,
+                        host_name=event.to_host_name,
+                    ),
+                )
+
+    def _cloud_closed(self, event: events.CloudSessionClosed) -> None:
+        self._admitting.changes += 1
+        for session in self._on_cloud(event.account):
+            self._ending.end(
+                session,
+                errors.CloudSessionClosed(
+                    f"The cloud session of {event.account} was closed; open it to go on.",
+                    account=event.account,
+                ),
+            )
+
+    def _license_added(self, event: events.LicenseAdded) -> None:
+        for session in self._presence.of_account(event.account):
+            if session.product in event.products:
+                _tell_changed(session, session_pb2.CHANGE_LICENSE_ADDED, event.license)
+
+    def _license_changed(self, event: events.LicenseChanged) -> None:
+        self._license_differs(event.account, event.license, session_pb2.CHANGE_LICENSE_CHANGED)
+
+    def _license_removed(self, event: events.LicenseRemoved) -> None:
+        self._license_differs(event.account, event.license, session_pb2.CHANGE_LICENSE_REMOVED)
+
+    def _license_differs(
+        self, account: str, license: str, change: session_pb2.Change.ValueType
+    ) -> None:
+        self._admitting.changes += 1
+        for session in self._presence.of_account(account):
+            if session.admitted.license == license and session.state is State.LIVE:
+                _tell_changed(session, change, license)
+                self._admitting.readmit(session)
+
+    def _user_removed(self, event: events.UserRemoved) -> None:
+        self._admitting.changes += 1
+        for session in self._presence:
+            if session.caller is not None and session.caller.user == event.user:
+                self._ending.end(
+                    session,
+                    errors.TokenInvalid(
+                        f"{event.user} was removed; sign in as another user.", user=event.user
+                    ),
+                )
+
+
+def _tell_changed(session: Session, change: session_pb2.Change.ValueType, resource: str) -> None:
+    if session.link is not None:
+        session.link.outbox.push(
+            HoldSessionResponse(changed=session_pb2.Changed(change=change, resource=resource))
+        )
