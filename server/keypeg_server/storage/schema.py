@@ -15,7 +15,7 @@ from sqlalchemy import Connection, inspect, text
 
 from keypeg.errors import StorageUnavailable
 
-HEAD: Final = "0004"  # the newest migration; a test compares
+HEAD: Final = "0005"  # the newest migration; a test compares
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _VERSION_TABLE: Final = "alembic_version"
 

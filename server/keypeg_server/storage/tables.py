@@ -2,7 +2,7 @@
 
 Promises: what the administration keeps; every time is BIGINT microseconds UTC, every id a text made by
 the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of the
-log in tables_log.py.
+log in tables_log.py, those of several servers in tables_home.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
 """
@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from keypeg_server.storage import tables_log, tables_seat
+from keypeg_server.storage import tables_home, tables_log, tables_seat
 
-__all__ = ["metadata", "tables_log", "tables_seat"]
+__all__ = ["metadata", "tables_home", "tables_log", "tables_seat"]
 
 
 def _time(**options: Any) -> Any:

@@ -1,0 +1,555 @@
+"""Homes: by which server of a database an account or publisher (a *parent*) is served, and taking them over.
+
+Promises: `find` gives one answer for a parent that holds when it is given: here, or at the address of a server
+that lives. What nobody living serves is taken, loaded (`Household.adopt`) and then served; what this server has
+no more is dropped (`Household.abandon`) before anything else is answered of it. `alive` is false before
+others may take what is here. After an outage of the database, and after having been stopped, a server goes on
+by itself: with what it still has, or as a new node with nothing.
+
+Leaves to others: the rules and their argument (domain/home.py), the rows (storage/home_store.py), what is
+loaded and dropped (the household), calls that belong elsewhere (rpc/relay.py). One event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Protocol
+
+from keypeg.errors import Elsewhere, KeypegError, ServerDraining, StorageUnavailable
+from keypeg_server.domain import home as rules
+from keypeg_server.domain.home import Happens, Observation, State
+from keypeg_server.service.ports import Clock
+
+_LOG: Final = logging.getLogger(__name__)
+
+LOOK_FOR_ORPHANS: Final = 5.0  # seconds; beside whenever a server goes
+ORPHANS_AT_ONCE: Final = 500
+TAKEN_AT_ONCE: Final = 8  # homes loaded at a time, so that calls come in between
+NEWS_KEPT: Final = 60.0  # seconds that news stay, for servers that were away
+SWEEP: Final = 10.0  # seconds between looks for news that all have had
+RETRY_AFTER: Final = timedelta(milliseconds=250)
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Served by this process."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """Served by another one."""
+
+    node: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A server process on the database."""
+
+    id: str
+    address: str  # where other servers and clients reach it
+    process: str  # which process of which computer it is, as far as that can be said; may be empty
+    beat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a server has told the others."""
+
+    node: str
+    number: int
+    kind: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a beat finds."""
+
+    nodes: Mapping[str, Node]
+    news: Sequence[News]  # of the others
+
+
+class Directory(Protocol):
+    """The rows that all servers share; each method is one transaction, StorageUnavailable when it fails."""
+
+    async def join(self, node: Node) -> None:
+        """A server is there, with an id that no other had."""
+        ...
+
+    async def beat(self, node: str) -> Beat | None:
+        """One more beat, and what the others have; None when this node was declared dead."""
+        ...
+
+    async def nodes(self) -> Mapping[str, Node]:
+        """All servers that are there."""
+        ...
+
+    async def declare_dead(self, node: str, beat: int) -> bool:
+        """Remove a server that still has this beat; whether it is gone by that."""
+        ...
+
+    async def take(self, parent: str, node: str) -> Here | There:
+        """Make a node the home of a parent that nobody who is there has; who is it otherwise."""
+        ...
+
+    async def look(self, parent: str) -> There | None:
+        """Who is the home of a parent; None when nobody is who is there."""
+        ...
+
+    async def orphans(self, limit: int) -> list[str]:
+        """Some of the parents that have seats out or people waiting, and no home that is there."""
+        ...
+
+    async def leave(self, node: str) -> None:
+        """Give all homes of a node back, and remove it."""
+        ...
+
+    async def sweep(self, heard: Mapping[str, int], gone: Collection[str]) -> list[str]:
+        """Remove news up to these numbers, and all of these nodes; who has news but is not there."""
+        ...
+
+
+class Household(Protocol):
+    """What is in memory of parents."""
+
+    async def adopt(self, parent: str) -> None:
+        """Load what a parent has; whoever holds seats gets one full grant to come back."""
+        ...
+
+    def abandon(self, parent: str) -> None:
+        """Drop what is here of a parent, and end its streams; nothing is written."""
+        ...
+
+    def suspend(self) -> None:
+        """End all streams: this server may not act for now. What they hold stays."""
+        ...
+
+    def hear(self, news: Sequence[News]) -> None:
+        """What other servers tell."""
+        ...
+
+    def forget(self) -> None:
+        """This server may have missed news: trust nothing that was remembered of other servers' doing."""
+        ...
+
+
+class Finder(Protocol):
+    """What a relay needs to know."""
+
+    def here(self, parent: str) -> int | None:
+        """The epoch of a parent that is served here at this moment; None when it is not."""
+        ...
+
+    async def find(self, parent: str) -> Here | There:
+        """Where a parent is served; taken when nobody living does. KeypegError when that can not be said."""
+        ...
+
+    def not_there(self, parent: str, there: There) -> None:
+        """Who was thought to serve a parent says that it does not."""
+        ...
+
+    async def changed(self, there: There, within: float) -> bool:
+        """Wait until a server is gone; whether it is, after so many seconds at most."""
+        ...
+
+
+class _Home:
+    """What is known of one parent."""
+
+    __slots__ = ("epoch", "state", "task", "there")
+
+    def __init__(self) -> None:
+        self.state = State.UNOWNED
+        self.epoch: int | None = None  # while it is this server's by its row
+        self.there: There | None = None
+        self.task: asyncio.Task[None] | None = None  # that takes it
+
+    def happens(self, what: Happens) -> None:
+        self.state = rules.following(self.state, what)
+
+
+class Cluster:
+    """One server among several on a database. `start` makes it one, `leave` ends that."""
+
+    def __init__(
+        self,
+        rows: Directory,
+        household: Household,
+        clock: Clock,
+        address: str,
+        new_id: Callable[[], str],
+        *,
+        process: str = "",
+        gone: Callable[[str], bool] = lambda _: False,
+        last_news: Callable[[], int] = lambda: 0,
+        renamed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`gone` says whether a process (see Node) has certainly ended; `last_news` is the number of this
+        server's latest; `renamed` hears under which node they are to be from now on."""
+        self._rows = rows
+        self._household = household
+        self._clock = clock
+        self._address = address
+        self._new_id = new_id
+        self._process = process
+        self._gone = gone
+        self._last_news = last_news
+        self._renamed = renamed
+        self._node = ""
+        self._homes: dict[str, _Home] = {}
+        self._nodes: Mapping[str, Node] = {}
+        self._acts_until = float("-inf")
+        self._suspended = False
+        self._leaving = False
+        self._observation = Observation()
+        self._heard: dict[str, int] = {}  # the last number of each node's news
+        self._news_marks: deque[tuple[float, int]] = deque()
+        self._gone_since: dict[str, float] = {}
+        self._swept_at = float("-inf")
+        self._looked_at = float("-inf")
+        self._change = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._taking_over: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.on_alive: Callable[[bool], None] = lambda alive: None
+
+    # What others ask.
+
+    @property
+    def node(self) -> str:
+        return self._node
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """All servers, as last seen."""
+        return self._nodes
+
+    def alive(self) -> bool:
+        """Whether this server may act: no other takes what is here before this is false."""
+        return self._clock.monotonic() < self._acts_until and not self._leaving
+
+    def epoch(self, parent: str) -> int | None:
+        """Under which epoch this server writes for a parent; None when it does not. Any thread."""
+        home = self._homes.get(parent)
+        return None if home is None else home.epoch
+
+    def here(self, parent: str) -> int | None:
+        home = self._homes.get(parent)
+        if home is None or home.state is not State.MINE or not self.alive():
+            return None
+        return home.epoch
+
+    def mine(self) -> list[str]:
+        """All parents that are served here."""
+        return [parent for parent, home in self._homes.items() if home.state is State.MINE]
+
+    async def find(self, parent: str) -> Here | There:
+        while True:
+            home = self._homes.get(parent)
+            if home is None:
+                home = self._homes[parent] = _Home()
+            if home.state is State.ELSEWHERE and home.there is not None:
+                if home.there.node in self._nodes and not self._leaving:
+                    return home.there
+                self._orphaned(home)
+            if self._leaving:
+                found = await self._rows.look(parent)
+                if found is None or found.node == self._node:
+                    raise _draining()
+                return found
+            if not self.alive():
+                raise _cut_off()
+            if home.state is State.MINE and home.epoch is not None:
+                return Here(home.epoch)
+            if home.task is None:
+                home.happens(Happens.WANTED)
+                home.task = asyncio.get_running_loop().create_task(self._take(parent, home))
+                home.task.add_done_callback(_seen)
+            await asyncio.shield(home.task)
+
+    def not_there(self, parent: str, there: There) -> None:
+        home = self._homes.get(parent)
+        if home is not None and home.state is State.ELSEWHERE and home.there == there:
+            self._orphaned(home)
+
+    async def changed(self, there: There, within: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while there.node in self._nodes:
+                    await self._change.wait()
+        return there.node not in self._nodes
+
+    def lost(self, parents: Collection[str]) -> KeypegError:
+        """Another server turned out to have these; what to tell those who asked."""
+        for parent in parents:
+            home = self._homes.get(parent)
+            if home is not None and home.state in (State.MINE, State.TAKING):
+                _LOG.info("home lost", extra={"parent": parent})
+                self._lose(parent, home)
+        return moved(", ".join(sorted(parents)))
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Join the others; StorageUnavailable when the database can not be asked."""
+        for node in (await self._rows.nodes()).values():
+            if node.process and self._gone(node.process):
+                _LOG.info("server had ended", extra={"node": node.id})
+                await self._rows.declare_dead(node.id, node.beat)
+        await self._join()
+        if not await self.tick():
+            raise StorageUnavailable(
+                "The database took this server's row, but not its first beat; try again.",
+                retry_after=RETRY_AFTER,
+            )
+
+    def run(self) -> None:
+        """Beat from now on."""
+        self._tasks.append(asyncio.get_running_loop().create_task(self._beat_forever()))
+
+    async def leave(self) -> None:
+        """Give everything back; others take it at once. Nothing is written any more."""
+        self._leaving = True
+        for task in (*self._tasks, *([self._taking_over] if self._taking_over else [])):
+            task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        taking = [home.task for home in self._homes.values() if home.task is not None]
+        self._drop_all()
+        if taking:
+            await asyncio.wait(taking)
+        with contextlib.suppress(KeypegError):  # then they find out by the beat that does not come
+            await self._rows.leave(self._node)
+
+    async def tick(self) -> bool:
+        """Beat once, and look at the others; whether that was kept."""
+        asked = self._clock.monotonic()
+        node = self._node
+        try:
+            beat = await self._rows.beat(node)
+        except KeypegError as error:
+            _LOG.warning("beat failed", extra={"error": str(error)})
+            return False
+        if self._leaving:
+            return False
+        answered = self._clock.monotonic()
+        if beat is None:
+            await self._died()
+            return False
+        if asked - self._observation.answered > NEWS_KEPT / 2 and self._heard:
+            self._household.forget()
+        before = self._nodes
+        self._nodes = beat.nodes
+        self._observation = self._observation.after(
+            {id: one.beat for id, one in beat.nodes.items() if id != node}, asked, answered
+        )
+        self._act_until(rules.acts_until(asked))
+        self._hear(beat.news)
+        left = set(before) - set(beat.nodes)
+        for id, last in self._observation.dead().items():
+            with contextlib.suppress(KeypegError):
+                if await self._rows.declare_dead(id, last):
+                    _LOG.warning("server is dead", extra={"node": id})
+                    left.add(id)
+                    self._nodes = {other: n for other, n in self._nodes.items() if other != id}
+        if left or set(self._nodes) != set(before):
+            self._gone_since.update(dict.fromkeys(left, answered))
+            self._change.set()
+            self._change = asyncio.Event()
+        if left or answered - self._looked_at >= LOOK_FOR_ORPHANS:
+            self._look_for_orphans(answered)
+        await self._sweep(answered)
+        return True
+
+    async def _beat_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + rules.BEAT, loop.time())
+            await asyncio.sleep(due - loop.time())
+            try:
+                await self.tick()
+            except Exception:  # a fault here must not make a server that never beats again
+                _LOG.exception("beat failed")
+
+    async def _join(self) -> None:
+        node = Node(self._new_id(), self._address, self._process)
+        self._renamed(node.id)
+        await self._rows.join(node)
+        self._node = node.id
+        self._observation = Observation()
+
+    async def _died(self) -> None:
+        """Others have declared this server dead: it was stopped, or cut off. Begin anew, with nothing."""
+        _LOG.warning("this server was declared dead", extra={"node": self._node})
+        self._acts_until = float("-inf")
+        self._suspend()
+        self._drop_all()
+        self._household.forget()
+        with contextlib.suppress(KeypegError):  # the next beat finds no row, and tries again
+            await self._join()
+
+    def _act_until(self, until: float) -> None:
+        self._acts_until = max(self._acts_until, until)
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+        left = self._acts_until - self._clock.monotonic()
+        if left <= 0:  # the answer took so long
+            self._suspend()
+            return
+        self._timer = loop.call_later(left, self._ended)
+        if self._suspended:
+            self._suspended = False
+            _LOG.info("acts again", extra={"node": self._node})
+        self.on_alive(True)
+
+    def _ended(self) -> None:
+        if not self.alive():
+            self._suspend()
+
+    def _suspend(self) -> None:
+        if not self._suspended and not self._leaving:
+            self._suspended = True
+            _LOG.warning("may not act: no beat was kept", extra={"node": self._node})
+            self.on_alive(False)
+            self._household.suspend()
+
+    # Homes.
+
+    async def _take(self, parent: str, home: _Home) -> None:
+        node = self._node
+        try:
+            found = await self._rows.take(parent, node)
+            if home.state is not State.TAKING:
+                return
+            if isinstance(found, There):
+                home.there = found
+                home.happens(Happens.FOUND)
+                if found.node not in self._nodes:  # it came since the last beat
+                    self._nodes = {**self._nodes, found.node: Node(found.node, found.address, "")}
+                return
+            home.epoch = found.epoch
+            await self._household.adopt(parent)
+            if home.state is State.TAKING:
+                home.happens(Happens.ADOPTED)
+                _LOG.info("home taken", extra={"parent": parent, "epoch": found.epoch})
+        except BaseException:
+            if home.state is State.TAKING:
+                home.happens(Happens.FAILED)
+                home.epoch = None
+                self._household.abandon(parent)
+            raise
+        finally:
+            home.task = None
+            if home.state is State.LOSING:
+                self._drop(parent, home)
+
+    def _lose(self, parent: str, home: _Home) -> None:
+        home.happens(Happens.LOST)
+        home.epoch = None
+        if home.task is None:
+            self._drop(parent, home)
+
+    def _drop(self, parent: str, home: _Home) -> None:
+        self._household.abandon(parent)
+        home.happens(Happens.DROPPED)
+
+    def _drop_all(self) -> None:
+        for parent, home in self._homes.items():
+            if home.state in (State.MINE, State.TAKING):
+                self._lose(parent, home)
+
+    @staticmethod
+    def _orphaned(home: _Home) -> None:
+        home.happens(Happens.ORPHANED)
+        home.there = None
+
+    def _look_for_orphans(self, now: float) -> None:
+        self._looked_at = now
+        if self._taking_over is None or self._taking_over.done():
+            self._taking_over = asyncio.get_running_loop().create_task(self._take_orphans())
+
+    async def _take_orphans(self) -> None:
+        """Take what nobody serves and this server is the first for; so that seats go on without being asked."""
+        slots = asyncio.Semaphore(TAKEN_AT_ONCE)
+
+        async def take(parent: str) -> None:
+            async with slots:
+                with contextlib.suppress(KeypegError):  # whoever asks for it tries again
+                    await self.find(parent)
+
+        try:
+            orphans = await self._rows.orphans(ORPHANS_AT_ONCE)
+        except KeypegError:
+            return
+        mine = [one for one in orphans if rules.ranked(one, self._nodes)[:1] == [self._node]]
+        await asyncio.gather(*(take(parent) for parent in mine))
+
+    # News.
+
+    def _hear(self, news: Sequence[News]) -> None:
+        new = [one for one in news if one.number > self._heard.get(one.node, 0)]
+        for one in new:
+            self._heard[one.node] = one.number
+        if new:
+            self._household.hear(new)
+
+    async def _sweep(self, now: float) -> None:
+        """Remove news that everyone has heard who may have: by this server's own clock alone."""
+        if now - self._swept_at < SWEEP:
+            return
+        self._swept_at = now
+        marks = self._news_marks
+        marks.append((now, self._last_news()))
+        through = 0
+        while marks and now - marks[0][0] >= NEWS_KEPT:
+            through = marks.popleft()[1]
+        gone = [node for node, since in self._gone_since.items() if now - since >= NEWS_KEPT]
+        heard = {self._node: through} if through else {}
+        with contextlib.suppress(KeypegError):
+            for node in await self._rows.sweep(heard, gone):
+                self._gone_since.setdefault(node, now)
+            for node in gone:
+                del self._gone_since[node]
+                self._heard.pop(node, None)
+
+
+def moved(parent: str) -> Elsewhere:
+    """The refusal for what another server answers for now."""
+    return Elsewhere(
+        f"Another server answers for {parent} now; try again, and it will.",
+        retry_after=RETRY_AFTER,
+        parent=parent,
+    )
+
+
+def _cut_off() -> StorageUnavailable:
+    return StorageUnavailable(
+        "This server can not tell the others on its database that it is there, and so does nothing; "
+        "try again, or another server.",
+        retry_after=RETRY_AFTER,
+    )
+
+
+def _draining() -> ServerDraining:
+    return ServerDraining(
+        "The server is going away; connect again, elsewhere or a little later.",
+        retry_after=RETRY_AFTER,
+    )
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Whoever asked has gone: the error of taking is nobody's."""
+    if not task.cancelled():
+        task.exception()
