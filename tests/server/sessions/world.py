@@ -203,6 +203,7 @@ class World:
         self.licenses = Licenses(self.trust)
         self.keys = (os.urandom(32), os.urandom(32))
         self.limits = limits or SessionLimits()
+        self.sure = True  # that nobody else serves its accounts
         self._committer_options = committer
         self._channels: list[grpc.aio.Channel] = []
 
@@ -211,7 +212,13 @@ class World:
         self.database.migrate(SQLModel.metadata.create_all)
         self.hub = EventHub()
         self.committer = BatchCommitter(self.database, self.clock, **self._committer_options)
-        self.engine = Engine(self.committer, SqlPoolStore(self.database), self.clock, self.hub)
+        self.engine = Engine(
+            self.committer,
+            SqlPoolStore(self.database),
+            self.clock,
+            self.hub,
+            alive=lambda: self.sure,
+        )
         self.sessions = Sessions(
             self.engine,
             self.licenses,
