@@ -28,7 +28,8 @@ DELEGATION_TYPE: Final = "application/vnd.keypeg.delegation.v1+protobuf"
 LICENSE_TYPE: Final = "application/vnd.keypeg.license.v1+protobuf"
 GRANT_TYPE: Final = "application/vnd.keypeg.grant.v1+protobuf"
 RECEIPT_TYPE: Final = "application/vnd.keypeg.receipt.v1+protobuf"  # the name is reserved
-BORROW_TYPE: Final = "application/vnd.keypeg.borrow.v1+protobuf"  # the name is reserved
+BORROW_TYPE: Final = "application/vnd.keypeg.borrow.v1+protobuf"
+RETURN_TYPE: Final = "application/vnd.keypeg.return.v1+protobuf"
 LOG_TYPE: Final = "application/vnd.keypeg.log.v1+protobuf"
 
 PAYLOAD_BYTES: Final = 65_536  # a bundle of 256 products with 256 features takes under 48,000

@@ -138,6 +138,12 @@ POOL_GROUP: Final[Fields] = {"name": _FEATURE, "members": each(_subject, high=10
 POOL_RESERVATION: Final[Fields] = {"subject": _subject, "units": number(1, 1_000_000)}
 POOL_LIMIT: Final[Fields] = {"subject": _subject, "units": number(0, 1_000_000)}
 POOL_DENIAL: Final[Fields] = {"subject": _subject, "cut": anything}
+POOL_BORROWING: Final[Fields] = {
+    "longest": duration(timedelta(0), timedelta(days=366)),
+    "floor_units": number(0, 1_000_000),
+    "most_units": number(0, 1_000_000),
+    "allowed": each(_subject, high=_ENTRIES),
+}
 POOL_RULES: Final[Fields] = {
     "counting": one_of(SeatCounting, unset=True),
     "reservations": each(message(POOL_RESERVATION), high=_ENTRIES),
@@ -150,6 +156,8 @@ POOL_RULES: Final[Fields] = {
     "ageing": _PERIOD,
     "queue_length": number(0, 1_000_000),
     "etag": text(0, 64),
+    "borrowing": message(POOL_BORROWING, required=False),
+    "write_off_units": number(0, 1_000_000),
 }
 
 FRAMES: Final[Mapping[str, Fields]] = {
@@ -330,6 +338,7 @@ PARTS: Final[Mapping[str, Fields]] = {
     "PoolReservation": POOL_RESERVATION,
     "PoolLimit": POOL_LIMIT,
     "PoolDenial": POOL_DENIAL,
+    "PoolBorrowing": POOL_BORROWING,
 }
 
 

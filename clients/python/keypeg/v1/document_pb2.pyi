@@ -68,7 +68,9 @@ class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.Value
     PURPOSE_GRANT: _Purpose.ValueType  # 2
     """Grant."""
     PURPOSE_BORROW: _Purpose.ValueType  # 3
-    """Borrow."""
+    """BorrowDocument of seats that have no site. No server signs any yet: those of
+    a site are signed by its own key.
+    """
     PURPOSE_RECEIPT: _Purpose.ValueType  # 4
     """Receipt."""
     PURPOSE_LOG: _Purpose.ValueType  # 5
@@ -84,7 +86,9 @@ PURPOSE_LICENSE: Purpose.ValueType  # 1
 PURPOSE_GRANT: Purpose.ValueType  # 2
 """Grant."""
 PURPOSE_BORROW: Purpose.ValueType  # 3
-"""Borrow."""
+"""BorrowDocument of seats that have no site. No server signs any yet: those of
+a site are signed by its own key.
+"""
 PURPOSE_RECEIPT: Purpose.ValueType  # 4
 """Receipt."""
 PURPOSE_LOG: Purpose.ValueType  # 5

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from keypeg.v1 import error_pb2 as keypeg_dot_v1_dot_error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkeypeg/v1/explanation.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15keypeg/v1/error.proto\"\xa7\x02\n\x0b\x45xplanation\x12!\n\x06reason\x18\x01 \x01(\x0e\x32\x11.keypeg.v1.Reason\x12\x10\n\x08sentence\x18\x02 \x01(\t\x12\x36\n\x08metadata\x18\x03 \x03(\x0b\x32$.keypeg.v1.Explanation.MetadataEntry\x12#\n\x08remedies\x18\x04 \x03(\x0b\x32\x11.keypeg.v1.Remedy\x12\"\n\x07holders\x18\x05 \x03(\x0b\x32\x11.keypeg.v1.Holder\x12\x31\n\rearliest_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x06Remedy\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x10\n\x08sentence\x18\x03 \x01(\t\"\x86\x01\n\x06Holder\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0b\n\x03\x61pp\x18\x03 \x01(\t\x12\r\n\x05units\x18\x04 \x01(\r\x12\x30\n\x0c\x61\x63quire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05lease\x18\x06 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkeypeg/v1/explanation.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15keypeg/v1/error.proto\"\xa7\x02\n\x0b\x45xplanation\x12!\n\x06reason\x18\x01 \x01(\x0e\x32\x11.keypeg.v1.Reason\x12\x10\n\x08sentence\x18\x02 \x01(\t\x12\x36\n\x08metadata\x18\x03 \x03(\x0b\x32$.keypeg.v1.Explanation.MetadataEntry\x12#\n\x08remedies\x18\x04 \x03(\x0b\x32\x11.keypeg.v1.Remedy\x12\"\n\x07holders\x18\x05 \x03(\x0b\x32\x11.keypeg.v1.Holder\x12\x31\n\rearliest_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x06Remedy\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x10\n\x08sentence\x18\x03 \x01(\t\"\xbf\x01\n\x06Holder\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0b\n\x03\x61pp\x18\x03 \x01(\t\x12\r\n\x05units\x18\x04 \x01(\r\x12\x30\n\x0c\x61\x63quire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05lease\x18\x06 \x01(\t\x12\x37\n\x13\x62orrowed_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,5 +42,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REMEDY']._serialized_start=396
   _globals['_REMEDY']._serialized_end=456
   _globals['_HOLDER']._serialized_start=459
-  _globals['_HOLDER']._serialized_end=593
+  _globals['_HOLDER']._serialized_end=650
 # @@protoc_insertion_point(module_scope)

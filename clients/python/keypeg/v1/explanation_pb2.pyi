@@ -134,6 +134,7 @@ class Holder(_message.Message):
     UNITS_FIELD_NUMBER: _builtins.int
     ACQUIRE_TIME_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    BORROWED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     """The user's resource name; empty when the asker may not see it."""
     host_name: _builtins.str
@@ -148,6 +149,10 @@ class Holder(_message.Message):
     def acquire_time(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
 
+    @_builtins.property
+    def borrowed_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it was borrowed, for use without a connection; unset for a seat that is not."""
+
     def __init__(
         self,
         *,
@@ -157,10 +162,11 @@ class Holder(_message.Message):
         units: _builtins.int = ...,
         acquire_time: _timestamp_pb2.Timestamp | None = ...,
         lease: _builtins.str = ...,
+        borrowed_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "borrowed_until_time", b"borrowed_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "app", b"app", "host_name", b"host_name", "lease", b"lease", "units", b"units", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "app", b"app", "borrowed_until_time", b"borrowed_until_time", "host_name", b"host_name", "lease", b"lease", "units", b"units", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akeypeg/v1/pool_rules.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\"\\\n\x0bPoolSubject\x12\x0e\n\x04user\x18\x01 \x01(\tH\x00\x12\x0f\n\x05group\x18\x02 \x01(\tH\x00\x12\x0e\n\x04host\x18\x03 \x01(\tH\x00\x12\x11\n\x07network\x18\x04 \x01(\tH\x00\x42\t\n\x07subject\"B\n\tPoolGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x07members\x18\x02 \x03(\x0b\x32\x16.keypeg.v1.PoolSubject\"I\n\x0fPoolReservation\x12\'\n\x07subject\x18\x01 \x01(\x0b\x32\x16.keypeg.v1.PoolSubject\x12\r\n\x05units\x18\x02 \x01(\r\"C\n\tPoolLimit\x12\'\n\x07subject\x18\x01 \x01(\x0b\x32\x16.keypeg.v1.PoolSubject\x12\r\n\x05units\x18\x02 \x01(\r\"B\n\nPoolDenial\x12\'\n\x07subject\x18\x01 \x01(\x0b\x32\x16.keypeg.v1.PoolSubject\x12\x0b\n\x03\x63ut\x18\x02 \x01(\x08\"\xad\x03\n\tPoolRules\x12)\n\x08\x63ounting\x18\x01 \x01(\x0e\x32\x17.keypeg.v1.SeatCounting\x12\x30\n\x0creservations\x18\x02 \x03(\x0b\x32\x1a.keypeg.v1.PoolReservation\x12$\n\x06limits\x18\x03 \x03(\x0b\x32\x14.keypeg.v1.PoolLimit\x12\'\n\x07\x61llowed\x18\x04 \x03(\x0b\x32\x16.keypeg.v1.PoolSubject\x12%\n\x06\x64\x65nied\x18\x05 \x03(\x0b\x32\x15.keypeg.v1.PoolDenial\x12$\n\x06groups\x18\x06 \x03(\x0b\x32\x14.keypeg.v1.PoolGroup\x12)\n\x06linger\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0foverdraft_units\x18\x08 \x01(\r\x12)\n\x06\x61geing\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cqueue_length\x18\n \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x0b \x01(\tB\x0f\n\r_queue_length*\xb5\x01\n\x0cSeatCounting\x12\x1d\n\x19SEAT_COUNTING_UNSPECIFIED\x10\x00\x12\x17\n\x13SEAT_COUNTING_LEASE\x10\x01\x12\x19\n\x15SEAT_COUNTING_PROCESS\x10\x02\x12\x19\n\x15SEAT_COUNTING_SESSION\x10\x03\x12\x1f\n\x1bSEAT_COUNTING_USER_AND_HOST\x10\x04\x12\x16\n\x12SEAT_COUNTING_USER\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akeypeg/v1/pool_rules.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\"\\\n\x0bPoolSubject\x12\x0e\n\x04user\x18\x01 \x01(\tH\x00\x12\x0f\n\x05group\x18\x02 \x01(\tH\x00\x12\x0e\n\x04host\x18\x03 \x01(\tH\x00\x12\x11\n\x07network\x18\x04 \x01(\tH\x00\x42\t\n\x07subject\"B\n\tPoolGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x07members\x18\x02 \x03(\x0b\x32\x16.keypeg.v1.PoolSubject\"I\n\x0fPoolReservation\x12\'\n\x07subject\x18\x01 \x01(\x0b\x32\x16.keypeg.v1.PoolSubject\x12\r\n\x05units\x18\x02 \x01(\r\"C\n\tPoolLimit\x12\'\n\x07subject\x18\x01 \x01(\x0b\x32\x16.keypeg.v1.PoolSubject\x12\r\n\x05units\x18\x02 \x01(\r\"B\n\nPoolDenial\x12\'\n\x07subject\x18\x01 \x01(\x0b\x32\x16.keypeg.v1.PoolSubject\x12\x0b\n\x03\x63ut\x18\x02 \x01(\x08\"\xa1\x01\n\rPoolBorrowing\x12*\n\x07longest\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x66loor_units\x18\x02 \x01(\r\x12\x17\n\nmost_units\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\'\n\x07\x61llowed\x18\x04 \x03(\x0b\x32\x16.keypeg.v1.PoolSubjectB\r\n\x0b_most_units\"\xf3\x03\n\tPoolRules\x12)\n\x08\x63ounting\x18\x01 \x01(\x0e\x32\x17.keypeg.v1.SeatCounting\x12\x30\n\x0creservations\x18\x02 \x03(\x0b\x32\x1a.keypeg.v1.PoolReservation\x12$\n\x06limits\x18\x03 \x03(\x0b\x32\x14.keypeg.v1.PoolLimit\x12\'\n\x07\x61llowed\x18\x04 \x03(\x0b\x32\x16.keypeg.v1.PoolSubject\x12%\n\x06\x64\x65nied\x18\x05 \x03(\x0b\x32\x15.keypeg.v1.PoolDenial\x12$\n\x06groups\x18\x06 \x03(\x0b\x32\x14.keypeg.v1.PoolGroup\x12)\n\x06linger\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0foverdraft_units\x18\x08 \x01(\r\x12)\n\x06\x61geing\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cqueue_length\x18\n \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x12+\n\tborrowing\x18\x0c \x01(\x0b\x32\x18.keypeg.v1.PoolBorrowing\x12\x17\n\x0fwrite_off_units\x18\r \x01(\rB\x0f\n\r_queue_length*\xb5\x01\n\x0cSeatCounting\x12\x1d\n\x19SEAT_COUNTING_UNSPECIFIED\x10\x00\x12\x17\n\x13SEAT_COUNTING_LEASE\x10\x01\x12\x19\n\x15SEAT_COUNTING_PROCESS\x10\x02\x12\x19\n\x15SEAT_COUNTING_SESSION\x10\x03\x12\x1f\n\x1bSEAT_COUNTING_USER_AND_HOST\x10\x04\x12\x16\n\x12SEAT_COUNTING_USER\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.pool_rules_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEATCOUNTING']._serialized_start=880
-  _globals['_SEATCOUNTING']._serialized_end=1061
+  _globals['_SEATCOUNTING']._serialized_start=1114
+  _globals['_SEATCOUNTING']._serialized_end=1295
   _globals['_POOLSUBJECT']._serialized_start=73
   _globals['_POOLSUBJECT']._serialized_end=165
   _globals['_POOLGROUP']._serialized_start=167
@@ -44,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POOLLIMIT']._serialized_end=377
   _globals['_POOLDENIAL']._serialized_start=379
   _globals['_POOLDENIAL']._serialized_end=445
-  _globals['_POOLRULES']._serialized_start=448
-  _globals['_POOLRULES']._serialized_end=877
+  _globals['_POOLBORROWING']._serialized_start=448
+  _globals['_POOLBORROWING']._serialized_end=609
+  _globals['_POOLRULES']._serialized_start=612
+  _globals['_POOLRULES']._serialized_end=1111
 # @@protoc_insertion_point(module_scope)

@@ -211,6 +211,50 @@ class PoolDenial(_message.Message):
 Global___PoolDenial: _TypeAlias = PoolDenial  # noqa: Y015
 
 @_typing.final
+class PoolBorrowing(_message.Message):
+    """Whether and how seats may be taken offline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LONGEST_FIELD_NUMBER: _builtins.int
+    FLOOR_UNITS_FIELD_NUMBER: _builtins.int
+    MOST_UNITS_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    floor_units: _builtins.int
+    """Units that stay in the pool: they can never be borrowed; 0 to as many as it has."""
+    most_units: _builtins.int
+    """Units that may be borrowed at once; unset: as many as the floor leaves."""
+    @_builtins.property
+    def longest(self) -> _duration_pb2.Duration:
+        """The longest that a borrowed seat may be used before it is renewed; 0 to 366
+        days. 0: seats of this pool can not be borrowed.
+        """
+
+    @_builtins.property
+    def allowed(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolSubject]:
+        """Who may borrow, of those who may use the pool; empty for all of them; at most
+        1,000.
+        """
+
+    def __init__(
+        self,
+        *,
+        longest: _duration_pb2.Duration | None = ...,
+        floor_units: _builtins.int = ...,
+        most_units: _builtins.int | None = ...,
+        allowed: _abc.Iterable[Global___PoolSubject] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most_units", b"_most_units", "longest", b"longest", "most_units", b"most_units"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most_units", b"_most_units", "allowed", b"allowed", "floor_units", b"floor_units", "longest", b"longest", "most_units", b"most_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__most_units: _TypeAlias = _typing.Literal["most_units"]  # noqa: Y015
+    _WhichOneofArgType__most_units: _TypeAlias = _typing.Literal["_most_units", b"_most_units"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_units) -> _WhichOneofReturnType__most_units | None: ...
+
+Global___PoolBorrowing: _TypeAlias = PoolBorrowing  # noqa: Y015
+
+@_typing.final
 class PoolRules(_message.Message):
     """All rules of a pool; what is not set is off."""
 
@@ -227,6 +271,8 @@ class PoolRules(_message.Message):
     AGEING_FIELD_NUMBER: _builtins.int
     QUEUE_LENGTH_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    BORROWING_FIELD_NUMBER: _builtins.int
+    WRITE_OFF_UNITS_FIELD_NUMBER: _builtins.int
     counting: Global___SeatCounting.ValueType
     """Which leases share a seat. Leases keep what they were counted by until they end."""
     overdraft_units: _builtins.int
@@ -238,6 +284,11 @@ class PoolRules(_message.Message):
     etag: _builtins.str
     """Given by the server; in an update, that of the rules that were read, or empty
     to replace any.
+    """
+    write_off_units: _builtins.int
+    """Units whose borrowers are lost that may be given to others before their
+    documents have ended; 0 to as many as the pool has. Only the publisher may
+    raise it.
     """
     @_builtins.property
     def reservations(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolReservation]:
@@ -269,6 +320,10 @@ class PoolRules(_message.Message):
     def ageing(self) -> _duration_pb2.Duration:
         """Waiting so long is worth one step of priority; 0 to 30 days, 0 for no ageing."""
 
+    @_builtins.property
+    def borrowing(self) -> Global___PoolBorrowing:
+        """Seats that are taken offline; unset: none may be."""
+
     def __init__(
         self,
         *,
@@ -283,10 +338,12 @@ class PoolRules(_message.Message):
         ageing: _duration_pb2.Duration | None = ...,
         queue_length: _builtins.int | None = ...,
         etag: _builtins.str = ...,
+        borrowing: Global___PoolBorrowing | None = ...,
+        write_off_units: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_queue_length", b"_queue_length", "ageing", b"ageing", "linger", b"linger", "queue_length", b"queue_length"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_queue_length", b"_queue_length", "ageing", b"ageing", "borrowing", b"borrowing", "linger", b"linger", "queue_length", b"queue_length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queue_length", b"_queue_length", "ageing", b"ageing", "allowed", b"allowed", "counting", b"counting", "denied", b"denied", "etag", b"etag", "groups", b"groups", "limits", b"limits", "linger", b"linger", "overdraft_units", b"overdraft_units", "queue_length", b"queue_length", "reservations", b"reservations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queue_length", b"_queue_length", "ageing", b"ageing", "allowed", b"allowed", "borrowing", b"borrowing", "counting", b"counting", "denied", b"denied", "etag", b"etag", "groups", b"groups", "limits", b"limits", "linger", b"linger", "overdraft_units", b"overdraft_units", "queue_length", b"queue_length", "reservations", b"reservations", "write_off_units", b"write_off_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__queue_length: _TypeAlias = _typing.Literal["queue_length"]  # noqa: Y015
     _WhichOneofArgType__queue_length: _TypeAlias = _typing.Literal["_queue_length", b"_queue_length"]  # noqa: Y015

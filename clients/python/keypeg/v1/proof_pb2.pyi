@@ -19,7 +19,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Proof(_message.Message):
-    """One of four kinds, by where the license lives."""
+    """One of five kinds, by where the license lives, or a seat of it is."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -27,6 +27,7 @@ class Proof(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     SITE_FIELD_NUMBER: _builtins.int
+    BORROW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cloud(self) -> Global___CloudProof:
         """The license lives in the account's cloud."""
@@ -43,6 +44,10 @@ class Proof(_message.Message):
     def site(self) -> Global___SiteProof:
         """The license lives at a site."""
 
+    @_builtins.property
+    def borrow(self) -> Global___BorrowProof:
+        """A seat of a site was borrowed for this computer."""
+
     def __init__(
         self,
         *,
@@ -50,12 +55,13 @@ class Proof(_message.Message):
         key: Global___KeyProof | None = ...,
         host: Global___HostProof | None = ...,
         site: Global___SiteProof | None = ...,
+        borrow: Global___BorrowProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cloud", b"cloud", "host", b"host", "key", b"key", "kind", b"kind", "site", b"site"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["borrow", b"borrow", "cloud", b"cloud", "host", b"host", "key", b"key", "kind", b"kind", "site", b"site"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud", b"cloud", "host", b"host", "key", b"key", "kind", b"kind", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["borrow", b"borrow", "cloud", b"cloud", "host", b"host", "key", b"key", "kind", b"kind", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["cloud", "key", "host", "site"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["cloud", "key", "host", "site", "borrow"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -198,3 +204,39 @@ class SiteProof(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SiteProof: _TypeAlias = SiteProof  # noqa: Y015
+
+@_typing.final
+class BorrowProof(_message.Message):
+    """A license that names a site, and a seat of it that this computer has borrowed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELEGATION_FIELD_NUMBER: _builtins.int
+    LICENSE_FIELD_NUMBER: _builtins.int
+    BORROW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delegation(self) -> _document_pb2.Envelope:
+        """A Delegation, signed by the publisher's root."""
+
+    @_builtins.property
+    def license(self) -> _document_pb2.Envelope:
+        """A LicenseDocument that names the site's key and its seats."""
+
+    @_builtins.property
+    def borrow(self) -> _document_pb2.Envelope:
+        """A BorrowDocument, signed by the site's key."""
+
+    def __init__(
+        self,
+        *,
+        delegation: _document_pb2.Envelope | None = ...,
+        license: _document_pb2.Envelope | None = ...,
+        borrow: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["borrow", b"borrow", "delegation", b"delegation", "license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["borrow", b"borrow", "delegation", b"delegation", "license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BorrowProof: _TypeAlias = BorrowProof  # noqa: Y015

@@ -138,6 +138,7 @@ class Lease(_message.Message):
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
+    BORROWED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`pools/{pool}/leases/{lease}`."""
     session: _builtins.str
@@ -182,6 +183,12 @@ class Lease(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends unless its holder is heard of before; unset when not known."""
 
+    @_builtins.property
+    def borrowed_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when its document works, for a seat that is borrowed; unset otherwise. It is
+        free some time after that (`expire_time`).
+        """
+
     def __init__(
         self,
         *,
@@ -201,10 +208,11 @@ class Lease(_message.Message):
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         location: _builtins.str = ...,
+        borrowed_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "expire_time", b"expire_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "borrowed_until_time", b"borrowed_until_time", "expire_time", b"expire_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "address", b"address", "app", b"app", "device", b"device", "expire_time", b"expire_time", "features", b"features", "fencing_number", b"fencing_number", "host_name", b"host_name", "last_seen_time", b"last_seen_time", "location", b"location", "name", b"name", "overdraft", b"overdraft", "process_id", b"process_id", "session", b"session", "units", b"units", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_time", b"acquire_time", "address", b"address", "app", b"app", "borrowed_until_time", b"borrowed_until_time", "device", b"device", "expire_time", b"expire_time", "features", b"features", "fencing_number", b"fencing_number", "host_name", b"host_name", "last_seen_time", b"last_seen_time", "location", b"location", "name", b"name", "overdraft", b"overdraft", "process_id", b"process_id", "session", b"session", "units", b"units", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
