@@ -6,6 +6,7 @@ Whole runs: an honest server passes, and a server with a planted bug does not (t
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +18,6 @@ from typing import Any
 import pytest
 
 from lab.processes import ROOT
-from seatchecker.adapter import KeypegAdapter
 from seatchecker.finding import Finding, Verdict
 from seatchecker.history import (
     Entry,
@@ -30,7 +30,8 @@ from seatchecker.history import (
     write_entry,
 )
 from seatchecker.judge import judge
-from seatchecker.plan import KINDS, plan
+from seatchecker.keypeg import KeypegAdapter
+from seatchecker.plan import GROUPS, KINDS, plan
 from seatchecker.proxy import Proxy
 from seatchecker.run import Options, run
 
@@ -379,14 +380,24 @@ def test_a_journal_is_read_up_to_where_a_kill_has_cut_it() -> None:
 
 
 def test_a_seed_is_a_plan() -> None:
-    names = [f"c{number}" for number in range(4)]
-    faults = plan(7, 300, names, names[:2], 3.0)
-    assert faults == plan(7, 300, names, names[:2], 3.0)
-    assert faults != plan(8, 300, names, names[:2], 3.0)
+    targets = {group: (f"{group} 1", f"{group} 2") for group in GROUPS}
+    faults = plan(7, 600, targets, 3.0)
+    assert faults == plan(7, 600, targets, 3.0)
+    assert faults != plan(8, 600, targets, 3.0)
     assert {fault.kind for fault in faults} == set(KINDS)
-    assert {f.target for f in faults if f.kind in ("cut", "stall", "mute")} <= set(names[:2])
-    assert all(0 < fault.at < 300 for fault in faults)
-    assert {f.kind for f in plan(7, 300, names, (), 3.0)}.isdisjoint({"cut", "stall", "mute"})
+    assert all(fault.target in targets[KINDS[fault.kind].whom] for fault in faults)
+    assert all(0 < fault.at < 600 for fault in faults)
+
+
+def test_nobody_is_struck_by_what_is_not_there() -> None:
+    faults = plan(7, 300, {"client": ("c1",), "server": ("s1",), "disk": ()}, 3.0)
+    assert {KINDS[fault.kind].whom for fault in faults} == {"client", "server"}
+
+
+def test_between_two_disturbances_of_all_sessions_seats_can_run_out() -> None:
+    targets = {group: (group,) for group in GROUPS}
+    down = [fault.at for fault in plan(7, 600, targets, 3.0) if KINDS[fault.kind].disturbs]
+    assert all(later - earlier > 2 * 3.0 for earlier, later in itertools.pairwise(down))
 
 
 class _Echo(asyncio.Protocol):
@@ -409,7 +420,7 @@ async def line() -> Any:
     """A line through a proxy to an echo: the proxy and a connection."""
     heard.clear()
     server = await asyncio.get_running_loop().create_server(_Echo, "127.0.0.1", 0)
-    proxy = Proxy(lambda: server.sockets[0].getsockname()[:2])
+    proxy = Proxy(server.sockets[0].getsockname()[:2])
     host, _, port = (await asyncio.to_thread(proxy.line, "a")).rpartition(":")
     yield proxy, host, int(port)
     await asyncio.to_thread(proxy.close)

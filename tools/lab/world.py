@@ -96,18 +96,24 @@ class World:
     """A keypegd in a lab, and those who use it."""
 
     def __init__(
-        self, lab: Lab, *, settings: str = "", server_env: Mapping[str, str] | None = None
+        self,
+        lab: Lab,
+        *,
+        settings: str = "",
+        server_env: Mapping[str, str] | None = None,
+        listen: str = "127.0.0.1:0",
     ) -> None:
         self.lab = lab
         self.data = lab.folder / "data"
         self.server_env = server_env or {}
+        self.listen = listen
         self.address = ""
         self.server: Program | None = None
         self._starts = 0
-        done = lab.run(
-            [str(BIN / "keypegd"), "init", "--data", str(self.data), "--publisher", "acme"]
-        )
-        self.init_output = done.stdout
+        first = lab.folder / "first.toml"
+        first.write_text(FAST_PASSWORDS + settings)
+        argv = [str(BIN / "keypegd"), "init", "--data", str(self.data), "--publisher", "acme"]
+        self.init_output = lab.run([*argv, "--settings", str(first)]).stdout
         (self.data / "keypegd.toml").write_text(FAST_PASSWORDS + settings)
         self.serve()
         login = json.loads((self.data / "secrets" / "publisher-login.json").read_text())
@@ -131,7 +137,7 @@ class World:
                 "--data",
                 str(self.data),
                 "--listen",
-                self.address or "127.0.0.1:0",
+                self.address or self.listen,
                 "--ready-file",
                 str(ready),
             ],

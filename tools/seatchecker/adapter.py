@@ -1,29 +1,25 @@
-"""What the checker needs of a server, and how keypegd gives it.
+"""What the checker needs of a server, or of several that are one to their clients.
 
 Promises: a server that is to be checked takes one small class with the methods of `Adapter`; nothing else of the
 checker knows any server.
 
-Leaves to others: when the methods are called (run), processes (lab.processes).
+Leaves to others: when the methods are called (run, playing), how keypegd gives them (keypeg, cluster).
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-import grpc
-
-from keypeg.v1 import seat_service_pb2, seat_service_pb2_grpc
 from lab.processes import ROOT, Lab, Program
-from lab.world import ADMIN, MEMBER, SITE, World
 from seatchecker.history import Limits, Listed
+from seatchecker.lines import Address, Line
+from seatchecker.namespaces import Namespaces
+from seatchecker.relay import Relay
 
-UNARY_TTL: Final = 10  # seconds; the least that keypegd takes
 CLOCKSTEP: Final = Path(__file__).parent / "clockstep"
-LOOK_TIME: Final = 2.0  # seconds for the server to list what is held
 
 
 class Unavailable(Exception):
@@ -48,40 +44,64 @@ class Adapter(Protocol):
         """The kinds of client that there are: of stream and unary."""
         ...
 
-    def set_up(self, lab: Lab, seats: int) -> None:
-        """Make a server with one pool of so many seats, and start it."""
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The names of its processes: one, or several that serve the same pool."""
         ...
 
-    def address(self) -> tuple[str, int]:
-        """Where clients reach it; stays the same over restarts."""
+    def set_up(self, lab: Lab, seats: int, networks: Namespaces | None) -> None:
+        """Make servers with one pool of so many seats, and start them.
+
+        With networks, they are reachable at addresses that are no loopback ones.
+        """
         ...
 
-    def start(self) -> None:
+    def addresses(self) -> tuple[Address, ...]:
+        """Where clients reach each server; stays the same over restarts."""
+        ...
+
+    def start(self, server: str) -> None:
         """Start it again, after `kill` or `stop`; returns when it serves."""
         ...
 
-    def kill(self) -> None:
+    def kill(self, server: str) -> None:
         """End it by SIGKILL."""
         ...
 
-    def stop(self) -> None:
+    def stop(self, server: str) -> None:
         """End it in good order."""
         ...
 
-    def pause(self) -> None:
+    def pause(self, server: str) -> None:
         """Stop its process (SIGSTOP)."""
         ...
 
-    def go_on(self) -> None:
+    def go_on(self, server: str) -> None:
         """Let its process go on."""
         ...
 
-    def step(self, seconds: int) -> None:
+    def step(self, server: str, seconds: int) -> None:
         """Set its wall clock to so many seconds from the true time."""
         ...
 
-    def client(self, name: str, kind: str, seed: str, journal: Path, address: str) -> Program:
-        """Start a client program, which reaches the server at this address."""
+    def targets(self) -> dict[str, Sequence[str]]:
+        """What else can be struck, by group: `disk`, `database`, `networked_server`; may be empty."""
+        ...
+
+    def fail(self, kind: str, target: str, amount: int) -> None:
+        """Begin a fault of one of these."""
+        ...
+
+    def heal(self, kind: str, target: str) -> None:
+        """End it; returns when all is as before."""
+        ...
+
+    def relay(self, seed: int) -> Relay | None:
+        """A relay for the calls of its clients, if there is one."""
+        ...
+
+    def client(self, name: str, kind: str, seed: str, journal: Path, line: Line) -> Program:
+        """Start a client program, which reaches the servers by this line."""
         ...
 
     def listed(self) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
@@ -94,100 +114,6 @@ class Adapter(Protocol):
     def close(self) -> None:
         """Ask it no more; the lab ends its processes."""
         ...
-
-
-class KeypegAdapter:
-    """keypegd from this repository."""
-
-    kinds = ("stream", "unary")
-
-    def __init__(self, grant: float = 4.0) -> None:
-        self.grant = grant
-        self._step_file = Path()
-        self._starts = 0
-
-    @property
-    def limits(self) -> Limits:
-        bounds = {"stream": self.grant * 1.01 + 1, "unary": UNARY_TTL * 1.01 + 1}
-        return Limits(self._seats, bounds)
-
-    def server_env(self) -> dict[str, str]:
-        """The server's environment."""
-        return stepped(self._step_file)
-
-    def set_up(self, lab: Lab, seats: int) -> None:
-        self._lab = lab
-        self._seats = seats
-        self._step_file = lab.folder / "server.step"
-        settings = f'[sessions]\nseat_grant = "{self.grant:g}s"\n[server]\ndrain_time = "2s"\n'
-        self._world = World(lab, settings=settings, server_env=self.server_env())
-        account = self._world.account("checked", {"admin": ADMIN, "member": MEMBER})
-        self._token = self._world.token("member")
-        credentials = grpc.composite_channel_credentials(
-            grpc.ssl_channel_credentials(self._world.ca_file.read_bytes()),
-            grpc.access_token_call_credentials(self._world.token("admin")),
-        )
-        quick = [
-            ("grpc.enable_retries", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 300),
-        ]
-        self._looking = grpc.secure_channel(self._world.address, credentials, options=quick)
-        self._product = self._world.product("checked", locations=[SITE])
-        self._pool = self._world.seats(account, self._product, seats)
-
-    def address(self) -> tuple[str, int]:
-        host, _, port = self._world.address.rpartition(":")
-        return host, int(port)
-
-    @property
-    def _server(self) -> Program:
-        assert self._world.server is not None
-        return self._world.server
-
-    def start(self) -> None:
-        self._world.serve()
-
-    def kill(self) -> None:
-        self._server.kill()
-
-    def stop(self) -> None:
-        self._server.stop()
-
-    def pause(self) -> None:
-        self._server.signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self._server.signal(signal.SIGCONT)
-
-    def step(self, seconds: int) -> None:
-        self._step_file.write_text(str(seconds))
-
-    def client(self, name: str, kind: str, seed: str, journal: Path, address: str) -> Program:
-        computer = self._world.computer(name, token=self._token)
-        env = {**computer.env, "KEYPEG_SERVER": address, **stepped(step_file(journal))}
-        argv = [
-            *(sys.executable, "-m", "seatchecker.client"),
-            *("--kind", kind, "--name", name, "--journal", str(journal), "--seed", seed),
-            *("--product", self._product, "--root", self._world.root.hex()),
-            *("--pool", self._pool, "--grant", str(self.grant), "--ttl", str(UNARY_TTL)),
-        ]
-        return self._lab.start(name, argv, env=env)
-
-    def listed(self) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
-        seats = seat_service_pb2_grpc.SeatServiceStub(self._looking)
-        held = seat_service_pb2.ListLeasesRequest(parent=self._pool, page_size=1000)
-        waiting = seat_service_pb2.ListQueuePlacesRequest(parent=self._pool, page_size=1000)
-        try:
-            leases = seats.ListLeases(held, timeout=LOOK_TIME).leases
-            places = seats.ListQueuePlaces(waiting, timeout=LOOK_TIME).places
-        except grpc.RpcError as error:
-            raise Unavailable from error
-        listed = (Listed(one.name, one.fencing_number, one.device) for one in leases)
-        return tuple(listed), tuple(place.name for place in places)
-
-    def close(self) -> None:
-        self._looking.close()
 
 
 def step_file(journal: Path) -> Path:

@@ -28,6 +28,11 @@ class Life:
     died: float = math.inf  # nothing was done by it from then on
     gone: float = math.inf  # from then on that was certain
 
+    @property
+    def line(self) -> str:
+        """Its way to the server, which those before and after it have as well."""
+        return self.name.rpartition("-")[0] or self.name
+
 
 @dataclass
 class Hold:

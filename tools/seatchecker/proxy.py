@@ -34,8 +34,8 @@ class _Line:
 class Proxy:
     """Lines to one server."""
 
-    def __init__(self, target: Callable[[], tuple[str, int]]) -> None:
-        """`target` gives where the server is now."""
+    def __init__(self, target: tuple[str, int]) -> None:
+        """`target` is where the server is, whenever it runs."""
         self._target = target
         self._lines: dict[str, _Line] = {}
         self._servers: list[asyncio.Server] = []
@@ -115,7 +115,7 @@ class Proxy:
         line.writers.add(writer)
         upstream: asyncio.StreamWriter | None = None
         try:
-            answers, upstream = await asyncio.open_connection(*self._target())
+            answers, upstream = await asyncio.open_connection(*self._target)
             line.writers.add(upstream)
             both = [
                 asyncio.ensure_future(_pump(line, reader, upstream, answers=False)),

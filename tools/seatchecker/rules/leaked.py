@@ -67,16 +67,22 @@ class _Calm:
     """Since when nothing has disturbed the server, or a client's way to it."""
 
     BEGIN: Final = frozenset(
-        {"server_killed", "server_restarted", "server_stopped", "stopped", "stalled", "muted"}
+        {
+            *("server_killed", "server_restarted", "server_stopped", "stopped", "slow_disk"),
+            *("stall", "mute", "drop", "double", "part", "part_server", "part_database"),
+            *("kill_database", "stop_database"),
+        }
     )
-    END: Final = frozenset({"server_ready", "server_continued", "continued", "healed"})
+    END: Final = frozenset(
+        {"server_ready", "server_continued", "server_healed", "continued", "healed"}
+    )
 
     def __init__(self, faults: Iterable[Entry]) -> None:
         self._times: dict[str, list[float]] = defaultdict(list)
         self._latest: dict[str, list[float]] = defaultdict(list)  # end; infinite while one goes on
         going_on: Counter[str] = Counter()
         for fault in sorted(faults, key=lambda one: one.at):
-            whose = str(fault.facts.get("client", ""))
+            whose = str(fault.facts.get("line") or fault.facts.get("client", ""))
             if fault.what in self.BEGIN:
                 going_on[whose] += 1
             elif fault.what in self.END:
@@ -89,7 +95,7 @@ class _Calm:
     def since(self, life: Life, moment: float) -> float:
         """The end of the last disturbance before that moment: infinite during one, 0 for none."""
         latest = 0.0
-        for whose in ("", life.name):
+        for whose in ("", life.name, life.line):
             position = bisect_left(self._times[whose], moment)
             if position:
                 latest = max(latest, self._latest[whose][position - 1])
