@@ -76,6 +76,20 @@ class UserRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRevoked:
+    """A sign-in was ended."""
+
+    token: str  # id
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChanged:
+    """A publisher's products are others than before."""
+
+    publisher: str  # `publishers/{publisher}`
+
+
+@dataclass(frozen=True, slots=True)
 class AccountAbandoned:
     """This server serves an account no more: what is remembered of it may be wrong from now on."""
 
@@ -84,6 +98,7 @@ class AccountAbandoned:
 
 Event = (
     AccountAbandoned
+    | CatalogChanged
     | CloudSessionMoved
     | CloudSessionClosed
     | LicenseAdded
@@ -91,5 +106,6 @@ Event = (
     | LicenseRemoved
     | PoolCreated
     | PoolRemoved
+    | TokenRevoked
     | UserRemoved
 )

@@ -29,7 +29,7 @@ from keypeg.v1.account_service_pb2_grpc import AccountServiceServicer
 from keypeg_server.domain.caller import Role
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current, current_sign_in
-from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.rpc.calls import cut, new_account, once, page_of
 from keypeg_server.service.accounts import AccountService, NewUser
 
 
@@ -65,7 +65,7 @@ class AccountRpc(AccountServiceServicer):
     ) -> CreateAccountResponse:
         answer = await self._accounts.create_account(
             once(request, lambda made: CreateAccountResponse(account=encode.account(made))),
-            request.account_id,
+            new_account(request),
             request.display_name,
         )
         return CreateAccountResponse.FromString(answer)

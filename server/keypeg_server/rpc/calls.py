@@ -64,6 +64,15 @@ def once(request: Any, answer: Callable[[T], Message]) -> Request[T]:
     )
 
 
+def new_account(request: Any) -> str:
+    """The id of the account that a CreateAccountRequest makes: the one it names, else that of the request.
+
+    So that the same request makes the same account, whichever server it reaches.
+    """
+    chosen: str = request.account_id
+    return chosen or request.request_id.lower().replace("-", "")
+
+
 def _last_id(token: str) -> str:
     if not token:
         return ""

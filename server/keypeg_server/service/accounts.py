@@ -15,7 +15,7 @@ from keypeg import names
 from keypeg.errors import AlreadyExists, CredentialsInvalid, NotFound
 from keypeg_server.domain.account import Account, User
 from keypeg_server.domain.caller import Caller, Role
-from keypeg_server.domain.events import UserRemoved
+from keypeg_server.domain.events import TokenRevoked, UserRemoved
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Credential, Page, Request, Store, Unit
@@ -72,7 +72,11 @@ class AccountService:
         return new
 
     async def sign_out(self, caller: Caller) -> None:
-        await self._store.write(lambda unit: unit.accounts.delete_token(caller.token))
+        def end(unit: Unit) -> None:
+            unit.accounts.delete_token(caller.token)
+            unit.publish(TokenRevoked(caller.token))
+
+        await self._store.write(end)
         self._tokens.forget(caller.token)
 
     async def create_account(self, request: Request[Account], id: str, display_name: str) -> bytes:

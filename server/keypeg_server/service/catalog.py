@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from keypeg import names
 from keypeg.errors import AlreadyExists, FieldInvalid
+from keypeg_server.domain.events import CatalogChanged
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.ports import Clock
@@ -44,6 +45,7 @@ class CatalogService:
                 )
             _check_bundle(unit, product)
             unit.catalog.add_product(product)
+            unit.publish(CatalogChanged(names.PUBLISHER.build(product.publisher)))
             unit.record(
                 names.PUBLISHER.build(product.publisher), "product_created", product=product.name
             )

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
-from keypeg.errors import Elsewhere, KeypegError, ServerDraining, StorageUnavailable
+from keypeg.errors import KeypegError, StorageUnavailable
 from keypeg_server.domain import home as rules
 from keypeg_server.domain.home import Happens, Observation, State
 from keypeg_server.service.ports import Clock
+from keypeg_server.service.refusals import doubtful, draining, elsewhere
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -265,10 +266,10 @@ class Cluster:
             if self._leaving:
                 found = await self._rows.look(parent)
                 if found is None or found.node == self._node:
-                    raise _draining()
+                    raise draining()
                 return found
             if not self.alive():
-                raise _cut_off()
+                raise doubtful()
             if home.state is State.MINE and home.epoch is not None:
                 return Here(home.epoch)
             if home.task is None:
@@ -296,7 +297,7 @@ class Cluster:
             if home is not None and home.state in (State.MINE, State.TAKING):
                 _LOG.info("home lost", extra={"parent": parent})
                 self._lose(parent, home)
-        return moved(", ".join(sorted(parents)))
+        return elsewhere(", ".join(sorted(parents)))
 
     # Its life.
 
@@ -523,30 +524,6 @@ class Cluster:
             for node in gone:
                 del self._gone_since[node]
                 self._heard.pop(node, None)
-
-
-def moved(parent: str) -> Elsewhere:
-    """The refusal for what another server answers for now."""
-    return Elsewhere(
-        f"Another server answers for {parent} now; try again, and it will.",
-        retry_after=RETRY_AFTER,
-        parent=parent,
-    )
-
-
-def _cut_off() -> StorageUnavailable:
-    return StorageUnavailable(
-        "This server can not tell the others on its database that it is there, and so does nothing; "
-        "try again, or another server.",
-        retry_after=RETRY_AFTER,
-    )
-
-
-def _draining() -> ServerDraining:
-    return ServerDraining(
-        "The server is going away; connect again, elsewhere or a little later.",
-        retry_after=RETRY_AFTER,
-    )
 
 
 def _seen(task: asyncio.Task[None]) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
 
 from keypeg.errors import StorageUnavailable
 from keypeg_server.clock import Clock, to_us
@@ -115,17 +116,26 @@ _HOLDS: Final = (
 )
 
 
-class Beside(Protocol):
-    """Runs one transaction beside others (PostgresDatabase.aside)."""
+_ACCOUNT: Final = select(_POOL.c.account).where(_POOL.c.id == bindparam("of"))
 
-    def __call__(self, work: Callable[[Connection], _T], /) -> Future[_T]: ...
+
+class Shared(Protocol):
+    """What is needed of the database (PostgresDatabase)."""
+
+    def aside(self, work: Callable[[Connection], _T], /) -> Future[_T]:
+        """One transaction, beside the server's other writing."""
+        ...
+
+    async def read(self, work: Callable[[Session], _T], /) -> _T:
+        """Look at what is committed."""
+        ...
 
 
 class SqlHomes:
     """`Directory` on a database."""
 
-    def __init__(self, aside: Beside, clock: Clock) -> None:
-        self._aside = aside
+    def __init__(self, database: Shared, clock: Clock) -> None:
+        self._database = database
         self._clock = clock
 
     async def join(self, node: Node) -> None:
@@ -229,11 +239,11 @@ class SqlHomes:
 
     async def holds(self, session: str) -> str | None:
         """The account (name) of which a session (id) has seats or waits for some; None when it has none."""
+        return await self._database.read(lambda c: c.execute(_HOLDS, {"holder": session}).scalar())
 
-        def work(connection: Connection) -> str | None:
-            return connection.execute(_HOLDS, {"holder": session}).scalar()
-
-        return await self._run(work)
+    async def account_of(self, pool: str) -> str | None:
+        """The account (name) of a pool (id)."""
+        return await self._database.read(lambda c: c.execute(_ACCOUNT, {"of": pool}).scalar())
 
     async def counts(self) -> dict[str | None, int]:
         """How many homes each node has; None: how many nobody has."""
@@ -247,7 +257,7 @@ class SqlHomes:
         return await self._run(work)
 
     async def _run(self, work: Callable[[Connection], _T]) -> _T:
-        return await asyncio.wrap_future(self._aside(work))
+        return await asyncio.wrap_future(self._database.aside(work))
 
 
 def _nodes(connection: Connection) -> dict[str, Node]:

@@ -1,0 +1,189 @@
+"""Where a call is served: one table, method by method, of how its account or publisher (its *parent*) is found.
+
+Promises: every method that the server authorizes has a route, by assertion. What reads nothing but rows is
+served anywhere, for all servers see the same rows; what changes something, or looks at the memory of pools and
+sessions, is served by the home of its parent.
+
+Leaves to others: whose home a parent is (service/homes.py), carrying calls there (relay.py), who may call
+(authorization.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from keypeg import names
+from keypeg_server.domain.caller import Caller
+from keypeg_server.rpc import authorization
+from keypeg_server.rpc.calls import new_account
+
+KNOWN_COUNT: Final = 100_000  # pools whose account is remembered; it never changes
+
+
+class By(enum.Enum):
+    """How the parent of a call is found."""
+
+    ANYWHERE = "it has none, or only rows are read"
+    NAME = "a field names the account or publisher, or something in it"
+    POOL = "a field names a pool, or something in it, of an account"
+    CALLER = "it is the caller's own account"
+    NEW_ACCOUNT = "it is the account that is to be made"
+    SESSION = "a field names a session of an account"
+
+
+@dataclass(frozen=True)
+class Route:
+    """How the parent of a method's calls is found, and by which field."""
+
+    by: By
+    field: str = ""
+
+    def __post_init__(self) -> None:
+        assert bool(self.field) == (self.by in (By.NAME, By.POOL, By.SESSION))
+
+
+_ANYWHERE, _CALLER = Route(By.ANYWHERE), Route(By.CALLER)
+
+
+def _of(field: str) -> Route:
+    return Route(By.NAME, field)
+
+
+def _pool(field: str) -> Route:
+    return Route(By.POOL, field)
+
+
+_BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
+    "keypeg.v1.AccountService": {
+        "SignIn": _ANYWHERE,  # a token is nobody's home: its row is written once and read by its digest
+        "SignOut": _ANYWHERE,
+        "GetCaller": _ANYWHERE,
+        "CreateAccount": Route(By.NEW_ACCOUNT),
+        "GetAccount": _ANYWHERE,
+        "ListAccounts": _ANYWHERE,
+        "CreateUser": _of("parent"),
+        "ListUsers": _ANYWHERE,
+        "DeleteUser": _of("name"),
+    },
+    "keypeg.v1.CatalogService": {
+        "GetPublisher": _ANYWHERE,
+        "CreateProduct": _of("parent"),
+        "GetProduct": _ANYWHERE,
+        "ListProducts": _ANYWHERE,
+    },
+    "keypeg.v1.LicenseService": {
+        "CreateLicense": _of("parent"),
+        "GetLicense": _ANYWHERE,
+        "ListLicenses": _ANYWHERE,
+    },
+    "keypeg.v1.ActivationService": {
+        "CreateActivation": _of("parent"),
+        "GetActivation": _ANYWHERE,
+        "ListActivations": _ANYWHERE,
+        "DeleteActivation": _of("name"),
+    },
+    "keypeg.v1.CloudSessionService": {
+        "GetCloudSession": _ANYWHERE,
+        "OpenCloudSession": _of("name"),
+        "CloseCloudSession": _of("name"),
+    },
+    "keypeg.v1.LocationService": {
+        "GetLocation": _ANYWHERE,
+        "ListLocations": _ANYWHERE,
+        "AuthorizeKeyWrite": _of("parent"),
+        "CreateKeyLocation": _of("parent"),
+    },
+    "keypeg.v1.SessionService": {
+        "HoldSession": _CALLER,
+        "CloseSession": Route(By.SESSION, "session"),
+    },
+    "keypeg.v1.SeatService": {
+        "AcquireSeat": _pool("pool"),
+        "LeaveQueue": _pool("name"),
+        "RenewSeat": _pool("name"),
+        "ReleaseSeat": _pool("name"),
+        "FreeSeat": _pool("name"),
+        "GetPool": _pool("name"),
+        "ListPools": _of("parent"),
+        "ListLeases": _pool("parent"),
+        "ListQueuePlaces": _pool("parent"),
+        "Explain": _pool("pool"),
+        "GetPoolRules": _pool("name"),
+        "UpdatePoolRules": _pool("name"),
+        "WatchPool": _pool("parent"),
+        "ListPoolEvents": _pool("parent"),
+    },
+    "keypeg.v1.ReportService": {
+        "ExportLog": _of("parent"),
+        "SimulateSeats": _of("parent"),
+    },
+    "grpc.health.v1.Health": {"Check": _ANYWHERE, "List": _ANYWHERE, "Watch": _ANYWHERE},
+    "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _ANYWHERE},
+}
+
+TABLE: Final[Mapping[str, Route]] = MappingProxyType(
+    {
+        f"/{service}/{method}": route
+        for service, methods in _BY_SERVICE.items()
+        for method, route in methods.items()
+    }
+)
+assert set(TABLE) == set(authorization.TABLE), "every method has its route"
+
+AccountOf = Callable[[str], Awaitable[str | None]]
+
+
+class Routes:
+    """Finds the parents of calls."""
+
+    def __init__(self, account_of_pool: AccountOf, account_of_session: AccountOf) -> None:
+        """Both take an id and give an account (name), None when there is none."""
+        self._account_of_pool = account_of_pool
+        self._account_of_session = account_of_session
+        self._known: OrderedDict[str, str] = OrderedDict()  # by pool id
+
+    async def parent(self, route: Route, request: Any, caller: Caller | None) -> str | None:
+        """The parent (name) of a call that passed the gate; None when it is served anywhere.
+
+        `request` is None for a stream of requests, whose parent none of them names.
+        """
+        match route.by:
+            case By.NAME:
+                return _parent(getattr(request, route.field))
+            case By.POOL:
+                return await self._pool(getattr(request, route.field))
+            case By.CALLER:
+                return None if caller is None else caller.account
+            case By.NEW_ACCOUNT:
+                return names.ACCOUNT.build(new_account(request))
+            case By.SESSION:
+                (id,) = names.SESSION.parse(getattr(request, route.field), route.field)
+                return await self._account_of_session(id)
+            case By.ANYWHERE:
+                return None
+
+    async def _pool(self, name: str) -> str | None:
+        """Of a pool that is not there: None, and whoever is asked says so."""
+        kind, _, rest = name.partition("/")
+        id = rest.partition("/")[0]
+        if kind != "pools" or not id:
+            return None
+        account = self._known.get(id)
+        if account is None:
+            account = await self._account_of_pool(id)
+            if account is not None:
+                self._known[id] = account
+                if len(self._known) > KNOWN_COUNT:
+                    self._known.popitem(last=False)
+        return account
+
+
+def _parent(name: str) -> str | None:
+    """`accounts/a` of `accounts/a/licenses/l`."""
+    parent = "/".join(name.split("/", 2)[:2])
+    return parent if names.ACCOUNT.matches(parent) or names.PUBLISHER.matches(parent) else None
