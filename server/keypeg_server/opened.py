@@ -28,7 +28,7 @@ from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.signing import PublisherKeys, delegation_ends
 from keypeg_server.settings import Settings
 from keypeg_server.storage import schema, upkeep
-from keypeg_server.storage.database import Database
+from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.unit import SqlStore
 
 _LOG: Final = structlog.get_logger("keypegd")
@@ -56,7 +56,7 @@ class Opened:
     settings: Settings
     clock: SystemClock
     hub: EventHub
-    database: Database
+    database: SqliteDatabase
     store: SqlStore
 
     @classmethod
@@ -65,7 +65,7 @@ class Opened:
         clock = SystemClock()
         hub = EventHub()
         try:
-            database = Database.open(data / DATABASE_FILE)
+            database = SqliteDatabase.open(data / DATABASE_FILE)
         except KeypegError as error:
             raise StartError(error.sentence) from error
         except OSError as error:

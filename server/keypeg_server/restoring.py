@@ -28,7 +28,7 @@ from keypeg_server.domain.restored import holds_back_for
 from keypeg_server.manifest import FILE_NAME, MAX_BYTES, Manifest, ManifestError, read
 from keypeg_server.opened import DATABASE_FILE, MARKER, TLS_FOLDER
 from keypeg_server.storage import schema, snapshot
-from keypeg_server.storage.database import Database
+from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.restored import Restoration, make_fit
 from keypeg_server.storage.snapshot import Progress
 
@@ -160,7 +160,7 @@ def _with_database(path: Path, manifest: Manifest, restoration: Restoration) -> 
 
 def _changed(path: Path, work: Callable[[Connection], int]) -> int:
     try:
-        database = Database.open(path)
+        database = SqliteDatabase.open(path)
     except KeypegError as error:
         raise BackupError(error.sentence) from error
     try:

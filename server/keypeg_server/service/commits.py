@@ -9,7 +9,7 @@ Leaves to others: the disk (storage/committer.py) and the operations themselves 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -46,6 +46,10 @@ class Operation:
 
     def records(self) -> Sequence[Entry]:
         """What the log says of it, written with its changes; after `decide`."""
+        return ()
+
+    def parents(self) -> Collection[str]:
+        """The accounts (names) whose home this server has to be for it."""
         return ()
 
     def undo(self) -> None:

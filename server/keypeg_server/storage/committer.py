@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Final
@@ -28,6 +28,7 @@ from keypeg_server.clock import Clock, to_us
 from keypeg_server.domain.decision import Change
 from keypeg_server.domain.record import Entry
 from keypeg_server.service.commits import Operation
+from keypeg_server.service.homes_port import HomesLost
 from keypeg_server.storage import pool_store, requests
 from keypeg_server.storage.database import Database, unavailable
 from keypeg_server.storage.log_writer import LogWriter
@@ -41,7 +42,7 @@ RETRY_AFTER: Final = timedelta(milliseconds=250)
 
 Recorded = tuple[bytes, bytes]  # digest and result
 _Key = tuple[str, str]  # caller and request id
-_Written = tuple[dict[_Key, Recorded], bool]  # what is on record, and whether the batch is on disk
+_Found = dict[_Key, Recorded]  # what is on record of the requests that were looked up
 
 
 class _Item:
@@ -157,34 +158,63 @@ class BatchCommitter:
             self._finished(batch, None)
             return
         expire_time_us = to_us(self._clock.wall()) + requests.KEPT_US
+        log = self._log
 
-        def write(connection: Connection) -> _Written:
-            return _write(connection, batch, expire_time_us, self._log)
+        def write(connection: Connection) -> _Found:
+            return _write(connection, batch, expire_time_us, log)
 
-        def written(future: Future[_Written]) -> None:
-            loop.call_soon_threadsafe(self._finished, batch, future)
+        self._submit(batch, write, self._finished, None if log is None else log.committed)
+
+    def _submit(
+        self,
+        batch: list[_Item],
+        work: Callable[[Connection], _Found],
+        then: Callable[[list[_Item], Future[_Found]], None],
+        committed: Callable[[], None] | None = None,
+    ) -> None:
+        """Let the writer do something for a batch, and go on with its outcome in the event loop."""
+        loop = asyncio.get_running_loop()
+
+        def done(future: Future[_Found]) -> None:
+            loop.call_soon_threadsafe(then, batch, future)
 
         try:
-            self._database.submit_batch(write).add_done_callback(written)
+            future = self._database.submit(work, parents=_parents(batch), committed=committed)
         except RuntimeError as error:  # the database is closed
             self._fail(batch, unavailable(error))
+        else:
+            future.add_done_callback(done)
 
-    def _finished(self, batch: list[_Item], future: Future[_Written] | None) -> None:
+    def _finished(self, batch: list[_Item], future: Future[_Found] | None) -> None:
         if future is not None:
             error = future.exception()
+            if isinstance(error, IntegrityError):
+                _LOG.info("repeated request", extra={"error": str(error.orig)})
+                keys = _keys(batch)
+                self._submit(batch, lambda c: requests.recorded(c, keys), self._looked_up)
+                return
+            if isinstance(error, HomesLost):
+                self._move(batch, error)
+                return
             if error is not None:
                 refusal = error if isinstance(error, KeypegError) else unavailable(error)
                 self._fail(batch, refusal)
                 return
-            on_record, on_disk = future.result()
-            if not on_disk:
-                self._repeat(batch, on_record)
-                return
+            on_record = future.result()
             if on_record:
                 self._answer_unsure(batch, on_record)
         self._go_on()
         for item in batch:
             self._end(item)
+
+    def _looked_up(self, batch: list[_Item], future: Future[_Found]) -> None:
+        error = future.exception()
+        if isinstance(error, HomesLost):
+            self._move(batch, error)
+        elif error is not None:
+            self._fail(batch, error if isinstance(error, KeypegError) else unavailable(error))
+        else:
+            self._repeat(batch, future.result())
 
     def _go_on(self) -> None:
         """Write what came meanwhile; called before answering, so that the writer need not wait for that."""
@@ -230,6 +260,23 @@ class BatchCommitter:
             return
         for key, recorded in conflicts.items():
             self._remember(key, recorded)
+        self._decide_again(undecided)
+
+    def _move(self, batch: list[_Item], error: HomesLost) -> None:
+        """Some parents are another server's: refuse what is about them, and decide the rest again."""
+        undecided = self._undo(batch)
+        assert self._database.fence is not None
+        refusal = self._database.fence.homes.lost(error.lost)
+        again = []
+        for item in undecided:
+            if error.lost.isdisjoint(item.operation.parents()):
+                again.append(item)
+            else:
+                item.error = refusal
+                self._end(item)
+        self._decide_again(again)
+
+    def _decide_again(self, undecided: list[_Item]) -> None:
         self._writing = True  # so that they are answered in order, after what is decided again
         for item in undecided:
             self._take(item.operation)
@@ -263,8 +310,8 @@ class BatchCommitter:
 
 def _write(
     connection: Connection, batch: list[_Item], expire_time_us: int, log: LogWriter | None
-) -> _Written:
-    """Put a batch on disk, and look up what it is unsure of; or nothing, when it repeats a request."""
+) -> _Found:
+    """Write a batch, and look up what it is unsure of; in a transaction."""
     rows = []
     unsure = []
     changes: list[Change] = []
@@ -279,17 +326,25 @@ def _write(
             rows.append((request.caller, request.id, request.digest, item.result, expire_time_us))
         elif item.unsure:
             unsure.append((request.caller, request.id))
-    try:
-        if rows or changes or entries:
-            with connection.begin():
-                if rows:
-                    requests.record(connection, rows)
-                pool_store.write(connection, changes)
-                if log is not None and entries:
-                    log.append(connection, entries)
-            if log is not None and entries:
-                log.committed()
-    except IntegrityError as error:
-        _LOG.info("repeated request", extra={"error": str(error.orig)})
-        return requests.recorded(connection, [(row[0], row[1]) for row in rows]), False
-    return (requests.recorded(connection, unsure) if unsure else {}), True
+    if rows:
+        requests.record(connection, rows)
+    if changes:
+        pool_store.write(connection, changes)
+    if log is not None and entries:
+        log.append(connection, entries)
+    return requests.recorded(connection, unsure) if unsure else {}
+
+
+def _keys(batch: list[_Item]) -> list[_Key]:
+    """The requests whose answers a batch records."""
+    made = (item.operation.request for item in batch if item.result is not None)
+    return [(request.caller, request.id) for request in made if request is not None]
+
+
+def _parents(batch: list[_Item]) -> set[str]:
+    """Whom a batch writes for."""
+    found: set[str] = set()
+    for item in batch:
+        if item.needs_disk:
+            found.update(item.operation.parents())
+    return found

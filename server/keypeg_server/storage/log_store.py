@@ -9,7 +9,7 @@ Leaves to others: appending (log_writer.py), who may read (rpc), when upkeep is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -196,12 +196,10 @@ def _remove(log: LogWriter, name: str, now_us: int, keep: Keeping, connection: C
     return int(head.sequence - first)
 
 
-async def _written(database: Database, work: Callable[[Connection], _T]) -> _T:
-    def run(connection: Connection) -> _T:
-        with connection.begin():
-            return work(connection)
-
-    return await asyncio.wrap_future(database.submit_batch(run))
+async def _written(
+    database: Database, work: Callable[[Connection], _T], parents: Collection[str] = ()
+) -> _T:
+    return await asyncio.wrap_future(database.submit(work, parents=parents))
 
 
 PERIOD: Final = log_pb2.LOG_OCCASION_PERIOD

@@ -94,27 +94,23 @@ def recorded(
     connection: Connection, keys: list[tuple[str, str]]
 ) -> dict[tuple[str, str], tuple[bytes, bytes]]:
     """Digest and result of those of these requests (caller and id) that have an answer."""
-    with connection.begin():
-        found = connection.execute(_FIND_MANY, {"keys": keys}) if keys else ()
-        return {(one.caller, one.id): (bytes(one.digest), bytes(one.result)) for one in found}
+    found = connection.execute(_FIND_MANY, {"keys": keys}) if keys else ()
+    return {(one.caller, one.id): (bytes(one.digest), bytes(one.result)) for one in found}
 
 
 def sweep(connection: Connection, now_us: int) -> int:
     """Delete one step's worth of answers past their time; how many. Fewer than SWEEP_ROWS: all done."""
-    with connection.begin():
-        old = connection.execute(_OLD, {"now": now_us}).all()
-        if old:
-            connection.execute(
-                _DELETE, [{"old_caller": one.caller, "old_id": one.id} for one in old]
-            )
-        return len(old)
+    old = connection.execute(_OLD, {"now": now_us}).all()
+    if old:
+        connection.execute(_DELETE, [{"old_caller": one.caller, "old_id": one.id} for one in old])
+    return len(old)
 
 
 async def sweep_forever(database: Database, clock: Clock, pause: float = SWEEP_PAUSE) -> None:
     """Sweep now and whenever `pause` seconds have passed, one short step at a time; until canceled."""
     while True:
         try:
-            step = database.submit_batch(lambda connection: sweep(connection, to_us(clock.wall())))
+            step = database.submit(lambda connection: sweep(connection, to_us(clock.wall())))
             swept = await asyncio.wrap_future(step)
         except StorageUnavailable:  # logged where it was found; the next time may be better
             swept = 0

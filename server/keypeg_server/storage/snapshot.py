@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from keypeg_server.storage.database import _driver
+from keypeg_server.storage import sqlite
 
 BUSY_TIMEOUT: Final = 10.0  # seconds, for a server that is just starting
 PAGES_AT_ONCE: Final = 4_096  # of 4 KiB: 16 MiB between two reports of progress
@@ -56,7 +56,7 @@ def snapshot(path: Path) -> Iterator[Any]:
     """A connection of the driver's that sees one state until it is closed."""
     if not path.is_file():
         raise SnapshotError(f"There is no database {path}; --data names the directory of a server.")
-    driver = _driver()
+    driver = sqlite.driver()
     try:
         connection = driver.connect(
             f"{path.resolve().as_uri()}?mode=ro",
@@ -84,7 +84,7 @@ def copy(source: Path, target: Path, progress: Progress) -> Contents:
     All pages are of one snapshot, so that the copy ends however much is written meanwhile. The copy is checked:
     a damaged one is refused.
     """
-    driver = _driver()
+    driver = sqlite.driver()
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with snapshot(source) as connection:
         (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -140,7 +140,7 @@ def contents_of(connection: Any) -> Contents:
 
 def schema_of(connection: Any) -> str | None:
     """The migration that a database is at; None when it is at none."""
-    with suppress(_driver().OperationalError):  # no such table
+    with suppress(sqlite.driver().OperationalError):  # no such table
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         return None if row is None else str(row[0])
     return None

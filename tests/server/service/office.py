@@ -37,7 +37,7 @@ from keypeg_server.service.signing import PublisherKeys, Signing, delegate
 from keypeg_server.service.store import Request
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.storage import schema
-from keypeg_server.storage.database import Database
+from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.unit import SqlStore
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Office:
     def __init__(self, folder: Path, **options: Any) -> None:
         self.clock = HandClock()
         self.events: list[Event] = []
-        self.database = Database.open(folder / "office.sqlite3")
+        self.database = SqliteDatabase.open(folder / "office.sqlite3")
         self.database.migrate(schema.upgrade)
         self.store = SqlStore(self.database, self.clock, self.events.append)
         self.pools = SomePools()

@@ -207,7 +207,7 @@ async def test_an_end_that_fails_gives_no_seats_of_what_another_one_ends(
     retired_at_its_end: list[bool] = []
 
     def fail(_: None) -> bytes:
-        office.database.submit_batch(lambda _: failed.wait(5))  # before the other one's end
+        office.database.submit(lambda _: failed.wait(5))  # before the other one's end
         raise RuntimeError("disk")
 
     def end(_: None) -> bytes:

@@ -21,8 +21,8 @@ from keypeg_server.service.commits import RequestKey
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.pools import Engine
 from keypeg_server.storage.committer import BatchCommitter
-from keypeg_server.storage.database import Database
 from keypeg_server.storage.pool_store import SqlPoolStore
+from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.tables_seat import PoolRow
 
 CAPACITY = 3
@@ -53,7 +53,7 @@ class EngineMachine(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
     def open(self, *, create: bool = False) -> None:
-        self.database = Database.open(self.directory / "a.db")
+        self.database = SqliteDatabase.open(self.directory / "a.db")
         if create:
             self.database.migrate(SQLModel.metadata.create_all)
             row = PoolRow(
@@ -223,12 +223,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule()
     def disk_fails_or_is_back(self) -> None:
         self.failing = not self.failing
-        word = "ON" if self.failing else "OFF"
-
-        def set_it(connection) -> None:
-            connection.connection.driver_connection.execute(f"PRAGMA query_only={word}")
-
-        self.database.submit_batch(set_it).result()
+        self.database.pragma("query_only=" + ("ON" if self.failing else "OFF"))
 
     @rule()
     def restart(self) -> None:

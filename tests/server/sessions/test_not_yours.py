@@ -113,17 +113,16 @@ async def test_a_repeated_request_hears_of_a_seat_only_when_that_is_on_disk(worl
         )
 
     def break_the_disk(connection: Connection) -> None:
-        with connection.begin():
-            connection.exec_driver_sql("ALTER TABLE lease RENAME TO away")
+        connection.exec_driver_sql("ALTER TABLE lease RENAME TO away")
 
     gate = threading.Event()
-    world.database.submit_batch(lambda _: gate.wait(SECONDS))
+    world.database.submit(lambda _: gate.wait(SECONDS))
     body = frames.digest("p1", 1, (), True, 0)
     ask(RequestKey("another", "1", b"d"), [])  # something for the disk, in the same batch
     ask(RequestKey(queued.place.session, queued.request_id, body), told)
     await asyncio.sleep(0)  # both are with the writer
     world.engine.release(pool, lease.name.rpartition("/")[2], lambda _: None)
-    world.database.submit_batch(break_the_disk)
+    world.database.submit(break_the_disk)
     gate.set()
     await world.hears(lambda: bool(told))
     assert pool.place(place.id) is not None, "the disk refused the release"
@@ -140,7 +139,7 @@ async def test_a_move_during_a_resume_is_not_missed(world: World) -> None:
     app.channel = world.channel
     await world.add_pool(1)
     gate = threading.Event()
-    world.database.submit_batch(lambda _: gate.wait(SECONDS))
+    world.database.submit(lambda _: gate.wait(SECONDS))
     world.engine.acquire(
         world.pool_of("pools/p1"),
         Holder("", "accounts/acme/users/bob", "device-c", "", "cad", 1),
@@ -173,7 +172,7 @@ async def test_a_longer_grant_is_kept_for_as_long_by_the_server(world: World) ->
     await app.open()
     await app.acquire()
     gate = threading.Event()
-    world.database.submit_batch(lambda _: gate.wait(SECONDS))
+    world.database.submit(lambda _: gate.wait(SECONDS))
     other = world.app("bob", device="device-b")
     await other.open()
     await other.ask(wait=True)  # for the disk

@@ -48,8 +48,8 @@ from keypeg_server.service.seats import Seats
 from keypeg_server.service.sessions import SessionLimits, Sessions
 from keypeg_server.service.tickets import TicketBox
 from keypeg_server.storage.committer import BatchCommitter
-from keypeg_server.storage.database import Database
 from keypeg_server.storage.pool_store import SqlPoolStore
+from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.tables_seat import PoolRow
 
 ACCOUNT = "accounts/acme"
@@ -208,7 +208,7 @@ class World:
         self._channels: list[grpc.aio.Channel] = []
 
     async def start(self) -> None:
-        self.database = Database.open(self.path)
+        self.database = SqliteDatabase.open(self.path)
         self.database.migrate(SQLModel.metadata.create_all)
         self.hub = EventHub()
         self.committer = BatchCommitter(self.database, self.clock, **self._committer_options)

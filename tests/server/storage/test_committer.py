@@ -19,8 +19,8 @@ from keypeg_server.domain.pool import Pool
 from keypeg_server.service.commits import Operation, RequestKey
 from keypeg_server.storage import requests
 from keypeg_server.storage.committer import BatchCommitter
-from keypeg_server.storage.database import Database
 from keypeg_server.storage.pool_store import SqlPoolStore
+from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.tables_seat import PoolRow
 
 HOLDER = Holder("s", "accounts/a/users/u", "dev", "host", "app", 1)
@@ -88,7 +88,7 @@ class Drop(Take):
 
 class Bench:
     def __init__(self, path: Path) -> None:
-        self.database = Database.open(path)
+        self.database = SqliteDatabase.open(path)
         self.database.migrate(SQLModel.metadata.create_all)
         self.database.migrate(
             lambda connection: connection.execute(
@@ -128,7 +128,7 @@ class Bench:
     def hold_the_disk(self) -> threading.Event:
         """Nothing is written until the event is set."""
         gate = threading.Event()
-        self.database.submit_batch(lambda _: gate.wait(10))
+        self.database.submit(lambda _: gate.wait(10))
         return gate
 
 
@@ -286,29 +286,22 @@ async def test_a_full_disk_undoes_all_newest_first_and_serves_again_when_there_i
 
 async def test_a_read_only_database_refuses_and_recovers(bench: Bench):
     await bench.take("kept").ended
-    await _pragma(bench, "query_only=ON")
+    bench.database.pragma("query_only=ON")
     with pytest.raises(StorageUnavailable):
         await bench.take("a").ended
     with pytest.raises(StorageUnavailable):
         await bench.drop("kept").ended
     assert [lease.id for lease in bench.pool.leases()] == ["kept"]
-    await _pragma(bench, "query_only=OFF")
+    bench.database.pragma("query_only=OFF")
     await bench.drop("kept").ended
     assert await bench.on_disk() == ([], [])
-
-
-async def _pragma(bench: Bench, what: str) -> None:
-    def run(connection) -> None:
-        connection.connection.driver_connection.execute(f"PRAGMA {what}")
-
-    await asyncio.wrap_future(bench.database.submit_batch(run))
 
 
 async def test_requests_are_swept_in_steps(bench: Bench):
     rows = [("c", str(n), b"d", b"r", n) for n in range(requests.SWEEP_ROWS + 20)]
     bench.database.migrate(lambda connection: requests.record(connection, rows))
     steps = [
-        bench.database.submit_batch(lambda c: requests.sweep(c, requests.SWEEP_ROWS + 10)).result()
+        bench.database.submit(lambda c: requests.sweep(c, requests.SWEEP_ROWS + 10)).result()
         for _ in range(2)
     ]
     assert steps == [requests.SWEEP_ROWS, 10]
@@ -316,7 +309,7 @@ async def test_requests_are_swept_in_steps(bench: Bench):
 
 async def test_a_second_process_on_the_file_is_told_who_has_it(bench: Bench):
     with pytest.raises(StorageUnavailable) as caught:
-        Database.open(bench.database.path)
+        SqliteDatabase.open(bench.database.path)
     assert "in use by another keypegd" in caught.value.sentence
 
 
@@ -328,7 +321,7 @@ async def test_once_runs_the_work_once(bench: Bench):
             ran.append(body)
             return body.upper()
 
-        return bench.database.submit_batch(
+        return bench.database.submit(
             lambda connection: _once(connection, request_id, body, work)
         ).result()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from keypeg_server.storage.database import Database
 from keypeg_server.storage.pool_store import SqlPoolStore
+from keypeg_server.storage.sqlite import SqliteDatabase
 
 # Acquires and releases for ever; says "+id" and "-id" once the answer is there.
 WRITER = """
@@ -65,7 +65,7 @@ async def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path:
     held = {line[1:] for line in lines if line.startswith("+")}
     releasing = {line[1:] for line in lines if line.startswith("?")}
     released = {line[1:] for line in lines if line.startswith("-")}
-    database = Database.open(path)  # the killed process's lock went with it
+    database = SqliteDatabase.open(path)  # the killed process's lock went with it
     (stored,) = await SqlPoolStore(database).load()
     on_disk = {lease.id for lease in stored.leases}
     database.close()

@@ -20,9 +20,9 @@ from keypeg.v1.log_pb2 import LogHead
 from keypeg_server.domain.record import Entry, about
 from keypeg_server.service.reports import Reports
 from keypeg_server.storage import log_store
-from keypeg_server.storage.database import Database
 from keypeg_server.storage.log_store import Keeping, SqlLogStore
 from keypeg_server.storage.log_writer import HEAD_RECORDS, LogWriter, log_name
+from keypeg_server.storage.sqlite import SqliteDatabase
 
 ACME, UMBRA = "accounts/acme", "accounts/umbra"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -73,7 +73,7 @@ class Desk:
         self.database.migrate(SQLModel.metadata.create_all)
 
     def start(self, secret: bytes = b"s" * 32) -> None:
-        self.database = Database.open(self.path)
+        self.database = SqliteDatabase.open(self.path)
         self.log = LogWriter(self.signer.sign_log, secret)
         self.reports = Reports(SqlLogStore(self.database), self.signer, self.clock)
 
@@ -84,20 +84,17 @@ class Desk:
 
     async def write(self, *entries: Entry, fail: bool = False) -> None:
         def run(connection: Connection) -> None:
-            with connection.begin():
-                self.log.append(connection, entries)
-                if fail:
-                    raise ValueError("the disk is full")
-            self.log.committed()
+            self.log.append(connection, entries)
+            if fail:
+                raise ValueError("the disk is full")
 
-        await asyncio.wrap_future(self.database.submit_batch(run))
+        await asyncio.wrap_future(self.database.submit(run, committed=self.log.committed))
 
     async def change(self, statement: str) -> None:
         def run(connection: Connection) -> None:
-            with connection.begin():
-                connection.execute(text(statement))
+            connection.execute(text(statement))
 
-        await asyncio.wrap_future(self.database.submit_batch(run))
+        await asyncio.wrap_future(self.database.submit(run))
 
     def entries(self, *numbers: int, parent: str = ACME) -> list[Entry]:
         return [about(parent, "tried", self.clock.us + number, n=number) for number in numbers]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from keypeg_server.storage import schema, upkeep
-from keypeg_server.storage.database import Database
+from keypeg_server.storage.sqlite import SqliteDatabase
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -25,14 +25,14 @@ class HandClock:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = Database.open(tmp_path / "test.sqlite3")
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    opened = SqliteDatabase.open(tmp_path / "test.sqlite3")
     opened.migrate(schema.upgrade)
     yield opened
     opened.close()
 
 
-async def test_the_mark_of_the_clock_only_grows(database: Database) -> None:
+async def test_the_mark_of_the_clock_only_grows(database: SqliteDatabase) -> None:
     clock = HandClock()
     assert await upkeep.high_water(database) is None
     await upkeep.keep_high_water(database, clock)
