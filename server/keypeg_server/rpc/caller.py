@@ -22,6 +22,12 @@ def current() -> Caller:
     return _CURRENT.get().caller
 
 
+def known() -> Caller | None:
+    """The caller of this call; None where nobody had to sign in."""
+    found = _CURRENT.get(None)
+    return None if found is None else found.caller
+
+
 def current_sign_in() -> SignedIn:
     """The caller of this call, with the user and the end of the token."""
     return _CURRENT.get()

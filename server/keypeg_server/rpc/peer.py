@@ -3,7 +3,9 @@
 Promises: the address of a network connection without its port; empty for one that comes from no network
 (a Unix socket), and for what gRPC writes in a way that is not known here.
 
-Leaves to others: what rules make of it (domain/pool_rules.py). Behind a relay it is the relay's address.
+A call that another server of the database carried here has the address that that one saw (relayed.py).
+
+Leaves to others: what rules make of it (domain/pool_rules.py). Behind a proxy it is the proxy's address.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote
 
+from keypeg_server.rpc import relayed
+
 
 def address_of(context: Any) -> str:
     """The address of the other side of a call."""
-    return address_in(context.peer())
+    carried = relayed.origin()
+    return address_in(context.peer()) if carried is None else carried
 
 
 def address_in(peer: str) -> str:

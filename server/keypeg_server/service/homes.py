@@ -223,6 +223,7 @@ class Cluster:
         self._taking_over: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.on_alive: Callable[[bool], None] = lambda alive: None
+        self.on_nodes: Callable[[Mapping[str, Node]], None] = lambda nodes: None
 
     # What others ask.
 
@@ -365,6 +366,7 @@ class Cluster:
                     self._nodes = {other: n for other, n in self._nodes.items() if other != id}
         if left or set(self._nodes) != set(before):
             self._gone_since.update(dict.fromkeys(left, answered))
+            self.on_nodes(self._nodes)
             self._change.set()
             self._change = asyncio.Event()
         if left or answered - self._looked_at >= LOOK_FOR_ORPHANS:
