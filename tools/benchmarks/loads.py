@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from benchmarks import machine
 from lab.processes import Event, Lab, Program
 
 BUCKET_WIDTH: Final = 1.02  # latencies are counted in buckets 2 % wide; load.cc has the same
-OPEN_SECONDS: Final = 150.0
+OPEN_SECONDS: Final = 450.0  # for 100,000 sessions
 ANSWER_SECONDS: Final = 60.0
 PYTHON_LOAD: Final = Path(__file__).resolve().parent / "python_load.py"
 
@@ -36,8 +36,9 @@ class Target:
     name: str
     address: str
     ca_file: Path
-    pid: int
+    pids: tuple[int, ...]  # of its servers
     token: str = ""
+    database: Callable[[], float] = float  # CPU seconds of a database of its own
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Work:
     connections: int
     product: str = "-"
     pool: str = "-"
+    opened: int = 0  # of the workers, at first; 0: all
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,14 @@ class Sample:
     rate: float  # operations per second
     p50_ms: float
     p99_ms: float
-    cpu_per_10k: float  # CPU seconds of the server per 10,000 operations
+    cpu_per_10k: float  # CPU seconds of the server, and of its database, per 10,000 operations
     server_cores: float  # busy with this server, on average
     load_cores: float
     other_cores: float  # busy with neither
+    database_per_10k: float = 0.0  # of cpu_per_10k, the database's
+    paced: bool = (
+        False  # an open loop: the rate was asked for, latencies count from when it was due
+    )
 
 
 @dataclass(frozen=True)
@@ -99,11 +105,7 @@ class Load:
         with machine.pinned(cores):
             for number in range(min(generator.processes, work.outstanding)):
                 self._programs.append(self._start(lab, generator, number))
-        ready = [program.expect("ready", timeout=OPEN_SECONDS) for program in self._programs]
-        for event in ready:
-            if event["errors"]:
-                raise LoadError(f"{work.kind} on {target.name}: {event['first_error']}")
-        self.open_seconds: float = max(event["seconds"] for event in ready)
+        self.open_seconds: float = self._opened([0] * len(self._programs))
 
     def _start(self, lab: Lab, generator: Generator, number: int) -> Program:
         count = min(generator.processes, self.work.outstanding)
@@ -116,6 +118,7 @@ class Load:
             "ca": self.target.ca_file,
             "work": self.work.kind,
             "workers": workers,
+            "opened": self.work.opened or workers,
             "outstanding": outstanding,
             "connections": connections,
             "product": self.work.product,
@@ -127,23 +130,41 @@ class Load:
             name, [*generator.command, *pairs], env={"KEYPEG_TOKEN": self.target.token}
         )
 
-    def run(self, seconds: float, warm: float) -> Sample:
-        """Work, and measure for `seconds` after `warm` seconds."""
-        positions = [len(program.events) for program in self._programs]
-        for program in self._programs:
-            assert program.popen.stdin
-            program.popen.stdin.write(f"run {warm} {seconds}\n".encode())
-            program.popen.stdin.flush()
+    def run(self, seconds: float, warm: float, rate: float = 0.0) -> Sample:
+        """Work, and measure for `seconds` after `warm` seconds; at a `rate`, or as fast as answers come."""
+        share = rate / len(self._programs)
+        command = f"pace {warm} {seconds} {share}" if rate else f"run {warm} {seconds}"
+        positions = self._tell(command)
         self._expect("recording", positions, warm)
         before = self._read()
         self._expect("recorded", positions, seconds)
         after = self._read()
-        return _sample(self._results(positions), before, after)
+        return _sample(self._results(positions), before, after, paced=bool(rate))
+
+    def open_more(self, count: int) -> float:
+        """Open more workers, until so many are open; the seconds that took. For loads of one program."""
+        return self._opened(self._tell(f"open {count}"))
 
     def close(self) -> None:
         """Let go of all streams and connections."""
         for program in self._programs:
             program.stop()
+
+    def _tell(self, command: str) -> list[int]:
+        """Give a command; from which event on its answers come."""
+        positions = [len(program.events) for program in self._programs]
+        for program in self._programs:
+            assert program.popen.stdin
+            program.popen.stdin.write(f"{command}\n".encode())
+            program.popen.stdin.flush()
+        return positions
+
+    def _opened(self, positions: Sequence[int]) -> float:
+        ready = self._expect("ready", positions, OPEN_SECONDS)
+        for event in ready:
+            if event["errors"]:
+                raise LoadError(f"{self.work.kind} on {self.target.name}: {event['first_error']}")
+        return max(float(event["seconds"]) for event in ready)
 
     def _expect(self, what: str, positions: Sequence[int], seconds: float) -> list[Event]:
         timeout = seconds + ANSWER_SECONDS
@@ -160,10 +181,13 @@ class Load:
         return results
 
     def _read(self) -> machine.Reading:
-        return machine.read(self.target.pid, [program.pid for program in self._programs])
+        programs = [program.pid for program in self._programs]
+        return machine.read(self.target.pids, programs, self.target.database())
 
 
-def _sample(results: Sequence[Event], before: machine.Reading, after: machine.Reading) -> Sample:
+def _sample(
+    results: Sequence[Event], before: machine.Reading, after: machine.Reading, *, paced: bool
+) -> Sample:
     latencies: Counter[int] = Counter()
     for event in results:
         latencies.update(dict(event["latencies"]))
@@ -172,17 +196,20 @@ def _sample(results: Sequence[Event], before: machine.Reading, after: machine.Re
         raise LoadError("No operation ended within the round; make it longer (--seconds).")
     seconds = after.moment - before.moment
     server, load = after.server - before.server, after.load - before.load
-    others = after.all - before.all - server - load - (after.own - before.own)
+    database = after.database - before.database
+    others = after.all - before.all - server - database - load - (after.own - before.own)
     return Sample(
         operations=operations,
         seconds=round(seconds, 3),
         rate=round(sum(event["operations"] / event["seconds"] for event in results), 1),
         p50_ms=_quantile(latencies, 0.50),
         p99_ms=_quantile(latencies, 0.99),
-        cpu_per_10k=round(server / operations * 10_000, 3),
+        cpu_per_10k=round((server + database) / operations * 10_000, 3),
         server_cores=round(server / seconds, 2),
         load_cores=round(load / seconds, 2),
         other_cores=round(max(0.0, others / seconds), 2),
+        database_per_10k=round(database / operations * 10_000, 3),
+        paced=paced,
     )
 
 

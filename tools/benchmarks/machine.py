@@ -13,7 +13,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,19 +58,21 @@ class Reading:
     """CPU seconds used until a moment."""
 
     moment: float  # seconds, monotonic
-    server: float
+    server: float  # by the servers, but for a database of their own
+    database: float
     load: float
     all: float  # by everyone on the machine
     own: float  # by this process
 
 
-def read(server: int, load: Sequence[int]) -> Reading:
-    """The CPU seconds of a server, of the programs of a load, and of everyone."""
+def read(servers: Iterable[int], load: Sequence[int], database: float = 0.0) -> Reading:
+    """The CPU seconds of servers, of the programs of a load, and of everyone; and those of a database."""
     own = os.times()
     return Reading(
         moment=time.monotonic(),
-        server=process_seconds(server),
-        load=sum(process_seconds(pid) for pid in load),
+        server=sum(map(process_seconds, servers)),
+        database=database,
+        load=sum(map(process_seconds, load)),
         all=_machine_seconds(),
         own=own.user + own.system,
     )
@@ -110,6 +112,7 @@ def describe(folder: Path, chosen: Cores) -> dict[str, Any]:
         },
         "sqlite": _sqlite(),
         "disk": _sync_times(folder),
+        "time": time.strftime("%Y-%m-%d %H:%M %Z"),
         "load_average": round(os.getloadavg()[0], 2),
     }
 

@@ -1,4 +1,4 @@
-"""Load for machines without a compiler: the same work and the same lines as load/load.cc, on grpc.aio.
+"""Load for machines without a compiler: the work of keypegd and the floor, and `run`, as load/load.cc, on grpc.aio.
 
 Promises: what load.cc promises; a wrong, denied or missing answer is an error of the result.
 
@@ -63,7 +63,7 @@ class Place:
         self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
 
-async def echo(place: Place, _number: int, *, acquire: bool) -> Operate:
+async def echo(place: Place, number: int, *, acquire: bool) -> Operate:
     """A stream of the floor; see load/echo_stream.cc."""
     method = place.channel.stream_stream(
         ECHO,
@@ -77,7 +77,7 @@ async def echo(place: Place, _number: int, *, acquire: bool) -> Operate:
     async def operate() -> None:
         sequence = next(sequences)
         if acquire:
-            frame = HoldSessionRequest(acquire=_acquire(place, sequence))
+            frame = HoldSessionRequest(acquire=_acquire(place, sequence, number))
         else:
             frame = HoldSessionRequest(renew=session_pb2.Renew(sequence=sequence, mac=code))
         await call.write(frame)
@@ -129,7 +129,7 @@ async def session(place: Place, number: int, *, kind: str) -> Operate:
             require(answer.released.name == lease, answer)
             lease = ""
             return
-        frame = _acquire(place, sequence)
+        frame = _acquire(place, sequence, number)
         answer = await _ask(call, HoldSessionRequest(acquire=frame))
         given = answer.acquired
         require(given.mac == codes.acquired(sequence, frame.request_id, given.lease), answer)
@@ -208,15 +208,28 @@ def _request_id() -> str:
     return SystemRandomness().request_id()
 
 
-def _acquire(place: Place, sequence: int) -> session_pb2.Acquire:
+def _priority(number: int) -> int:
+    return number % 3  # as in load.cc
+
+
+def _acquire(place: Place, sequence: int, number: int) -> session_pb2.Acquire:
     return session_pb2.Acquire(
-        sequence=sequence, request_id=_request_id(), pool=place.pool, units=1
+        sequence=sequence,
+        request_id=_request_id(),
+        pool=place.pool,
+        units=1,
+        priority=_priority(number),
     )
 
 
 def _acquire_seat(place: Place, number: int) -> seat_service_pb2.AcquireSeatRequest:
     return seat_service_pb2.AcquireSeatRequest(
-        request_id=_request_id(), pool=place.pool, units=1, device=_device(number), app=_app()
+        request_id=_request_id(),
+        pool=place.pool,
+        units=1,
+        priority=_priority(number),
+        device=_device(number),
+        app=_app(),
     )
 
 
@@ -282,7 +295,7 @@ async def main() -> None:
     for name in ("target", "work", "product", "pool"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--ca", type=Path, required=True)
-    for name in ("connections", "workers", "outstanding"):
+    for name in ("connections", "workers", "opened", "outstanding"):
         parser.add_argument(f"--{name}", type=int, required=True)
     arguments = parser.parse_args()
     credentials = grpc.ssl_channel_credentials(arguments.ca.read_bytes())

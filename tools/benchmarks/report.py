@@ -1,4 +1,4 @@
-"""What was measured, for people: tables, ratios, and the goals beside them.
+"""What was measured, for people: tables in Markdown, ratios, and the goals beside them.
 
 Promises: a number never stands without what it depends on; a rate that the load bounded, and rounds that
 other work disturbed, are called so.
@@ -16,27 +16,11 @@ from benchmarks.rounds import DISTURBED
 
 if TYPE_CHECKING:
     from benchmarks.loads import Generator
-    from benchmarks.presence import Presence
     from benchmarks.rounds import Plan, Series
-    from benchmarks.seats import Seats
 
 LOAD_BOUND: Final = 0.9  # of a core: a load that busy holds the server back
-READMIT_SECONDS: Final = 60  # service/conversation.py, READMIT_AFTER
-READMITTED: Final = (
-    f"; from {READMIT_SECONDS} s on licenses were looked at again meanwhile: for renewals alone, "
-    "measure fewer rounds or sessions"
-)
-HEADER: Final = (
-    "",
-    "callers",
-    "op/s",
-    "p50 ms",
-    "p99 ms",
-    "server CPU s / 10k",
-    "server cores",
-    "load cores",
-    "other work",
-)
+BAR: Final = 24  # characters of the longest bar of a curve
+HEADER: Final = ("", "callers", "op/s", "p50 ms", "p99 ms", "CPU s / 10k", "other work")
 
 
 @dataclass(frozen=True)
@@ -54,7 +38,7 @@ class Goal:
         return self.measured <= self.goal if self.at_most else self.measured >= self.goal
 
     def as_json(self) -> dict[str, Any]:
-        """For --json."""
+        """For the JSON."""
         return {
             "name": self.name,
             "goal": self.goal,
@@ -64,111 +48,100 @@ class Goal:
         }
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a suite has to say."""
+
+    title: str
+    lines: tuple[str, ...]  # Markdown, without the goals
+    data: dict[str, Any]
+    goals: tuple[Goal, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For the JSON."""
+        return self.data | {"goals": [goal.as_json() for goal in self.goals]}
+
+    def markdown(self) -> list[str]:
+        """For people."""
+        return [f"### {self.title}", "", *self.lines]
+
+
 def conditions(about: dict[str, Any], generator: Generator, plan: Plan) -> list[str]:
     """What the numbers depend on."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     disk = about["disk"]
     lines = [
-        f"{about['processor']}, {about['cores']} cores; server on core {_list(about['used']['server'])}, "
-        f"load on {_list(about['used']['load'])}; Linux {about['kernel']}",
-        f"Python {about['python']}, {versions}",
-        f"SQLite {about['sqlite']}, {about['durability']}; fdatasync {disk['fdatasync_p50_ms']} ms p50, "
-        f"{disk['fdatasync_p99_ms']} ms p99",
-        f"load: {generator.name}, {generator.processes} process(es), TLS, bearer token, every code checked",
-        f"{plan.rounds} rounds of {plan.seconds:g} s, interleaved; medians"
-        + (f"; the quietest of up to {plan.tries} tries each" if plan.tries > 1 else ""),
+        f"{about['processor']}, {about['cores']} cores: servers on core {_list(about['used']['server'])}, "
+        f"load on {_list(about['used']['load'])}; Linux {about['kernel']}, Python {about['python']}, {versions}, "
+        f"SQLite {about['sqlite']}; fdatasync {disk['fdatasync_p50_ms']} ms p50, {disk['fdatasync_p99_ms']} ms p99.",
+        f"Load: {generator.name}, {generator.processes} process(es), TLS, every answer checked. Medians of "
+        f"{plan.rounds} interleaved rounds of {plan.seconds:g} s"
+        + (f", the quietest of up to {plan.tries} tries each" if plan.tries > 1 else "")
+        + f". Taken {about['time']}.",
     ]
     if generator.why:
-        lines.append(f"the C++ load was not used: {generator.why}")
+        lines.append(f"The C++ load was not used: {generator.why}")
     if set(about["used"]["server"]) & set(about["used"]["load"]):
         lines.append(
-            "ONE CORE: server and load share it; rates say little, CPU per operation holds"
+            "ONE CORE: server and load share it; rates say little, CPU per operation holds."
         )
     return lines
-
-
-def presence_lines(found: Presence) -> list[str]:
-    """The report of `tools/bench presence`."""
-    memory, echo = found.session_memory, found.echo_memory
-    echo_series, renewal, signed = found.series
-    return [
-        f"{found.sessions:,} sessions held over {found.connections} connections, opened at "
-        f"{found.opened_per_second:,.0f}/s ({found.open_cpu_ms:.2f} ms of the server's CPU each)",
-        f"renewals ended {found.measured_after_s:.0f} s after the first opening"
-        + (READMITTED if found.measured_after_s > READMIT_SECONDS else ""),
-        f"memory: {memory.per_stream_kib} KiB per session ({memory.opened_kib} when opened, "
-        f"{memory.worked_kib} after renewals); {echo.per_stream_kib} KiB per bare echo stream",
-        "",
-        *table(found.series),
-        "",
-        f"renewal / bare echo: rate {renewal.over(echo_series):.2f}, "
-        f"CPU {renewal.over(echo_series, 'cpu_per_10k'):.2f}; "
-        f"signed renewal / bare echo: rate {signed.over(echo_series):.2f}",
-        *goal_lines(found.goals),
-    ]
-
-
-def seats_lines(found: Seats) -> list[str]:
-    """The report of `tools/bench seats`."""
-    ratios = found.as_json()["ratios"]
-    return [
-        "an operation is one acquire or one release, on disk before its answer",
-        "",
-        *table(found.series),
-        "",
-        *(
-            f"{callers} callers: stream / bare echo {of['stream_to_echo_rate']:.2f} "
-            f"(CPU {of['stream_to_echo_cpu']:.2f}), stream / no-op unary "
-            f"{of['stream_to_no_op_rate']:.2f}, unary / no-op unary {of['unary_to_no_op_rate']:.2f} "
-            f"(CPU {of['unary_to_no_op_cpu']:.2f})"
-            for callers, of in ratios.items()
-        ),
-        *goal_lines(found.goals),
-    ]
 
 
 def table(series: Iterable[Series]) -> list[str]:
     """One line for each series: its medians."""
-    rows = [
-        (
-            one.name,
-            str(one.callers),
-            f"{one.median('rate'):,.0f}",
-            f"{one.median('p50_ms'):.2f}",
-            f"{one.median('p99_ms'):.2f}",
-            f"{one.median('cpu_per_10k'):.2f}",
-            f"{one.median('server_cores'):.2f}",
-            f"{one.median('load_cores'):.2f}{_mark(one.median('load_cores') >= LOAD_BOUND)}",
-            f"{one.median('other_cores'):.2f}{_mark(one.median('other_cores') >= DISTURBED)}",
-        )
-        for one in series
-    ]
-    lines = _aligned([HEADER, *rows])
+    rows = [_row(one) for one in series]
+    lines = markdown([HEADER, *rows])
     if any("*" in cell for row in rows for cell in row):
-        lines.append(
-            "* the load bounded the rate, or other work disturbed it: read the CPU and the ratios"
-        )
+        lines += [
+            "",
+            "\\* The load bounded the rate, or other work disturbed it: read the CPU and the ratios.",
+        ]
     return lines
 
 
-def goal_lines(goals: Iterable[Goal]) -> list[str]:
+def _row(one: Series) -> tuple[str, ...]:
+    # Of an open loop the rate was asked for: the load may be as busy as it likes.
+    busy = one.median("load_cores") >= LOAD_BOUND and not one.samples[0].paced
+    database = one.median("database_per_10k")
+    return (
+        one.name,
+        str(one.callers),
+        f"{one.median('rate'):,.0f}{_mark(busy)}",
+        f"{one.median('p50_ms'):.2f}",
+        f"{one.median('p99_ms'):.2f}",
+        f"{one.median('cpu_per_10k'):.2f}" + (f" ({database:.2f} database)" if database else ""),
+        f"{one.median('other_cores'):.2f}{_mark(one.median('other_cores') >= DISTURBED)}",
+    )
+
+
+def goals_table(goals: Sequence[Goal]) -> list[str]:
     """What should be, and what is."""
-    return [
-        f"goal: {goal.name}: {'at most' if goal.at_most else 'at least'} {goal.goal:g}, "
-        f"measured {goal.measured:g}: {'met' if goal.met else 'MISSED'}"
+    rows = [
+        (
+            goal.name,
+            f"{'at most ' if goal.at_most else ''}{goal.goal:g}",
+            f"{goal.measured:g}",
+            "met" if goal.met else "**missed**",
+        )
         for goal in goals
     ]
+    return markdown([("goal", "", "measured", ""), *rows])
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table; the first row is its head."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    return [line(rows[0]), "|" + "---|" * len(rows[0]), *map(line, rows[1:])]
+
+
+def bars(values: Sequence[float]) -> list[str]:
+    """A curve as text: one bar for each value, the longest for the largest."""
+    largest = max(values, default=0.0) or 1.0
+    return ["█" * max(1, round(BAR * value / largest)) for value in values]
 
 
 def _mark(marked: bool) -> str:

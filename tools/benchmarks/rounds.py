@@ -62,24 +62,27 @@ class Series:
         }
 
 
-def measure(loads: Mapping[str, Load], plan: Plan) -> dict[str, Series]:
-    """Run all loads in every round; one series for each."""
+def measure(
+    loads: Mapping[str, Load], plan: Plan, rates: Mapping[str, float] | None = None
+) -> dict[str, Series]:
+    """Run all loads in every round, those with a rate at that; one series for each."""
     samples: dict[str, list[Sample]] = {name: [] for name in loads}
     order = list(loads)
     for _ in range(plan.rounds):
         for name in order:
-            samples[name].append(_run(loads[name], plan))
+            rate = (rates or {}).get(name, 0.0)
+            samples[name].append(_run(loads[name], plan, rate))
         order = order[1:] + order[:1]
     return {
         name: Series(name, loads[name].work.outstanding, tuple(samples[name])) for name in loads
     }
 
 
-def _run(load: Load, plan: Plan) -> Sample:
+def _run(load: Load, plan: Plan, rate: float) -> Sample:
     """One sample: the first that is quiet, else the quietest. What it measured itself plays no part."""
     tried: list[Sample] = []
     while len(tried) < plan.tries:
-        tried.append(load.run(plan.seconds, plan.warm))
+        tried.append(load.run(plan.seconds, plan.warm, rate))
         if tried[-1].other_cores < DISTURBED:
             break
     return min(tried, key=lambda sample: sample.other_cores)

@@ -15,15 +15,16 @@ constexpr size_t kMacBytes = 16;
 
 class EchoStream final : public Stream<HoldSessionRequest, HoldSessionRequest> {
  public:
-  EchoStream(const Surroundings& surroundings, EchoFrame frame)
+  EchoStream(const Surroundings& surroundings, int number, EchoFrame frame)
       : Stream(surroundings, "/keypeg.bench.Floor/Echo"),
-        pool_(surroundings.options.pool),
+        number_(number),
         frame_(frame),
         mac_(RandomBytes(kMacBytes)) {}
 
  protected:
   // One frame there and back, so that a stream that counts as open is open on both sides.
   bool Greeting(HoldSessionRequest* request) override {
+    if (sequence_ > 0) return false;
     NextQuestion(request);
     return true;
   }
@@ -40,8 +41,9 @@ class EchoStream final : public Stream<HoldSessionRequest, HoldSessionRequest> {
     auto* acquire = request->mutable_acquire();
     acquire->set_sequence(sequence_);
     acquire->set_request_id(NewRequestId());
-    acquire->set_pool(pool_);
+    acquire->set_pool(surroundings_.options.pool);
     acquire->set_units(1);
+    acquire->set_priority(Priority(number_));
   }
 
   void CheckAnswer(const HoldSessionRequest& response) override {
@@ -51,7 +53,7 @@ class EchoStream final : public Stream<HoldSessionRequest, HoldSessionRequest> {
   }
 
  private:
-  const std::string pool_;
+  const int number_;
   const EchoFrame frame_;
   const std::string mac_;
   uint64_t sequence_ = 0;
@@ -59,8 +61,8 @@ class EchoStream final : public Stream<HoldSessionRequest, HoldSessionRequest> {
 
 }  // namespace
 
-std::unique_ptr<Worker> MakeEchoStream(const Surroundings& surroundings, EchoFrame frame) {
-  return std::make_unique<EchoStream>(surroundings, frame);
+std::unique_ptr<Worker> MakeEchoStream(const Surroundings& surroundings, int number, EchoFrame frame) {
+  return std::make_unique<EchoStream>(surroundings, number, frame);
 }
 
 }  // namespace bench

@@ -12,6 +12,6 @@ enum class EchoFrame {
   kAcquire,  // as large as an acquire
 };
 
-std::unique_ptr<Worker> MakeEchoStream(const Surroundings& surroundings, EchoFrame frame);
+std::unique_ptr<Worker> MakeEchoStream(const Surroundings& surroundings, int number, EchoFrame frame);
 
 }  // namespace bench

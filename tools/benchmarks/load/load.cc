@@ -1,9 +1,13 @@
 // Load for tools/bench: one thread and one completion queue that keep many streams or callers busy.
 //
-// Opens all its workers, prints `ready`, then obeys lines on standard input: `run WARM SECONDS` works for
-// WARM and then SECONDS seconds, prints `recording` in between and a `result` at the end; end of input or
-// `quit` ends it. Everything printed is one JSON object a line. Closed loop: a worker that has its answer
-// goes to the end of the line of those that wait for their turn, and `--outstanding` are under way at once.
+// Opens its workers, prints `ready`, then obeys lines on standard input; end of input or `quit` ends it.
+// Everything printed is one JSON object a line.
+//   run WARM SECONDS        works for WARM and then SECONDS seconds, prints `recording` in between and a
+//                           `result` at the end. Closed loop: a worker that has its answer goes to the end of
+//                           the line, and `--outstanding` operations are under way at once.
+//   pace WARM SECONDS RATE  the same as an open loop: RATE operations a second become due, evenly, whatever
+//                           the server does, and the latency of each counts from the moment it was due.
+//   open COUNT              opens more workers, until COUNT of all are open, and prints `ready` again.
 //
 // Promises: an answer that is wrong, denied or missing is an error of the result; nobody is asked twice.
 // Leaves to others: CPU and memory of anyone, and what the numbers mean (loads.py).
@@ -19,13 +23,16 @@
 #include <cstdio>
 #include <deque>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "echo_stream.h"
+#include "etcd_worker.h"
 #include "options.h"
+#include "queue_stream.h"
 #include "session_stream.h"
 #include "unary_caller.h"
 #include "worker.h"
@@ -33,17 +40,12 @@
 namespace bench {
 namespace {
 
-constexpr double kOpenSeconds = 120;    // for all workers together
+constexpr double kOpenSeconds = 400;    // for all workers together
 constexpr double kAnswerSeconds = 20;   // for the last answers of a run
 constexpr int kOpeningAtOnce = 64;      // so that opening is no burst that a server would refuse
 constexpr double kBucketWidth = 1.02;   // latencies are counted in buckets 2 % wide; loads.py has the same
 constexpr double kTick = 0.05;          // how often standard input is looked at while nothing happens
-
-double Now() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
+constexpr double kCoarse = 0.0015;      // what the completion queue may wait too long
 
 std::string Quoted(const std::string& text) {
   std::string quoted = "\"";
@@ -73,21 +75,22 @@ class Load final : public Host {
     }
   }
 
-  // Opens every worker; false when one failed or the time ran out.
-  bool OpenAll() {
+  // Opens workers until so many are open; false when one failed or the time ran out.
+  bool OpenUntil(size_t count) {
     const double begun = Now();
-    size_t next = 0;
-    while (opened_ < workers_.size() && errors_ == 0 && Now() < begun + kOpenSeconds) {
-      while (next < workers_.size() && next - opened_ < kOpeningAtOnce) workers_[next++]->Open();
+    const size_t had = opened_;
+    size_t next = had;
+    while (opened_ < count && errors_ == 0 && Now() < begun + kOpenSeconds) {
+      while (next < count && next - opened_ < kOpeningAtOnce) workers_[next++]->Open();
       Turn(kTick);
     }
-    for (const auto& worker : workers_) idle_.push_back(worker.get());
+    for (size_t i = had; i < opened_; ++i) idle_.push_back(workers_[i].get());
     std::ostringstream line;
     line << "{\"event\":\"ready\",\"workers\":" << opened_ << ",\"connections\":" << channels_.size()
          << ",\"seconds\":" << Now() - begun << ",\"errors\":" << errors_
          << ",\"first_error\":" << Quoted(first_error_) << "}";
     Say(line.str());
-    return opened_ == workers_.size() && errors_ == 0;
+    return opened_ == count && errors_ == 0;
   }
 
   void Obey() {
@@ -95,11 +98,7 @@ class Load final : public Host {
     while (true) {
       pollfd input{STDIN_FILENO, POLLIN, 0};
       if (poll(&input, 1, 0) > 0) {
-        double warm = 0;
-        double seconds = 0;
-        if (!std::getline(std::cin, line)) return;
-        if (std::sscanf(line.c_str(), "run %lf %lf", &warm, &seconds) != 2) return;
-        Run(warm, seconds);
+        if (!std::getline(std::cin, line) || !ObeyLine(line)) return;
       }
       Turn(kTick);  // connections stay alive only while someone looks after their queue
     }
@@ -110,12 +109,18 @@ class Load final : public Host {
   void Done(Worker* worker) override {
     const double now = Now();
     --outstanding_;
-    if (recording_ && now <= until_) {
+    // A closed loop counts what ends in time; an open one what became due in time, whenever it ends.
+    const double counts = paced_ ? worker->begun : now;
+    if (counts >= from_ && counts <= until_) {
       ++operations_;
-      ++buckets_[Bucket(now - worker->begun)];
+      ++buckets_[Bucket((worker->ended > 0 ? worker->ended : now) - worker->begun)];
     }
     idle_.push_back(worker);
-    if (running_) BeginNext(now);
+    if (paced_) {
+      BeginDue();
+    } else if (running_) {
+      BeginNext(now);
+    }
   }
 
   void Failed(Worker* worker, const std::string& why) override {
@@ -151,39 +156,88 @@ class Load final : public Host {
     }
   }
 
-  void BeginNext(double now) {
+  // Whether the line was a command that can be obeyed.
+  bool ObeyLine(const std::string& line) {
+    double warm = 0;
+    double seconds = 0;
+    double rate = 0;
+    size_t count = 0;
+    if (std::sscanf(line.c_str(), "run %lf %lf", &warm, &seconds) == 2) {
+      Run(warm, seconds);
+    } else if (std::sscanf(line.c_str(), "pace %lf %lf %lf", &warm, &seconds, &rate) == 3 && rate > 0) {
+      Pace(warm, seconds, rate);
+    } else if (std::sscanf(line.c_str(), "open %zu", &count) == 1) {
+      return OpenUntil(std::min(count, workers_.size()));
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  void BeginNext(double due) {
     if (idle_.empty()) return;
     Worker* worker = idle_.front();
     idle_.pop_front();
     ++outstanding_;
-    worker->begun = now;
+    worker->begun = due;
+    worker->ended = 0;
     worker->Begin();
   }
 
+  // Starts what is due, as long as there is a worker for it; the rest is late by the server's fault.
+  void BeginDue() {
+    while (next_due_ <= Now() && next_due_ <= until_ && !idle_.empty()) {
+      const double due = next_due_;
+      next_due_ += gap_;
+      BeginNext(due);
+    }
+  }
+
   void TurnUntil(double moment) {
-    for (double now = Now(); now < moment && errors_ == 0; now = Now()) Turn(std::min(moment - now, kTick));
+    for (double now = Now(); now < moment && errors_ == 0; now = Now()) {
+      double wait = std::min(moment - now, kTick);
+      if (paced_) {
+        BeginDue();
+        // The queue waits in whole milliseconds: what is due sooner is waited for without sleeping.
+        wait = std::min(wait, next_due_ - Now() - kCoarse);
+      }
+      Turn(wait);
+    }
   }
 
   void Run(double warm, double seconds) {
+    paced_ = false;
+    Work(warm, seconds);
+  }
+
+  void Pace(double warm, double seconds, double rate) {
+    paced_ = true;
+    gap_ = 1 / rate;
+    next_due_ = Now();
+    Work(warm, seconds);
+  }
+
+  void Work(double warm, double seconds) {
     operations_ = 0;
     buckets_.clear();
+    from_ = until_ = std::numeric_limits<double>::infinity();
     running_ = true;
-    for (int i = 0; i < options_.outstanding; ++i) BeginNext(Now());
+    for (int i = 0; !paced_ && i < options_.outstanding; ++i) BeginNext(Now());
     TurnUntil(Now() + warm);
     Say("{\"event\":\"recording\"}");
-    const double begun = Now();
-    until_ = begun + seconds;
-    recording_ = true;
+    from_ = Now();
+    until_ = from_ + seconds;
     TurnUntil(until_);
-    recording_ = false;
     running_ = false;
-    const double took = Now() - begun;
+    const double took = Now() - from_;
     Say("{\"event\":\"recorded\"}");
     const double last = Now() + kAnswerSeconds;
-    while (outstanding_ > 0 && errors_ == 0 && Now() < last) Turn(kTick);
-    if (outstanding_ > 0 && errors_++ == 0) first_error_ = "answers are missing";
+    while ((outstanding_ > 0 || LateOnes()) && errors_ == 0 && Now() < last) Turn(kTick);
+    if ((outstanding_ > 0 || LateOnes()) && errors_++ == 0) first_error_ = "answers are missing";
     SayResult(took);
   }
+
+  bool LateOnes() const { return paced_ && next_due_ <= until_; }
 
   void SayResult(double seconds) const {
     std::ostringstream line;
@@ -206,8 +260,11 @@ class Load final : public Host {
   size_t opened_ = 0;
   int outstanding_ = 0;
   bool running_ = false;
-  bool recording_ = false;
+  double from_ = 0;  // of what is counted
   double until_ = 0;
+  bool paced_ = false;
+  double gap_ = 0;       // seconds between operations of an open loop
+  double next_due_ = 0;  // the next of them
   uint64_t operations_ = 0;
   std::map<int, uint64_t> buckets_;
   uint64_t errors_ = 0;
@@ -215,6 +272,12 @@ class Load final : public Host {
 };
 
 }  // namespace
+
+double Now() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
 
 void Authorize(grpc::ClientContext* context, const Options& options) {
   if (!options.token.empty()) context->AddMetadata("authorization", "Bearer " + options.token);
@@ -226,9 +289,13 @@ std::unique_ptr<Worker> MakeWorker(const Surroundings& surroundings, int number)
   if (work == "renew-signed") return MakeSessionStream(surroundings, number, SessionWork::kRenewSigned);
   if (work == "seat-stream") return MakeSessionStream(surroundings, number, SessionWork::kSeat);
   if (work == "seat-unary") return MakeSeatCaller(surroundings, number);
-  if (work == "echo-renew") return MakeEchoStream(surroundings, EchoFrame::kRenew);
-  if (work == "echo-acquire") return MakeEchoStream(surroundings, EchoFrame::kAcquire);
+  if (work == "seat-queue") return MakeQueueStream(surroundings, number);
+  if (work == "echo-renew") return MakeEchoStream(surroundings, number, EchoFrame::kRenew);
+  if (work == "echo-acquire") return MakeEchoStream(surroundings, number, EchoFrame::kAcquire);
   if (work == "nothing") return MakeNothingCaller(surroundings, number);
+  if (work == "etcd-seat") return MakeEtcdSeat(surroundings, number);
+  if (work == "etcd-lease") return MakeEtcdLease(surroundings, number);
+  if (work == "etcd-keepalive") return MakeEtcdKeepAlive(surroundings, number);
   return nullptr;
 }
 
@@ -241,7 +308,7 @@ int main(int count, char** arguments) {
   setrlimit(RLIMIT_NOFILE, &files);
   const bench::Options options = bench::ReadOptions(count, arguments);
   bench::Load load(options);
-  const bool opened = load.OpenAll();
+  const bool opened = load.OpenUntil(options.opened);
   if (opened) load.Obey();
   std::fflush(stdout);
   _exit(opened ? 0 : 1);  // the server is about to be stopped; taking every stream down first helps nobody

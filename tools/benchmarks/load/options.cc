@@ -47,6 +47,7 @@ Options ReadOptions(int count, char** arguments) {
   options.work = Take(&given, "work");
   options.connections = TakeCount(&given, "connections");
   options.workers = TakeCount(&given, "workers");
+  options.opened = TakeCount(&given, "opened");
   options.outstanding = TakeCount(&given, "outstanding");
   options.product = Take(&given, "product");
   options.pool = Take(&given, "pool");

@@ -12,6 +12,7 @@ struct Options {
   std::string work;             // see MakeWorker
   int connections = 1;          // TLS connections
   int workers = 1;              // streams held, or callers of unary calls
+  int opened = 1;               // of these workers, before the first command
   int outstanding = 1;          // operations under way at once, at most
   std::string product;          // to open sessions for
   std::string pool;             // to take seats from

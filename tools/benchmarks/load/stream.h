@@ -1,7 +1,7 @@
 // A bidirectional stream that asks and is answered, one question at a time.
 //
-// Promises: one write and one read are under way at most; an end that nobody wanted is reported with the
-// server's own words.
+// Promises: one write is under way at most, and one read always, so that what the server says by itself is
+// heard; an end that nobody wanted is reported with the server's own words.
 // Leaves to others: what is asked, and whether the answer is right (the subclass).
 #pragma once
 
@@ -40,26 +40,39 @@ class Stream : public Worker {
   }
 
  protected:
-  // The first frame; false when the stream needs none.
+  // The next question that opens the stream; false when it is open.
   virtual bool Greeting(Request* request) = 0;
   // Throws std::runtime_error when the answer is not the one that opens the stream.
   virtual void Greeted(const Response& response) = 0;
+  // Whether this frame answers no question, and was handled. Throws like CheckAnswer.
+  virtual bool Aside(const Response&) { return false; }
   virtual void NextQuestion(Request* request) = 0;
   // Throws std::runtime_error when the answer is not the right one.
   virtual void CheckAnswer(const Response& response) = 0;
+  // The question was answered, and the stream can ask again.
+  virtual void Finished() { surroundings_.host->Done(this); }
+
+  const Surroundings surroundings_;
 
  private:
   void Started(bool good) {
     if (!good) return Finish();
+    Listen();
+    Greet();
+  }
+
+  void Greet() {
     if (Greeting(&request_)) return Ask();
     open_ = true;
     surroundings_.host->Opened();
   }
 
+  void Listen() { call_->Read(&response_, const_cast<Tag*>(&read_)); }
+
   void Ask() {
     waits_for_ = 2;
+    asking_ = true;
     call_->Write(request_, const_cast<Tag*>(&written_));
-    call_->Read(&response_, const_cast<Tag*>(&read_));
   }
 
   void Written(bool good) {
@@ -68,19 +81,23 @@ class Stream : public Worker {
 
   void Read(bool good) {
     if (!good) return Finish();
+    bool answer = false;
     try {
-      open_ ? CheckAnswer(response_) : Greeted(response_);
+      answer = !Aside(response_);
+      if (answer && !asking_) throw std::runtime_error("a frame came that nobody had asked for");
+      if (answer) open_ ? CheckAnswer(response_) : Greeted(response_);
     } catch (const std::runtime_error& error) {
       return surroundings_.host->Failed(this, error.what());
     }
+    Listen();
+    if (!answer) return;
+    asking_ = false;
     Answered();
   }
 
   void Answered() {
     if (--waits_for_ > 0) return;
-    if (open_) return surroundings_.host->Done(this);
-    open_ = true;
-    surroundings_.host->Opened();
+    open_ ? Finished() : Greet();
   }
 
   void Finish() { call_->Finish(&status_, const_cast<Tag*>(&ended_)); }
@@ -91,7 +108,6 @@ class Stream : public Worker {
                                          status_.error_message());
   }
 
-  const Surroundings surroundings_;
   const std::string method_;
   grpc::TemplatedGenericStub<Request, Response> stub_;
   const Tag started_;
@@ -104,7 +120,8 @@ class Stream : public Worker {
   Response response_;
   grpc::Status status_;
   bool open_ = false;
-  int waits_for_ = 0;  // of the written question and its answer
+  bool asking_ = false;  // there is no answer yet
+  int waits_for_ = 0;    // of the written question and its answer
 };
 
 }  // namespace bench

@@ -1,15 +1,13 @@
 #include "unary_caller.h"
 
-#include <grpcpp/generic/generic_stub.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 #include <unistd.h>
 
-#include <optional>
 #include <stdexcept>
 #include <string>
 
 #include "crypto.h"
 #include "keypeg/v1/seat_service.pb.h"
+#include "unary_method.h"
 
 namespace bench {
 namespace {
@@ -23,6 +21,7 @@ void FillAcquire(AcquireSeatRequest* request, const Options& options, int number
   request->set_request_id(NewRequestId());
   request->set_pool(options.pool);
   request->set_units(1);
+  request->set_priority(Priority(number));
   request->mutable_device()->set_id("device-load-" + std::to_string(number));
   request->mutable_device()->set_host_name("load-" + std::to_string(number));
   request->mutable_app()->set_name("load");
@@ -30,56 +29,6 @@ void FillAcquire(AcquireSeatRequest* request, const Options& options, int number
   request->mutable_app()->set_sdk("keypeg-bench/1");
   request->mutable_app()->set_process_id(static_cast<uint32_t>(getpid()));
 }
-
-// One call of one method at a time.
-template <typename Request, typename Response>
-class Method {
- public:
-  using Answer = std::function<void(const Response&)>;
-
-  Method(const Surroundings& surroundings, Worker* worker, std::string name, Answer check)
-      : surroundings_(surroundings),
-        worker_(worker),
-        name_(std::move(name)),
-        check_(std::move(check)),
-        stub_(surroundings.channel),
-        finished_([this](bool) { Finished(); }) {}
-
-  void Call(const Request& request) {
-    context_.emplace();
-    Authorize(&*context_, surroundings_.options);
-    call_ = stub_.PrepareUnaryCall(&*context_, name_, request, surroundings_.queue);
-    call_->StartCall();
-    call_->Finish(&response_, &status_, const_cast<Tag*>(&finished_));
-  }
-
- private:
-  void Finished() {
-    Host* host = surroundings_.host;
-    if (!status_.ok()) {
-      return host->Failed(worker_, name_ + " failed with status " +
-                                       std::to_string(status_.error_code()) + ": " +
-                                       status_.error_message());
-    }
-    try {
-      check_(response_);
-    } catch (const std::runtime_error& error) {
-      return host->Failed(worker_, error.what());
-    }
-    host->Done(worker_);
-  }
-
-  const Surroundings surroundings_;
-  Worker* const worker_;
-  const std::string name_;
-  const Answer check_;
-  grpc::TemplatedGenericStub<Request, Response> stub_;
-  const Tag finished_;
-  std::optional<grpc::ClientContext> context_;
-  std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> call_;
-  Response response_;
-  grpc::Status status_;
-};
 
 class SeatCaller final : public Worker {
  public:
@@ -110,11 +59,13 @@ class SeatCaller final : public Worker {
   void Acquired(const AcquireSeatResponse& response) {
     if (response.lease().name().empty()) throw std::runtime_error("AcquireSeat gave no lease");
     lease_ = response.lease();
+    surroundings_.host->Done(this);
   }
 
   void Released(const ReleaseSeatResponse& response) {
     if (!response.released()) throw std::runtime_error("ReleaseSeat found no lease to release");
     lease_.Clear();
+    surroundings_.host->Done(this);
   }
 
   const Surroundings surroundings_;
@@ -142,10 +93,11 @@ class NothingCaller final : public Worker {
   }
 
  private:
-  void Came(const AcquireSeatRequest& response) const {
+  void Came(const AcquireSeatRequest& response) {
     if (response.request_id() != request_id_) {
       throw std::runtime_error("the call that does nothing gave something else back");
     }
+    surroundings_.host->Done(this);
   }
 
   const Surroundings surroundings_;

@@ -41,6 +41,7 @@ class Worker {
   virtual void Begin() = 0;
 
   double begun = 0;  // of the operation under way: seconds, monotonic
+  double ended = 0;  // when what it measures had come about; 0: when it is done
 };
 
 // What a worker works with; outlives it.
@@ -53,6 +54,12 @@ struct Surroundings {
 
 // A new worker for options.work, nullptr when there is no such work.
 std::unique_ptr<Worker> MakeWorker(const Surroundings& surroundings, int number);
+
+// Seconds, monotonic.
+double Now();
+
+// Of a worker's requests for seats: a few kinds of urgency.
+inline int Priority(int number) { return number % 3; }
 
 // Sets what every call of ours carries.
 void Authorize(grpc::ClientContext* context, const Options& options);
