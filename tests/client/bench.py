@@ -11,8 +11,9 @@ import itertools
 from collections import deque
 
 from keypeg import events
-from keypeg.errors import KeypegError, Reason, Unreachable
+from keypeg.errors import Elsewhere, KeypegError, Reason, Unreachable
 from keypeg.seat import SeatRecord, SeatStage, Wish
+from keypeg.servers import Route
 from keypeg.session_frames import Asking, Connect, Effect, HangUp, Moment, SeatChanged, Send, Tell
 from keypeg.session_guard import Pinned
 from keypeg.session_machine import SessionMachine
@@ -54,15 +55,26 @@ class Repeatable:
 class Bench:
     """Both sides."""
 
-    def __init__(self, host: StandInHost, clock: FakeClock, *, root: bytes | None = None) -> None:
+    def __init__(
+        self,
+        host: StandInHost,
+        clock: FakeClock,
+        *,
+        root: bytes | None = None,
+        route: Route | None = None,
+    ) -> None:
         self.host = host
         self.clock = clock
         to_bridge = host.terms.kind in ("key", "host")
         parts = host.terms.parts or None
         self.pinned = Pinned("demo", "device-a", root or host.root, None, parts)
         self.machine = SessionMachine(
-            Asking(self.pinned, "computer", "app", "1.0", 7, (), to_bridge), Repeatable()
+            Asking(self.pinned, "computer", "app", "1.0", 7, (), to_bridge), Repeatable(), route
         )
+        self.dead: set[str] = set()  # addresses of servers that take no connection
+        self.silent: set[str] = set()  # that take one, and say nothing
+        self.homes: dict[str, str] = {}  # where servers send those who can follow
+        self.asked: list[tuple[float, str]] = []  # when which server was connected to
         self.events: list[events.Event] = []
         self.seats: dict[str, SeatRecord] = {}
         self.mute = False  # the host hears, and its answers are lost
@@ -83,6 +95,15 @@ class Bench:
     def open(self) -> Bench:
         self.do(self.machine.begin(self.now))
         return self
+
+    @property
+    def server(self) -> str:
+        return self.machine.route.current.address
+
+    @property
+    def home(self) -> str:
+        home = self.homes.get(self.server, "")
+        return "" if home == self.server else home
 
     @property
     def now(self) -> Moment:
@@ -162,6 +183,7 @@ class Bench:
         if isinstance(work, Connect):
             self._work.clear()
             self._out = asyncio.Queue()
+            self.asked.append((self.clock.monotonic(), self.server))
             self.do(self.machine.connected(self.now))
             return
         if self._out is None:
@@ -169,10 +191,14 @@ class Bench:
         kind = work.WhichOneof("frame")
         assert kind
         self._sent[getattr(work, kind).sequence] = self.clock.monotonic()
-        if self.deaf:
+        if self.deaf or self.server in self.silent:
             return
         self.host.received.append(work)
         try:
+            if self.server in self.dead:
+                raise Unreachable("Connection refused")
+            if kind in ("open", "resume") and self.machine.route.follows and self.home:
+                raise Elsewhere("Another answers.", server=self.home)
             if kind in ("open", "resume"):
                 self._session = self.host.opened(work, self._out)
             elif self._session is not None:

@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from keypeg import calls, errors, status
+from keypeg import calls, dialing, errors, status
 from keypeg.testing import StandInHost
 from keypeg.v1 import session_service_pb2, session_service_pb2_grpc
 
@@ -52,25 +52,13 @@ def test_what_is_no_address_is_refused(target):
         calls.connect(target)
 
 
-def test_a_stream_is_never_repeated_and_a_call_is():
-    config = json.loads(calls.service_config(several=True))
-    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+@pytest.mark.parametrize(("several", "attempts"), [(False, 4), (True, 2)])
+def test_a_stream_is_never_repeated_and_a_call_is(several, attempts):
+    config = json.loads(dialing.service_config(several=several))
     default, streams = config["methodConfig"]
-    assert default["retryPolicy"]["maxAttempts"] == 4
+    assert default["retryPolicy"]["maxAttempts"] == attempts
     assert "retryPolicy" not in streams
     assert {name["method"] for name in streams["name"]} == {"HoldSession", "WatchProcess"}
-
-
-async def test_a_dead_server_among_several_is_passed_over():
-    async with StandInHost(tls=True) as host:
-        port = host.target.rpartition(":")[2]
-        async with calls.connect(f"localhost:1,127.0.0.1:{port}", ca=host.ca) as channel:
-            stub = session_service_pb2_grpc.SessionServiceStub(channel)
-            for _ in range(4):
-                answer = await stub.CloseSession(
-                    session_service_pb2.CloseSessionRequest(session="sessions/none"), timeout=10
-                )
-                assert not answer.closed
 
 
 async def test_a_server_without_the_right_certificate_is_not_spoken_to():

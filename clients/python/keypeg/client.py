@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from keypeg import cloud as cloud_sessions
-from keypeg import discovery, hostinfo, offline
+from keypeg import discovery, hostinfo, offline, servers
 from keypeg import profile as profiles
 from keypeg.clock import Clock, SystemClock
 from keypeg.errors import FieldInvalid, KeypegError, LicenseMissing, Reason
@@ -71,7 +71,7 @@ class Request:
         *,
         root: bytes | str,
         publisher: str | None,
-        server: str | None,
+        server: str | Iterable[str] | None,
         ca_file: str | None,
         bridge: str | None,
         token: str | None,
@@ -84,7 +84,8 @@ class Request:
         clock: Clock | None,
     ) -> Request:
         """Checks what the app gave, and fills in the rest."""
-        loaded = _profile(profile, server, ca_file, token, account)
+        address = None if server is None else servers.joined(server)
+        loaded = _profile(profile, address, ca_file, token, account)
         policy = cloud or loaded.cloud or "ask"
         if policy not in get_args(Cloud):
             raise FieldInvalid(
@@ -202,8 +203,9 @@ async def _open_stream(
     to_bridge: bool = False,
     parts: Mapping[str, str] | None = None,
 ) -> StreamDriver:
-    from keypeg import calls
     from keypeg.agent_link import AgentLink
+    from keypeg.dialing import Dialer
+    from keypeg.line import Line
     from keypeg.stream_driver import StreamDriver
 
     asking = Asking(
@@ -224,11 +226,12 @@ async def _open_stream(
     # A bridge is not trusted: it gets no token.
     ca = request.profile.ca_certificates() if not target.startswith("unix:") else None
     token = None if to_bridge else request.profile.token
-    channel = calls.connect(target, ca=ca, token=token)
+    given = servers.parse(target)
+    line = await Line.to(given, Dialer(ca, token or None), follows=not to_bridge)
     watched = request.agent is not None and not to_bridge
     driver = StreamDriver(
-        SessionMachine(asking, SystemRandomness()),
-        channel,
+        SessionMachine(asking, SystemRandomness(), line.route),
+        line,
         request.clock,
         hub,
         server=target,

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 import platformdirs
 
+from keypeg import servers
 from keypeg.errors import FieldInvalid
 
 CONFIG_FILE: Final = "config.toml"
@@ -47,7 +48,7 @@ class Profile:
     """How to reach a server, and as whom; everything may be empty."""
 
     name: str = DEFAULT_PROFILE
-    server: str = ""  # `host:port`, several separated by commas
+    server: str = ""  # `host:port`, several separated by commas; in the file also a list
     ca_file: str = ""  # PEM; empty for the system's certificates
     account: str = ""  # `accounts/{account}`
     user: str = ""  # `users/{user}` or `accounts/{account}/users/{user}`; for display
@@ -118,7 +119,10 @@ def save(
     _check_name(profile.name)
     table = _read_toml(root / CONFIG_FILE)
     profiles = dict(table.get("profiles", {}))
-    profiles[profile.name] = {key: value for key in _STORED if (value := getattr(profile, key))}
+    stored = {key: value for key in _STORED if (value := getattr(profile, key))}
+    if "," in profile.server:
+        stored["server"] = profile.server.split(",")
+    profiles[profile.name] = stored
     chosen = profile.name if current else str(table.get("current", DEFAULT_PROFILE))
     _write(root / CONFIG_FILE, _config_text(chosen, profiles).encode())
     if profile.token:
@@ -193,9 +197,12 @@ def _checked(stored: Mapping[str, Any], name: str, path: Path) -> dict[str, str]
             f"there are {', '.join(_STORED)}.",
             field="profile",
         )
-    if wrong := sorted(key for key, value in stored.items() if not isinstance(value, str)):
+    values = dict(stored)
+    if isinstance(values.get("server"), list):
+        values["server"] = servers.joined(values["server"])
+    if wrong := sorted(key for key, value in values.items() if not isinstance(value, str)):
         raise FieldInvalid(f"Settings in {path} must be text: {', '.join(wrong)}.", field="profile")
-    return dict(stored)
+    return values
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -222,12 +229,18 @@ def _read_token(root: Path, name: str) -> str:
         return ""
 
 
-def _config_text(current: str, profiles: Mapping[str, Mapping[str, str]]) -> str:
+def _config_text(current: str, profiles: Mapping[str, Mapping[str, str | list[str]]]) -> str:
     lines = [f"current = {_quoted(current)}"]
     for name in sorted(profiles):
         lines += ["", f"[profiles.{_quoted(name)}]"]
-        lines += [f"{key} = {_quoted(value)}" for key, value in profiles[name].items()]
+        lines += [f"{key} = {_value(value)}" for key, value in profiles[name].items()]
     return "\n".join(lines) + "\n"
+
+
+def _value(value: str | list[str]) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_quoted(text) for text in value)}]"
+    return _quoted(value)
 
 
 def _quoted(text: str) -> str:

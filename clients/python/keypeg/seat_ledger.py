@@ -143,7 +143,7 @@ class Ledger:
         again = self._entries[key].record.stage is SeatStage.LEAVING
         record = self._step(key, SeatStep.LEAVE)
         held = record.lease or record.place
-        return News(releases=(held.name,)) if held and not again else News()
+        return News(releases=(held.name,) if held and not again else (), changed=(key,))
 
     def released(self, name: str, error: KeypegError | None = None) -> News:
         """The server has taken back a lease or place, or knows it no more (`error`)."""

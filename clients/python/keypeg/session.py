@@ -228,7 +228,7 @@ def open_session(
     *,
     root: bytes | str,
     publisher: str | None = None,
-    server: str | None = None,
+    server: str | Iterable[str] | None = None,
     ca_file: str | None = None,
     bridge: str | None = None,
     token: str | None = None,

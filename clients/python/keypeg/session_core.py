@@ -11,9 +11,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from keypeg import events
-from keypeg.errors import KeypegError
+from keypeg.errors import KeypegError, Reason
 from keypeg.seat import SeatStage
 from keypeg.seat_ledger import Ledger, News
+from keypeg.servers import GOES_ON, Route
 from keypeg.session_frames import (
     Asking,
     Connect,
@@ -28,6 +29,7 @@ from keypeg.session_frames import (
 from keypeg.session_guard import Guard, Randomness
 from keypeg.session_state import (
     FORGOTTEN,
+    HURRIED_ANSWER,
     LONGEST_ANSWER,
     MAY_RUN,
     OPEN_TIME,
@@ -39,6 +41,7 @@ from keypeg.session_state import (
     Term,
     next_state,
     pause,
+    spread,
 )
 from keypeg.session_view import View, time_over
 from keypeg.v1 import session_pb2
@@ -48,8 +51,9 @@ from keypeg.v1.session_service_pb2 import HoldSessionRequest
 class SessionCore:
     """What every part of the machine shares."""
 
-    def __init__(self, asking: Asking, randomness: Randomness) -> None:
+    def __init__(self, asking: Asking, randomness: Randomness, route: Route | None = None) -> None:
         self._asking = asking
+        self.route = route or Route()
         self._randomness = randomness
         self._guard = Guard(asking.pinned, to_bridge=asking.to_bridge, randomness=randomness)
         self._ledger = Ledger()
@@ -126,7 +130,7 @@ class SessionCore:
         if self.state is State.CONNECTING:
             times.append(self._begun + OPEN_TIME)
         if self._first is not None:
-            times.append(self._first[1] + self._answer_time)
+            times.append(self._first[1] + self._first_answer_time)
         if self._renewals:
             times.append(min(self._renewals.values()) + self._answer_time)
         elif self._may_renew():
@@ -143,6 +147,7 @@ class SessionCore:
 
     def _lost(self, error: KeypegError, now: Moment) -> None:
         resuming = self._resuming and self._first is not None
+        was_open = self._open
         self._streaming = self._open = False
         self._first = None
         self._renewals.clear()
@@ -151,9 +156,10 @@ class SessionCore:
         if self._closing:
             self._stop(None)
             return
+        at_once = self._go_on(error)
         if self.state is State.CONNECTING:
-            if error.reason not in PASSING_AT_OPEN:
-                self._stop(error)
+            if not at_once and error.reason not in PASSING_AT_OPEN:
+                self._stop(self.route.refusal(error))
                 return
         elif error.reason in FORGOTTEN and self.held is not None:
             self.held = None  # opened anew, at once the first time
@@ -166,12 +172,30 @@ class SessionCore:
         self.state = next_state(self.state, Happening.LOST)
         if was is not self.state:
             self._tell(events.ConnectionLost(self._left(now), error))
-        at_once = resuming and error.reason in FORGOTTEN
+        self._connect_at = now.monotonic + self._wait(
+            error, at_once=at_once or (resuming and error.reason in FORGOTTEN), was_open=was_open
+        )
+
+    def _go_on(self, error: KeypegError) -> bool:
+        """Turns to the next server, where another may do better; True when it is asked at once."""
+        if error.reason not in GOES_ON:
+            return False
+        if error.reason is Reason.ELSEWHERE:
+            return self.route.elsewhere(error)
+        return self.route.failed(error)
+
+    def _wait(self, error: KeypegError, *, at_once: bool, was_open: bool) -> float:
+        """Seconds until the next try to connect."""
         valid_for = self._term.valid_for if self._term else OPEN_TIME
-        wait = 0.0 if at_once else pause(self._attempt + 1, valid_for, self._randomness.jitter())
+        if at_once and error.reason in GOES_ON:
+            self._attempt = max(0, self._attempt - 1)  # a round through the servers is one
+            return spread(valid_for, self._randomness.jitter()) if was_open else 0.0
+        if at_once:
+            return 0.0
+        wait = pause(self._attempt + 1, valid_for, self._randomness.jitter())
         if error.retry_after is not None:
             wait = max(wait, min(error.retry_after.total_seconds(), LONGEST_ANSWER))
-        self._connect_at = now.monotonic + wait
+        return wait
 
     def _found(self, happening: Happening) -> None:
         self.state = next_state(self.state, happening)
@@ -233,8 +257,16 @@ class SessionCore:
             self._tell(event)
 
     def _is_unanswered(self, now: float) -> bool:
-        waiting = [*self._renewals.values(), *([self._first[1]] if self._first else [])]
-        return bool(waiting) and now >= min(waiting) + self._answer_time
+        if self._first is not None and now >= self._first[1] + self._first_answer_time:
+            return True
+        return bool(self._renewals) and now >= min(self._renewals.values()) + self._answer_time
+
+    @property
+    def _first_answer_time(self) -> float:
+        """How long to wait for `opened`: shorter, while another server may be asked."""
+        if self.route.has_others:
+            return min(HURRIED_ANSWER, self._answer_time)
+        return self._answer_time
 
     @property
     def _answer_time(self) -> float:

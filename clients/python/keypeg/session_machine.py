@@ -94,9 +94,8 @@ class SessionMachine(SessionCore):
         if self.deadline is not None and moment >= self.deadline:
             self._stop(self._time_over_error(), Happening.TIME_OVER)
         elif self.state is State.CONNECTING and moment >= self._begun + OPEN_TIME:
-            self._stop(
-                TimedOut(f"The session could not be opened within {OPEN_TIME:.0f} s; try again.")
-            )
+            late = TimedOut(f"The session could not be opened within {OPEN_TIME:.0f} s; try again.")
+            self._stop(self.route.refusal(late))
         elif self._is_unanswered(moment):
             self._out.append(HangUp())
             self._lost(TimedOut("The other side does not answer any more."), now)
@@ -165,6 +164,7 @@ class SessionMachine(SessionCore):
         self._first = None
         self._open = True
         self._attempt = 0
+        self.route.worked()
         self._renewals.clear()
         self._extend(
             sequence, sent, admission.valid_for, span(frame.renew_interval).total_seconds()

@@ -70,6 +70,7 @@ PASSING: Final = frozenset(
         Reason.BUSY,
         Reason.LIMIT_EXCEEDED,
         Reason.INTERNAL,
+        Reason.ELSEWHERE,
     }
 )
 # While a session goes on from an earlier connection, a bridge that has just started may not have found
@@ -77,7 +78,7 @@ PASSING: Final = frozenset(
 PASSING_IN_GRACE: Final = PASSING | {Reason.KEY_MISSING, Reason.KEY_BUSY}
 # The first open is repeated only for a server that is there and said: later.
 PASSING_AT_OPEN: Final = frozenset(
-    {Reason.BUSY, Reason.SERVER_DRAINING, Reason.STORAGE_UNAVAILABLE}
+    {Reason.BUSY, Reason.SERVER_DRAINING, Reason.STORAGE_UNAVAILABLE, Reason.ELSEWHERE}
 )
 # The server does not know the session any more: a new one is opened in its place.
 FORGOTTEN: Final = frozenset({Reason.SESSION_EXPIRED, Reason.RESUME_INVALID})
@@ -85,10 +86,13 @@ FORGOTTEN: Final = frozenset({Reason.SESSION_EXPIRED, Reason.RESUME_INVALID})
 OPEN_TIME: Final = 10.0  # s in which the first open must succeed
 LONGEST_ANSWER: Final = 10.0  # s after which an unanswered frame means: the connection is dead
 SHORTEST_ANSWER: Final = 1.0  # s
+HURRIED_ANSWER: Final = 3.0  # s for `opened`, while there is another server to ask
 FIRST_PAUSE: Final = 0.2  # s before the second attempt to connect, doubled from attempt to attempt
 LONGEST_PAUSE: Final = 10.0  # s
 SHORTEST_LONG_PAUSE: Final = 0.5  # s; the bound on pauses never falls below it
 DRAIN_JITTER: Final = 0.1  # s over which the clients of a draining server spread
+LONGEST_SPREAD: Final = 1.0  # s over which the clients of a dead server spread over the others
+SPREAD_SHARE: Final = 60  # that spread takes at most such a part of the time that the app has
 SHORTEST_RENEW: Final = 0.05  # s; a server that asks for more is not obeyed
 RENEW_SHARE: Final = 2  # a renewal is asked for at least so often within `valid_for`
 
@@ -148,3 +152,8 @@ def pause(attempt: int, valid_for: float, jitter: float) -> float:
     longest = max(SHORTEST_LONG_PAUSE, min(LONGEST_PAUSE, valid_for / 12))
     reached = min(longest, FIRST_PAUSE * 2.0 ** min(attempt - 1, 16))
     return reached * (0.5 + jitter / 2)
+
+
+def spread(valid_for: float, jitter: float) -> float:
+    """Seconds to wait before a session goes on at another server; `jitter` from 0 to 1."""
+    return min(LONGEST_SPREAD, valid_for / SPREAD_SHARE) * jitter

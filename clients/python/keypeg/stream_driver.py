@@ -1,7 +1,8 @@
 """A session machine on a real stream: does what it says, and tells it what happened.
 
 Promises: everything runs on one event loop; the machine is stepped from one place; after every step the view
-is renewed and the timer set. Whatever is cancelled or fails, no task, call or channel is left behind.
+is renewed and the timer set. Each stream goes to the server that the route names at that moment. Whatever is
+cancelled or fails, no task, call or channel is left behind.
 
 Leaves to others: deciding (session_machine), the objects that apps hold (aio).
 """
@@ -24,6 +25,7 @@ from keypeg.clock import Clock
 from keypeg.errors import Internal, KeypegError, Unreachable
 from keypeg.event_hub import EventHub
 from keypeg.events import Running
+from keypeg.line import Line
 from keypeg.seat import SeatRecord, Wish
 from keypeg.session_frames import (
     Connect,
@@ -60,12 +62,12 @@ def now_of(clock: Clock, begun: Moment | None = None) -> Moment:
 
 
 class StreamDriver:
-    """One session on one channel."""
+    """One session, at one server after the other."""
 
     def __init__(
         self,
         machine: SessionMachine,
-        channel: grpc.aio.Channel,
+        line: Line,
         clock: Clock,
         hub: EventHub,
         *,
@@ -74,8 +76,7 @@ class StreamDriver:
         agent: AgentLink | None = None,
     ) -> None:
         self._machine = machine
-        self._channel = channel
-        self._stub = session_service_pb2_grpc.SessionServiceStub(channel)
+        self._line = line
         self._clock = clock
         self._begun = now_of(clock)
         self._hub = hub
@@ -203,11 +204,18 @@ class StreamDriver:
             self._do(self._machine.fail(Internal("The SDK failed; its log says how.")))
 
     async def _run_stream(self, number: int, outgoing: asyncio.Queue[HoldSessionRequest]) -> None:
+        channel, given_up = await self._line.connect()
+        if number != self._number:
+            return
         # Validity counts from here, which is before anything is sent.
         self._do(self._machine.connected(now_of(self._clock, self._begun)))
         if number != self._number:
             return
-        call: _Call = self._stub.HoldSession()
+        if given_up is not None:
+            self._do(self._machine.lost(given_up, now_of(self._clock, self._begun)))
+            return
+        stub = session_service_pb2_grpc.SessionServiceStub(channel)
+        call: _Call = stub.HoldSession(metadata=self._line.metadata)
         writing = asyncio.create_task(_write(call, outgoing))
         error: KeypegError | None = None
         try:
@@ -246,7 +254,7 @@ class StreamDriver:
         await asyncio.gather(*self._streams, return_exceptions=True)
         if self._agent is not None:
             await self._agent.unwatch()
-        await self._channel.close()
+        await self._line.close()
 
     async def _close_from_outside(self) -> None:
         """One try to tell a server with which there is no stream."""
@@ -256,8 +264,10 @@ class StreamDriver:
         request = session_service_pb2.CloseSessionRequest(
             session=held.session, release_token=held.release_token
         )
-        with contextlib.suppress(grpc.RpcError):
-            await self._stub.CloseSession(request, timeout=CLOSE_TIME)
+        async with calls.connect(self._server, ca=self._ca or None) as channel:
+            stub = session_service_pb2_grpc.SessionServiceStub(channel)
+            with contextlib.suppress(grpc.RpcError):
+                await stub.CloseSession(request, timeout=CLOSE_TIME)
 
     async def _within(self, seconds: float, work: Awaitable[object]) -> bool:
         try:

@@ -159,7 +159,7 @@ async def test_a_call_past_the_public_socket_is_refused(agent, tmp_path):
         ),
         agent_service_pb2.WatchProcessRequest(
             watch=agent_service_pb2.WatchSession(
-                session="sessions/a", server="x" * 256, release_token=b"t"
+                session="sessions/a", server="x" * 4_097, release_token=b"t"
             )
         ),
         agent_service_pb2.WatchProcessRequest(

@@ -27,7 +27,7 @@ from keypeg.v1 import agent_service_pb2, agent_service_pb2_grpc
 
 SESSIONS_PER_PROCESS: Final = 256  # an app holds one or a few
 PROCESSES: Final = 4_096  # far more than apps on one computer
-TARGET_SIZE: Final = 255  # characters, as the contract says
+TARGET_SIZE: Final = 4_096  # characters, as the contract says
 CERTIFICATES_SIZE: Final = 65_536  # bytes of PEM
 TOKEN_SIZE: Final = 1_024  # bytes of a release token
 

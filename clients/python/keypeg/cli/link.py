@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from keypeg import calls, errors, names
+from keypeg.servers import why
 
 if TYPE_CHECKING:
     from keypeg.profile import Profile
@@ -120,6 +121,8 @@ class Link:
 
     def named(self, error: errors.KeypegError, details: str) -> errors.KeypegError:
         """The error with the other side's name, where it says only that there is none."""
+        if "servers" in error.metadata:
+            return error  # it names each of several
         if isinstance(error, errors.Unreachable):
             return errors.Unreachable(
                 f"The {self.role} at {self.target} can not be reached: {why(details)}.",
@@ -135,26 +138,3 @@ class Link:
     async def close(self) -> None:
         """Close the channel."""
         await self.channel.close()
-
-
-# What gRPC and the TLS library say, in the words of this program; for people, nothing decides by it.
-_SAID: Final = (
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not signed by a trusted authority"),
-    ("Hostname Verification Check failed", "its certificate is for another name"),
-    ("handshake", "it does not speak TLS as expected"),
-    ("Connection refused", "nothing listens there"),
-    ("No such file", "there is no such socket"),
-    ("DNS", "the name has no address"),
-    ("Permission denied", "this user may not use it"),
-    ("No route", "there is no way to that network"),
-    ("Timeout", "it does not answer"),
-    ("timed out", "it does not answer"),
-)
-
-
-def why(details: str) -> str:
-    """What gRPC says about a lost connection, for people."""
-    for mark, words in _SAID:
-        if mark.lower() in details.lower():
-            return words
-    return details.strip().rstrip(".") or "the connection was lost"

@@ -46,10 +46,9 @@ def handshake(host: str, port: int, profile: Profile) -> str:
     if profile.ca_file:
         context = ssl.create_default_context(cafile=str(Path(profile.ca_file).expanduser()))
     context.set_alpn_protocols(["h2"])
-    first = next(addresses(profile.server))[0]
     with (
         socket.create_connection((host, port), timeout=PATIENCE) as plain,
-        context.wrap_socket(plain, server_hostname=first) as secure,
+        context.wrap_socket(plain, server_hostname=host) as secure,
     ):
         cipher = secure.cipher()
         return f"{secure.version()}, {cipher[0] if cipher else 'no cipher'}"

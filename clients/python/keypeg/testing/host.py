@@ -10,6 +10,7 @@ Leaves to others: whole systems; a real keypegd starts in a second (`keypegd dev
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -46,7 +47,8 @@ class StandInHost:
             with keypeg.open_session("demo", root=host.root, server=host.target, **host.alone) as session:
                 host.unplug(...)
 
-    `terms` may be changed at any time. `received` has every frame of every stream, in order.
+    `terms` may be changed at any time. `received` has every frame of every stream, in order. A host that is
+    made `beside` another one is a second server of the same: sessions and seats are those of both.
     """
 
     def __init__(
@@ -57,12 +59,15 @@ class StandInHost:
         tls: bool = False,
         clock: Clock | None = None,
         publisher: StandInPublisher | None = None,
+        beside: StandInHost | None = None,
         **terms: Any,
     ) -> None:
-        self.terms = Terms(kind=kind, product=product, **terms)
-        self.publisher = publisher or StandInPublisher()
-        self.sessions: dict[str, StandInSession] = {}
-        self.pool = StandInPool(self.terms)
+        self.terms = beside.terms if beside else Terms(kind=kind, product=product, **terms)
+        self.publisher = beside.publisher if beside else publisher or StandInPublisher()
+        self.sessions: dict[str, StandInSession] = beside.sessions if beside else {}
+        self.pool = beside.pool if beside else StandInPool(self.terms)
+        self.home = ""  # the address of the server that clients which can follow are sent to
+        self.following: list[bool] = []  # of every stream: whether it said that it can follow
         self.received: list[HoldSessionRequest] = []
         self.closed_from_outside: list[str] = []  # sessions closed by their release token
         self.cloud_session_device: str | None = ""  # None: not asked for; "": closed; else a device
@@ -72,10 +77,11 @@ class StandInHost:
         self._refusals: list[KeypegError] = []
         self._away: KeypegError | None = None
         self._clock = clock or SystemClock()
-        self._tls = tls
+        self._tls = tls or bool(beside and beside._tls)
+        self._certificate = beside._certificate if beside else None
         self._directory: Path | None = None
         self._server: grpc.aio.Server | None = None
-        self._count = 0
+        self._numbers = beside._numbers if beside else itertools.count(1)  # of sessions
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.target = ""
@@ -190,7 +196,8 @@ class StandInHost:
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, self._server)
         self._server.add_generic_rpc_handlers(account_handlers(self))
         if self._tls:
-            certificate = make_certificate(self._clock.wall())
+            certificate = self._certificate or make_certificate(self._clock.wall())
+            self._certificate = certificate
             credentials = grpc.ssl_server_credentials([(certificate.key, certificate.chain)])
             port = self._server.add_secure_port("127.0.0.1:0", credentials)
             self.target, self.ca = f"localhost:{port}", certificate.chain
@@ -255,8 +262,7 @@ class StandInHost:
         self.check_cloud_session(first.open)
         if first.open.product != self.terms.product:
             raise errors.LicenseMissing(f"There is no license for {first.open.product}.")
-        self._count += 1
-        name = f"sessions/stand-in-{self._count}"
+        name = f"sessions/stand-in-{next(self._numbers)}"
         session = StandInSession(
             name, first.open, self.terms, self.pool, self.publisher, self._clock.wall
         )

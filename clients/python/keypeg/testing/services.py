@@ -43,6 +43,13 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
         self._host.tokens.append(
             str(metadata["authorization"]) if "authorization" in metadata else None
         )
+        follows = metadata.get("keypeg-follow") == "1"
+        self._host.following.append(follows)
+        if follows and self._host.home:
+            raise errors.Elsewhere(
+                f"The server at {self._host.home} answers for this account.",
+                server=self._host.home,
+            )
         out: Out = asyncio.Queue()
         first = await anext(request_iterator)
         self._host.received.append(first)

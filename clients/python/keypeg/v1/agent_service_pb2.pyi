@@ -87,7 +87,9 @@ class WatchSession(_message.Message):
     session: _builtins.str
     """`sessions/{session}`."""
     server: _builtins.str
-    """The server's target, `host:port`; at most 255 characters."""
+    """Where the server is: `host:port`, several separated by commas; at most
+    4,096 characters.
+    """
     ca_certificates: _builtins.bytes
     """The certificates that the server is verified with, PEM; empty for the system's."""
     release_token: _builtins.bytes
