@@ -1,4 +1,4 @@
-"""Proofs of all four kinds from fixed keys, and named changes of one thing each.
+"""Proofs of all five kinds from fixed keys, and named changes of one thing each.
 
 Promises: everything is deterministic, so that the published vectors can be made from it; each case starts
 from a proof that is right, and says for which reason the changed one is refused.
@@ -22,6 +22,7 @@ from keypeg.document import Ed25519Signer
 from keypeg.errors import Reason
 from keypeg.v1 import document_pb2 as d
 from keypeg.v1 import location_pb2, proof_pb2
+from keypeg.v1.borrow_pb2 import BorrowDocument
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -33,6 +34,7 @@ LICENSE = "accounts/ada/licenses/l1"
 ACTIVATION = "accounts/ada/licenses/l1/activations/a1"
 SESSION = "sessions/0197a3b0c1d27e3f8a4b5c6d7e8f9012"
 BRIDGE = "bridges/b1"
+BORROW = "pools/p1/borrows/b1"
 PARTS = {
     "machine_id": "4c1de0ff",
     "board": "ACME 9 SN-5512",
@@ -69,6 +71,7 @@ class P256Signer:
 ROOT, LICENSES, GRANTS, SITE = (signer(name) for name in ("root", "licenses", "grants", "site"))
 SMART_KEY = P256Signer("smart key")
 STRANGER = signer("stranger")
+LAPTOP = signer("laptop")
 
 
 def delegated(
@@ -88,6 +91,7 @@ class Parts:
     delegation: d.Delegation
     license: d.LicenseDocument
     grant: d.Grant
+    borrow: BorrowDocument
     expected: dict[str, Any]
     root_signer: Any = ROOT
     license_signer: Any = LICENSES
@@ -95,6 +99,8 @@ class Parts:
     key_signer: Any = SMART_KEY
     license_type: str = document.LICENSE_TYPE
     grant_type: str = document.GRANT_TYPE
+    borrow_signer: Any = SITE
+    borrow_type: str = document.BORROW_TYPE
     location_host: str = BRIDGE
     key_session: str = SESSION
     key_nonce: bytes = field(default_factory=lambda: fixed("nonce"))
@@ -122,9 +128,14 @@ class Parts:
             )
         elif self.kind == "host":
             made.host.CopyFrom(proof_pb2.HostProof(delegation=delegation, license=license_))
-        else:
+        elif self.kind == "site":
             made.site.CopyFrom(
                 proof_pb2.SiteProof(delegation=delegation, license=license_, grant=grant)
+            )
+        else:
+            borrow = document.seal(self.borrow, self.borrow_type, self.borrow_signer)
+            made.borrow.CopyFrom(
+                proof_pb2.BorrowProof(delegation=delegation, license=license_, borrow=borrow)
             )
         self.tampered(made)
         return made, proof.Expectation(**self.expected)
@@ -137,6 +148,7 @@ def parts(kind: str) -> Parts:
         "key": location_pb2.LOCATION_KIND_KEY,
         "host": location_pb2.LOCATION_KIND_HOST,
         "site": location_pb2.LOCATION_KIND_SITE,
+        "borrow": location_pb2.LOCATION_KIND_SITE,
     }
     delegation = d.Delegation(publisher=PUBLISHER, generation=3)
     delegation.keys.append(delegated(LICENSES, d.PURPOSE_LICENSE))
@@ -160,7 +172,7 @@ def parts(kind: str) -> Parts:
         license_.unplug_grace.FromTimedelta(timedelta(seconds=30))
     elif kind == "host":
         license_.fingerprint.CopyFrom(fingerprint.make(PARTS, fixed("salt")[:16]))
-    elif kind == "site":
+    elif kind in ("site", "borrow"):
         license_.location_key.CopyFrom(SITE.public_key)
         license_.seat_count = 5
     grant = d.Grant(
@@ -191,11 +203,34 @@ def parts(kind: str) -> Parts:
         "client_key_share": fixed("client share"),
         "server_key_share": fixed("server share"),
         "now": NOW,
-        "fingerprint": PARTS if kind == "host" else None,
+        "fingerprint": PARTS if kind in ("host", "borrow") else None,
+        "return_key": LAPTOP.public_key.key if kind == "borrow" else b"",
     }
-    made = Parts(kind, delegation, license_, grant, expected)
+    made = Parts(kind, delegation, license_, grant, borrowed(), expected)
     if kind == "site":
         made.grant_signer = SITE
+    return made
+
+
+def borrowed() -> BorrowDocument:
+    """A seat that the laptop may use for a week."""
+    made = BorrowDocument(
+        borrow=BORROW,
+        serial=2,
+        account=ACCOUNT,
+        publisher=PUBLISHER,
+        activation=ACTIVATION,
+        products=[PRODUCT],
+        features=["export"],
+        device="laptop-1",
+        return_key=LAPTOP.public_key,
+        user=f"{ACCOUNT}/users/ann",
+    )
+    made.lease.lease, made.lease.units, made.lease.fencing_number = "pools/p1/leases/b1", 2, 7
+    made.lease.features.add(feature="render", units=1)
+    made.fingerprint.CopyFrom(fingerprint.make(PARTS, fixed("salt")[:16]))
+    made.issue_time.FromDatetime(NOW)
+    made.expire_time.FromDatetime(NOW + 7 * DAY)
     return made
 
 
@@ -235,6 +270,10 @@ def put(**changed: Any) -> Change:
 
 def in_grant(**changed: Any) -> Change:
     return lambda p: p.grant.MergeFrom(cleared(p.grant, d.Grant(**changed)))
+
+
+def in_borrow(**changed: Any) -> Change:
+    return lambda p: p.borrow.MergeFrom(cleared(p.borrow, BorrowDocument(**changed)))
 
 
 def in_license(**changed: Any) -> Change:
@@ -282,6 +321,7 @@ def unknown_field(p: Parts) -> None:
     """A newer server signs a field 500 that this program does not know."""
     p.license.MergeFromString(b"\xa2\x1f\x03new")
     p.grant.MergeFromString(b"\xa2\x1f\x03new")
+    p.borrow.MergeFromString(b"\xa2\x1f\x03new")
 
 
 def both_purposes_later(p: Parts) -> None:
@@ -318,6 +358,16 @@ def without_end(p: Parts) -> None:
     p.license.ClearField("renew_before_time")
 
 
+def by_id_alone(p: Parts) -> None:
+    p.borrow.ClearField("fingerprint")
+    p.expected.update(fingerprint=None)
+
+
+def no_return_key(p: Parts) -> None:
+    p.borrow.ClearField("return_key")
+    p.expected.update(return_key=b"")
+
+
 def very_many_leases(p: Parts) -> None:
     p.license.seat_count = 1_000
     for number in range(257 - len(p.grant.leases)):
@@ -333,8 +383,9 @@ def units_in_two_leases(p: Parts) -> None:
 
 
 R = Reason
-EVERY = ("cloud", "key", "host", "site")
-WITH_LICENSE = ("key", "host", "site")
+EVERY = ("cloud", "key", "host", "site", "borrow")
+WITH_LICENSE = ("key", "host", "site", "borrow")
+BORROWED = ("borrow",)
 WITH_GRANT = ("cloud", "site")
 
 # fmt: off
@@ -352,6 +403,11 @@ _RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
     (WITH_LICENSE, "a license without an end", without_end),
     (("site",), "units of a feature that is not counted", lambda p: p.grant.leases[0].features.add(feature="export", units=9)),
     (("site",), "as many units as the license has", lambda p: setattr(p.grant.leases[0], "units", 5)),
+    (BORROWED, "one part of four has changed", expect(fingerprint={**PARTS, "disk": "new one"})),
+    (BORROWED, "a seat for a device by its id alone", by_id_alone),
+    (BORROWED, "the serial that was seen", expect(seen={BORROW: 2})),
+    (BORROWED, "the last minute", lambda p: p.borrow.expire_time.FromDatetime(NOW + timedelta(minutes=1))),
+    (BORROWED, "as many units as the license has", lambda p: setattr(p.borrow.lease, "units", 5)),
 ]
 
 _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
@@ -439,6 +495,28 @@ _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
     (("host",), "a computer that was not read", expect(fingerprint=None), R.DOCUMENT_OTHER_DEVICE),
     (("host",), "license that fits any computer", lambda p: p.license.fingerprint.ClearField("required_count"), R.DOCUMENT_MALFORMED),
     (("host",), "license of no computer", lambda p: p.license.ClearField("fingerprint"), R.DOCUMENT_MALFORMED),
+    # The borrowed seat
+    (BORROWED, "borrow changed", tamper(lambda k: flipped(k.borrow, "payload")), R.SIGNATURE_INVALID),
+    (BORROWED, "borrow of another site", put(borrow_signer=STRANGER), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "borrow signed by the borrower", put(borrow_signer=LAPTOP), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "borrow by a key delegated for licenses", put(borrow_signer=LICENSES), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "a grant in place of a borrow", put(borrow_type=document.GRANT_TYPE), R.DOCUMENT_TYPE),
+    (BORROWED, "borrow of another publisher", in_borrow(publisher="publishers/other"), R.DOCUMENT_OTHER_PUBLISHER),
+    (BORROWED, "borrow of another activation", in_borrow(activation=ACTIVATION + "0"), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "borrow of another account", in_borrow(account="accounts/bob"), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "borrow of a product more than the license", in_borrow(products=[PRODUCT, PRODUCT + "-pro"]), R.DOCUMENT_OTHER_PRODUCT),
+    (BORROWED, "borrow of another product", in_borrow(products=[PRODUCT + "-extra"]), R.DOCUMENT_OTHER_PRODUCT),
+    (BORROWED, "borrow of a feature more than the license", in_borrow(features=["cloud-render"]), R.FEATURE_UNKNOWN),
+    (BORROWED, "borrow of a seat more than the license", lambda p: setattr(p.borrow.lease, "units", 6), R.POOL_TOO_SMALL),
+    (BORROWED, "borrow for another device", in_borrow(device="laptop-2"), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "a seat that was given back: no key", expect(return_key=b""), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "the key of another borrow", expect(return_key=STRANGER.public_key.key), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "borrow that names no key", no_return_key, R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "two parts of the borrower have changed", expect(fingerprint={**PARTS, "disk": "new one", "mac": "02:00:00:00:00:01"}), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "a borrower that was not read", expect(fingerprint=None), R.DOCUMENT_OTHER_DEVICE),
+    (BORROWED, "borrow ended", lambda p: p.borrow.expire_time.FromDatetime(NOW), R.DOCUMENT_EXPIRED),
+    (BORROWED, "borrow without an end", lambda p: p.borrow.ClearField("expire_time"), R.DOCUMENT_MALFORMED),
+    (BORROWED, "an older document of the borrow", expect(seen={BORROW: 3}), R.DOCUMENT_SUPERSEDED),
 ]
 # fmt: on
 

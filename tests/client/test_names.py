@@ -25,6 +25,7 @@ def test_every_kind_of_name_is_there() -> None:
         "publishers/{publisher}/products/{product}",
         "pools/{pool}",
         "pools/{pool}/leases/{lease}",
+        "pools/{pool}/borrows/{borrow}",
         "pools/{pool}/places/{place}",
         "sessions/{session}",
         "keys/{key}",

@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from keypeg import document, envelope, fingerprint, proof, sessionkey
+from keypeg import (
+    borrowed,
+    document,
+    envelope,
+    fingerprint,
+    proof,
+    proof_checks,
+    sessionkey,
+)
 from keypeg.errors import KeypegError
 from keypeg.v1.proof_pb2 import Proof
 
@@ -109,7 +117,7 @@ def test_that_verifier_sees_a_wrong_reason_and_a_wrong_outcome(tmp_path: Path) -
 @pytest.mark.parametrize("row", load("proofs"), ids=lambda row: row["name"])
 def test_a_published_proof_is_judged_as_it_says(row: dict[str, Any]) -> None:
     expected = dict(row["expected"])
-    for name in ("publisher_root", "nonce", "client_key_share", "server_key_share"):
+    for name in ("publisher_root", "nonce", "client_key_share", "server_key_share", "return_key"):
         expected[name] = base64.b64decode(expected[name])
     expected["now"] = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=expected["now"])
     reason, verified = None, None
@@ -127,7 +135,9 @@ def test_a_published_proof_is_judged_as_it_says(row: dict[str, Any]) -> None:
 def test_every_kind_of_proof_is_published_right_and_wrong() -> None:
     found = {(row["name"].split(":")[0], row["reason"] is None) for row in load("proofs")}
     assert found == {
-        (kind, right) for kind in ("cloud", "key", "host", "site") for right in (True, False)
+        (kind, right)
+        for kind in ("cloud", "key", "host", "site", "borrow")
+        for right in (True, False)
     }
 
 
@@ -143,10 +153,10 @@ def test_every_reason_of_the_document_s_steps_is_published() -> None:
 def test_the_code_cites_steps_that_the_document_has_and_all_of_them() -> None:
     numbered = set(re.findall(r"^(\d+)\. \*\*", FORMATS, re.MULTILINE))
     cited: set[str] = set()
-    for module in (document, envelope, proof):
+    for module in (borrowed, document, envelope, proof, proof_checks):
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         cited |= set(re.findall(r"[Ss]tep (\d+)\b", source))
-    assert numbered == {str(number) for number in range(1, 16)}
+    assert numbered == {str(number) for number in range(1, 17)}
     assert cited == numbered
 
 

@@ -73,12 +73,14 @@ __all__ = [
     "Ed25519Signer",
     "Signer",
     "all_from_text",
+    "check_publisher",
     "ed25519_key",
     "from_text",
     "instant",
     "key_id",
     "pae",
     "parse_envelope",
+    "parsed",
     "seal",
     "signature_is_right",
     "span",
@@ -114,10 +116,10 @@ def verify_delegation(
     `seen` has the highest generation seen before, by the publisher's name.
     """
     payload = verify_with_key(envelope, DELEGATION_TYPE, ed25519_key(root))
-    delegation = _parsed(Delegation, payload)
+    delegation = parsed(Delegation, payload)
     # Step 6: the publisher.
     if publisher is not None:
-        _check_publisher("delegation", delegation.publisher, publisher)
+        check_publisher("delegation", delegation.publisher, publisher)
     # Step 7: its keys, and its generation.
     if not 1 <= len(delegation.keys) <= DELEGATED_KEY_COUNT:
         raise DocumentMalformed(
@@ -191,9 +193,9 @@ def verify_license(
     `seen` has the highest generation seen before, by the activation's name.
     """
     payload = verify_document(envelope, LICENSE_TYPE, document_pb2.PURPOSE_LICENSE, delegation, now)
-    document = _parsed(LicenseDocument, payload)
+    document = parsed(LicenseDocument, payload)
     # Step 8: the publisher, and the generation.
-    _check_publisher("license document", document.publisher, delegation.publisher)
+    check_publisher("license document", document.publisher, delegation.publisher)
     _check_generation(
         "license document",
         document.activation,
@@ -222,20 +224,20 @@ def verify_license(
 def verify_grant(envelope: Envelope, delegation: Delegation, now: datetime) -> Grant:
     """The grant of an authority, signed under the delegation; steps 1 to 5 and 8."""
     payload = verify_document(envelope, GRANT_TYPE, document_pb2.PURPOSE_GRANT, delegation, now)
-    grant = _parsed(Grant, payload)
-    _check_publisher("grant", grant.publisher, delegation.publisher)
+    grant = parsed(Grant, payload)
+    check_publisher("grant", grant.publisher, delegation.publisher)
     return grant
 
 
 def verify_site_grant(envelope: Envelope, document: LicenseDocument) -> Grant:
     """The grant of a site, signed by the key that its license document names; steps 1 to 3, 5 and 8."""
     payload = verify_with_key(envelope, GRANT_TYPE, document.location_key)
-    grant = _parsed(Grant, payload)
-    _check_publisher("grant", grant.publisher, document.publisher)
+    grant = parsed(Grant, payload)
+    check_publisher("grant", grant.publisher, document.publisher)
     return grant
 
 
-def _parsed(message: type[_M], payload: bytes) -> _M:
+def parsed(message: type[_M], payload: bytes) -> _M:
     """Step 5: parse what has been verified; unknown fields are kept."""
     try:
         return message.FromString(payload)
@@ -301,7 +303,8 @@ def _period_error(key: DelegatedKey, now: datetime) -> KeypegError | None:
     return None
 
 
-def _check_publisher(what: str, found: str, expected: str) -> None:
+def check_publisher(what: str, found: str, expected: str) -> None:
+    """Step 8: the publisher is the one that is expected."""
     if found != expected:
         raise DocumentOtherPublisher(
             f"The {what} is of {found!r}, not of {expected!r}; use one of the app's own publisher.",

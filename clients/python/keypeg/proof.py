@@ -1,7 +1,7 @@
-"""What lets an app run: the four kinds of proof, verified inside the app against the root that it pins.
+"""What lets an app run: the five kinds of proof, verified inside the app against the root that it pins.
 
 Promises: `verify` either returns what the root's signatures allow, or raises the error of the one step of
-docs/formats.md that failed (steps 10 to 15; document.py has 1 to 9). It believes nothing that came beside
+docs/formats.md that failed (steps 10 to 16; document.py has 1 to 9). It believes nothing that came beside
 the signatures: neither the bridge, nor a site beyond its license, nor the disk, nor the network.
 
 Leaves to others: counting down `valid_for` on a clock of the app's own (session.py), and reading this
@@ -11,26 +11,24 @@ computer's fingerprint (hostinfo.py).
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from keypeg import document, fingerprint, names
+from keypeg import borrowed, document, fingerprint
 from keypeg.errors import (
     DocumentMalformed,
     DocumentOtherDevice,
-    DocumentOtherProduct,
     DocumentOtherSession,
-    DocumentType,
-    FeatureUnknown,
     FencingStale,
     NonceMismatch,
-    PoolTooSmall,
     SignerUnknown,
 )
 from keypeg.possession import challenge, check_possession, enrollment_challenge
+from keypeg.proof_checks import check_kind, check_product, check_within
 from keypeg.v1 import location_pb2
+from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import (
     Delegation,
     Envelope,
@@ -38,9 +36,10 @@ from keypeg.v1.document_pb2 import (
     GrantedLease,
     LicenseDocument,
 )
-from keypeg.v1.proof_pb2 import HostProof, KeyProof, Proof, SiteProof
+from keypeg.v1.proof_pb2 import BorrowProof, HostProof, KeyProof, Proof, SiteProof
 
 __all__ = [
+    "BORROW_VALID_FOR",
     "GRANT_VALID_FOR",
     "HOST_VALID_FOR",
     "KEY_VALID_FOR",
@@ -60,6 +59,7 @@ NONCE_BYTES: Final = 32  # never comes again by chance
 # trusted; a computer's parts change only when it is off.
 KEY_VALID_FOR: Final = timedelta(seconds=30)
 HOST_VALID_FOR: Final = timedelta(hours=1)
+BORROW_VALID_FOR: Final = timedelta(hours=1)  # and no longer than the document
 
 GRANT_VALID_FOR: Final = timedelta(days=30)  # the longest offline grace that a product may have
 LEASE_COUNT: Final = 256  # of one session; bounds the work of a verifier
@@ -81,7 +81,8 @@ class Expectation:
     now: datetime  # the wall clock, in UTC
     fingerprint: Mapping[str, str] | None  # this computer's parts, where a host proof is acceptable
     seen: Mapping[str, int] = field(default_factory=dict)
-    """The highest generation seen, by the name of the activation or publisher."""
+    """The highest generation seen, by the name of the activation or publisher; the serial, by that of a borrow."""
+    return_key: bytes = b""  # public, of the private key that this computer keeps for a borrow
 
     def __post_init__(self) -> None:
         if len(self.publisher_root) != 32 or len(self.nonce) != NONCE_BYTES:
@@ -103,7 +104,8 @@ class Verified:
     license: LicenseDocument | None  # None for a cloud proof, which has none
     activation: str
     delegation: Delegation
-    grant: Grant | None  # None for a key or host proof, which has none
+    grant: Grant | None  # None for a key, host or borrow proof, which has none
+    borrow: BorrowDocument | None = None  # of a borrow proof
 
 
 def check_fencing(seen: int, now: int) -> None:
@@ -124,7 +126,7 @@ def verify(proof: Proof, expectation: Expectation) -> Verified:
     if kind == "cloud":
         delegation = _delegation(proof.cloud.delegation, expectation)
         grant = document.verify_grant(proof.cloud.grant, delegation, expectation.now)
-        _check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_CLOUD)
+        check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_CLOUD)
         _check_grant(grant, expectation)
         return _of_grant(grant, delegation, None)
     if kind == "key":
@@ -133,6 +135,8 @@ def verify(proof: Proof, expectation: Expectation) -> Verified:
         return _verify_host(proof.host, expectation)
     if kind == "site":
         return _verify_site(proof.site, expectation)
+    if kind == "borrow":
+        return _verify_borrow(proof.borrow, expectation)
     raise DocumentMalformed(
         "The proof is of no kind that this app knows; update the app, or use a license elsewhere."
     )
@@ -178,10 +182,39 @@ def _verify_site(proof: SiteProof, expectation: Expectation) -> Verified:
             "ask the site's administrator to activate the license there.",
             activation=license_.activation,
         ) from error
-    _check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_SITE)
+    check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_SITE)
     _check_grant(grant, expectation)
-    _check_within(grant, license_)
+    check_within(grant, grant.leases, license_)
     return _of_grant(grant, delegation, license_)
+
+
+def _verify_borrow(proof: BorrowProof, expectation: Expectation) -> Verified:
+    delegation = _delegation(proof.delegation, expectation)
+    license_ = _license(proof.license, delegation, expectation, location_pb2.LOCATION_KIND_SITE)
+    # Step 16: the site that the license names has lent this computer a seat of it, and not yet got it back.
+    borrow = borrowed.verify_borrow(proof.borrow, license_)
+    check_within(borrow, (borrow.lease,), license_)
+    borrowed.check_computer(
+        borrow, expectation.device, expectation.return_key, expectation.fingerprint
+    )
+    check_product("borrow", expectation.product, borrow.products)
+    ends_at = borrowed.check_term(borrow, expectation.now, expectation.seen)
+    license_ends_at = _expire_time(license_)
+    return Verified(
+        kind=license_.location_kind,
+        products=tuple(borrow.products),
+        features=tuple(borrow.features),
+        valid_for=min(BORROW_VALID_FOR, ends_at - expectation.now),
+        leases=(borrow.lease,),
+        seat_required=True,
+        license_expire_time=min(ends_at, license_ends_at or ends_at),
+        unplug_grace=timedelta(0),
+        license=license_,
+        activation=borrow.activation,
+        delegation=delegation,
+        grant=None,
+        borrow=borrow,
+    )
 
 
 def _delegation(envelope: Envelope, expectation: Expectation) -> Delegation:
@@ -199,8 +232,8 @@ def _license(
 ) -> LicenseDocument:
     license_ = document.verify_license(envelope, delegation, expectation.now, seen=expectation.seen)
     # Step 11: a license for this kind of place, and for this product.
-    _check_kind("license", license_.location_kind, kind)
-    _check_product("license", expectation.product, license_.opens_products)
+    check_kind("license", license_.location_kind, kind)
+    check_product("license", expectation.product, license_.opens_products)
     return license_
 
 
@@ -228,7 +261,7 @@ def _check_grant(grant: Grant, expectation: Expectation) -> None:
             f"The grant of {grant.session} is bound to another session key; open a new session.",
             session=grant.session,
         )
-    _check_product("grant", expectation.product, grant.products)
+    check_product("grant", expectation.product, grant.products)
     if not timedelta(0) < document.span(grant.valid_for) <= GRANT_VALID_FOR:
         raise DocumentMalformed(
             f"The grant holds for {grant.valid_for.seconds} s, and more than 0 s and at most "
@@ -242,78 +275,12 @@ def _check_grant(grant: Grant, expectation: Expectation) -> None:
         )
 
 
-def _check_within(grant: Grant, license_: LicenseDocument) -> None:
-    """Step 15: a site's grant stays within the license that the publisher gave the site."""
-    account = names.parent(license_.license) if names.LICENSE.matches(license_.license) else ""
-    if not account or grant.activation != license_.activation or grant.account != account:
-        raise DocumentOtherDevice(
-            f"The grant is of {grant.activation!r}, and the site's license is {license_.activation!r}; "
-            "ask the site's administrator.",
-            activation=grant.activation,
-            expected=license_.activation,
-        )
-    for product in grant.products:
-        _check_product("site's license", product, license_.opens_products)
-    counts = {one.feature: one.seat_count for one in license_.features}
-    held: dict[str, int] = {}
-    for lease in grant.leases:
-        for units in lease.features:
-            held[units.feature] = held.get(units.feature, 0) + units.units
-    unknown = sorted({*grant.features, *held} - set(counts))
-    if unknown:
-        raise FeatureUnknown(
-            f"The grant has feature {unknown[0]!r}, and the site's license has not; "
-            "ask the site's administrator.",
-            feature=unknown[0],
-        )
-    _check_units("seats", sum(lease.units for lease in grant.leases), license_.seat_count)
-    for feature, units_held in held.items():
-        if counts[feature]:  # 0: not counted by itself
-            _check_units(f"seats of {feature}", units_held, counts[feature])
-
-
-def _check_units(what: str, units: int, allowed: int) -> None:
-    if units > allowed:
-        raise PoolTooSmall(
-            f"The grant has {units} {what}, and the site's license has {allowed}; "
-            "ask the site's administrator.",
-            units=str(units),
-            seat_count=str(allowed),
-        )
-
-
-def _check_kind(what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise DocumentType(
-            f"The {what} is for location kind {_kind_name(found)}, and the proof is of kind "
-            f"{_kind_name(expected)}; activate the license where it is used.",
-            location_kind=_kind_name(found),
-            expected=_kind_name(expected),
-        )
-
-
-def _kind_name(kind: int) -> str:
-    known = location_pb2.LocationKind.DESCRIPTOR.values_by_number.get(kind)
-    return known.name.removeprefix("LOCATION_KIND_").lower() if known else str(kind)
-
-
 def _check_session(session: str, expectation: Expectation) -> None:
     if session != expectation.session:
         raise DocumentOtherSession(
             f"The proof is for {session!r}, and this is {expectation.session!r}; open a new session.",
             session=session,
             expected=expectation.session,
-        )
-
-
-def _check_product(what: str, product: str, allowed: Iterable[str]) -> None:
-    if product not in allowed:
-        opened = sorted(allowed)
-        shown = ", ".join(opened[:3]) + (" and others" if len(opened) > 3 else "")
-        raise DocumentOtherProduct(
-            f"The {what} does not open {product!r}; it opens {shown or 'nothing'}. "
-            "Activate a license of the product.",
-            product=product,
         )
 
 

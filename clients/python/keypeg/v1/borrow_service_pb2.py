@@ -31,7 +31,7 @@ from keypeg.v1 import proof_pb2 as keypeg_dot_v1_dot_proof__pb2
 from keypeg.v1 import session_pb2 as keypeg_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ekeypeg/v1/borrow_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16keypeg/v1/borrow.proto\x1a\x18keypeg/v1/document.proto\x1a\x17keypeg/v1/product.proto\x1a\x15keypeg/v1/proof.proto\x1a\x17keypeg/v1/session.proto\"\xb9\x02\n\x13\x43reateBorrowRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x07 \x01(\x0b\x32\x0e.keypeg.v1.App\x12/\n\x0b\x66ingerprint\x18\x08 \x01(\x0b\x32\x1a.keypeg.v1.HostFingerprint\x12(\n\nreturn_key\x18\t \x01(\x0b\x32\x14.keypeg.v1.PublicKey\"`\n\x14\x43reateBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x16.keypeg.v1.BorrowProof\"c\n\x12RenewBorrowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x13RenewBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x16.keypeg.v1.BorrowProof\"=\n\x13ReturnBorrowRequest\x12&\n\tstatement\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"9\n\x14ReturnBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\"Z\n\x15WriteOffBorrowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\xac\x01\n\x0e\x42orrowExposure\x12\r\n\x05units\x18\x01 \x01(\r\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tfree_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rexposed_count\x18\x04 \x01(\r\x12\x14\n\x0c\x62udget_count\x18\x05 \x01(\r\"h\n\x16WriteOffBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\x12+\n\x08\x65xposure\x18\x02 \x01(\x0b\x32\x19.keypeg.v1.BorrowExposure\" \n\x10GetBorrowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x11GetBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x16.keypeg.v1.BorrowProof\"K\n\x12ListBorrowsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x13ListBorrowsResponse\x12\"\n\x07\x62orrows\x18\x01 \x03(\x0b\x32\x11.keypeg.v1.Borrow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xec\x03\n\rBorrowService\x12O\n\x0c\x43reateBorrow\x12\x1e.keypeg.v1.CreateBorrowRequest\x1a\x1f.keypeg.v1.CreateBorrowResponse\x12L\n\x0bRenewBorrow\x12\x1d.keypeg.v1.RenewBorrowRequest\x1a\x1e.keypeg.v1.RenewBorrowResponse\x12O\n\x0cReturnBorrow\x12\x1e.keypeg.v1.ReturnBorrowRequest\x1a\x1f.keypeg.v1.ReturnBorrowResponse\x12U\n\x0eWriteOffBorrow\x12 .keypeg.v1.WriteOffBorrowRequest\x1a!.keypeg.v1.WriteOffBorrowResponse\x12\x46\n\tGetBorrow\x12\x1b.keypeg.v1.GetBorrowRequest\x1a\x1c.keypeg.v1.GetBorrowResponse\x12L\n\x0bListBorrows\x12\x1d.keypeg.v1.ListBorrowsRequest\x1a\x1e.keypeg.v1.ListBorrowsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ekeypeg/v1/borrow_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16keypeg/v1/borrow.proto\x1a\x18keypeg/v1/document.proto\x1a\x17keypeg/v1/product.proto\x1a\x15keypeg/v1/proof.proto\x1a\x17keypeg/v1/session.proto\"\xb9\x02\n\x13\x43reateBorrowRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x07 \x01(\x0b\x32\x0e.keypeg.v1.App\x12/\n\x0b\x66ingerprint\x18\x08 \x01(\x0b\x32\x1a.keypeg.v1.HostFingerprint\x12(\n\nreturn_key\x18\t \x01(\x0b\x32\x14.keypeg.v1.PublicKey\"`\n\x14\x43reateBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x16.keypeg.v1.BorrowProof\"c\n\x12RenewBorrowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x13RenewBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x16.keypeg.v1.BorrowProof\"K\n\x13ReturnBorrowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\tstatement\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"9\n\x14ReturnBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\"Z\n\x15WriteOffBorrowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\xac\x01\n\x0e\x42orrowExposure\x12\r\n\x05units\x18\x01 \x01(\r\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tfree_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rexposed_count\x18\x04 \x01(\r\x12\x14\n\x0c\x62udget_count\x18\x05 \x01(\r\"h\n\x16WriteOffBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\x12+\n\x08\x65xposure\x18\x02 \x01(\x0b\x32\x19.keypeg.v1.BorrowExposure\" \n\x10GetBorrowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x11GetBorrowResponse\x12!\n\x06\x62orrow\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.Borrow\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x16.keypeg.v1.BorrowProof\"K\n\x12ListBorrowsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x13ListBorrowsResponse\x12\"\n\x07\x62orrows\x18\x01 \x03(\x0b\x32\x11.keypeg.v1.Borrow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xec\x03\n\rBorrowService\x12O\n\x0c\x43reateBorrow\x12\x1e.keypeg.v1.CreateBorrowRequest\x1a\x1f.keypeg.v1.CreateBorrowResponse\x12L\n\x0bRenewBorrow\x12\x1d.keypeg.v1.RenewBorrowRequest\x1a\x1e.keypeg.v1.RenewBorrowResponse\x12O\n\x0cReturnBorrow\x12\x1e.keypeg.v1.ReturnBorrowRequest\x1a\x1f.keypeg.v1.ReturnBorrowResponse\x12U\n\x0eWriteOffBorrow\x12 .keypeg.v1.WriteOffBorrowRequest\x1a!.keypeg.v1.WriteOffBorrowResponse\x12\x46\n\tGetBorrow\x12\x1b.keypeg.v1.GetBorrowRequest\x1a\x1c.keypeg.v1.GetBorrowResponse\x12L\n\x0bListBorrows\x12\x1d.keypeg.v1.ListBorrowsRequest\x1a\x1e.keypeg.v1.ListBorrowsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,23 +47,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENEWBORROWRESPONSE']._serialized_start=748
   _globals['_RENEWBORROWRESPONSE']._serialized_end=843
   _globals['_RETURNBORROWREQUEST']._serialized_start=845
-  _globals['_RETURNBORROWREQUEST']._serialized_end=906
-  _globals['_RETURNBORROWRESPONSE']._serialized_start=908
-  _globals['_RETURNBORROWRESPONSE']._serialized_end=965
-  _globals['_WRITEOFFBORROWREQUEST']._serialized_start=967
-  _globals['_WRITEOFFBORROWREQUEST']._serialized_end=1057
-  _globals['_BORROWEXPOSURE']._serialized_start=1060
-  _globals['_BORROWEXPOSURE']._serialized_end=1232
-  _globals['_WRITEOFFBORROWRESPONSE']._serialized_start=1234
-  _globals['_WRITEOFFBORROWRESPONSE']._serialized_end=1338
-  _globals['_GETBORROWREQUEST']._serialized_start=1340
-  _globals['_GETBORROWREQUEST']._serialized_end=1372
-  _globals['_GETBORROWRESPONSE']._serialized_start=1374
-  _globals['_GETBORROWRESPONSE']._serialized_end=1467
-  _globals['_LISTBORROWSREQUEST']._serialized_start=1469
-  _globals['_LISTBORROWSREQUEST']._serialized_end=1544
-  _globals['_LISTBORROWSRESPONSE']._serialized_start=1546
-  _globals['_LISTBORROWSRESPONSE']._serialized_end=1628
-  _globals['_BORROWSERVICE']._serialized_start=1631
-  _globals['_BORROWSERVICE']._serialized_end=2123
+  _globals['_RETURNBORROWREQUEST']._serialized_end=920
+  _globals['_RETURNBORROWRESPONSE']._serialized_start=922
+  _globals['_RETURNBORROWRESPONSE']._serialized_end=979
+  _globals['_WRITEOFFBORROWREQUEST']._serialized_start=981
+  _globals['_WRITEOFFBORROWREQUEST']._serialized_end=1071
+  _globals['_BORROWEXPOSURE']._serialized_start=1074
+  _globals['_BORROWEXPOSURE']._serialized_end=1246
+  _globals['_WRITEOFFBORROWRESPONSE']._serialized_start=1248
+  _globals['_WRITEOFFBORROWRESPONSE']._serialized_end=1352
+  _globals['_GETBORROWREQUEST']._serialized_start=1354
+  _globals['_GETBORROWREQUEST']._serialized_end=1386
+  _globals['_GETBORROWRESPONSE']._serialized_start=1388
+  _globals['_GETBORROWRESPONSE']._serialized_end=1481
+  _globals['_LISTBORROWSREQUEST']._serialized_start=1483
+  _globals['_LISTBORROWSREQUEST']._serialized_end=1558
+  _globals['_LISTBORROWSRESPONSE']._serialized_start=1560
+  _globals['_LISTBORROWSRESPONSE']._serialized_end=1642
+  _globals['_BORROWSERVICE']._serialized_start=1645
+  _globals['_BORROWSERVICE']._serialized_end=2137
 # @@protoc_insertion_point(module_scope)

@@ -195,7 +195,10 @@ class ReturnBorrowRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    NAME_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`pools/{pool}/borrows/{borrow}`, as the statement names it."""
     @_builtins.property
     def statement(self) -> _document_pb2.Envelope:
         """A ReturnStatement, signed by the borrow's `return_key`."""
@@ -203,11 +206,12 @@ class ReturnBorrowRequest(_message.Message):
     def __init__(
         self,
         *,
+        name: _builtins.str = ...,
         statement: _document_pb2.Envelope | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
