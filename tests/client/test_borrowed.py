@@ -48,7 +48,7 @@ def test_a_statement_is_about_one_borrow_of_one_device(borrow: str, device: str)
 
 
 def test_another_document_of_the_same_key_is_no_statement() -> None:
-    grant = document.seal(Grant(), document.GRANT_TYPE, KEY)
+    grant = document.seal(Grant(session="sessions/s"), document.GRANT_TYPE, KEY)
     for look in (
         lambda: borrowed.verify_return(grant, BORROW, DEVICE, KEY.public_key),
         lambda: borrowed.named_by(grant),
