@@ -1,0 +1,1 @@
+"""How long a seat stays taken after its holder was killed, measured with real programs."""
