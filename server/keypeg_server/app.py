@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -46,8 +46,9 @@ from keypeg.v1 import (
     session_service_pb2,
     session_service_pb2_grpc,
 )
+from keypeg.v1.log_pb2 import LogOccasion
 from keypeg_server import secret_files
-from keypeg_server.domain.events import UserRemoved
+from keypeg_server.domain.events import TokenRevoked, UserRemoved
 from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.listening import bind
 from keypeg_server.opened import MARKER, Opened, StartError, new_ids
@@ -68,21 +69,26 @@ from keypeg_server.service.activations import ActivationService
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
 from keypeg_server.service.entitlements import AccountEntitlements
+from keypeg_server.service.history import History
 from keypeg_server.service.licenses import LicenseService
 from keypeg_server.service.locations import LocationService
 from keypeg_server.service.placing import Placing
-from keypeg_server.service.pools import Engine
+from keypeg_server.service.pools import Engine, always
 from keypeg_server.service.reports import Reports
 from keypeg_server.service.seats import Seats
 from keypeg_server.service.sessions import SessionLimits, Sessions
 from keypeg_server.service.signing import Signing
 from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.tokens import Tokens
+from keypeg_server.service.watching import Watching
 from keypeg_server.settings import Settings
+from keypeg_server.several import Several
 from keypeg_server.storage import log_store, upkeep
 from keypeg_server.storage.committer import BatchCommitter
+from keypeg_server.storage.log_search import SqlLogSearch
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.pool_store import SqlPoolStore
+from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.requests import sweep_forever
 
 _LOG: Final = structlog.get_logger("keypegd")
@@ -97,13 +103,20 @@ class App:
     """A running server. `start` makes one."""
 
     def __init__(
-        self, opened: Opened, server: grpc.aio.Server, address: str, ca_file: Path
+        self,
+        opened: Opened,
+        server: grpc.aio.Server,
+        address: str,
+        ca_file: Path,
+        several: Several | None = None,
     ) -> None:
         self.address: Final = address
         self.ca_file: Final = ca_file
         self._opened = opened
         self._server = server
+        self._several = several
         self._health = health.HealthServicer()
+        self._serving = True
         self._tasks: list[asyncio.Task[None]] = []
         self._passwords = opened.passwords()
 
@@ -125,17 +138,21 @@ class App:
     async def _start(cls, opened: Opened, listen: str) -> App:
         limits = opened.settings.limits
         tokens = Tokens(opened.store, opened.clock, opened.settings.tokens.valid_for)
+        identity = opened.identity()
+        several = None
+        if isinstance(opened.database, PostgresDatabase):
+            several = Several(opened, opened.database, identity)
+        relay = several.interceptors if several is not None else ()
         server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), Gate(tokens)],
+            interceptors=[ErrorInterceptor(), Gate(tokens), *relay],
             options=options(
                 max_message_bytes=limits.max_message_bytes,
                 max_concurrent_streams=limits.max_concurrent_streams,
                 max_pending=limits.max_pending_requests,
             ),
         )
-        identity = opened.identity()
         address = bind(server, listen, identity)
-        app = cls(opened, server, address, identity.ca_file)
+        app = cls(opened, server, address, identity.ca_file, several)
         try:
             await app._serve(tokens)
         except BaseException:
@@ -151,20 +168,38 @@ class App:
             task.cancel()
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._opened.settings.server.drain_time.total_seconds()
-        await self._sessions.drain(self._opened.settings.server.drain_time)
+        self._watching.stop()
+        several = self._several
+        if several is None:
+            await self._sessions.drain(self._opened.settings.server.drain_time)
+        else:  # apps go on elsewhere at once
+            await self._sessions.drain(timedelta(0))
+            await self._committer.close()
+            await self._sign_heads(log_store.STOP)
+            await several.leave()
+            await several.close()
         await self._server.stop(max(0.0, ends - loop.time()))
         self._sessions.stop()
         await self._committer.close()
         self._passwords.close()
         with contextlib.suppress(KeypegError):  # a full disk is no reason to hang
-            await log_store.sign_heads(
-                self._opened.database, self._log, self._opened.clock, log_store.STOP
-            )
+            if several is None:
+                await self._sign_heads(log_store.STOP)
             await upkeep.keep_high_water(self._opened.database, self._opened.clock)
         self._opened.close()
 
+    async def _sign_heads(self, occasion: LogOccasion.ValueType) -> None:
+        with contextlib.suppress(KeypegError):  # a full disk is no reason to hang
+            await log_store.sign_heads(
+                self._opened.database, self._log, self._opened.clock, occasion, **self._mine()
+            )
+
+    def _mine(self) -> dict[str, Any]:
+        """Whose logs this server keeps."""
+        return {} if self._several is None else {"parents": self._several.homes.mine()}
+
     async def _serve(self, tokens: Tokens) -> None:
-        opened = self._opened
+        opened, several = self._opened, self._several
         store, clock, hub, settings = opened.store, opened.clock, opened.hub, opened.settings
         _warn(opened)
         secrets = secret_files.load(opened.data)
@@ -172,11 +207,13 @@ class App:
         new_id = new_ids(clock)
         placing = Placing(signing, new_id)
         hub.subscribe(UserRemoved, lambda event: tokens.forget_user(event.user))
+        hub.subscribe(TokenRevoked, lambda event: tokens.forget(event.token))
 
         limits = settings.limits
         self._log = log = LogWriter(signing.sign_log, secrets.release_key)
         store.log = log
-        await self._begin_log(signing)
+        if several is None:
+            await self._begin_log(signing)
         self._committer = BatchCommitter(
             opened.database, clock, log=log, pending_limit=limits.pending_operations
         )
@@ -186,6 +223,7 @@ class App:
             clock,
             hub,
             queue_limit=limits.queue_length,
+            alive=always if several is None else several.homes.alive,
         )
         engine = self._engine
 
@@ -212,8 +250,11 @@ class App:
                 restart_grant=seat_grant,
             ),
         )
-        await self._sessions.start()
+        if several is None:
+            await self._sessions.start()
 
+        self._watching = watching = Watching(engine, hub)
+        self._committer.recorded = watching.told
         accounts = AccountService(store, clock, new_id, self._passwords, tokens)
         locations = LocationService(
             store,
@@ -249,20 +290,27 @@ class App:
             SessionService(self._sessions, current), server
         )
         seat_service_pb2_grpc.add_SeatServiceServicer_to_server(
-            SeatService(Seats(engine, entitlements, clock, hub), clock, current), server
+            SeatService(
+                Seats(engine, entitlements, clock, hub),
+                clock,
+                current,
+                watching,
+                History(engine.pool, SqlLogSearch(opened.database)),
+            ),
+            server,
         )
         keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
         await self._serve_health()
+        if several is not None:
+            await several.start(self.address, self._sessions, tokens, log, self._show_health)
         await server.start()
         self._tasks += [
             _every(HIGH_WATER_EVERY, lambda: upkeep.keep_high_water(opened.database, clock)),
             asyncio.create_task(sweep_forever(opened.database, clock)),
+            _every(HEADS_EVERY, lambda: self._sign_heads(log_store.PERIOD)),
             _every(
-                HEADS_EVERY,
-                lambda: log_store.sign_heads(opened.database, log, clock, log_store.PERIOD),
-            ),
-            _every(
-                REMOVAL_EVERY, lambda: log_store.remove_old(opened.database, log, clock, keeping)
+                REMOVAL_EVERY,
+                lambda: log_store.remove_old(opened.database, log, clock, keeping, **self._mine()),
             ),
         ]
         for task in self._tasks:
@@ -275,10 +323,20 @@ class App:
         database, clock = self._opened.database, self._opened.clock
         await log_store.check(database, self._log, clock)
 
+    def _show_health(self, serving: bool) -> None:
+        """Balancers pass over a server that may not act."""
+        if serving is not self._serving:
+            self._serving = serving
+            self._showing = asyncio.get_running_loop().create_task(self._set_health(serving))
+
+    async def _set_health(self, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        for service in ("", *SERVICES):
+            await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+
     async def _serve_health(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        for service in ("", *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._set_health(True)
         reflection.enable_server_reflection(
             (
                 *SERVICES,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypeg_server.domain.record import Entry
+
 
 @dataclass(frozen=True, slots=True)
 class CloudSessionMoved:
@@ -96,6 +98,14 @@ class AccountAbandoned:
     account: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogRecorded:
+    """Records are in the log; those of seats that are taken and given back are told otherwise (storage/committer.py)."""
+
+    entries: tuple[Entry, ...]
+    numbers: tuple[int, ...]  # of each in its log
+
+
 Event = (
     AccountAbandoned
     | CatalogChanged
@@ -104,6 +114,7 @@ Event = (
     | LicenseAdded
     | LicenseChanged
     | LicenseRemoved
+    | LogRecorded
     | PoolCreated
     | PoolRemoved
     | TokenRevoked

@@ -21,6 +21,7 @@ from keypeg_server.service.store import Page, Request
 
 PAGE_SIZE: Final = 100  # when the request has none
 _VERSION: Final = b"1:"
+_DIGITS: Final = 18  # below 2**63
 
 T = TypeVar("T")
 
@@ -44,8 +45,21 @@ def cut(items: list[T], page: Page, id_of: Callable[[T], str]) -> tuple[list[T],
     if len(items) < page.limit:
         return items, ""
     shown = items[: page.limit - 1]
-    token = base64.urlsafe_b64encode(_VERSION + id_of(shown[-1]).encode()).rstrip(b"=").decode()
-    return shown, token
+    return shown, token_of(id_of(shown[-1]))
+
+
+def token_of(id: str) -> str:
+    """The token of the page that begins after this id."""
+    return base64.urlsafe_b64encode(_VERSION + id.encode()).rstrip(b"=").decode()
+
+
+def number_of(after: str) -> int | None:
+    """What a page begins after, where that is a number; None for the first page."""
+    if not after:
+        return None
+    if not (after.isascii() and after.isdigit() and len(after) <= _DIGITS):
+        raise _not_ours()
+    return int(after)
 
 
 def once(request: Any, answer: Callable[[T], Message]) -> Request[T]:
@@ -82,7 +96,11 @@ def _last_id(token: str) -> str:
             raise ValueError("another version")
         return raw[len(_VERSION) :].decode("ascii")
     except (binascii.Error, ValueError) as error:
-        what = "is not one that this server gave"
-        raise FieldInvalid(
-            f"The page token {what}; begin with the first page.", fields={"page_token": what}
-        ) from error
+        raise _not_ours() from error
+
+
+def _not_ours() -> FieldInvalid:
+    what = "is not one that this server gave"
+    return FieldInvalid(
+        f"The page token {what}; begin with the first page.", fields={"page_token": what}
+    )

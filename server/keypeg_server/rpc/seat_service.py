@@ -1,20 +1,20 @@
 """SeatService over gRPC: decode, call, encode.
 
 Promises: a member sees the pools of its account, but of other users' holdings only that they are; an
-administrator and the publisher's staff see who holds what.
+administrator and the publisher's staff see who holds what. A stream that watches goes as fast as its client reads.
 
-Leaves to others: what may be asked (service/seats.py), well-formedness (validate.py).
+Leaves to others: what may be asked (service/seats.py), messages (seat_encode.py), well-formedness (validate.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from keypeg import names
 from keypeg.v1 import seat_pb2
 from keypeg.v1.seat_service_pb2 import (
     WOULD_DENIED,
@@ -30,8 +30,12 @@ from keypeg.v1.seat_service_pb2 import (
     GetPoolResponse,
     GetPoolRulesRequest,
     GetPoolRulesResponse,
+    LeaveQueueRequest,
+    LeaveQueueResponse,
     ListLeasesRequest,
     ListLeasesResponse,
+    ListPoolEventsRequest,
+    ListPoolEventsResponse,
     ListPoolsRequest,
     ListPoolsResponse,
     ListQueuePlacesRequest,
@@ -42,19 +46,25 @@ from keypeg.v1.seat_service_pb2 import (
     RenewSeatResponse,
     UpdatePoolRulesRequest,
     UpdatePoolRulesResponse,
+    WatchPoolRequest,
+    WatchPoolResponse,
     Would,
 )
 from keypeg.v1.seat_service_pb2_grpc import SeatServiceServicer
-from keypeg_server.domain import explain
+from keypeg_server.domain import explain, pool_event
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
-from keypeg_server.rpc import rules_encode
-from keypeg_server.rpc.calls import cut, page_of
+from keypeg_server.domain.pool_event import Kind
+from keypeg_server.rpc import event_encode, rules_encode, seat_encode
+from keypeg_server.rpc.calls import cut, number_of, page_of, token_of
 from keypeg_server.rpc.peer import address_of
 from keypeg_server.service import frames
+from keypeg_server.service.history import History
 from keypeg_server.service.ports import Clock
+from keypeg_server.service.seat_taking import Queued, Wanted
 from keypeg_server.service.seats import TTL_DEFAULT, Seats
+from keypeg_server.service.watching import Watching
 
 _DIGITS: Final = 20  # of the numbers in page tokens, so that they sort as texts
 _ABOVE: Final = 10**18  # above all ranks, which may be negative
@@ -64,29 +74,48 @@ _WOULD: Final[Mapping[type, Would.ValueType]] = {Lease: WOULD_GRANTED, Place: WO
 class SeatService(SeatServiceServicer):
     """Serves seats without a stream, and who holds what."""
 
-    def __init__(self, seats: Seats, clock: Clock, caller: Callable[[], Caller]) -> None:
+    def __init__(
+        self,
+        seats: Seats,
+        clock: Clock,
+        caller: Callable[[], Caller],
+        watching: Watching,
+        history: History,
+    ) -> None:
         """`caller` gives who calls (rpc/caller.py: current)."""
         self._seats = seats
         self._clock = clock
         self._caller = caller
+        self._watching = watching
+        self._history = history
 
     async def AcquireSeat(self, request: AcquireSeatRequest, context: Any) -> AcquireSeatResponse:
-        held = await self._seats.acquire(
+        got = await self._seats.taking.acquire(
             self._caller(),
-            request.request_id.lower(),
-            request.pool,
-            request.units or 1,
-            frames.wanted(request.features),
-            request.ttl.ToTimedelta() if request.HasField("ttl") else TTL_DEFAULT,
-            frames.device(request.device),
-            frames.app(request.app),
-            address_of(context),
+            Wanted(
+                request.request_id.lower(),
+                request.pool,
+                request.units or 1,
+                frames.wanted(request.features),
+                request.ttl.ToTimedelta() if request.HasField("ttl") else TTL_DEFAULT,
+                frames.device(request.device),
+                frames.app(request.app),
+                request.wait.ToTimedelta(),
+                request.priority,
+                address_of(context),
+            ),
         )
+        if isinstance(got, Queued):
+            return AcquireSeatResponse(place=seat_encode.own_place(got))
         return AcquireSeatResponse(
-            lease=frames.own_lease(frames.lease_name(held.lease), "", held.lease),
-            valid_for=frames.duration(held.valid_for),
-            expire_time=self._after(held.valid_for),
+            lease=frames.own_lease(frames.lease_name(got.lease), "", got.lease),
+            valid_for=frames.duration(got.valid_for),
+            expire_time=self._after(got.valid_for - got.asked_before),
         )
+
+    async def LeaveQueue(self, request: LeaveQueueRequest, context: Any) -> LeaveQueueResponse:
+        left = await self._seats.taking.leave(self._caller(), request.name)
+        return LeaveQueueResponse(left=left)
 
     async def RenewSeat(self, request: RenewSeatRequest, context: Any) -> RenewSeatResponse:
         ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else None
@@ -100,7 +129,7 @@ class SeatService(SeatServiceServicer):
         return ReleaseSeatResponse(released=released)
 
     async def FreeSeat(self, request: FreeSeatRequest, context: Any) -> FreeSeatResponse:
-        until_us = await self._seats.free(
+        until_us = await self._seats.keeping.free(
             self._caller(),
             request.request_id.lower(),
             request.name,
@@ -113,7 +142,9 @@ class SeatService(SeatServiceServicer):
         return response
 
     async def GetPool(self, request: GetPoolRequest, context: Any) -> GetPoolResponse:
-        return GetPoolResponse(pool=await self._seats.look(self._caller(), request.name, _pool))
+        return GetPoolResponse(
+            pool=await self._seats.look(self._caller(), request.name, frames.pool)
+        )
 
     async def ListPools(self, request: ListPoolsRequest, context: Any) -> ListPoolsResponse:
         page = page_of(request)
@@ -124,7 +155,7 @@ class SeatService(SeatServiceServicer):
                 for pool in pools
                 if pool.id > page.after and request.product in ("", pool.product)
             )
-            return [_pool(pool) for pool, _ in zip(wanted, range(page.limit), strict=False)]
+            return [frames.pool(pool) for pool, _ in zip(wanted, range(page.limit), strict=False)]
 
         found = await self._seats.look_at_all(self._caller(), request.parent, read)
         shown, token = cut(found, page, lambda pool: pool.name.rpartition("/")[2])
@@ -137,7 +168,7 @@ class SeatService(SeatServiceServicer):
         def read(pool: Pool) -> list[seat_pb2.Lease]:
             wanted = (lease for lease in pool.leases() if _number(lease) > page.after)
             return [
-                _lease(pool, lease, caller)
+                seat_encode.lease(pool, lease, caller, self._seats.times)
                 for lease, _ in zip(wanted, range(page.limit), strict=False)
             ]
 
@@ -157,11 +188,8 @@ class SeatService(SeatServiceServicer):
             for position, place in enumerate(pool.queue(), 1):
                 rank = _rank(pool, place)
                 if rank > page.after and len(found) < page.limit:
-                    own = caller.sees_holder(pool.account, place.holder.user)
-                    session = names.SESSION.build(place.holder.session) if own else ""
                     why = explain.why_not(pool, place, sight, position=position)
-                    wait = explain.estimated_wait(pool, place, position)
-                    shown = frames.queue_place(place, position, pool.waiting, session, why, wait)
+                    shown = seat_encode.place(pool, place, position, caller, why)
                     found.append((rank, shown))
             return found
 
@@ -193,7 +221,7 @@ class SeatService(SeatServiceServicer):
     async def GetPoolRules(
         self, request: GetPoolRulesRequest, context: Any
     ) -> GetPoolRulesResponse:
-        rules = await self._seats.rules(self._caller(), request.name)
+        rules = await self._seats.keeping.rules(self._caller(), request.name)
         return GetPoolRulesResponse(rules=rules_encode.encode(rules))
 
     async def UpdatePoolRules(
@@ -201,7 +229,7 @@ class SeatService(SeatServiceServicer):
     ) -> UpdatePoolRulesResponse:
         caller = self._caller()
         rules = rules_encode.decode(request.rules)
-        pool, effects = await self._seats.set_rules(
+        pool, effects = await self._seats.keeping.set_rules(
             caller, request.name, rules, request.rules.etag, dry_run=request.dry_run
         )
         return UpdatePoolRulesResponse(
@@ -209,40 +237,41 @@ class SeatService(SeatServiceServicer):
             effects=[rules_encode.effect(pool, one, caller) for one in effects],
         )
 
+    async def WatchPool(
+        self, request: WatchPoolRequest, context: Any
+    ) -> AsyncIterator[WatchPoolResponse]:
+        caller = self._caller()
+        async with aclosing(self._watching.watch(caller, request.parent)) as watched:
+            async for told in watched:
+                for response in seat_encode.told(told, caller, self._seats.times):
+                    yield response
+
+    async def ListPoolEvents(
+        self, request: ListPoolEventsRequest, context: Any
+    ) -> ListPoolEventsResponse:
+        caller = self._caller()
+        page = page_of(request)
+        found = await self._history.events(
+            caller,
+            request.parent,
+            request.begin_time.ToMicroseconds(),
+            request.end_time.ToMicroseconds() if request.HasField("end_time") else None,
+            {Kind(kind) for kind in request.kinds},
+            number_of(page.after),
+            page.limit - 1,
+        )
+        return ListPoolEventsResponse(
+            events=[
+                event_encode.event(pool_event.seen_by(one, found.account, caller))
+                for one in found.events
+            ],
+            next_page_token="" if found.after is None else token_of(str(found.after)),
+        )
+
     def _after(self, time: timedelta) -> Timestamp:
         moment = Timestamp()
         moment.FromDatetime(self._clock.wall() + time)
         return moment
-
-
-def _pool(pool: Pool) -> seat_pb2.Pool:
-    return seat_pb2.Pool(
-        name=pool.name,
-        account=pool.account,
-        product=pool.product,
-        activation=pool.activation,
-        seat_count=pool.capacity,
-        held_count=pool.held,
-        waiting_count=pool.waiting,
-        features=[
-            seat_pb2.PoolFeature(
-                feature=feature, seat_count=count, held_count=pool.feature_held(feature)
-            )
-            for feature, count in sorted(pool.feature_capacity.items())
-        ],
-        fencing_number=pool.fencing_number,
-        lingering_count=pool.lingering,
-        overdraft_count=pool.overdrawn,
-    )
-
-
-def _lease(pool: Pool, lease: Lease, caller: Caller) -> seat_pb2.Lease:
-    session = names.SESSION.build(lease.holder.session) if lease.holder.session else ""
-    shown = frames.own_lease(pool.lease_prefix + lease.id, session, lease)
-    if not caller.sees_holder(pool.account, lease.holder.user):
-        for field in ("session", "user", "device", "host_name", "process_id", "address"):
-            shown.ClearField(field)
-    return shown
 
 
 def _number(lease: Lease) -> str:

@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 from keypeg.errors import KeypegError, LeaseRecalled
-from keypeg_server.clock import to_us
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.explain import Sight
@@ -28,7 +27,9 @@ from keypeg_server.service.commits import Committer
 from keypeg_server.service.deadlines import RETRY_PAUSE, Deadlines, server_deadline
 from keypeg_server.service.denials import Denials
 from keypeg_server.service.holds import Holds
+from keypeg_server.service.leaving import Leave
 from keypeg_server.service.outlooks import Outlooks
+from keypeg_server.service.polls import Polls
 from keypeg_server.service.pool_registry import PoolRegistry
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.recalls import Recalls, denied
@@ -39,13 +40,20 @@ _T = TypeVar("_T")
 class Aftermath:
     """What operations report to (pool_operations.Reports), and the lists that come of it."""
 
-    def __init__(self, committer: Committer, clock: Clock, registry: PoolRegistry) -> None:
+    def __init__(
+        self,
+        committer: Committer,
+        clock: Clock,
+        registry: PoolRegistry,
+        alive: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._committer = committer
         self._clock = clock
         self._registry = registry
         self.audience: Audience | None = None
         self.holds: Final = Holds(clock, self._ends(Ending.DEADLINE))
         self.recalls: Final = Recalls(clock, self._ends(Ending.RECALLED))
+        self.polls: Final = Polls(clock, self._hold, self._leave, alive=alive)
         self.outlooks: Final = Outlooks(clock, self.ends_at)
         self._denials = Denials(lambda entries: committer.submit(operations.Note(entries)))
         self._queues = QueueNews(lambda: self.audience)
@@ -58,6 +66,13 @@ class Aftermath:
             return self.holds.deadline(lease.id)
         return self.audience.ends_at(session) if self.audience is not None else None
 
+    def seen_at(self, lease: Lease) -> float | None:
+        """When the holder of a lease was last heard of, on the monotonic clock; None when not since the start."""
+        session = lease.holder.session
+        if not session:
+            return self.holds.seen_at(lease.id)
+        return self.audience.seen_at(session) if self.audience is not None else None
+
     def recall_cut(self, pools: Iterable[Pool]) -> None:
         """Recall what rules and administrators recall; when who holds is known."""
         for pool in pools:
@@ -68,6 +83,7 @@ class Aftermath:
     def drop(self, pools: Sequence[Pool]) -> None:
         """These pools are here no more: nothing follows for them."""
         self.holds.drop(pools)
+        self.polls.drop(pools)
         self.recalls.drop(pools)
         self._queues.drop(pools)
         self._denials.drop(pools)
@@ -77,12 +93,14 @@ class Aftermath:
     def tick(self) -> None:
         """Look at deadlines now; the timers do so by themselves."""
         self.holds.tick()
+        self.polls.tick()
         self._lingering.tick()
         self.recalls.tick()
 
     def stop(self) -> None:
         """End no lease any more; for the end of the server."""
         self.holds.stop()
+        self.polls.stop()
         self._lingering.stop()
         self.recalls.stop()
         self._denials.flush()
@@ -91,7 +109,7 @@ class Aftermath:
 
     def now_us(self) -> int:
         """The wall clock, for records."""
-        return to_us(self._clock.wall())
+        return self._clock.wall_us()
 
     def by_id(self, id: str) -> Pool | None:
         """The pool with this id."""
@@ -118,9 +136,12 @@ class Aftermath:
 
     def served(self, pool: Pool, leases: Sequence[Lease]) -> None:
         """Leases were given to who waited."""
-        if self.audience is not None and self._registry.has(pool):
+        if self._registry.has(pool):
             for lease in leases:
-                self.audience.served(pool, lease)
+                if not lease.holder.session:
+                    self.polls.served(pool, lease)
+                elif self.audience is not None:
+                    self.audience.served(pool, lease)
 
     def queue_moved(self, pool: Pool) -> None:
         """Positions of this queue have changed; whoever waits is told soon."""
@@ -152,7 +173,9 @@ class Aftermath:
 
     def refused_place(self, pool: Pool, place: Place, error: KeypegError) -> None:
         """Who waited does so no more."""
-        if self.audience is not None and self._registry.has(pool):
+        if not place.holder.session:
+            self.polls.ended(place.id, error)
+        elif self.audience is not None and self._registry.has(pool):
             self.audience.refused(pool, place, error)
 
     # Inside.
@@ -181,6 +204,22 @@ class Aftermath:
                 self._committer.submit(operations.Release(self, pool, id, ended, how))
 
         return end
+
+    def _hold(self, pool: Pool, lease: Lease, valid_for: timedelta, since: float | None) -> None:
+        self.holds.hold(pool, lease.id, valid_for, since, heard=since is not None)
+
+    def _leave(self, pool: Pool, id: str, done: Callable[[KeypegError | None], None]) -> None:
+        """Nobody asks for a place any more."""
+        if self._registry.has(pool):
+            self._committer.submit(
+                Leave(
+                    self,
+                    pool,
+                    id,
+                    lambda left: done(left if isinstance(left, KeypegError) else None),
+                    Ending.DEADLINE,
+                )
+            )
 
     def _linger_due(self, item: tuple[Pool, str], now: float) -> float | None:
         pool, id = item

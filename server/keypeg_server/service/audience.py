@@ -25,6 +25,10 @@ class Audience(Protocol):
         """When a session's time runs out unless it renews, on the monotonic clock; None when not known."""
         ...
 
+    def seen_at(self, session: str) -> float | None:
+        """When a session was last heard of, on the monotonic clock; None when not since the start."""
+        ...
+
     def served(self, pool: Pool, lease: Lease) -> None:
         """A session that waited holds a seat now."""
         ...

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -22,9 +23,11 @@ from keypeg.status import explain
 from keypeg.v1 import explanation_pb2, product_pb2, seat_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg_server.domain.lease import Features, Lease, Place, lease_prefix, place_prefix
+from keypeg_server.domain.pool import Pool
 from keypeg_server.service.ports import AppInfo, DeviceInfo
 
 PROTOCOL_VERSION: Final = 1
+DIGESTS_KNOWN: Final = 4_096  # of acquires
 
 
 def check_version(version: int) -> None:
@@ -60,6 +63,12 @@ def digest(*parts: object) -> bytes:
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
 
 
+@lru_cache(DIGESTS_KNOWN)
+def acquire_digest(pool: str, units: int, features: Features, wait: bool, priority: int) -> bytes:
+    """The digest of an acquire: most ask for the same."""
+    return digest(pool, units, features, wait, priority)
+
+
 def duration(value: timedelta) -> Duration:
     """A time span as the contract carries it."""
     found = Duration()
@@ -86,6 +95,28 @@ def lease_name(lease: Lease) -> str:
 def place_name(place: Place) -> str:
     """The name of a queue place."""
     return place_prefix(place.pool) + place.id
+
+
+def pool(shown: Pool) -> seat_pb2.Pool:
+    """A pool as it is now."""
+    return seat_pb2.Pool(
+        name=shown.name,
+        account=shown.account,
+        product=shown.product,
+        activation=shown.activation,
+        seat_count=shown.capacity,
+        held_count=shown.held,
+        waiting_count=shown.waiting,
+        features=[
+            seat_pb2.PoolFeature(
+                feature=feature, seat_count=count, held_count=shown.feature_held(feature)
+            )
+            for feature, count in sorted(shown.feature_capacity.items())
+        ],
+        fencing_number=shown.fencing_number,
+        lingering_count=shown.lingering,
+        overdraft_count=shown.overdrawn,
+    )
 
 
 def own_lease(name: str, session: str, lease: Lease) -> seat_pb2.Lease:
@@ -162,7 +193,7 @@ def recalled(lease: str, error: LeaseRecalled) -> HoldSessionResponse:
 
 def parse_holding(name: str) -> tuple[str, str]:
     """Pool and id of a lease or a place by its name; FieldInvalid when it is neither's."""
-    if names.PLACE.matches(name):
+    if "/places/" in name:
         pool, id = names.PLACE.parse(name)
     else:
         pool, id = names.LEASE.parse(name)

@@ -22,12 +22,13 @@ End = Callable[[Pool, str, Callable[[KeypegError | None], None]], None]
 class Hold:
     """The deadline of one lease."""
 
-    __slots__ = ("deadline", "id", "pool")
+    __slots__ = ("deadline", "id", "pool", "seen")
 
     def __init__(self, pool: Pool, id: str, deadline: float) -> None:
         self.pool = pool
         self.id = id
         self.deadline = deadline
+        self.seen: float | None = None  # when its holder was last heard of
 
 
 class Holds:
@@ -40,19 +41,38 @@ class Holds:
         self._holds: dict[str, Hold] = {}
         self._deadlines: Deadlines[Hold] = Deadlines(clock, self._due)
 
-    def hold(self, pool: Pool, id: str, valid_for: timedelta) -> None:
-        """A holder may believe in its lease for `valid_for` from now; never less than before."""
-        deadline = server_deadline(self._clock.monotonic(), valid_for)
+    def hold(
+        self,
+        pool: Pool,
+        id: str,
+        valid_for: timedelta,
+        since: float | None = None,
+        *,
+        heard: bool = True,
+    ) -> None:
+        """A holder may believe in its lease for `valid_for` from now; never less than before.
+
+        From `since` (on the monotonic clock) where its call was open for a while. Without `heard` it is the
+        server that keeps it, and its holder was not heard of.
+        """
+        deadline = server_deadline(self._clock.monotonic() if since is None else since, valid_for)
         hold = self._holds.get(id)
         if hold is None:
             self._holds[id] = hold = Hold(pool, id, deadline)
             self._deadlines.watch(hold, deadline)
         hold.deadline = max(hold.deadline, deadline)
+        if heard:
+            hold.seen = self._clock.monotonic()
 
     def deadline(self, id: str) -> float | None:
         """When a lease ends unless it is renewed; None when it is none of these."""
         hold = self._holds.get(id)
         return None if hold is None else hold.deadline
+
+    def seen_at(self, id: str) -> float | None:
+        """When the holder of a lease was last heard of; None when that is not known."""
+        hold = self._holds.get(id)
+        return None if hold is None else hold.seen
 
     def held(self, id: str) -> bool:
         """Whether a lease is within its deadline."""

@@ -34,6 +34,7 @@ from keypeg_server.service.commits import Committer, Operation, PoolStore, Reque
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.holdings import Holdings
 from keypeg_server.service.lease_ids import LeaseIds
+from keypeg_server.service.leaving import Leave
 from keypeg_server.service.pool_registry import PoolRegistry
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.refusals import elsewhere, in_use
@@ -72,7 +73,7 @@ class Engine:
         self.pools: Final = PoolRegistry(
             store, hub, self._came, self._gone, queue_limit=queue_limit
         )
-        self.aftermath: Final = Aftermath(committer, clock, self.pools)
+        self.aftermath: Final = Aftermath(committer, clock, self.pools, alive)
         self.holdings: Final = Holdings(self.aftermath.recalls)
 
     @property
@@ -192,6 +193,12 @@ class Engine:
         """The end of a lease or place; `done` hears what it was, None when it was none."""
         self._submit(pool, operations.Release(self.aftermath, pool, id, done, how))
 
+    def leave(
+        self, pool: Pool, id: str, done: Callable[[Lease | Place | KeypegError | None], None]
+    ) -> None:
+        """The end of a place, and of no lease; `done` hears what it was, None when it was none."""
+        self._submit(pool, Leave(self.aftermath, pool, id, done))
+
     def extend(
         self, pool: Pool, id: str, valid_for_us: int, done: Callable[[Lease | KeypegError], None]
     ) -> None:
@@ -271,7 +278,9 @@ class Engine:
         self.holdings.came(pool)
         for lease in pool.leases():
             if not lease.holder.session:
-                self.aftermath.holds.hold(pool, lease.id, lease.valid_for_us * _US)
+                valid_for = lease.valid_for_us * _US
+                self.aftermath.holds.hold(pool, lease.id, valid_for, heard=False)
+        self.aftermath.polls.came(pool)
 
     def _gone(self, pool: Pool) -> None:
         self.aftermath.outlooks.forget(pool)

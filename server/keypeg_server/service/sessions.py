@@ -73,7 +73,7 @@ class Sessions:
         self.opening: Final = Opening(
             engine, self.admitting, self.ending, self.streams, signer, tickets, clock, random
         )
-        engine.audience = Telling(engine, self.presence)
+        engine.audience = Telling(engine, self.presence, clock)
         Upheavals(hub, self.admitting, self.ending)
 
     # Accounts that come and go.
@@ -135,6 +135,7 @@ class Sessions:
 
     async def drain(self, within: timedelta) -> None:
         """Tell every app to go elsewhere; after `within` at most, end the streams that are left."""
+        self.engine.aftermath.polls.drain()
         await self.streams.drain(within)
 
     def stop(self) -> None:

@@ -18,20 +18,29 @@ from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service import frames
 from keypeg_server.service.pools import Engine
+from keypeg_server.service.ports import Clock
 from keypeg_server.service.presence import Presence, Session, Waiting
 
 
 class Telling:
     """`Audience`, for sessions."""
 
-    def __init__(self, engine: Engine, presence: Presence) -> None:
+    def __init__(self, engine: Engine, presence: Presence, clock: Clock) -> None:
         self._engine: Final = engine
+        self._clock: Final = clock
         self._presence: Final = presence
 
     def ends_at(self, session: str) -> float | None:
         """When a session's time runs out unless it renews."""
         found = self._presence.get(session)
         return None if found is None else found.deadline
+
+    def seen_at(self, session: str) -> float | None:
+        """When a session was last granted time; None for one that has not come back since the start."""
+        found = self._presence.get(session)
+        if found is None or found.caller is None:
+            return None
+        return min(self._clock.monotonic(), found.deadline - found.extent)
 
     def served(self, pool: Pool, lease: Lease) -> None:
         """A session that waited holds a seat now."""

@@ -41,6 +41,8 @@ LINGER: Final = 0.001  # seconds to let a batch grow, only under load
 RETRY_AFTER: Final = timedelta(milliseconds=250)
 
 Recorded = tuple[bytes, bytes]  # digest and result
+Recorder = Callable[[Sequence[Entry], Sequence[int]], None]
+"""Hears which records are on disk, and their numbers in their logs, when what they tell of is answered."""
 _Key = tuple[str, str]  # caller and request id
 _Found = dict[_Key, Recorded]  # what is on record of the requests that were looked up
 
@@ -48,12 +50,22 @@ _Found = dict[_Key, Recorded]  # what is on record of the requests that were loo
 class _Item:
     """An operation between its decision and its answer."""
 
-    __slots__ = ("changes", "entries", "error", "operation", "recorded", "result", "unsure")
+    __slots__ = (
+        "changes",
+        "entries",
+        "error",
+        "numbers",
+        "operation",
+        "recorded",
+        "result",
+        "unsure",
+    )
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
         self.changes: Sequence[Change] = ()
         self.entries: Sequence[Entry] = ()  # of the log
+        self.numbers: Sequence[int] = ()  # of the entries there, once they are written
         self.error: KeypegError | None = None  # refused already; told in its turn
         self.recorded: bytes | None = None  # was answered with this before
         self.result: bytes | None = None  # to be recorded with its request
@@ -88,6 +100,7 @@ class BatchCommitter:
         # Ordered for its quick end at the front: a plain dict searches there among what was deleted.
         self._recent: OrderedDict[_Key, Recorded] = OrderedDict()
         self._idle: list[asyncio.Future[None]] = []
+        self.recorded: Recorder | None = None
 
     def submit(self, operation: Operation) -> None:
         """Decide it now; it ends later, after all that was submitted before."""
@@ -304,6 +317,8 @@ class BatchCommitter:
                 operation.repeat(item.recorded)
             else:
                 operation.answer()
+                if item.entries and self.recorded is not None:
+                    self.recorded(item.entries, item.numbers)
         except Exception:  # the fault of one operation is not that of the others in its batch
             _LOG.exception("answering failed", extra={"operation": type(operation).__name__})
 
@@ -331,7 +346,12 @@ def _write(
     if changes:
         pool_store.write(connection, changes)
     if log is not None and entries:
-        log.append(connection, entries)
+        numbers = log.append(connection, entries)
+        at = 0
+        for item in batch:
+            if item.entries:
+                item.numbers = numbers[at : at + len(item.entries)]
+                at += len(item.entries)
     return requests.recorded(connection, unsure) if unsure else {}
 
 

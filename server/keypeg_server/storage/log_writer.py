@@ -24,7 +24,7 @@ from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.log_pb2 import LogHead, LogOccasion
 from keypeg_server.domain import record
 from keypeg_server.domain.record import Entry
-from keypeg_server.storage.bulk import BulkInsert
+from keypeg_server.storage.bulk import BulkInsert, BulkUpdate
 from keypeg_server.storage.log_blocks import BLOCK_RECORDS, as_bytes, packed, unpacked
 from keypeg_server.storage.tables_log import LogBlockRow, LogHeadRow, LogRow
 
@@ -39,7 +39,9 @@ _BLOCK: Final = LogBlockRow.__table__  # type: ignore[attr-defined]
 _HEAD: Final = LogHeadRow.__table__  # type: ignore[attr-defined]
 _PUT_BLOCKS: Final = BulkInsert(_BLOCK)
 _FIND: Final = select(_ROW).where(_ROW.c.id == bindparam("id"))
-_MOVE: Final = "UPDATE log SET sequence = ?, hash = ?, seal = ?, head_sequence = ? WHERE id = ?"
+_MOVE: Final = BulkUpdate(
+    _ROW.c.id, _ROW.c.sequence, _ROW.c.hash, _ROW.c.seal, _ROW.c.head_sequence
+)
 _DROP_HEAD: Final = delete(_HEAD).where(  # there is one only when the log was cut and goes on
     _HEAD.c.log == bindparam("log"), _HEAD.c.sequence == bindparam("sequence")
 )
@@ -80,12 +82,13 @@ class LogWriter:
         self._chains: dict[str, _Chain] = {}  # by parent
         self._unsure = False  # what is in memory may not be on disk
 
-    def append(self, connection: Connection, entries: Iterable[Entry]) -> None:
-        """Put records at the ends of their logs, in the transaction that the connection is in."""
+    def append(self, connection: Connection, entries: Iterable[Entry]) -> list[int]:
+        """Put records at the ends of their logs, in the transaction that the connection is in; their numbers."""
         if self._unsure or len(self._chains) > LOGS_KNOWN:
             self._chains.clear()
         self._unsure = True
         touched: dict[str, tuple[_Chain, list[bytes]]] = {}
+        numbers: list[int] = []
         parent, time_us = "", 0
         for entry in entries:
             if not touched or entry.parent != parent:
@@ -97,19 +100,21 @@ class LogWriter:
             body = entry.body.encode()
             chain.hash = chained(chain.hash, body)
             chain.sequence += 1
+            numbers.append(chain.sequence)
             bodies.append(body)
             time_us = entry.time_us
             if len(bodies) == BLOCK_RECORDS:
                 self._put_block(connection, chain, bodies, time_us)
                 bodies.clear()
         if not touched:
-            return
+            return numbers
         for chain, bodies in touched.values():
             if bodies:
                 self._put_block(connection, chain, bodies, time_us)
             if chain.sequence - chain.head >= HEAD_RECORDS:
                 self._put_head(connection, chain, time_us, log_pb2.LOG_OCCASION_PERIOD)
         self._move(connection, [chain for chain, _ in touched.values()])
+        return numbers
 
     def committed(self) -> None:
         """The transaction of the last `append` is on disk; without this, the disk is asked next time."""
@@ -250,13 +255,17 @@ class LogWriter:
         chain.head = chain.sequence
 
     def _move(self, connection: Connection, chains: Iterable[_Chain]) -> None:
-        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-        statement = _MOVE.replace("?", mark)  # as text: it runs in every transaction
-        for chain in chains:
-            seal = self._seal(chain.log, chain.sequence, chain.hash)
-            connection.exec_driver_sql(
-                statement, (chain.sequence, chain.hash, seal, chain.head, chain.log)
+        rows = [
+            (
+                chain.sequence,
+                chain.hash,
+                self._seal(chain.log, chain.sequence, chain.hash),
+                chain.head,
+                chain.log,
             )
+            for chain in chains
+        ]
+        _MOVE.run(connection, rows)
 
     def _seal(self, log: str, sequence: int, hash: bytes) -> bytes:
         sealed = b"%s %d %s" % (log.encode(), sequence, hash)

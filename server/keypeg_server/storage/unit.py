@@ -15,8 +15,9 @@ from sqlmodel import Session
 
 from keypeg_server.clock import Clock, to_us
 from keypeg_server.domain import record
-from keypeg_server.domain.events import Event
+from keypeg_server.domain.events import Event, LogRecorded
 from keypeg_server.domain.record import Entry
+from keypeg_server.service import homes_port
 from keypeg_server.service.finish import to_its_end
 from keypeg_server.service.store import Request, Unit
 from keypeg_server.storage.account_store import SqlAccounts
@@ -24,6 +25,7 @@ from keypeg_server.storage.catalog_store import SqlCatalog
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.license_store import SqlLicenses
 from keypeg_server.storage.log_writer import LogWriter
+from keypeg_server.storage.news_store import NewsWriter
 from keypeg_server.storage.place_store import SqlPlaces
 from keypeg_server.storage.requests import once
 
@@ -35,7 +37,7 @@ class SqlUnit:
 
     def __init__(self, session: Session, now_us: int = 0, caller: str = "") -> None:
         """`now_us` and `caller` are those of what is recorded."""
-        self._now_us = now_us
+        self.now_us = now_us
         self._caller = caller
         self.catalog = SqlCatalog(session)
         self.accounts = SqlAccounts(session)
@@ -45,7 +47,7 @@ class SqlUnit:
         self.entries: list[Entry] = []
 
     def record(self, parent: str, event: str, **said: Any) -> None:
-        self.entries.append(record.about(parent, event, self._now_us, by=self._caller, **said))
+        self.entries.append(record.about(parent, event, self.now_us, by=self._caller, **said))
 
     def publish(self, event: Event) -> None:
         if event not in self.events:  # deposited and activated at once is news once
@@ -60,6 +62,9 @@ class SqlStore:
         self._clock = clock
         self._publish = publish
         self.log: LogWriter | None = None  # where changes are recorded; none while a server is made
+        self.news: NewsWriter | None = (
+            None  # where other servers are told; none when there are none
+        )
         self.generation = 0
 
     async def read(self, look: Callable[[Unit], T]) -> T:
@@ -108,10 +113,17 @@ class SqlStore:
     def _record(self, session: Session, unit: SqlUnit) -> None:
         if self.log is not None and unit.entries:
             session.flush()
-            self.log.append(session.connection(), unit.entries)
+            numbers = self.log.append(session.connection(), unit.entries)
+            unit.events.insert(0, LogRecorded(tuple(unit.entries), tuple(numbers)))
+        if self.news is not None:
+            self.news.append(session.connection(), unit.events, unit.now_us)
 
     async def _write(self, work: Callable[[Session], tuple[T, list[Event]]]) -> T:
-        result, events = await self._database.write(work)
+        try:
+            result, events = await self._database.write(work, parents=homes_port.parents())
+        except homes_port.HomesLost as error:
+            assert self._database.fence is not None
+            raise self._database.fence.homes.lost(error.lost) from error
         for event in events:
             self._publish(event)
         return result

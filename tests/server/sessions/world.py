@@ -36,18 +36,22 @@ from keypeg.v1.session_service_pb2_grpc import (
     SessionServiceStub,
     add_SessionServiceServicer_to_server,
 )
+from keypeg_server.clock import to_us
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.events import PoolCreated
 from keypeg_server.domain.pool import Pool
 from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
 from keypeg_server.service.events import EventHub
+from keypeg_server.service.history import History
 from keypeg_server.service.pools import Engine
 from keypeg_server.service.ports import AppInfo, DeviceInfo, Entitlement
 from keypeg_server.service.seats import Seats
 from keypeg_server.service.sessions import SessionLimits, Sessions
 from keypeg_server.service.tickets import TicketBox
+from keypeg_server.service.watching import Watching
 from keypeg_server.storage.committer import BatchCommitter
+from keypeg_server.storage.log_search import SqlLogSearch
 from keypeg_server.storage.pool_store import SqlPoolStore
 from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.tables_seat import PoolRow
@@ -78,6 +82,9 @@ class ManualClock:
 
     def wall(self) -> datetime:
         return NOW + timedelta(seconds=self.seconds - 1_000.0)
+
+    def wall_us(self) -> int:
+        return to_us(self.wall())
 
 
 class Trust:
@@ -204,6 +211,7 @@ class World:
         self.keys = (os.urandom(32), os.urandom(32))
         self.limits = limits or SessionLimits()
         self.sure = True  # that nobody else serves its accounts
+        self.unread_limit = 100
         self._committer_options = committer
         self._channels: list[grpc.aio.Channel] = []
 
@@ -234,7 +242,12 @@ class World:
             SessionService(self.sessions, _CALLER.get), self.server
         )
         seats = Seats(self.engine, self.licenses, self.clock, self.hub)
-        add_SeatServiceServicer_to_server(SeatService(seats, self.clock, _CALLER.get), self.server)
+        self.watching = Watching(self.engine, self.hub, unread_limit=self.unread_limit)
+        self.committer.recorded = self.watching.told
+        history = History(self.engine.pool, SqlLogSearch(self.database))
+        add_SeatServiceServicer_to_server(
+            SeatService(seats, self.clock, _CALLER.get, self.watching, history), self.server
+        )
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()
         self.channel = self.connect()

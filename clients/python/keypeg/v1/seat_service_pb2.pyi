@@ -226,8 +226,8 @@ class LeaveQueueResponse(_message.Message):
 
     LEFT_FIELD_NUMBER: _builtins.int
     left: _builtins.bool
-    """True when it was there; false when it had ended before, or was served and an
-    answer told of it.
+    """True when it was there; false when it had ended before, or was served: then the
+    request of the place tells the lease, which can be released.
     """
     def __init__(
         self,

@@ -124,8 +124,7 @@ class SeatServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LeaveQueue(self, request, context):
-        """Gives up a place in the queue that was taken by AcquireSeat; also the seats that
-        it was given meanwhile, as long as no answer has told of them. Idempotent.
+        """Gives up a place in the queue that was taken by AcquireSeat. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,9 +42,7 @@ class SeatServiceStub:
     the same lease.
     """
     LeaveQueue: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.LeaveQueueRequest, _seat_service_pb2.LeaveQueueResponse]
-    """Gives up a place in the queue that was taken by AcquireSeat; also the seats that
-    it was given meanwhile, as long as no answer has told of them. Idempotent.
-    """
+    """Gives up a place in the queue that was taken by AcquireSeat. Idempotent."""
     RenewSeat: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.RenewSeatRequest, _seat_service_pb2.RenewSeatResponse]
     """Holds a lease longer."""
     ReleaseSeat: _grpc.UnaryUnaryMultiCallable[_seat_service_pb2.ReleaseSeatRequest, _seat_service_pb2.ReleaseSeatResponse]
@@ -95,9 +93,7 @@ class SeatServiceAsyncStub(SeatServiceStub):
     the same lease.
     """
     LeaveQueue: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.LeaveQueueRequest, _seat_service_pb2.LeaveQueueResponse]  # type: ignore[assignment]
-    """Gives up a place in the queue that was taken by AcquireSeat; also the seats that
-    it was given meanwhile, as long as no answer has told of them. Idempotent.
-    """
+    """Gives up a place in the queue that was taken by AcquireSeat. Idempotent."""
     RenewSeat: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.RenewSeatRequest, _seat_service_pb2.RenewSeatResponse]  # type: ignore[assignment]
     """Holds a lease longer."""
     ReleaseSeat: _aio.UnaryUnaryMultiCallable[_seat_service_pb2.ReleaseSeatRequest, _seat_service_pb2.ReleaseSeatResponse]  # type: ignore[assignment]
@@ -157,9 +153,7 @@ class SeatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _seat_service_pb2.LeaveQueueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_seat_service_pb2.LeaveQueueResponse, _abc.Awaitable[_seat_service_pb2.LeaveQueueResponse]]:
-        """Gives up a place in the queue that was taken by AcquireSeat; also the seats that
-        it was given meanwhile, as long as no answer has told of them. Idempotent.
-        """
+        """Gives up a place in the queue that was taken by AcquireSeat. Idempotent."""
 
     @_abc_1.abstractmethod
     def RenewSeat(
