@@ -31,29 +31,36 @@ class Clock(Protocol):
         """Now, in UTC; for license terms and for people, never for leases."""
         ...
 
+    def wall_us(self) -> int:
+        """The same, in microseconds since 1970."""
+        ...
+
 
 class SystemClock:
     """The computer's clocks, with a floor below the wall clock."""
 
     def __init__(self) -> None:
-        self._high_water = EPOCH
+        self._high_water = 0  # microseconds since 1970
 
     def monotonic(self) -> float:
         return time.clock_gettime(_MONOTONIC_ID)
 
     def wall(self) -> datetime:
-        now = datetime.now(UTC)
+        return from_us(self.wall_us())
+
+    def wall_us(self) -> int:
+        now = time.time_ns() // 1_000
         if now > self._high_water:
             self._high_water = now
         return self._high_water
 
     def never_before(self, mark: datetime) -> None:
         """Raise the floor: `wall()` answers no less than `mark` from now on."""
-        self._high_water = max(self._high_water, mark)
+        self._high_water = max(self._high_water, to_us(mark))
 
     def set_back_by(self) -> timedelta:
         """How far the computer's clock is behind the highest value seen; zero when it is not."""
-        return max(timedelta(0), self._high_water - datetime.now(UTC))
+        return max(timedelta(0), (self._high_water - time.time_ns() // 1_000) * MICROSECOND)
 
 
 def to_us(moment: datetime) -> int:

@@ -41,6 +41,7 @@ from keypeg_server.rpc.checks import (
     uuid,
     value_of,
 )
+from keypeg_server.rpc.frame_checks import PLAINLY_RIGHT
 
 Fields = Mapping[str, Check]
 PACKAGE: Final = "keypeg.v1"
@@ -352,10 +353,9 @@ def request(request: Any) -> None:
 def frame(frame: HoldSessionRequest) -> None:
     """Refuse a frame of a session that is not well-formed."""
     kind = frame.WhichOneof("frame")
-    if kind == "renew":
-        renew = frame.renew
-        if 0 < renew.sequence < 2**63 and len(renew.mac) == 16 and len(renew.nonce) in (0, 32):
-            return
+    plainly_right = PLAINLY_RIGHT.get(kind)
+    if plainly_right is not None and plainly_right(getattr(frame, kind)):
+        return
     if kind is None:
         raise ProtocolViolation(
             "The frame is empty, or of a kind that is not known here; send one that is known.",

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from keypeg_server.clock import to_us
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.explain import Sight
 from keypeg_server.domain.lease import Lease
@@ -38,7 +37,7 @@ class Outlooks:
         """When its seats may come free; None for a pool with very many leases."""
         if pool.lease_count > EXAMINED:
             return None
-        now, wall_us = self._clock.monotonic(), to_us(self._clock.wall())
+        now, wall_us = self._clock.monotonic(), self._clock.wall_us()
         as_of = (int(now / KEPT), pool.fencing_number, pool.held, pool.lease_count)
         kept = self._made.get(pool)
         if kept is not None and kept[0] == as_of:

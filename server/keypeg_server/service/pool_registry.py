@@ -40,6 +40,7 @@ class PoolRegistry:
         self._gone: Final = gone
         self._queue_limit: Final = queue_limit
         self._pools: dict[str, Pool] = {}
+        self._by_name: dict[str, Pool] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._all = False  # every account is served here, unless it was abandoned
         self._adopted: set[str] = set()
@@ -85,7 +86,7 @@ class PoolRegistry:
         self._abandonments += 1
         dropped = self.of_account(account)
         for pool in dropped:
-            del self._pools[pool.id]
+            del self._pools[pool.id], self._by_name[pool.name]
             self._elsewhere[pool.id] = account
             self._gone(pool)
         return dropped
@@ -102,7 +103,8 @@ class PoolRegistry:
 
     def get(self, name: str) -> Pool | None:
         """The pool of this name; FieldInvalid when it is no pool's name, else as `by_id`."""
-        return self.by_id(names.POOL.parse(name)[0])
+        pool = self._by_name.get(name)
+        return pool if pool is not None else self.by_id(names.POOL.parse(name)[0])
 
     def by_id(self, id: str) -> Pool | None:
         """The pool with this id; None when there is none, ServerDraining when it belongs elsewhere."""
@@ -143,7 +145,7 @@ class PoolRegistry:
             freed=stored.freed,
         )
         pool.restore(stored.leases, stored.places)
-        self._pools[pool.id] = pool
+        self._pools[pool.id] = self._by_name[pool.name] = pool
         self._came(pool)
 
     def _created(self, event: PoolCreated) -> None:
@@ -154,6 +156,7 @@ class PoolRegistry:
     def _removed(self, event: PoolRemoved) -> None:
         pool = self._pools.pop(names.POOL.parse(event.pool)[0], None)
         if pool is not None:
+            del self._by_name[pool.name]
             pool.retired = True
             self._gone(pool)
 

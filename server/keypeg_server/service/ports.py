@@ -27,6 +27,10 @@ class Clock(Protocol):
         """The date and time, aware, in UTC."""
         ...
 
+    def wall_us(self) -> int:
+        """The same, in microseconds since 1970."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:

@@ -76,7 +76,7 @@ def acquire(
         request=RequestKey(
             session.name,
             request_id,
-            frames.digest(pool.id, units, features, wait, priority),
+            frames.acquire_digest(pool.id, units, features, wait, priority),
         ),
         done=done,
     )

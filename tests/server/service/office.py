@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from keypeg.document import Ed25519Signer
 from keypeg.errors import PoolRule
+from keypeg_server.clock import to_us
 from keypeg_server.domain.account import Account
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.cloud_session import Holder
@@ -59,6 +60,9 @@ class HandClock:
 
     def wall(self) -> datetime:
         return self.now
+
+    def wall_us(self) -> int:
+        return to_us(self.wall())
 
 
 class SomePools:

@@ -17,6 +17,7 @@ from keypeg.document import DELEGATION_TYPE, Ed25519Signer, seal
 from keypeg.v1 import document_pb2
 from keypeg.v1.document_pb2 import Delegation, Envelope
 from keypeg.v1.log_pb2 import LogHead
+from keypeg_server.clock import to_us
 from keypeg_server.domain.record import Entry, about
 from keypeg_server.service.reports import Reports
 from keypeg_server.storage import log_store
@@ -35,6 +36,9 @@ class Clock:
 
     def wall(self) -> datetime:
         return self.now
+
+    def wall_us(self) -> int:
+        return to_us(self.wall())
 
     def monotonic(self) -> float:
         return 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from keypeg_server.clock import to_us
 from keypeg_server.storage import schema, upkeep
 from keypeg_server.storage.sqlite import SqliteDatabase
 
@@ -22,6 +23,9 @@ class HandClock:
 
     def wall(self) -> datetime:
         return self.now
+
+    def wall_us(self) -> int:
+        return to_us(self.wall())
 
 
 @pytest.fixture
