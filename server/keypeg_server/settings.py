@@ -32,6 +32,12 @@ class Server:
         "Address and port; port 0 takes a free one. Loopback until told otherwise: a license server is "
         "opened to a network on purpose.",
     )
+    advertise: str = setting(
+        "",
+        "Host and port at which clients and the other servers of a PostgreSQL database reach this one; empty "
+        "for the address that it listens on. Its host belongs in the certificate: it is added to the "
+        "development one.",
+    )
     host_names: tuple[str, ...] = setting(
         (),
         "More names and addresses for the development certificate, beside localhost, the loopback "

@@ -33,7 +33,7 @@ from keypeg_server.rpc.relayed import Seal
 from keypeg_server.rpc.routes import By, Route, Routes
 from keypeg_server.service.homes import Finder, Here, There
 from keypeg_server.service.homes_port import acting_for
-from keypeg_server.service.refusals import elsewhere
+from keypeg_server.service.refusals import draining, elsewhere
 
 FOLLOW: Final = "keypeg-follow"
 NOT_HOME: Final = "keypeg-not-home"  # in the trailing metadata of whoever was asked in vain
@@ -79,6 +79,8 @@ class Relay(grpc.aio.ServerInterceptor):
         self._caller = caller
         self._others = others
         self._waiting = 0
+        self._carried: set[Any] = set()  # streams that are carried at the moment
+        self._draining = False
         self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(
@@ -95,6 +97,12 @@ class Relay(grpc.aio.ServerInterceptor):
         if known is None or known[0] is not handler:
             self._wrapped[method] = known = (handler, self._relaying(handler, method, route))
         return known[1]
+
+    def drain(self) -> None:
+        """End the streams that are carried, for this server ends: their clients begin anew elsewhere."""
+        self._draining = True
+        for call in tuple(self._carried):
+            call.cancel()
 
     def _relaying(self, handler: Any, method: str, route: Route) -> Any:
         kind = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
@@ -181,6 +189,8 @@ class Relay(grpc.aio.ServerInterceptor):
     async def _stream(
         self, method: str, route: Route, kind: str, behavior: Any, request: Any, context: Any
     ) -> None:
+        if self._draining:
+            raise draining()
         carried = self._origin(method, context)
         one = None if kind.startswith("stream") else request
         parent = await self._routes.parent(route, one, self._caller())
@@ -226,6 +236,7 @@ class Relay(grpc.aio.ServerInterceptor):
                 else line.method(kind, method)(request.SerializeToString(), **options)
             )
             up = asyncio.ensure_future(_up(context, call)) if request is None else None
+            self._carried.add(call)
             try:
                 while (answer := await call.read()) is not grpc.aio.EOF:
                     peer.failing = False
@@ -240,12 +251,15 @@ class Relay(grpc.aio.ServerInterceptor):
                     raise
                 if up is not None and up.done() and (error := up.exception()) is not None:
                     raise error from None  # what the client sent can not be read
+                if self._draining:
+                    raise draining() from None
                 raise _Gone from None
             except grpc.aio.AioRpcError as error:
                 await self._refused(
                     peer, error.code(), error.details(), error.trailing_metadata(), context
                 )
             finally:
+                self._carried.discard(call)
                 call.cancel()
                 if up is not None:
                     up.cancel()

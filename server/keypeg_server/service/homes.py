@@ -164,6 +164,18 @@ class Finder(Protocol):
         ...
 
 
+class _Nobody:
+    """The household of a server that has not started: nothing is taken, nothing is told."""
+
+    async def adopt(self, parent: str) -> None:
+        raise draining()
+
+    def abandon(self, parent: str) -> None: ...
+    def suspend(self) -> None: ...
+    def hear(self, news: Sequence[News]) -> None: ...
+    def forget(self) -> None: ...
+
+
 class _Home:
     """What is known of one parent."""
 
@@ -185,9 +197,7 @@ class Cluster:
     def __init__(
         self,
         rows: Directory,
-        household: Household,
         clock: Clock,
-        address: str,
         new_id: Callable[[], str],
         *,
         process: str = "",
@@ -198,9 +208,8 @@ class Cluster:
         """`gone` says whether a process (see Node) has certainly ended; `last_news` is the number of this
         server's latest; `renamed` hears under which node they are to be from now on."""
         self._rows = rows
-        self._household = household
         self._clock = clock
-        self._address = address
+        self._address = ""
         self._new_id = new_id
         self._process = process
         self._gone = gone
@@ -222,6 +231,7 @@ class Cluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._taking_over: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._household: Household = _Nobody()
         self.on_alive: Callable[[bool], None] = lambda alive: None
         self.on_nodes: Callable[[Mapping[str, Node]], None] = lambda nodes: None
 
@@ -250,6 +260,10 @@ class Cluster:
         if home is None or home.state is not State.MINE or not self.alive():
             return None
         return home.epoch
+
+    def others(self) -> list[There]:
+        """All servers but this one, as last seen."""
+        return [There(id, one.address) for id, one in self._nodes.items() if id != self._node]
 
     def mine(self) -> list[str]:
         """All parents that are served here."""
@@ -302,8 +316,9 @@ class Cluster:
 
     # Its life.
 
-    async def start(self) -> None:
-        """Join the others; StorageUnavailable when the database can not be asked."""
+    async def start(self, address: str, household: Household) -> None:
+        """Join the others, who reach this server at an address; StorageUnavailable when that can not be."""
+        self._address, self._household = address, household
         for node in (await self._rows.nodes()).values():
             if node.process and self._gone(node.process):
                 _LOG.info("server had ended", extra={"node": node.id})

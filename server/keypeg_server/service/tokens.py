@@ -91,6 +91,10 @@ class Tokens:
         """A user (name) was taken away."""
         self._drop(lambda token: token.user.name == user)
 
+    def forget_all(self) -> None:
+        """Any token may have been taken away."""
+        self._drop(lambda _: True)
+
     async def _extended(self, token: Token) -> Token:
         """The token with its whole time again; as it is when the disk is away."""
         longer = replace(token, expire_time=self._clock.wall() + self._valid_for)
