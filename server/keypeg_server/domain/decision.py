@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypeg_server.domain.borrow import Borrow
 from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool_rules import PoolRules
@@ -75,7 +76,33 @@ class PutFreed:
     before: tuple[Freed, ...]
 
 
-Change = PutLease | DropLease | PutPlace | DropPlace | PutLinger | DropLinger | PutRules | PutFreed
+@dataclass(frozen=True, slots=True)
+class PutBorrow:
+    """A borrow is as this says; `before` is what was there under its id. Its lease is told by itself."""
+
+    borrow: Borrow
+    before: Borrow | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropBorrow:
+    """A borrow is over, and not known any more."""
+
+    borrow: Borrow
+
+
+Change = (
+    PutLease
+    | DropLease
+    | PutPlace
+    | DropPlace
+    | PutLinger
+    | DropLinger
+    | PutRules
+    | PutFreed
+    | PutBorrow
+    | DropBorrow
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,9 @@ class Lease:
     valid_for_us: int  # the longest that the holder may believe in it after its last answer
     subject: str = ""  # leases of one subject share a seat; empty for one that shares with none
     overdraft: bool = False  # given above what the pool has
+    borrowed_until_us: int = (
+        0  # the end of its document, on the wall clock; 0 for one that is not borrowed
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Pool(PoolState):
             self.drop_place(place)
             decision = Decision(place, [DropPlace(place)], [], bool(self.line))
         if self.line:
-            self._serve(decision, now_us)
+            self.serve(decision, now_us)
         return decision
 
     def gone(self, session: str, now_us: int, *, linger: bool = False) -> Decision:
@@ -86,7 +86,7 @@ class Pool(PoolState):
             if linger and self.rules.linger_us and self.freed_of(lease.id) is None:
                 pool_ruled.linger(self, decision, lease, freed)
         if changes and self.line:
-            self._serve(decision, now_us)
+            self.serve(decision, now_us)
         return decision
 
     def free(self, freed: Freed, now_us: int) -> Decision:
@@ -106,7 +106,7 @@ class Pool(PoolState):
                 decision.changes.append(DropPlace(place))
                 decision.queue_moved = bool(self.line)
             if self.line:
-                self._serve(decision, now_us)
+                self.serve(decision, now_us)
         return decision
 
     def lingered(self, id: str, now_us: int) -> Decision:
@@ -117,7 +117,7 @@ class Pool(PoolState):
             self.drop_linger(lease)
             decision.changes.append(DropLinger(lease))
             if self.line:
-                self._serve(decision, now_us)
+                self.serve(decision, now_us)
         return decision
 
     def set_rules(self, rules: PoolRules, now_us: int) -> Decision:
@@ -130,7 +130,7 @@ class Pool(PoolState):
         decision.changes.append(PutRules(self.id, rules, self.rules))
         self.install(rules)
         if self.line:
-            self._serve(decision, now_us)
+            self.serve(decision, now_us)
         return decision
 
     def tried(self, ask: Ask, now_us: int) -> tuple[Decision, int]:
@@ -156,7 +156,7 @@ class Pool(PoolState):
             return pool_ruled.obstacle(self, self.book, ask)
         return pool_serving.obstacle(self, ask)
 
-    def _serve(self, decision: Decision, now_us: int) -> None:
+    def serve(self, decision: Decision, now_us: int) -> None:
         """Give what is free to those who wait."""
         if self.book is not None:
             pool_ruled.serve(self, self.book, decision, now_us)

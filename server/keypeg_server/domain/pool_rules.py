@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
@@ -26,6 +26,7 @@ EVERY: Final = "*"  # in a limit: each user, host or address by itself
 ENTRIES_LIMIT: Final = 1_000  # entries of one list: every holder is held against each once
 GROUP_LIMIT: Final = 10_000  # members of one group
 TIME_LIMIT_US: Final = 30 * 24 * 3_600 * 1_000_000  # of linger and ageing: 30 days
+BORROW_LIMIT_US: Final = 366 * 24 * 3_600 * 1_000_000  # a year: who needs longer, renews
 
 
 class Counting(enum.Enum):
@@ -91,6 +92,16 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Borrowing:
+    """Whether and how seats may be taken offline."""
+
+    longest_us: int = 0  # that a document may hold; 0: no seat can be borrowed
+    floor: int = 0  # units that can never be borrowed
+    most: int | None = None  # units borrowed at once; None: as many as the floor leaves
+    allowed: tuple[Who, ...] = ()  # empty: all who may use the pool
+
+
+@dataclass(frozen=True, slots=True)
 class PoolRules:
     """All rules of a pool; what is not said is off."""
 
@@ -104,11 +115,18 @@ class PoolRules:
     overdraft: int = 0  # units above the pool's own
     ageing_us: int = 0  # waiting so long is worth one step of priority; 0: no ageing
     queue_length: int | None = None  # places; None: the server's limit
+    borrowing: Borrowing = Borrowing()
+    write_off: int = 0  # units of lost borrowers that may be given to others before their end
 
     @property
     def is_plain(self) -> bool:
         """Whether these are no rules at all."""
         return self == PLAIN
+
+    @property
+    def count(self) -> bool:
+        """Whether there is anything to count by: rules that change how seats are given out."""
+        return replace(self, borrowing=Borrowing(), write_off=0, groups=()) != PLAIN
 
     def subject(self, holder: Holder) -> str:
         """What the holder's leases share a seat by; empty when they do not."""
@@ -227,6 +245,7 @@ def check(rules: PoolRules, capacity: int) -> None:
         wrong["overdraft_units"] = (
             f"are {rules.overdraft}, and at most as many as the pool has: {capacity}"
         )
+    _check_borrowing(wrong, rules, capacity, groups)
     if wrong:
         said = "; ".join(f"{field} {what}" for field, what in list(wrong.items())[:3])
         raise FieldInvalid(f"These rules can not be kept: {said}.", fields=wrong)
@@ -254,14 +273,23 @@ def from_json(text: str) -> PoolRules:
         overdraft=read["overdraft"],
         ageing_us=read["ageing_us"],
         queue_length=read["queue_length"],
+        borrowing=_borrowing(read.get("borrowing")),
+        write_off=read.get("write_off", 0),
     )
+
+
+def _borrowing(read: dict[str, Any] | None) -> Borrowing:
+    if read is None:  # rules of an older version
+        return Borrowing()
+    allowed = tuple(Who(Kind(one[0]), one[1]) for one in read["allowed"])
+    return Borrowing(read["longest_us"], read["floor"], read["most"], allowed)
 
 
 def _plain(rules: PoolRules) -> dict[str, Any]:
     def who(one: Who) -> list[str]:
         return [one.kind.value, one.name]
 
-    return {
+    plain: dict[str, Any] = {
         "counting": rules.counting.value,
         "reservations": [[who(one.who), one.units] for one in rules.reservations],
         "limits": [[who(one.who), one.units] for one in rules.limits],
@@ -273,6 +301,35 @@ def _plain(rules: PoolRules) -> dict[str, Any]:
         "ageing_us": rules.ageing_us,
         "queue_length": rules.queue_length,
     }
+    # Rules that say nothing of this have the same JSON, and etag, as before there was borrowing.
+    if rules.borrowing != Borrowing():
+        lent = rules.borrowing
+        plain["borrowing"] = {
+            "longest_us": lent.longest_us,
+            "floor": lent.floor,
+            "most": lent.most,
+            "allowed": [who(one) for one in lent.allowed],
+        }
+    if rules.write_off:
+        plain["write_off"] = rules.write_off
+    return plain
+
+
+def _check_borrowing(
+    wrong: dict[str, str], rules: PoolRules, capacity: int, groups: frozenset[str]
+) -> None:
+    lent = rules.borrowing
+    if not 0 <= lent.longest_us <= BORROW_LIMIT_US:
+        days = timedelta(microseconds=BORROW_LIMIT_US).days
+        wrong["borrowing.longest"] = f"is not within {days} days"
+    for name, units in (
+        ("borrowing.floor_units", lent.floor),
+        ("borrowing.most_units", lent.most or 0),
+        ("write_off_units", rules.write_off),
+    ):
+        if not 0 <= units <= capacity:
+            wrong[name] = f"are {units}, and at most as many as the pool has: {capacity}"
+    _check_list(wrong, "borrowing.allowed", lent.allowed, ENTRIES_LIMIT, groups)
 
 
 def _check_list(

@@ -13,11 +13,14 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
+from keypeg_server.domain.borrow import Borrow, State
 from keypeg_server.domain.decision import (
     Change,
+    DropBorrow,
     DropLease,
     DropLinger,
     DropPlace,
+    PutBorrow,
     PutFreed,
     PutLease,
     PutLinger,
@@ -35,9 +38,17 @@ class PoolState(PoolView):
 
     __slots__ = ()
 
-    def restore(self, leases: Iterable[Lease], places: Iterable[Place]) -> None:
-        """Take what was on disk, into an empty pool; nothing is checked and nobody is served."""
-        for lease in leases:
+    def restore(
+        self, leases: Iterable[Lease], places: Iterable[Place], borrows: Iterable[Borrow] = ()
+    ) -> None:
+        """Take what was on disk, into an empty pool; nothing is checked and nobody is served.
+
+        The leases of borrows are made from them.
+        """
+        borrows = list(borrows)
+        for borrow in borrows:
+            self.put_borrow(borrow)
+        for lease in (*leases, *(borrow.lease() for borrow in borrows if borrow.is_out)):
             if lease.subject and self.book is None:  # of rules that are gone
                 self.install(self.rules, shared=True)
             self.put_lease(lease)
@@ -69,6 +80,12 @@ class PoolState(PoolView):
                     self.install(old_rules)
                 case PutFreed(_, _, old_freed):
                     self.freed = old_freed
+                case PutBorrow(borrow, None):
+                    self.drop_borrow(borrow)
+                case PutBorrow(_, old_borrow) if old_borrow is not None:
+                    self.replace_borrow(old_borrow)
+                case DropBorrow(borrow):
+                    self.put_borrow(borrow)
 
     def install(self, rules: PoolRules, *, shared: bool = False) -> None:
         """Count by other rules; `shared` when there are leases that share seats, of rules before."""
@@ -80,7 +97,7 @@ class PoolState(PoolView):
         self.features_held = dict.fromkeys(self.feature_capacity, 0)
         shared = shared or any(lease.subject for lease in self._leases.values())
         self.book = book = None
-        if shared or not rules.is_plain or self.lingers:
+        if shared or rules.count or self.lingers:
             self.book = book = Book(rules, self.capacity)
         for lease in (*self._leases.values(), *self.lingers.values()):
             self.add(Delta(lease.units, lease.features) if book is None else book.put(lease))
@@ -117,6 +134,27 @@ class PoolState(PoolView):
         self._leases[lease.id] = lease
         if self.book is not None:
             self.book.renewed(lease)
+
+    def put_borrow(self, borrow: Borrow) -> None:
+        """A borrow is known; its lease is put by itself."""
+        self.borrows[borrow.id] = borrow
+        self._count_borrow(borrow, 1)
+
+    def replace_borrow(self, borrow: Borrow) -> None:
+        """A borrow has another end, or something became of it."""
+        self._count_borrow(self.borrows[borrow.id], -1)
+        self.borrows[borrow.id] = borrow
+        self._count_borrow(borrow, 1)
+
+    def drop_borrow(self, borrow: Borrow) -> None:
+        """A borrow is not known any more."""
+        self._count_borrow(self.borrows.pop(borrow.id), -1)
+
+    def _count_borrow(self, borrow: Borrow, sign: int) -> None:
+        if borrow.state is State.OUT:
+            self.borrowed += sign * borrow.units
+        elif borrow.state is State.WRITTEN_OFF:
+            self.exposed += sign * borrow.units
 
     def put_linger(self, lease: Lease) -> None:
         assert self.book is not None

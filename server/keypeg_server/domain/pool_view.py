@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from keypeg import names
+from keypeg_server.domain.borrow import Borrow
 from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Lease, Place, lease_prefix, place_prefix
 from keypeg_server.domain.outlook import Usual
@@ -34,8 +35,11 @@ class PoolView:
         "activation",
         "arrivals",
         "book",
+        "borrowed",
+        "borrows",
         "capacity",
         "epoch_us",
+        "exposed",
         "feature_capacity",
         "features_held",
         "fencing_number",
@@ -93,8 +97,11 @@ class PoolView:
         self.usual: Final = Usual()
         self.rules = rules
         # What rules count; None when there is nothing of that.
-        self.book: Book | None = None if rules.is_plain else Book(rules, capacity)
+        self.book: Book | None = Book(rules, capacity) if rules.count else None
         self.lingers: dict[str, Lease] = {}
+        self.borrows: dict[str, Borrow] = {}  # that are not over, whatever became of them
+        self.borrowed = 0  # units that are out
+        self.exposed = 0  # units that were written off, and whose documents may still work
         self.rank = ranking(rules)
         self.epoch_us: int | None = None  # of the pool's own clock, which goes on over restarts
         self.latest_us = 0  # on that clock
@@ -116,8 +123,8 @@ class PoolView:
 
     @property
     def in_use(self) -> bool:
-        """Whether anybody holds or waits."""
-        return bool(self._leases or self.line)
+        """Whether anybody holds or waits, or may use what was written off."""
+        return bool(self._leases or self.line or self.exposed)
 
     @property
     def most(self) -> int:

@@ -26,6 +26,7 @@ from keypeg_server.domain.lease import Lease
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import Consequence, Effect
 from keypeg_server.domain.pool_rules import (
+    Borrowing,
     Counting,
     Deny,
     Group,
@@ -71,6 +72,8 @@ def decode(rules: pb.PoolRules) -> PoolRules:
         overdraft=rules.overdraft_units,
         ageing_us=rules.ageing.ToTimedelta() // _US,
         queue_length=rules.queue_length if rules.HasField("queue_length") else None,
+        borrowing=_borrowing(rules.borrowing),
+        write_off=rules.write_off_units,
     )
 
 
@@ -92,7 +95,15 @@ def encode(rules: PoolRules) -> pb.PoolRules:
         overdraft_units=rules.overdraft,
         queue_length=rules.queue_length,
         etag=rules.etag,
+        write_off_units=rules.write_off,
     )
+    lent = rules.borrowing
+    if lent != Borrowing():
+        shown.borrowing.floor_units = lent.floor
+        shown.borrowing.allowed.extend(_subject(one) for one in lent.allowed)
+        if lent.most is not None:
+            shown.borrowing.most_units = lent.most
+        shown.borrowing.longest.FromMicroseconds(lent.longest_us)
     if rules.linger_us:
         shown.linger.FromMicroseconds(rules.linger_us)
     if rules.ageing_us:
@@ -116,6 +127,15 @@ def effect(pool: Pool, one: Effect, caller: Caller) -> PoolEffect:
         if caller.sees_holder(pool.account, held.holder.user):
             shown.holder.user, shown.holder.host_name = held.holder.user, held.holder.host_name
     return shown
+
+
+def _borrowing(lent: pb.PoolBorrowing) -> Borrowing:
+    return Borrowing(
+        longest_us=lent.longest.ToTimedelta() // _US,
+        floor=lent.floor_units,
+        most=lent.most_units if lent.HasField("most_units") else None,
+        allowed=tuple(_who(one) for one in lent.allowed),
+    )
 
 
 def _who(subject: pb.PoolSubject) -> Who:
