@@ -4,7 +4,7 @@ Promises: `check` raises HomesLost unless every parent's row in table `home` has
 epoch that it believes in; until the transaction ends, nobody can take those homes (FOR SHARE: several
 writers may hold it at once, and who takes a home waits for them). READ COMMITTED is enough: the rows are
 read, and locked, as they are at this moment, and everything else that the transaction writes is of those
-parents alone.
+parents alone. `GUARD` looks the same as one statement that fails by itself (MISSED), for what is sent as a whole.
 
 Leaves to others: taking homes, the table's migration, and transactions. Without homes (one server owns the
 database) nothing is asked.
@@ -18,9 +18,22 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from keypeg_server.service.homes_port import Homes, HomesLost
+from keypeg_server.storage.script import Prepared, array, literal
 
 # Rows are locked in one order, so that two who lock several wait for each other, not in a circle.
 _MINE: Final = "SELECT parent, node, epoch FROM home WHERE parent IN ({}) ORDER BY parent FOR SHARE"
+
+MISSED: Final = (
+    "22012"  # division by zero: how a statement says by itself that it is not as expected
+)
+GUARD: Final = Prepared(
+    "keypeg_guard",
+    ("text", "text[]", "bigint[]", "bigint"),
+    "SELECT 1 / (CASE WHEN count(*) = $4 THEN 1 ELSE 0 END) FROM (SELECT home.parent FROM home "
+    "JOIN unnest($2, $3) AS believed(parent, epoch) "
+    "ON home.parent = believed.parent AND home.epoch = believed.epoch "
+    "WHERE home.node = $1 ORDER BY home.parent FOR SHARE OF home) AS mine",
+)
 
 
 class Fence:
@@ -48,6 +61,15 @@ class Fence:
         mine = {row.parent for row in rows if self._is_mine(row, wanted)}
         if len(mine) != len(wanted):
             raise HomesLost(set(wanted) - mine)
+
+    def values(self, epochs: dict[str, int]) -> tuple[str, ...]:
+        """What GUARD is run with."""
+        return (
+            literal(self.homes.node),
+            array("text[]", list(epochs)),
+            array("bigint[]", list(epochs.values())),
+            literal(len(epochs)),
+        )
 
     def _is_mine(self, row: Any, wanted: dict[str, int]) -> bool:
         return bool(row.node == self.homes.node and row.epoch == wanted[row.parent])

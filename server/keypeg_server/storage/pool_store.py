@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 from sqlmodel import Session
 
 from keypeg_server.domain import freed, pool_rules
@@ -30,7 +30,7 @@ from keypeg_server.domain.decision import (
 )
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.service.commits import StoredPool
-from keypeg_server.storage.bulk import BulkDelete, BulkInsert
+from keypeg_server.storage.bulk import BulkDelete, BulkInsert, BulkUpdate
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.tables_seat import LeaseRow, PlaceRow, PoolRow
 
@@ -40,23 +40,13 @@ _LEASE: Final = LeaseRow.__table__  # type: ignore[attr-defined]
 _PLACE: Final = PlaceRow.__table__  # type: ignore[attr-defined]
 
 _PUT_LEASES: Final = BulkInsert(_LEASE)
-_EXTEND_LEASE: Final = (
-    update(_LEASE)
-    .where(_LEASE.c.id == bindparam("of"))
-    .values(valid_for_us=bindparam("new_valid_for_us"))
-)
+_EXTEND_LEASES: Final = BulkUpdate(_LEASE.c.id, _LEASE.c.valid_for_us)
 _DROP_LEASES: Final = BulkDelete(_LEASE.c.id)
 _PUT_PLACES: Final = BulkInsert(_PLACE)
 _DROP_PLACES: Final = BulkDelete(_PLACE.c.id)
-_SET_RULES: Final = (
-    update(_POOL).where(_POOL.c.id == bindparam("of")).values(rules=bindparam("new_rules"))
-)
-_SET_FREED: Final = (
-    update(_POOL).where(_POOL.c.id == bindparam("of")).values(freed=bindparam("new_freed"))
-)
-_FENCE: Final = (
-    update(_POOL).where(_POOL.c.id == bindparam("of")).values(fencing_number=bindparam("number"))
-)
+_SET_RULES: Final = BulkUpdate(_POOL.c.id, _POOL.c.rules)
+_SET_FREED: Final = BulkUpdate(_POOL.c.id, _POOL.c.freed)
+_FENCE: Final = BulkUpdate(_POOL.c.id, _POOL.c.fencing_number)
 
 
 def write(connection: Connection, changes: Iterable[Change]) -> None:
@@ -65,7 +55,7 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
     Order within one kind does not matter: an id is put once and dropped once.
     """
     put_leases: list[tuple[Any, ...]] = []
-    extended: list[dict[str, Any]] = []
+    extended: dict[str, int] = {}  # the last one counts
     dropped_leases: list[str] = []
     put_places: list[tuple[Any, ...]] = []
     dropped_places: list[str] = []
@@ -78,7 +68,7 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
                 put_leases.append(_lease_row(lease))
                 fences[lease.pool] = max(fences.get(lease.pool, 0), lease.fencing_number)
             else:
-                extended.append({"of": lease.id, "new_valid_for_us": lease.valid_for_us})
+                extended[lease.id] = lease.valid_for_us
         elif kind is DropLease:
             dropped_leases.append(change.lease.id)  # type: ignore[union-attr]
         elif kind is PutPlace:
@@ -86,22 +76,16 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
         elif kind is DropPlace:
             dropped_places.append(change.place.id)  # type: ignore[union-attr]
         elif kind is PutRules:
-            connection.execute(
-                _SET_RULES,
-                {"of": change.pool, "new_rules": change.rules.to_json()},  # type: ignore[union-attr]
-            )
+            _SET_RULES.run(connection, [(change.rules.to_json(), change.pool)])  # type: ignore[union-attr]
         elif kind is PutFreed:
-            connection.execute(
-                _SET_FREED,
-                {"of": change.pool, "new_freed": freed.to_json(change.freed)},  # type: ignore[union-attr]
-            )
+            _SET_FREED.run(connection, [(freed.to_json(change.freed), change.pool)])  # type: ignore[union-attr]
         else:
             assert kind in (PutLinger, DropLinger)  # memory's alone
     if put_leases:
         _PUT_LEASES.run(connection, put_leases)
-        connection.execute(_FENCE, [{"of": id, "number": n} for id, n in fences.items()])
+        _FENCE.run(connection, [(number, id) for id, number in fences.items()])
     if extended:
-        connection.execute(_EXTEND_LEASE, extended)
+        _EXTEND_LEASES.run(connection, [(us, id) for id, us in extended.items()])
     if dropped_leases:
         _DROP_LEASES.run(connection, dropped_leases)
     if put_places:
