@@ -8,7 +8,7 @@ Leaves to others: who may free (seats.py), whom it holds off (domain/pool.py), t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from keypeg.errors import KeypegError
 from keypeg_server.domain import record
@@ -64,6 +64,9 @@ class Free(Operation):
         )
         changes = self._decision.changes
         return [said, *record.of_changes(pool, changes, self._now_us, Ending.RECALLED)]
+
+    def parents(self) -> Collection[str]:
+        return (self._pool.account,)
 
     def undo(self) -> None:
         taken_back(self._reports, self._pool, self._decision)

@@ -8,7 +8,7 @@ Leaves to others: what holders ask for (pool_operations.py), what rules change (
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
 from keypeg.errors import ChangedMeanwhile, KeypegError
@@ -49,6 +49,9 @@ class Lingered(Operation):
 
     def records(self) -> Sequence[Entry]:
         return record.of_changes(self._pool, self._decision.changes, self._now_us)
+
+    def parents(self) -> Collection[str]:
+        return (self._pool.account,)
 
     def undo(self) -> None:
         taken_back(self._reports, self._pool, self._decision)
@@ -118,6 +121,9 @@ class SetRules(Operation):
         )
         return [said, *record.of_changes(self._pool, self._decision.changes, self._now_us)]
 
+    def parents(self) -> Collection[str]:
+        return (self._pool.account,)
+
     def undo(self) -> None:
         self._pool.undo(self._decision.changes)
         self._reports.queue_moved(self._pool)
@@ -146,6 +152,9 @@ class Note(Operation):
 
     def records(self) -> Sequence[Entry]:
         return self._entries
+
+    def parents(self) -> Collection[str]:
+        return {entry.parent for entry in self._entries}
 
     def undo(self) -> None:
         pass

@@ -7,7 +7,7 @@ Leaves to others: what follows from them (pool_reports.py), the rules (domain/po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from keypeg.errors import KeypegError, LeaseExpired
@@ -72,6 +72,9 @@ class Acquire(Operation):
 
     def records(self) -> Sequence[Entry]:
         return record.of_changes(self._pool, self._decision.changes, self._now_us)
+
+    def parents(self) -> Collection[str]:
+        return (self._pool.account,)
 
     def undo(self) -> None:
         taken_back(self._reports, self._pool, self._decision)
@@ -142,6 +145,9 @@ class Release(Operation):
     def records(self) -> Sequence[Entry]:
         return record.of_changes(self._pool, self._decision.changes, self._now_us, self._how)
 
+    def parents(self) -> Collection[str]:
+        return (self._pool.account,)
+
     def undo(self) -> None:
         taken_back(self._reports, self._pool, self._decision)
 
@@ -178,6 +184,9 @@ class Extend(Operation):
             raise lease_ended(self._pool.lease_prefix + self._id)
         self._decision = self._pool.extend(self._id, self._valid_for_us)
         return self._decision.changes
+
+    def parents(self) -> Collection[str]:
+        return (self._pool.account,)
 
     def undo(self) -> None:
         self._pool.undo(self._decision.changes)
@@ -225,6 +234,9 @@ class Gone(Operation):
             for pool, decision in self._decisions
             for entry in record.of_changes(pool, decision.changes, self._now_us, self._how)
         ]
+
+    def parents(self) -> Collection[str]:
+        return {pool.account for pool in self._pools}
 
     def undo(self) -> None:
         for pool, decision in reversed(self._decisions):
