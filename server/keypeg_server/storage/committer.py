@@ -187,12 +187,13 @@ class BatchCommitter:
     ) -> None:
         """Let the writer do something for a batch, and go on with its outcome in the event loop."""
         loop = asyncio.get_running_loop()
+        parents = () if self._database.fence is None else _parents(batch)
 
         def done(future: Future[_Found]) -> None:
             loop.call_soon_threadsafe(then, batch, future)
 
         try:
-            future = self._database.submit(work, parents=_parents(batch), committed=committed)
+            future = self._database.submit(work, parents=parents, committed=committed)
         except RuntimeError as error:  # the database is closed
             self._fail(batch, unavailable(error))
         else:
