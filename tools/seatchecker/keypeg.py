@@ -106,7 +106,7 @@ class KeypegAdapter:
         self._step_file.write_text(str(seconds))
 
     def targets(self) -> dict[str, Sequence[str]]:
-        return {"disk": self.servers} if self._disk is not None else {}
+        return {"disk": ("disk",)} if self._disk is not None else {}
 
     def fail(self, kind: str, target: str, amount: int) -> None:
         assert kind == "slow_disk", kind
