@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import itertools
 import os
 import uuid
@@ -26,10 +27,12 @@ from sqlmodel import SQLModel
 from keypeg import envelope
 from keypeg.errors import KeypegError, LicenseMissing
 from keypeg.proof import Expectation, Verified, verify
-from keypeg.serving import ErrorInterceptor
+from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS, ErrorInterceptor
 from keypeg.sessionkey import FrameAuthenticator, KeyShare
 from keypeg.status import DETAILS_KEY, from_status
-from keypeg.v1 import document_pb2, location_pb2, seat_pb2, session_pb2
+from keypeg.v1 import document_pb2, location_pb2, log_pb2, seat_pb2, session_pb2
+from keypeg.v1.pool_event_pb2 import PoolEvent, PoolSnapshot
+from keypeg.v1.seat_service_pb2 import WatchPoolRequest, WatchPoolResponse
 from keypeg.v1.seat_service_pb2_grpc import SeatServiceStub, add_SeatServiceServicer_to_server
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
 from keypeg.v1.session_service_pb2_grpc import (
@@ -52,6 +55,7 @@ from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.watching import Watching
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.log_search import SqlLogSearch
+from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.pool_store import SqlPoolStore
 from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.tables_seat import PoolRow
@@ -121,6 +125,9 @@ class Trust:
         license_.issue_time.FromDatetime(NOW)
         return envelope.seal(license_, envelope.LICENSE_TYPE, self.signing)
 
+    def sign_log(self, head: log_pb2.LogHead) -> document_pb2.Envelope:
+        return envelope.seal(head, envelope.LOG_TYPE, self.signing)
+
     def sign_grant(
         self, publisher: str, grant: document_pb2.Grant, kind: int
     ) -> document_pb2.Envelope:
@@ -187,15 +194,23 @@ class _Callers(grpc.aio.ServerInterceptor):
         role = Role.ADMIN if name == "boss" else Role.MEMBER
         account = "accounts/other" if name == "eve" else ACCOUNT
         made = caller(name, role, account)
-        kind = "stream_stream" if handler.request_streaming else "unary_unary"
+        kind = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, kind)
 
         async def as_caller(request, context):
             _CALLER.set(made)
             return await behaviour(request, context)
 
-        build = getattr(grpc, f"{kind}_rpc_method_handler")
-        return build(as_caller, handler.request_deserializer, handler.response_serializer)
+        async def stream_as_caller(request, context):
+            _CALLER.set(made)
+            async for response in behaviour(request, context):
+                yield response
+
+        return METHOD_BUILDERS[kind](
+            stream_as_caller if inspect.isasyncgenfunction(behaviour) else as_caller,
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
 
 
 class World:
@@ -219,7 +234,10 @@ class World:
         self.database = SqliteDatabase.open(self.path)
         self.database.migrate(SQLModel.metadata.create_all)
         self.hub = EventHub()
-        self.committer = BatchCommitter(self.database, self.clock, **self._committer_options)
+        log = LogWriter(self.trust.sign_log, b"a secret")
+        self.committer = BatchCommitter(
+            self.database, self.clock, log=log, **self._committer_options
+        )
         self.engine = Engine(
             self.committer,
             SqlPoolStore(self.database),
@@ -303,6 +321,10 @@ class World:
     def seats(self, name: str = "mia") -> Any:
         return Calls(SeatServiceStub(self.channel), name)
 
+    def watch(self, parent: str = "pools/p1", name: str = "boss") -> Watch:
+        """A stream that watches a pool or an account."""
+        return Watch(self, parent, name)
+
     async def pass_time(self, seconds: float) -> None:
         """Move the clock, and let everything happen that is due then."""
         self.clock.seconds += seconds
@@ -338,6 +360,38 @@ class Calls:
                 raise error_of(error.trailing_metadata()) from error
 
         return run
+
+
+class Watch:
+    """A stream that watches."""
+
+    def __init__(self, world: World, parent: str, name: str) -> None:
+        stub = SeatServiceStub(world.channel)
+        self.call = stub.WatchPool(WatchPoolRequest(parent=parent), metadata=(("caller", name),))
+
+    async def read(self) -> WatchPoolResponse:
+        try:
+            found = await asyncio.wait_for(self.call.read(), SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise Ended(error_of(error.trailing_metadata())) from error
+        if found is grpc.aio.EOF:
+            raise Ended(error_of(await self.call.trailing_metadata()))
+        assert isinstance(found, WatchPoolResponse)
+        return found
+
+    async def snapshot(self) -> list[PoolSnapshot]:
+        """All its parts."""
+        parts: list[PoolSnapshot] = []
+        while not parts or not parts[-1].last:
+            found = await self.read()
+            assert found.WhichOneof("frame") == "snapshot", found
+            parts.append(found.snapshot)
+        return parts
+
+    async def event(self) -> PoolEvent:
+        found = await self.read()
+        assert found.WhichOneof("frame") == "event", found
+        return found.event
 
 
 class Ended(Exception):
