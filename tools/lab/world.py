@@ -101,19 +101,23 @@ class World:
         *,
         settings: str = "",
         server_env: Mapping[str, str] | None = None,
+        init_env: Mapping[str, str] | None = None,
         listen: str = "127.0.0.1:0",
+        under: Sequence[str] = (),
     ) -> None:
         self.lab = lab
         self.data = lab.folder / "data"
         self.server_env = server_env or {}
         self.listen = listen
+        self.under = tuple(under)  # what starts the server
         self.address = ""
         self.server: Program | None = None
         self._starts = 0
         first = lab.folder / "first.toml"
         first.write_text(FAST_PASSWORDS + settings)
         argv = [str(BIN / "keypegd"), "init", "--data", str(self.data), "--publisher", "acme"]
-        self.init_output = lab.run([*argv, "--settings", str(first)]).stdout
+        argv += ["--settings", str(first)]
+        self.init_output = lab.run([*self.under, *argv], env=init_env).stdout
         (self.data / "keypegd.toml").write_text(FAST_PASSWORDS + settings)
         self.serve()
         login = json.loads((self.data / "secrets" / "publisher-login.json").read_text())
@@ -132,6 +136,7 @@ class World:
         self.server = self.lab.start(
             f"keypegd-{self._starts}",
             [
+                *self.under,
                 str(BIN / "keypegd"),
                 "serve",
                 "--data",

@@ -41,6 +41,7 @@ class KeypegAdapter:
         self.grant = grant
         self._step_file = Path()
         self._disk: Disk | None = None
+        self._looking: list[grpc.Channel] = []
 
     @property
     def limits(self) -> Limits:

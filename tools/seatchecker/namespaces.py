@@ -10,6 +10,7 @@ namespaces: root's, or that of unprivileged user namespaces.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -69,7 +70,8 @@ class Namespaces:
             raise NotAllowed("the run is not in a network of its own")
         self._holders: dict[str, subprocess.Popen[bytes]] = {}
         self._wires: dict[str, str] = {}  # by name: the end of its wire at the bridge
-        self._numbers = iter(range(2, 65_000))
+        self._addresses: dict[str, str] = {}
+        self._numbers = itertools.count(2)
         _ip("link", "set", "lo", "up")
         if not Path("/sys/class/net", BRIDGE).exists():
             _ip("link", "add", "name", BRIDGE, "type", "bridge")
@@ -102,6 +104,7 @@ class Namespaces:
         ):
             _ip(*command, under=within)
         self._wires[name] = wire
+        self._addresses[name] = address
         return address
 
     def under(self, name: str) -> tuple[str, ...]:
@@ -119,6 +122,24 @@ class Namespaces:
     def heal(self, name: str) -> None:
         """Carry its packets again."""
         _ip("link", "set", self._wires[name], "master", BRIDGE)
+
+    def address(self) -> str:
+        """A further address of the run's own, for a program whose answers may be lost."""
+        number = next(self._numbers)
+        address = f"198.18.{number // 250}.{number % 250 + 2}"
+        _ip("addr", "add", f"{address}/32", "dev", BRIDGE)
+        return address
+
+    def mute(self, source: str, name: str) -> None:
+        """Lose what that address of the run's own says to it; what it says itself arrives."""
+        _ip("rule", "add", *self._said(source, name))
+
+    def hear(self, source: str, name: str) -> None:
+        """Carry that again."""
+        _ip("rule", "del", *self._said(source, name))
+
+    def _said(self, source: str, name: str) -> tuple[str, ...]:
+        return ("from", source, "to", f"{self._addresses[name]}/32", "blackhole")
 
     def remove(self, name: str) -> None:
         """Take the wire away for good: what is still under way is lost."""

@@ -63,7 +63,11 @@ def not_possible() -> list[str]:
 def run(adapter: Adapter, options: Options, folder: Path) -> History:
     """Everything that was recorded; journals and logs are left in the folder."""
     with Lab(folder) as lab:
-        checked = _Run(adapter, options, lab)
+        try:
+            checked = _Run(adapter, options, lab)
+        except BaseException:
+            adapter.close()
+            raise
         try:
             checked.begin()
             if checked.disturb():
