@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from keypeg.errors import KeypegError
+from keypeg_server.domain.borrow import Borrow
 from keypeg_server.domain.decision import Change
 from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Lease, Place
@@ -96,6 +97,7 @@ class StoredPool:
     places: tuple[Place, ...]
     rules: PoolRules = PLAIN
     freed: tuple[Freed, ...] = ()
+    borrows: tuple[Borrow, ...] = ()
 
 
 class PoolStore(Protocol):

@@ -144,7 +144,7 @@ class PoolRegistry:
             rules=stored.rules,
             freed=stored.freed,
         )
-        pool.restore(stored.leases, stored.places)
+        pool.restore(stored.leases, stored.places, stored.borrows)
         self._pools[pool.id] = self._by_name[pool.name] = pool
         self._came(pool)
 

@@ -70,6 +70,7 @@ class Engine:
         self._committer = committer
         self._clock = clock
         self._ids = LeaseIds(random)
+        self.heard: Final[list[Callable[[Pool], None]]] = []  # who hears of each pool that is read
         self.pools: Final = PoolRegistry(
             store, hub, self._came, self._gone, queue_limit=queue_limit
         )
@@ -239,6 +240,10 @@ class Engine:
         """What `read` finds now, when it is on disk."""
         return await self._ended(lambda done: operations.Look(read, done))
 
+    def carry(self, pool: Pool, operation: Operation) -> None:
+        """Submit an operation of another module on a pool; refused when the pool is here no more."""
+        self._submit(pool, operation)
+
     # Leases without a stream.
 
     def hold(self, pool: Pool, lease: Lease, valid_for: timedelta) -> None:
@@ -277,10 +282,13 @@ class Engine:
     def _came(self, pool: Pool) -> None:
         self.holdings.came(pool)
         for lease in pool.leases():
-            if not lease.holder.session:
+            if not lease.holder.session and not lease.borrowed_until_us:
                 valid_for = lease.valid_for_us * _US
                 self.aftermath.holds.hold(pool, lease.id, valid_for, heard=False)
         self.aftermath.polls.came(pool)
+
+        for came in self.heard:
+            came(pool)
 
     def _gone(self, pool: Pool) -> None:
         self.aftermath.outlooks.forget(pool)

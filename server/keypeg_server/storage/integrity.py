@@ -66,7 +66,8 @@ def _seats(connection: Any) -> Finding:
     features_held: defaultdict[str, Counter[str]] = defaultdict(Counter)
     leases = 0
     rows = connection.execute(
-        "SELECT pool, units, features FROM lease WHERE NOT (app = ? AND user = '' AND device = '')",
+        "SELECT pool, units, features FROM lease WHERE NOT (app = ? AND user = '' AND device = '')"
+        " UNION ALL SELECT pool, units, features FROM borrow WHERE state = 'out'",
         (restored.APP,),
     )
     for pool, units, features in rows:

@@ -24,7 +24,7 @@ from keypeg_server.domain.license import (
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.service.store import NewPool, Page
 from keypeg_server.storage.tables import ActivationRow, LicenseRow
-from keypeg_server.storage.tables_seat import PoolRow
+from keypeg_server.storage.tables_seat import BorrowRow, PoolRow
 
 
 class SqlLicenses:
@@ -95,6 +95,8 @@ class SqlLicenses:
         self._session.flush()
 
     def delete_activation(self, activation: Activation) -> None:
+        pools = select(PoolRow.id).where(col(PoolRow.activation) == activation.name)
+        self._session.exec(delete(BorrowRow).where(col(BorrowRow.pool).in_(pools)))  # all returned
         self._session.exec(delete(PoolRow).where(col(PoolRow.activation) == activation.name))
         self._session.exec(delete(ActivationRow).where(col(ActivationRow.id) == activation.id))
 

@@ -1,4 +1,4 @@
-"""Pools, leases and queue places as rows: read at start, written by the committer.
+"""Pools, leases, borrows and queue places as rows: read at start, written by the committer.
 
 Promises: `write` applies the changes of many decisions with a handful of statements made once, in the
 transaction of its caller; `load` gives back exactly what was written.
@@ -17,11 +17,14 @@ from sqlalchemy import Connection, select
 from sqlmodel import Session
 
 from keypeg_server.domain import freed, pool_rules
+from keypeg_server.domain.borrow import Borrow
 from keypeg_server.domain.decision import (
     Change,
+    DropBorrow,
     DropLease,
     DropLinger,
     DropPlace,
+    PutBorrow,
     PutFreed,
     PutLease,
     PutLinger,
@@ -30,6 +33,7 @@ from keypeg_server.domain.decision import (
 )
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.service.commits import StoredPool
+from keypeg_server.storage import borrow_store
 from keypeg_server.storage.bulk import BulkDelete, BulkInsert, BulkUpdate
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.tables_seat import LeaseRow, PlaceRow, PoolRow
@@ -60,17 +64,22 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
     put_places: list[tuple[Any, ...]] = []
     dropped_places: list[str] = []
     fences: dict[str, int] = {}
+    borrows: list[PutBorrow | DropBorrow] = []
     for change in changes:
         kind = type(change)
         if kind is PutLease:
             lease = change.lease  # type: ignore[union-attr]  # told by its type above
-            if change.before is None:  # type: ignore[union-attr]
+            if lease.borrowed_until_us:  # the row of the borrow has it
+                if change.before is None:  # type: ignore[union-attr]
+                    fences[lease.pool] = max(fences.get(lease.pool, 0), lease.fencing_number)
+            elif change.before is None:  # type: ignore[union-attr]
                 put_leases.append(_lease_row(lease))
                 fences[lease.pool] = max(fences.get(lease.pool, 0), lease.fencing_number)
             else:
                 extended[lease.id] = lease.valid_for_us
         elif kind is DropLease:
-            dropped_leases.append(change.lease.id)  # type: ignore[union-attr]
+            if not change.lease.borrowed_until_us:  # type: ignore[union-attr]
+                dropped_leases.append(change.lease.id)  # type: ignore[union-attr]
         elif kind is PutPlace:
             put_places.append(_place_row(change.place))  # type: ignore[union-attr]
         elif kind is DropPlace:
@@ -79,10 +88,13 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
             _SET_RULES.run(connection, [(change.rules.to_json(), change.pool)])  # type: ignore[union-attr]
         elif kind is PutFreed:
             _SET_FREED.run(connection, [(freed.to_json(change.freed), change.pool)])  # type: ignore[union-attr]
+        elif kind is PutBorrow or kind is DropBorrow:
+            borrows.append(change)  # type: ignore[arg-type]
         else:
             assert kind in (PutLinger, DropLinger)  # memory's alone
     if put_leases:
         _PUT_LEASES.run(connection, put_leases)
+    if fences:
         _FENCE.run(connection, [(number, id) for id, number in fences.items()])
     if extended:
         _EXTEND_LEASES.run(connection, [(us, id) for id, us in extended.items()])
@@ -92,6 +104,8 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
         _PUT_PLACES.run(connection, put_places)
     if dropped_places:
         _DROP_PLACES.run(connection, dropped_places)
+    if borrows:
+        borrow_store.write(connection, borrows)
 
 
 class SqlPoolStore:
@@ -121,6 +135,9 @@ def _load(session: Session, pool: str | None, account: str | None) -> list[Store
     places: dict[str, list[Place]] = {}
     for row in rows(_PLACE, _PLACE.c.pool):
         places.setdefault(row.pool, []).append(_place(row))
+    borrows: dict[str, list[Borrow]] = {}
+    for row in rows(borrow_store.BORROW, borrow_store.BORROW.c.pool):
+        borrows.setdefault(row.pool, []).append(borrow_store.read(row))
     return [
         StoredPool(
             id=row.id,
@@ -134,6 +151,7 @@ def _load(session: Session, pool: str | None, account: str | None) -> list[Store
             places=tuple(places.get(row.id, ())),
             rules=pool_rules.from_json(row.rules),
             freed=freed.from_json(row.freed),
+            borrows=tuple(borrows.get(row.id, ())),
         )
         for row in rows(_POOL, _POOL.c.id)
     ]

@@ -12,12 +12,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from keypeg.errors import StorageUnavailable
+from keypeg_server.storage.database import Database, unavailable
 
-HEAD: Final = "0005"  # the newest migration; a test compares
+HEAD: Final = "0006"  # the newest migration; a test compares
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _VERSION_TABLE: Final = "alembic_version"
+_PATIENCE: Final = (
+    "SET LOCAL lock_timeout = '120s'",
+    "SET LOCAL idle_in_transaction_session_timeout = '120s'",
+)
+# As alembic makes it: two servers that make it at once find out here.
+_MAKE_VERSION_TABLE: Final = (
+    f"CREATE TABLE IF NOT EXISTS {_VERSION_TABLE} (version_num VARCHAR(32) NOT NULL, "
+    f"CONSTRAINT {_VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+)
 
 
 def version(connection: Connection) -> str | None:
@@ -28,11 +39,31 @@ def version(connection: Connection) -> str | None:
     return found.scalar_one_or_none()
 
 
+def bring_up_to_date(database: Database) -> None:
+    """Upgrade a database, whoever else does so at the same time."""
+    for last in (False, False, True):
+        try:
+            database.migrate(upgrade)
+            return
+        except IntegrityError as error:  # another server made the first table just now
+            if last:
+                raise unavailable(error) from error
+
+
 def upgrade(connection: Connection) -> None:
-    """Apply what is missing."""
+    """Apply what is missing. Another server that does so at the same time waits, and finds it done."""
     before = version(connection)
     if before == HEAD:
         return
+    if connection.dialect.name == "postgresql":
+        for setting in _PATIENCE:
+            connection.execute(text(setting))
+        connection.execute(text(_MAKE_VERSION_TABLE))
+        before = connection.execute(
+            text(f"SELECT version_num FROM {_VERSION_TABLE} FOR UPDATE")
+        ).scalar()
+        if before == HEAD:
+            return
     from alembic import command  # slow to import, and mostly not needed
     from alembic.script import ScriptDirectory
     from alembic.util.exc import CommandError

@@ -1,4 +1,4 @@
-"""The tables of pools, leases, queue places and answered requests.
+"""The tables of pools, leases, borrows, queue places and answered requests.
 
 Promises: everything that a restart must find again about seats, and nothing that memory can rebuild. Times
 are microseconds since 1970 UTC, ids are texts made by the application, names are whole resource names.
@@ -102,6 +102,36 @@ class PlaceRow(SQLModel, table=True):
     request_id: str  # of the request that waits
     address: str = Field(default="", sa_column=_added(String))
     clock_us: int = Field(default=0, sa_column=_added(BigInteger, "0"))  # on the pool's own clock
+
+
+class BorrowRow(SQLModel, table=True):
+    """A seat that was taken offline, until nobody can believe in it; read at start, like leases.
+
+    While it is out it is a lease too, which has no row of its own.
+    """
+
+    __tablename__: ClassVar[str] = "borrow"
+    id: str = Field(primary_key=True)
+    pool: str = Field(foreign_key="pool.id")
+    user: str
+    device: str
+    host_name: str
+    app: str
+    address: str
+    units: int
+    features: str = Field(sa_type=Text)
+    fencing_number: int = Field(sa_type=BigInteger)
+    create_time_us: int = Field(sa_type=BigInteger)
+    end_us: int = Field(sa_type=BigInteger)  # of its newest document
+    return_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    serial: int
+    document: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # an Envelope
+    subject: str
+    state: str
+    state_time_us: int = Field(sa_type=BigInteger)
+    state_by: str
+    reason: str = Field(sa_type=Text)
 
 
 class RequestRow(SQLModel, table=True):
