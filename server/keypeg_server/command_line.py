@@ -30,15 +30,22 @@ SETTINGS = click.option(
     help="The settings file; DATA/keypegd.toml otherwise.",
 )
 
+DATABASE = click.option(
+    "--database",
+    metavar="URL",
+    help="A PostgreSQL database, postgresql://user@host/name, instead of storage.database; other users of this "
+    "computer see a password in it, so leave that to PGPASSFILE.",
+)
 
-def read_settings(data: Path, settings_file: Path | None) -> Any:
-    """The settings of a data directory; ends the program when they are wrong."""
-    from keypeg_server.settings_reading import FILE_NAME, SettingsError, load
+
+def read_settings(data: Path, settings_file: Path | None, database: str | None = None) -> Any:
+    """The settings of a data directory, with this database if there is one; ends the program when they are wrong."""
+    from keypeg_server.settings_reading import FILE_NAME, SettingsError, load, with_database
 
     if settings_file is not None and not settings_file.exists():
         fail(f"{settings_file}: there is no such settings file.", EXIT_USAGE)
     try:
-        return load(settings_file or data / FILE_NAME, os.environ)
+        return with_database(load(settings_file or data / FILE_NAME, os.environ), database)
     except SettingsError as error:
         fail(str(error), EXIT_USAGE)
 

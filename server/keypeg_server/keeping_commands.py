@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keypeg_server.command_line import DATA, EXIT_ERROR, SETTINGS, fail, read_settings
+from keypeg_server.command_line import DATA, DATABASE, EXIT_ERROR, SETTINGS, fail, read_settings
 
 if TYPE_CHECKING:
     from keypeg_server.findings import Finding
@@ -43,6 +43,7 @@ def _duration(_context: object, _option: object, text: str) -> timedelta:
 @click.command()
 @DATA
 @SETTINGS
+@DATABASE
 @click.option(
     "--without-secrets",
     is_flag=True,
@@ -50,9 +51,11 @@ def _duration(_context: object, _option: object, text: str) -> timedelta:
     "only when both are put back from elsewhere.",
 )
 @click.argument("to", type=click.Path(path_type=Path))
-def backup(data: Path, settings_file: Path | None, without_secrets: bool, to: Path) -> None:
+def backup(
+    data: Path, settings_file: Path | None, database: str | None, without_secrets: bool, to: Path
+) -> None:
     """Copy a server, running or not, into the new directory TO."""
-    settings = read_settings(data, settings_file)
+    settings = read_settings(data, settings_file, database)
     from keypeg_server.backing_up import make
     from keypeg_server.settings_reading import FILE_NAME
 
@@ -137,6 +140,7 @@ def restore(data: Path, stopped_for: timedelta, sign_out: bool, backup: Path) ->
 @click.command()
 @DATA
 @SETTINGS
+@DATABASE
 @click.option(
     "-o",
     "--output",
@@ -145,12 +149,12 @@ def restore(data: Path, stopped_for: timedelta, sign_out: bool, backup: Path) ->
     show_default=True,
     help="How to print what was found.",
 )
-def check(data: Path, settings_file: Path | None, output: str) -> None:
+def check(data: Path, settings_file: Path | None, database: str | None, output: str) -> None:
     """Look whether a data directory is whole.
 
     Beside a running server or without one.
     """
-    settings = read_settings(data, settings_file)
+    settings = read_settings(data, settings_file, database)
     from keypeg_server.checking import check as work
     from keypeg_server.checking import is_clean
     from keypeg_server.clock import SystemClock

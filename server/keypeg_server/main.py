@@ -24,6 +24,7 @@ import click
 from keypeg._version import __version__
 from keypeg_server.command_line import (
     DATA,
+    DATABASE,
     EXIT_ERROR,
     EXIT_USAGE,
     SETTINGS,
@@ -58,6 +59,7 @@ def cli() -> None:
 @cli.command()
 @DATA
 @SETTINGS
+@DATABASE
 @click.option("--publisher", required=True, help="The publisher's id: [a-z0-9-].")
 @click.option("--display-name", default="", help="What people call the publisher.")
 @click.option(
@@ -73,6 +75,7 @@ def cli() -> None:
 def init(
     data: Path,
     settings_file: Path | None,
+    database: str | None,
     publisher: str,
     display_name: str,
     root_key: Path | None,
@@ -82,7 +85,7 @@ def init(
 
     Makes keys, certificates, the database and a first login.
     """
-    settings = read_settings(data, settings_file)
+    settings = read_settings(data, settings_file, database)
     password = None
     if publisher_password_file is not None:
         password = publisher_password_file.read_text(encoding="utf-8").strip("\r\n")
@@ -109,13 +112,18 @@ def init(
 @cli.command()
 @DATA
 @SETTINGS
+@DATABASE
 @_LISTEN
 @_READY
 def serve(
-    data: Path, settings_file: Path | None, listen: str | None, ready_file: Path | None
+    data: Path,
+    settings_file: Path | None,
+    database: str | None,
+    listen: str | None,
+    ready_file: Path | None,
 ) -> None:
     """Serve a data directory until SIGTERM or SIGINT."""
-    settings = read_settings(data, settings_file)
+    settings = read_settings(data, settings_file, database)
     _run(lambda: _serve(data, settings, listen, ready_file), settings.logs.level, settings)
 
 
@@ -126,10 +134,15 @@ def serve(
     help="The data directory; without it, one below ~/.local/share/keypeg.",
 )
 @SETTINGS
+@DATABASE
 @_LISTEN
 @_READY
 def dev(
-    data: Path | None, settings_file: Path | None, listen: str | None, ready_file: Path | None
+    data: Path | None,
+    settings_file: Path | None,
+    database: str | None,
+    listen: str | None,
+    ready_file: Path | None,
 ) -> None:
     """Make and serve a server to try things with.
 
@@ -141,7 +154,7 @@ def dev(
 
         data = user_data_path("keypeg") / "dev-server"
     folder = data
-    settings = read_settings(folder, settings_file)
+    settings = read_settings(folder, settings_file, database)
     settings = replace(settings, keys=replace(settings.keys, allow_emulated=True))
 
     async def work() -> None:
@@ -171,6 +184,7 @@ def dev(
 @cli.command()
 @DATA
 @SETTINGS
+@DATABASE
 @click.option("--publisher", required=True, help="The publisher's id.")
 @click.option(
     "--root-key",
@@ -178,12 +192,14 @@ def dev(
     required=True,
     help="The publisher's root key.",
 )
-def delegate(data: Path, settings_file: Path | None, publisher: str, root_key: Path) -> None:
+def delegate(
+    data: Path, settings_file: Path | None, database: str | None, publisher: str, root_key: Path
+) -> None:
     """Have the root sign for this server's key.
 
     For two more years. Stop the server first.
     """
-    settings = read_settings(data, settings_file)
+    settings = read_settings(data, settings_file, database)
 
     async def work() -> None:
         from keypeg_server.setting_up import renew_delegation

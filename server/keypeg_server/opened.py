@@ -22,12 +22,15 @@ from keypeg.errors import KeypegError
 from keypeg.ids import id_text, uuid7
 from keypeg.v1.document_pb2 import Delegation, Envelope
 from keypeg_server import secret_files, tls
+from keypeg_server.address import AddressError, PostgresUrl
 from keypeg_server.clock import Clock, SystemClock, to_us
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.signing import PublisherKeys, delegation_ends
 from keypeg_server.settings import Settings
 from keypeg_server.storage import schema, upkeep
+from keypeg_server.storage.database import Database
+from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.unit import SqlStore
 
@@ -48,6 +51,22 @@ def new_ids(clock: Clock) -> Callable[[], str]:
     return lambda: id_text(uuid7(to_us(clock.wall()), os.urandom(8)))
 
 
+def open_database(data: Path, settings: Settings) -> Database:
+    """The database of a data directory; StartError when it can not be opened."""
+    try:
+        if settings.storage.database:
+            return PostgresDatabase.open(PostgresUrl.read(settings.storage.database))
+        return SqliteDatabase.open(data / DATABASE_FILE)
+    except AddressError as error:
+        raise StartError(str(error)) from None  # nothing shows the URL
+    except KeypegError as error:
+        raise StartError(error.sentence) from error
+    except OSError as error:
+        raise StartError(
+            f"{data} can not be written ({error.strerror}); a full or read-only disk?"
+        ) from error
+
+
 @dataclass
 class Opened:
     """A data directory that this process owns."""
@@ -56,24 +75,22 @@ class Opened:
     settings: Settings
     clock: SystemClock
     hub: EventHub
-    database: SqliteDatabase
+    database: Database
     store: SqlStore
 
     @classmethod
-    async def open(cls, data: Path, settings: Settings) -> Opened:
-        """Take the directory; its database is brought up to date."""
+    async def open(cls, data: Path, settings: Settings, *, new: bool = False) -> Opened:
+        """Take the directory; its database is brought up to date. `new`: the database may be empty."""
         clock = SystemClock()
         hub = EventHub()
+        database = open_database(data, settings)
         try:
-            database = SqliteDatabase.open(data / DATABASE_FILE)
-        except KeypegError as error:
-            raise StartError(error.sentence) from error
-        except OSError as error:
-            raise StartError(
-                f"{data} can not be written ({error.strerror}); a full or read-only disk?"
-            ) from error
-        try:
-            database.migrate(schema.upgrade)
+            if settings.storage.database and not new and database.migrate(schema.version) is None:
+                raise StartError(
+                    f"The database {database.place} holds no server; `keypegd init` or `keypegd restore` makes one "
+                    "there."
+                )
+            schema.bring_up_to_date(database)
             mark = await upkeep.high_water(database)
             if mark is not None:
                 clock.never_before(mark)
@@ -81,6 +98,9 @@ class Opened:
         except KeypegError as error:
             database.close()
             raise StartError(error.sentence) from error
+        except BaseException:
+            database.close()
+            raise
         store = SqlStore(database, clock, hub.publish)
         return cls(data, settings, clock, hub, database, store)
 

@@ -67,7 +67,7 @@ async def initialize(
         raise StartError(f"{data} holds a server already; `keypegd serve --data {data}` starts it.")
     name = _checked_publisher(publisher)
     _make_folder(data)
-    opened = await Opened.open(data, settings)
+    opened = await Opened.open(data, settings, new=True)
     try:
         secret_files.create(data)
         root_file = root_file or data / ROOT_FOLDER / f"{publisher}.key"
@@ -85,8 +85,14 @@ async def initialize(
         )
 
         def add(unit: Unit) -> bool:
-            if unit.catalog.publisher(publisher) is None:
+            found = unit.catalog.publisher(publisher)
+            if found is None:
                 unit.catalog.add_publisher(made)
+            elif found.root_public_key != made.root_public_key:
+                raise StartError(
+                    f"The database {opened.database.place} holds {name} already, with another root key; for one more "
+                    "server on it, copy the data directory of the first."
+                )
             return unit.accounts.credential(LOGIN) is None
 
         login_file = None

@@ -19,6 +19,11 @@ def setting(default: Any, what: str, *, low: Any = None, high: Any = None) -> An
     return field(default=default, metadata={"what": what, "low": low, "high": high})
 
 
+def secret_setting(default: str, what: str) -> Any:
+    """A field that may hold a secret: not in the repr."""
+    return field(default=default, repr=False, metadata={"what": what, "low": None, "high": None})
+
+
 def seconds(count: float) -> timedelta:
     return timedelta(seconds=count)
 
@@ -207,6 +212,17 @@ class Audit:
 
 
 @dataclass(frozen=True)
+class Storage:
+    """Where the database is."""
+
+    database: str = secret_setting(
+        "",
+        "URL of a PostgreSQL database, `postgresql://user@host:5432/keypeg`; empty for the SQLite file in the data "
+        "directory. The password may stand in it, or better in PGPASSFILE or PGPASSWORD.",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """All sections."""
 
@@ -218,6 +234,7 @@ class Settings:
     keys: Keys = field(default_factory=Keys)
     logs: Logs = field(default_factory=Logs)
     audit: Audit = field(default_factory=Audit)
+    storage: Storage = field(default_factory=Storage)
 
 
 CHOICES: Final = {

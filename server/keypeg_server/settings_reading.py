@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
+from keypeg_server.address import AddressError, PostgresUrl
 from keypeg_server.settings import CHOICES, Settings
 
 FILE_NAME: Final = "keypegd.toml"
@@ -65,13 +66,36 @@ def load(path: Path, environment: Mapping[str, str]) -> Settings:
     return _together(values)
 
 
+def with_database(settings: Settings, database: str | None) -> Settings:
+    """The same settings with another database, if there is one."""
+    if database is None:
+        return settings
+    return _checked_together(
+        dataclasses.replace(
+            settings, storage=dataclasses.replace(settings.storage, database=database)
+        ),
+        "--database",
+    )
+
+
 def _together(values: Mapping[str, Mapping[str, Any]]) -> Settings:
     hints = get_type_hints(Settings)
-    settings = Settings(**{name: hints[name](**found) for name, found in values.items()})
+    return _checked_together(
+        Settings(**{name: hints[name](**found) for name, found in values.items()}),
+        "storage.database",
+    )
+
+
+def _checked_together(settings: Settings, database: str) -> Settings:
     if settings.passwords.memory_kib < 8 * settings.passwords.lanes:
         raise SettingsError("passwords.memory_kib is at least 8 for each of passwords.lanes.")
     if bool(settings.server.tls_certificate) != bool(settings.server.tls_key):
         raise SettingsError("server.tls_certificate and server.tls_key go together; set both.")
+    if settings.storage.database:
+        try:
+            PostgresUrl.read(settings.storage.database)
+        except AddressError as error:
+            raise SettingsError(f"{database}: {error}") from None  # nothing shows the URL
     return settings
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,6 +24,7 @@ from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.log_pb2 import LogHead, LogOccasion
 from keypeg_server.clock import Clock, to_us
 from keypeg_server.domain import record
+from keypeg_server.service.homes_port import HomesLost
 from keypeg_server.service.reports import Snapshot
 from keypeg_server.storage import log_blocks
 from keypeg_server.storage.database import Database
@@ -37,6 +38,7 @@ REMOVED_AT_ONCE: Final = 2_000  # records of one step: some milliseconds of the 
 BLOCKS_AT_ONCE: Final = 500  # read in one step
 RECORDS_AT_ONCE: Final = 1_000
 LOOKED_AT: Final = 50_000  # records: above any batch, and so above what stands between two heads
+SIGNED_AT_ONCE: Final = 100  # logs: some milliseconds of signing
 STEP_PAUSE: Final = 0.05  # seconds, for others to write between two steps
 
 _ROW: Final = LogRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
@@ -55,6 +57,8 @@ _PART: Final = (
 _LAST: Final = select(_BLOCK.c.hash).where(
     _BLOCK.c.log == bindparam("log"), _BLOCK.c.sequence == bindparam("after")
 )
+_LOGS: Final = select(_ROW.c.id, _ROW.c.parent)
+_UNSIGNED: Final = select(_ROW.c.parent).where(_ROW.c.sequence > _ROW.c.head_sequence)
 _REMOVED: Final = select(_ROW.c.removed_hash).where(_ROW.c.id == bindparam("log"))
 _HEADS: Final = (
     select(_HEAD.c.sequence, _HEAD.c.envelope)
@@ -126,32 +130,66 @@ class Keeping:
     records: int  # of one log
 
 
-async def check(database: Database, log: LogWriter, clock: Clock) -> list[str]:
-    """Look whether logs were changed while no server ran, and sign what is not; those that were."""
-    return await _written(database, lambda c: log.check(c, to_us(clock.wall())))
+async def check(
+    database: Database, log: LogWriter, clock: Clock, parents: Collection[str] | None = None
+) -> list[str]:
+    """Look whether logs (of these parents) were changed while no server ran, and sign what is not; those that were."""
+    return await _written(
+        database, lambda c: log.check(c, to_us(clock.wall()), parents), parents or ()
+    )
 
 
 async def sign_heads(
-    database: Database, log: LogWriter, clock: Clock, occasion: LogOccasion.ValueType
+    database: Database,
+    log: LogWriter,
+    clock: Clock,
+    occasion: LogOccasion.ValueType,
+    parents: Collection[str] | None = None,
 ) -> int:
-    """Sign for every record that no head covers; how many logs."""
-    return await _written(database, lambda c: log.sign_heads(c, to_us(clock.wall()), occasion))
+    """Sign for every record (of these parents) that no head covers; how many logs."""
 
+    def sign(connection: Connection, some: Collection[str] | None = None) -> int:
+        return log.sign_heads(connection, to_us(clock.wall()), occasion, some)
 
-async def remove_old(database: Database, log: LogWriter, clock: Clock, keeping: Keeping) -> int:
-    """Remove records past their time, in short steps; how many."""
-    total = 0
-    rows: Sequence[str] = await database.read(
-        lambda session: list(session.connection().execute(select(_ROW.c.id)).scalars())
+    if parents is None:
+        return await _written(database, sign)
+    unsigned: Sequence[str] = await database.read(
+        lambda session: list(session.connection().execute(_UNSIGNED).scalars())
     )
-    for name in rows:
-        while True:
+    mine = sorted(set(unsigned).intersection(parents))
+    signed = 0
+    for begin in range(0, len(mine), SIGNED_AT_ONCE):
+        some = mine[begin : begin + SIGNED_AT_ONCE]
+        with suppress(HomesLost):  # whose they are now signs them
+            signed += await _written(database, partial(sign, some=some), some)
+    return signed
+
+
+async def remove_old(
+    database: Database,
+    log: LogWriter,
+    clock: Clock,
+    keeping: Keeping,
+    parents: Collection[str] | None = None,
+) -> int:
+    """Remove records (of these parents) past their time, in short steps; how many."""
+    total = 0
+    rows: Sequence[tuple[str, str]] = await database.read(
+        lambda session: [(one.id, one.parent) for one in session.connection().execute(_LOGS)]
+    )
+    for name, parent in rows:
+        if parents is not None and parent not in parents:
+            continue
+        removed = REMOVED_AT_ONCE
+        while removed >= REMOVED_AT_ONCE // 2:  # what the log says of it is a record, too
             now_us = to_us(clock.wall())
-            removed = await _written(database, partial(_remove, log, name, now_us, keeping))
+            removed = 0
+            with suppress(HomesLost):
+                work = partial(_remove, log, name, now_us, keeping)
+                removed = await _written(database, work, () if parents is None else [parent])
             total += removed
-            if removed < REMOVED_AT_ONCE // 2:  # what the log says of it is a record, too
-                break
-            await asyncio.sleep(STEP_PAUSE)
+            if removed:
+                await asyncio.sleep(STEP_PAUSE)
     return total
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 
 from keypeg.log import chained, genesis
 from keypeg.v1 import log_pb2
@@ -72,6 +72,10 @@ def log_name(parent: str) -> str:
     return f"{parent}/logs/{NAME}"
 
 
+def _of(wanted: Select[Any], parents: Collection[str] | None) -> Select[Any]:
+    return wanted if parents is None else wanted.where(_ROW.c.parent.in_(parents))
+
+
 class LogWriter:
     """All logs of a database."""
 
@@ -120,13 +124,22 @@ class LogWriter:
         """The transaction of the last `append` is on disk; without this, the disk is asked next time."""
         self._unsure = False
 
+    def forget(self, parents: Iterable[str]) -> None:
+        """Ask the disk again where the logs of these are: another server wrote them, or will. From any thread."""
+        for parent in parents:
+            self._chains.pop(parent, None)
+
     def sign_heads(
-        self, connection: Connection, time_us: int, occasion: LogOccasion.ValueType
+        self,
+        connection: Connection,
+        time_us: int,
+        occasion: LogOccasion.ValueType,
+        parents: Collection[str] | None = None,
     ) -> int:
-        """Sign for all records that no head covers; how many logs. In a transaction."""
+        """Sign for all records (of these parents) that no head covers; how many logs. In a transaction."""
         chains = [
             _Chain(row.id, row.sequence, as_bytes(row.hash), row.head_sequence)
-            for row in connection.execute(_UNSIGNED)
+            for row in connection.execute(_of(_UNSIGNED, parents))
         ]
         for chain in chains:
             self._put_head(connection, chain, time_us, occasion)
@@ -148,22 +161,24 @@ class LogWriter:
         head.issue_time.FromMicroseconds(time_us)
         return self._sign(head).SerializeToString()
 
-    def check(self, connection: Connection, time_us: int) -> list[str]:
-        """Look whether logs were changed while no server ran; says in them what is wrong. For the start.
+    def check(
+        self, connection: Connection, time_us: int, parents: Collection[str] | None = None
+    ) -> list[str]:
+        """Look whether logs (of these parents) were changed while no server ran; says in them what is wrong.
 
         Then a head is signed for all that had none, so that it is looked at once.
         """
         wrong: dict[str, str] = {}
-        parents: dict[str, str] = {}
-        for row in connection.execute(select(_ROW)).all():
+        of: dict[str, str] = {}
+        for row in connection.execute(_of(select(_ROW), parents)).all():
             why = self._wrong(connection, row)
             if why:
-                wrong[row.id], parents[row.id] = why, row.parent
+                wrong[row.id], of[row.id] = why, row.parent
         for log, why in wrong.items():
             _LOG.error("log was changed", extra={"log": log, "why": why})
             self._start_again(connection, log)
-            self.append(connection, [record.about(parents[log], "log_broken", time_us, why=why)])
-        self.sign_heads(connection, time_us, log_pb2.LOG_OCCASION_START)
+            self.append(connection, [record.about(of[log], "log_broken", time_us, why=why)])
+        self.sign_heads(connection, time_us, log_pb2.LOG_OCCASION_START, parents)
         return list(wrong)
 
     def _wrong(self, connection: Connection, row: Any) -> str:

@@ -35,9 +35,9 @@ from sqlalchemy.pool import NullPool, QueuePool
 from sqlmodel import Session
 
 from keypeg.errors import StorageUnavailable
+from keypeg_server.address import PostgresUrl
 from keypeg_server.clock import SystemClock
 from keypeg_server.storage import script
-from keypeg_server.storage.address import PostgresUrl
 from keypeg_server.storage.database import READERS, RETRY_AFTER, Database, unavailable
 from keypeg_server.storage.fence import GUARD, MISSED, Fence
 from keypeg_server.storage.script import CommitUnknown, Prepared, Script, literal

@@ -60,7 +60,7 @@ def upgrade(connection: Connection) -> None:
             connection.execute(text(setting))
         connection.execute(text(_MAKE_VERSION_TABLE))
         before = connection.execute(
-            text(f"SELECT version_num FROM {_VERSION_TABLE} FOR UPDATE")
+            text(f"SELECT version_num FROM {_VERSION_TABLE} FOR UPDATE")  # noqa: S608
         ).scalar()
         if before == HEAD:
             return
