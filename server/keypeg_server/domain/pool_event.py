@@ -70,9 +70,23 @@ class PoolEvent:
     priority: int = 0
 
 
+_ENDS: Final[Mapping[str, Kind]] = {
+    "deadline": Kind.EXPIRED,
+    "returned": Kind.RETURNED,
+    "borrow_ended": Kind.RETURNED,
+    "written_off": Kind.WRITTEN_OFF,
+}
+
+
+def _granted(said: Mapping[str, Any]) -> Kind:
+    if said.get("borrowed_until"):
+        return Kind.BORROWED
+    return Kind.SERVED if said.get("asked") else Kind.ACQUIRED
+
+
 _KINDS: Final[Mapping[str, Kind | Callable[[Mapping[str, Any]], Kind]]] = {
-    "granted": lambda said: Kind.SERVED if said.get("asked") else Kind.ACQUIRED,
-    "released": lambda said: Kind.EXPIRED if said.get("how") == "deadline" else Kind.RELEASED,
+    "granted": _granted,
+    "released": lambda said: _ENDS.get(str(said.get("how")), Kind.RELEASED),
     "freed": Kind.RECALLED,
     "queued": Kind.QUEUED,
     "left": Kind.LEFT,
@@ -81,11 +95,6 @@ _KINDS: Final[Mapping[str, Kind | Callable[[Mapping[str, Any]], Kind]]] = {
     "pool_rules": Kind.RULES_CHANGED,
     "pool_created": Kind.CREATED,
     "pool_deleted": Kind.DELETED,
-    "borrowed": Kind.BORROWED,
-    "borrow_renewed": Kind.BORROWED,
-    "borrow_returned": Kind.RETURNED,
-    "borrow_ended": Kind.RETURNED,
-    "written_off": Kind.WRITTEN_OFF,
 }
 
 
@@ -126,7 +135,7 @@ def _event(said: Mapping[str, Any], sequence: int) -> PoolEvent:
         fencing=int(said.get("fencing") or 0),
         overdraft=bool(said.get("overdraft")),
         since_us=int(said.get("since") or said.get("asked") or 0),
-        until_us=int(said.get("until") or 0),
+        until_us=int(said.get("until") or said.get("borrowed_until") or 0),
         how=str(said.get("how") or ""),
         reason=str(said.get("reason") or ""),
         rule=str(said.get("rule") or ""),

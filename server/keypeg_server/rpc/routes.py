@@ -30,7 +30,7 @@ class By(enum.Enum):
 
     ANYWHERE = "it has none, or only rows are read"
     NAME = "a field names the account or publisher, or something in it"
-    POOL = "a field names a pool, or something in it, of an account"
+    POOL = "a field names a pool, or something in it, of an account; or the account itself"
     CALLER = "it is the caller's own account"
     NEW_ACCOUNT = "it is the account that is to be made"
     SESSION = "a field names a session of an account"
@@ -171,6 +171,8 @@ class Routes:
         """Of a pool that is not there: None, and whoever is asked says so."""
         kind, _, rest = name.partition("/")
         id = rest.partition("/")[0]
+        if kind == "accounts":
+            return _parent(name)
         if kind != "pools" or not id:
             return None
         account = self._known.get(id)
