@@ -125,6 +125,11 @@ class Session:
         """The end of the license's term, where it is known and has one."""
         return self._driver.view.license_expire_time
 
+    @property
+    def borrowed_until(self) -> datetime | None:
+        """The end of the borrowed seat by which the app runs without a server; None when it runs otherwise."""
+        return self._driver.view.borrowed_until
+
     def require(self) -> None:
         """Raises why the app may not run; returns when it may."""
         refusal = self._driver.view.refusal(self._clock.monotonic())

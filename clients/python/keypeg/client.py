@@ -1,10 +1,10 @@
 """Where an app's license is looked for, and what is said when there is none.
 
-Promises: the order is: a license document for this computer, the bridge (keys, this computer), the account's
-cloud session and the seats of the server; the first that has a license wins. When none has, one error says
+Promises: the order is: a license document for this computer, a seat that is borrowed for it, the bridge (keys,
+this computer), the account's cloud session and the seats of the server; the first that has a license wins. When none has, one error says
 what each of them said.
 
-Leaves to others: what an open session does (stream_driver, offline_session), the environment (profile,
+Leaves to others: what an open session does (stream_driver, offline_session, borrow_session), the environment (profile,
 discovery).
 """
 
@@ -23,7 +23,7 @@ from keypeg import profile as profiles
 from keypeg.clock import Clock, SystemClock
 from keypeg.errors import FieldInvalid, KeypegError, LicenseMissing, Reason
 from keypeg.event_hub import EventHub
-from keypeg.offline_session import OfflineDriver
+from keypeg.offline_session import LocalDriver, OfflineDriver
 from keypeg.randomness import SystemRandomness
 from keypeg.session_frames import Asking
 from keypeg.session_guard import Pinned
@@ -59,6 +59,7 @@ class Request:
     bridge: str | None
     agent: str | None
     licenses: Path
+    borrows: Path
     kinds: tuple[str, ...]  # empty for any
     cloud: Cloud
     clock: Clock
@@ -102,6 +103,7 @@ class Request:
             bridge=discovery.bridge_target(bridge or loaded.bridge),
             agent=discovery.agent_target(),
             licenses=profiles.licenses_dir(),
+            borrows=profiles.borrows_dir(),
             kinds=_kinds(locations),
             cloud=policy,  # type: ignore[arg-type]  # checked above
             clock=clock or SystemClock(),
@@ -123,7 +125,7 @@ class _Refusal:
     error: KeypegError
 
 
-async def open_first(request: Request, hub: EventHub) -> StreamDriver | OfflineDriver:
+async def open_first(request: Request, hub: EventHub) -> StreamDriver | LocalDriver:
     """Opens a session at the first place that has a license; raises one error for all otherwise."""
     refusals: list[_Refusal] = []
     for where, attempt in _places(request, hub):
@@ -149,12 +151,14 @@ def root_bytes(root: bytes | str) -> bytes:
     return key
 
 
-_Attempt = Callable[[], Awaitable["StreamDriver | OfflineDriver"]]
+_Attempt = Callable[[], Awaitable["StreamDriver | LocalDriver"]]
 
 
 def _places(request: Request, hub: EventHub) -> Iterable[tuple[str, _Attempt]]:
     if request.wants("host"):
         yield "this computer", lambda: _open_document(request, hub)
+    if request.wants("site") and _has_borrowed(request):
+        yield "the seat borrowed here", lambda: _open_borrow(request, hub)
     bridge = request.bridge
     if bridge is not None and request.wants("key", "host"):
         yield f"the bridge at {bridge}", lambda: _open_bridge(request, hub, bridge)
@@ -166,6 +170,29 @@ def _places(request: Request, hub: EventHub) -> Iterable[tuple[str, _Attempt]]:
 async def _open_document(request: Request, hub: EventHub) -> OfflineDriver:
     found = offline.find(request.pinned, request.licenses, request.read_parts, request.clock.wall())
     driver = OfflineDriver(found, request.pinned, request.read_parts, request.clock, hub)
+    driver.start()
+    return driver
+
+
+def _has_borrowed(request: Request) -> bool:
+    """Whether a seat of this product is borrowed here, as far as the disk says."""
+    if not request.borrows.is_dir():
+        return False
+    from keypeg.borrow_shelf import Shelf
+
+    product = request.pinned.product
+    return any(product in kept.document.products for kept in Shelf(request.borrows).kept())
+
+
+async def _open_borrow(request: Request, hub: EventHub) -> LocalDriver:
+    from keypeg import borrow_session
+    from keypeg.borrow_shelf import Shelf
+
+    shelf, pinned, parts = Shelf(request.borrows), request.pinned, request.read_parts
+    kept = borrow_session.find(shelf, pinned, parts, request.clock.wall())
+    driver = borrow_session.BorrowDriver(
+        shelf, kept, pinned, parts, request.clock, hub, SystemRandomness()
+    )
     driver.start()
     return driver
 

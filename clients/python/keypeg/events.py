@@ -40,9 +40,13 @@ class Running(Event):
     may_run_for: timedelta
     features: tuple[str, ...] = ()
     seat_required: bool = False
+    borrowed_until: datetime | None = None  # by a seat that was borrowed for this computer
 
     def __str__(self) -> str:
         seat = ", once a seat is held" if self.seat_required else ""
+        if self.borrowed_until is not None:
+            until = self.borrowed_until.strftime("%Y-%m-%d %H:%M UTC")
+            return f"running by a seat that is borrowed until {until}{seat}"
         return f"running, for {_text(self.may_run_for)} from now unless renewed{seat}"
 
 

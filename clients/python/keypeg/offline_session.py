@@ -28,38 +28,21 @@ from keypeg.timers import TimerHandle, call_at
 CHECKS: Final = 2  # verifications within the time that one holds
 
 
-class OfflineDriver:
-    """Keeps one document's session going."""
+class LocalDriver:
+    """Keeps a session going on what is on this computer; what that is, its subclass knows."""
 
-    def __init__(
-        self,
-        found: offline.HostLicense,
-        pinned: Pinned,
-        read_parts: Callable[[], Mapping[str, str]],
-        clock: Clock,
-        hub: EventHub,
-    ) -> None:
-        self._found = found
-        self._pinned = pinned
-        self._read_parts = read_parts
+    def __init__(self, product: str, clock: Clock, hub: EventHub) -> None:
         self._clock = clock
         self._hub = hub
         self._timer: TimerHandle | None = None
         self._stopped = asyncio.Event()
-        self.view = View(product=pinned.product)
+        self.view = View(product=product)
 
     def start(self) -> None:
-        """The app may run from here on."""
-        verified = self._found.verified
+        """The app may run from here on, or the error says why not."""
+        verified = self._verify()
         self._extend(verified, Happening.OPENED)
-        self._hub.publish(
-            events.Running(
-                session="",
-                location=self.view.location,
-                may_run_for=verified.valid_for,
-                features=verified.features,
-            )
-        )
+        self._hub.publish(self._running(verified))
 
     def acquire(self, wish: Wish, changed: Callable[[SeatRecord], None]) -> str:
         """Refused: a license of one computer has no seats."""
@@ -70,7 +53,7 @@ class OfflineDriver:
         )
 
     def leave(self, key: str) -> None:
-        """Never called: there are no seats."""
+        """Gives a seat back, where there are seats."""
 
     async def until_stopped(self) -> KeypegError | None:
         """Waits for the end."""
@@ -81,10 +64,34 @@ class OfflineDriver:
         """Ends it."""
         self._stop(None)
 
+    # What a subclass says.
+
+    def _verify(self) -> Verified:
+        """What the documents allow now; the error of the check that failed."""
+        raise NotImplementedError
+
+    def _running(self, verified: Verified) -> events.Running:
+        return events.Running(
+            session="",
+            location=self.view.location,
+            may_run_for=verified.valid_for,
+            features=verified.features,
+            seat_required=verified.seat_required,
+        )
+
+    def _pause(self, verified: Verified) -> float:
+        """Seconds until the documents are verified again."""
+        pause = verified.valid_for / CHECKS
+        if verified.license_expire_time is not None:  # looked at again right after its end
+            left = verified.license_expire_time - self._clock.wall()
+            pause = min(pause, max(left, timedelta(0)) + timedelta(seconds=1))
+        return pause.total_seconds()
+
+    # Steps.
+
     def _check(self) -> None:
         try:
-            pinned = replace(self._pinned, fingerprint=self._read_parts())
-            verified = offline.verify(self._found.proof, pinned, self._clock.wall())
+            verified = self._verify()
         except KeypegError as error:
             self._stop(error)
         else:
@@ -102,15 +109,9 @@ class OfflineDriver:
             products=verified.products,
             features=verified.features,
             license_expire_time=verified.license_expire_time,
+            seat_required=verified.seat_required,
         )
         self._timer = call_at(self._clock, now + self._pause(verified), self._check)
-
-    def _pause(self, verified: Verified) -> float:
-        pause = verified.valid_for / CHECKS
-        if verified.license_expire_time is not None:  # looked at again right after its end
-            left = verified.license_expire_time - self._clock.wall()
-            pause = min(pause, max(left, timedelta(0)) + timedelta(seconds=1))
-        return pause.total_seconds()
 
     def _stop(self, error: KeypegError | None) -> None:
         if self.view.state is State.STOPPED:
@@ -125,3 +126,24 @@ class OfflineDriver:
         )
         self._stopped.set()
         self._hub.publish(events.Stopped(error))
+
+
+class OfflineDriver(LocalDriver):
+    """Keeps the session of one license document going."""
+
+    def __init__(
+        self,
+        found: offline.HostLicense,
+        pinned: Pinned,
+        read_parts: Callable[[], Mapping[str, str]],
+        clock: Clock,
+        hub: EventHub,
+    ) -> None:
+        super().__init__(pinned.product, clock, hub)
+        self._found = found
+        self._pinned = pinned
+        self._read_parts = read_parts
+
+    def _verify(self) -> Verified:
+        pinned = replace(self._pinned, fingerprint=self._read_parts())
+        return offline.verify(self._found.proof, pinned, self._clock.wall())

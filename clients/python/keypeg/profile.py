@@ -8,6 +8,7 @@ only, and a token shows in no repr. The environment wins over the file, the call
     device.toml            id = "..."            made once per computer
     tokens/<profile>       the bearer token      0600
     licenses/*.keypeg      license documents for this computer
+    borrows/               seats that are borrowed for this computer (borrow_shelf)
 
 Leaves to others: what a profile is used for (client, cli).
 """
@@ -35,6 +36,7 @@ CONFIG_FILE: Final = "config.toml"
 DEVICE_FILE: Final = "device.toml"
 TOKEN_DIRECTORY: Final = "tokens"  # noqa: S105 (a directory, no token)
 LICENSE_DIRECTORY: Final = "licenses"
+BORROW_DIRECTORY: Final = "borrows"
 DEFAULT_PROFILE: Final = "default"
 
 DEVICE_ID: Final = re.compile(r"[a-z0-9-]{8,64}")  # as Device.id of the contract
@@ -75,6 +77,11 @@ def config_dir(environment: Mapping[str, str] | None = None) -> Path:
 def licenses_dir(environment: Mapping[str, str] | None = None) -> Path:
     """Where license documents for this computer are put."""
     return config_dir(environment) / LICENSE_DIRECTORY
+
+
+def borrows_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Where seats that are borrowed for this computer are kept."""
+    return config_dir(environment) / BORROW_DIRECTORY
 
 
 def load(name: str | None = None, environment: Mapping[str, str] | None = None) -> Profile:

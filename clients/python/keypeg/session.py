@@ -99,6 +99,11 @@ class Session:
         """The end of the license's term, where it is known and has one."""
         return self._session.license_expire_time
 
+    @property
+    def borrowed_until(self) -> datetime | None:
+        """The end of the borrowed seat by which the app runs without a server; None when it runs otherwise."""
+        return self._session.borrowed_until
+
     def require(self) -> None:
         """Raises why the app may not run; returns when it may. Never waits."""
         background.check_process(self._process_id)

@@ -29,6 +29,7 @@ class View:
     products: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     license_expire_time: datetime | None = None
+    borrowed_until: datetime | None = None  # by a seat that was borrowed for this computer
     seat_required: bool = False
     holds_seat: bool = False
     missing: str = ""

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Final
 
 import grpc
@@ -31,7 +30,6 @@ from keypeg.session_frames import (
     Connect,
     Effect,
     HangUp,
-    Moment,
     SeatChanged,
     Send,
     Tell,
@@ -39,7 +37,7 @@ from keypeg.session_frames import (
 from keypeg.session_machine import SessionMachine
 from keypeg.session_state import State
 from keypeg.session_view import View
-from keypeg.timers import TimerHandle, call_at
+from keypeg.timers import TimerHandle, call_at, now_of
 from keypeg.v1 import session_service_pb2, session_service_pb2_grpc
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
 
@@ -48,17 +46,6 @@ RELEASE_TIME: Final = 5.0  # s for the other side to say that a seat is given ba
 
 _LOG: Final = logging.getLogger(__name__)
 _Call = grpc.aio.StreamStreamCall[HoldSessionRequest, HoldSessionResponse]
-
-
-def now_of(clock: Clock, begun: Moment | None = None) -> Moment:
-    """This moment, on both clocks; the wall clock never behind what has passed since `begun`.
-
-    Setting the date back must not make a running session's proofs look as if they were of the future.
-    """
-    monotonic, wall = clock.monotonic(), clock.wall()
-    if begun is not None:
-        wall = max(wall, begun.wall + timedelta(seconds=monotonic - begun.monotonic))
-    return Moment(monotonic, wall)
 
 
 class StreamDriver:

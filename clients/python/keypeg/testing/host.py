@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ from keypeg import background, errors
 from keypeg.clock import Clock, SystemClock
 from keypeg.errors import KeypegError
 from keypeg.serving import ErrorInterceptor
-from keypeg.testing.certificates import make_certificate
+from keypeg.testing.certificates import Certificate, make_certificate
 from keypeg.testing.publisher import StandInPublisher
 from keypeg.testing.services import SessionServicer, account_handlers
 from keypeg.testing.sessions import Out, StandInPool, StandInSession, Terms
@@ -62,10 +62,12 @@ class StandInHost:
         beside: StandInHost | None = None,
         **terms: Any,
     ) -> None:
-        self.terms = beside.terms if beside else Terms(kind=kind, product=product, **terms)
-        self.publisher = beside.publisher if beside else publisher or StandInPublisher()
+        self.terms: Terms = beside.terms if beside else Terms(kind=kind, product=product, **terms)
+        self.publisher: StandInPublisher = (
+            beside.publisher if beside else publisher or StandInPublisher()
+        )
         self.sessions: dict[str, StandInSession] = beside.sessions if beside else {}
-        self.pool = beside.pool if beside else StandInPool(self.terms)
+        self.pool: StandInPool = beside.pool if beside else StandInPool(self.terms)
         self.home = ""  # the address of the server that clients which can follow are sent to
         self.following: list[bool] = []  # of every stream: whether it said that it can follow
         self.received: list[HoldSessionRequest] = []
@@ -77,11 +79,13 @@ class StandInHost:
         self._refusals: list[KeypegError] = []
         self._away: KeypegError | None = None
         self._clock = clock or SystemClock()
-        self._tls = tls or bool(beside and beside._tls)
-        self._certificate = beside._certificate if beside else None
+        self._tls: bool = tls or bool(beside and beside._tls)
+        self._certificate: Certificate | None = beside._certificate if beside else None
         self._directory: Path | None = None
         self._server: grpc.aio.Server | None = None
-        self._numbers = beside._numbers if beside else itertools.count(1)  # of sessions
+        self._numbers: Iterator[int] = (
+            beside._numbers if beside else itertools.count(1)
+        )  # of sessions
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.target = ""

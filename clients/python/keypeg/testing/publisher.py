@@ -14,8 +14,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from keypeg import fingerprint, proof
-from keypeg.envelope import DELEGATION_TYPE, GRANT_TYPE, LICENSE_TYPE, Ed25519Signer, seal
-from keypeg.v1 import document_pb2, license_pb2, location_pb2, product_pb2, proof_pb2
+from keypeg.envelope import (
+    BORROW_TYPE,
+    DELEGATION_TYPE,
+    GRANT_TYPE,
+    LICENSE_TYPE,
+    Ed25519Signer,
+    seal,
+)
+from keypeg.v1 import borrow_pb2, document_pb2, license_pb2, location_pb2, product_pb2, proof_pb2
 
 KINDS: Final[Mapping[str, location_pb2.LocationKind.ValueType]] = {
     "cloud": location_pb2.LOCATION_KIND_CLOUD,
@@ -136,6 +143,57 @@ class StandInPublisher:
                 session=session,
                 signature=self.key_signer.sign(proof.challenge(host, session, nonce)),
             )
+        )
+
+    def borrow_proof(
+        self,
+        product: str,
+        device: str,
+        return_key: document_pb2.PublicKey,
+        now: datetime,
+        *,
+        until: datetime,
+        units: int = 1,
+        features: Mapping[str, int] | None = None,
+        serial: int = 1,
+        borrow: str = "pools/stand-in/borrows/one",
+        parts: Mapping[str, str] | None = None,
+        seat_count: int = 10,
+    ) -> proof_pb2.BorrowProof:
+        """A seat of the site that a computer may use until then."""
+        features = features or {}
+        document = borrow_pb2.BorrowDocument(
+            borrow=borrow,
+            serial=serial,
+            account=self.account,
+            publisher=self.name,
+            activation=self.activation,
+            products=[product],
+            features=features,
+            lease=document_pb2.GrantedLease(
+                lease=borrow.replace("/borrows/", "/leases/"),
+                units=units,
+                features=[
+                    product_pb2.FeatureUnits(feature=name, units=count)
+                    for name, count in features.items()
+                ],
+                fencing_number=7,
+            ),
+            device=device,
+            return_key=return_key,
+            user=f"{self.account}/users/one",
+        )
+        document.issue_time.FromDatetime(now)
+        document.expire_time.FromDatetime(until)
+        if parts is not None:
+            document.fingerprint.CopyFrom(fingerprint.make(parts, salt=bytes(16)))
+        license_document = self.license_document(
+            "site", product, now, features=features, seat_count=seat_count
+        )
+        return proof_pb2.BorrowProof(
+            delegation=self.delegation(now),
+            license=license_document,
+            borrow=seal(document, BORROW_TYPE, self.site_signer),
         )
 
     def host_proof(self, license_document: document_pb2.Envelope, now: datetime) -> proof_pb2.Proof:

@@ -1,0 +1,411 @@
+"""The borrowed seats of this computer, on its disk.
+
+Promises: a borrow's key is readable by its owner only, and exists before the server is asked. Documents are
+replaced whole. A seat is used under locks that end with the process: never more units by all programs of
+this computer than were borrowed, and a borrow that is in use is not given up. Giving up writes the statement
+durably, then destroys the key and the documents; whatever interrupts it, the seat can not be used any more
+from the moment that there is a statement.
+
+    borrows/memory.json        what must not be forgotten (borrow_memory)
+    borrows/<id>/key           the private key of one borrow, 0600
+    borrows/<id>/request       what the server was asked, until it has answered
+    borrows/<id>/borrow.keypeg what an app verifies
+    borrows/<id>/return.keypeg the statement that it was given up, until it was handed in
+
+Leaves to others: what a document is worth (proof, borrowed), the server (cli.borrow), and the computer's
+owner, who can copy and put back whole disks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from keypeg import borrowed, names
+from keypeg.borrow_memory import MEMORY_SIZE, Memory
+from keypeg.document import parsed
+from keypeg.envelope import (
+    BORROW_TYPE,
+    DELEGATION_TYPE,
+    LICENSE_TYPE,
+    RETURN_TYPE,
+    TEXT_CHARACTERS,
+    Ed25519Signer,
+    all_from_text,
+    check_limits,
+    check_type,
+    to_text,
+)
+from keypeg.errors import (
+    AlreadyExists,
+    Busy,
+    DocumentMalformed,
+    DocumentOtherDevice,
+    FieldInvalid,
+    KeypegError,
+    PoolExhausted,
+)
+from keypeg.files import read, write
+from keypeg.instants import instant
+from keypeg.v1.borrow_pb2 import BorrowDocument
+from keypeg.v1.document_pb2 import Envelope
+from keypeg.v1.proof_pb2 import BorrowProof
+
+BORROW_COUNT: Final = 256  # on one computer; more is not a person's doing
+SWEPT_AFTER: Final = timedelta(days=2)  # a server frees the seat within hours of its end
+KEY_SIZE: Final = 65  # bytes: 64 hexadecimal characters and the end of the line
+REQUEST_SIZE: Final = 65_536  # bytes of a request
+
+_MEMORY: Final = "memory.json"
+_LOCK: Final = "lock"
+_KEY: Final = "key"
+_REQUEST: Final = "request"
+_DOCUMENTS: Final = "borrow.keypeg"
+_STATEMENT: Final = "return.keypeg"
+_IN_USE: Final = "in-use"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A borrow that the server was asked for, and whose answer did not come yet."""
+
+    directory: Path
+    request: bytes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A borrow of this computer. Its document is not verified here."""
+
+    directory: Path
+    proof: BorrowProof
+    document: BorrowDocument
+    return_key: bytes  # the public half of the key that is here; empty when there is none
+
+    @property
+    def name(self) -> str:
+        """`pools/{pool}/borrows/{borrow}`."""
+        return self.document.borrow
+
+    @property
+    def pool(self) -> str:
+        """`pools/{pool}`."""
+        return self.document.borrow.partition("/borrows/")[0]
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A borrow that this computer has given up, and whose statement was not handed in yet."""
+
+    directory: Path
+    name: str
+    statement: Envelope
+
+
+@dataclass
+class Use:
+    """Units of a borrow that this process uses, until `end`."""
+
+    _files: list[int] = field(default_factory=list)
+
+    def end(self) -> None:
+        """Gives the units back to the other programs of this computer."""
+        files, self._files = self._files, []
+        for file in files:
+            os.close(file)  # and with it its lock
+
+
+class Shelf:
+    """All borrows of one configuration directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    # Borrowing.
+
+    def begin(self, identity: str, request: bytes, key: Ed25519Signer) -> Asked:
+        """Keeps the key and the request, before the server is asked."""
+        place = self._directory / identity
+        with self._locked():
+            if len(self._places()) >= BORROW_COUNT:
+                raise AlreadyExists(
+                    f"This computer keeps {BORROW_COUNT} borrowed seats; return some of them first.",
+                    limit=str(BORROW_COUNT),
+                )
+            write(place / _KEY, f"{key.private_bytes().hex()}\n".encode())
+            write(place / _REQUEST, request)
+        return Asked(place, request)
+
+    def asked(self) -> tuple[Asked, ...]:
+        """What the server was asked without an answer, the oldest first."""
+        places = [one for one in self._places() if (one / _REQUEST).exists()]
+        return tuple(Asked(one, read(one / _REQUEST, REQUEST_SIZE)) for one in places)
+
+    def refused(self, asked: Asked) -> None:
+        """The server said no: nothing is kept."""
+        with self._locked():
+            _destroy(asked.directory / _KEY)
+            shutil.rmtree(asked.directory, ignore_errors=True)
+
+    def keep(self, place: Path, proof: BorrowProof, wall: datetime) -> Kept:
+        """Keeps the documents that a server has just sent, instead of any before."""
+        document = _document(proof)
+        with self._locked():
+            if (place / _STATEMENT).exists():
+                raise DocumentOtherDevice(
+                    f"{document.borrow} was given up here meanwhile; borrow another seat.",
+                    borrow=document.borrow,
+                )
+            memory = self.memory()
+            write(self._directory / _MEMORY, memory.received(document, wall).to_text().encode())
+            text = "".join(to_text(one) for one in (proof.delegation, proof.license, proof.borrow))
+            write(place / _DOCUMENTS, text.encode())
+            (place / _REQUEST).unlink(missing_ok=True)
+        return self._kept(place)
+
+    # Using.
+
+    def kept(self, refusals: list[KeypegError] | None = None) -> tuple[Kept, ...]:
+        """The borrows that may be used, as far as the disk says; what can not be read is in `refusals`."""
+        found = []
+        for place in self._places():
+            if (place / _STATEMENT).exists() or not (place / _DOCUMENTS).exists():
+                continue
+            try:
+                found.append(self._kept(place))
+            except KeypegError as error:
+                if refusals is not None:
+                    refusals.append(error)
+        return tuple(found)
+
+    def again(self, kept: Kept) -> Kept:
+        """The borrow as it is on the disk now; DocumentOtherDevice when it was given up."""
+        known = self.memory().is_given_up(kept.name)
+        if known or (kept.directory / _STATEMENT).exists() or not kept.directory.exists():
+            raise DocumentOtherDevice(
+                f"{kept.name} was given back by this computer, and can not be used here again; "
+                "borrow another seat.",
+                borrow=kept.name,
+            )
+        return self._kept(kept.directory)
+
+    def use(self, kept: Kept, units: int, features: Mapping[str, int]) -> Use:
+        """Takes units of a borrow for this process; PoolExhausted when other programs have them."""
+        lease = kept.document.lease
+        there = {"unit": lease.units, **{f"feature-{f.feature}": f.units for f in lease.features}}
+        wanted = {"unit": units, **{f"feature-{name}": count for name, count in features.items()}}
+        use = Use()
+        try:
+            file = _lock(kept.directory / _IN_USE, exclusive=False)
+            if file is None:
+                raise _being_given_up(kept.name)
+            use._files.append(file)
+            for what, count in wanted.items():
+                self._take(kept, what, count, there.get(what, 0), use)
+            self.again(kept)  # nobody has given it up meanwhile
+        except BaseException:
+            use.end()
+            raise
+        return use
+
+    def _take(self, kept: Kept, what: str, count: int, there: int, use: Use) -> None:
+        taken = 0
+        for number in range(there):
+            if taken == count:
+                return
+            file = _lock(kept.directory / f"{what}-{number}", exclusive=True)
+            if file is not None:
+                use._files.append(file)
+                taken += 1
+        if taken < count:
+            named = "units" if what == "unit" else f"units of {what.removeprefix('feature-')}"
+            raise PoolExhausted(
+                f"{kept.name} has {there} {named}, and other programs of this computer use "
+                f"{there - taken} of them; close one of them, or borrow another seat.",
+                pool=kept.pool,
+                borrow=kept.name,
+            )
+
+    def memory(self) -> Memory:
+        """What is known; empty where nothing was ever borrowed."""
+        path = self._directory / _MEMORY
+        try:
+            return Memory.from_text(read(path, MEMORY_SIZE).decode(errors="replace"))
+        except FileNotFoundError:
+            return Memory()
+        except DocumentMalformed as error:
+            raise DocumentMalformed(
+                f"{path} is damaged, so borrowed seats can not be used here; return them, move the file "
+                "away, and borrow again."
+            ) from error
+
+    def used(self, now: datetime, generations: Mapping[str, int]) -> None:
+        """Remembers how late it is, and what was verified."""
+        with self._locked():
+            memory = self.memory()
+            after = memory.used(now, generations)
+            if after != memory:
+                write(self._directory / _MEMORY, after.to_text().encode())
+
+    def sweep(self, wall: datetime) -> None:
+        """Takes away what has ended long ago: the server has freed those seats by itself."""
+        now = self.memory().now(wall)
+        for kept in self.kept():
+            if instant(kept.document.expire_time) + SWEPT_AFTER < now:
+                with self._locked():
+                    _destroy(kept.directory / _KEY)
+                    shutil.rmtree(kept.directory, ignore_errors=True)
+
+    # Giving back.
+
+    def give_up(self, kept: Kept, wall: datetime) -> GivenUp:
+        """Gives a borrow up for good, and returns the statement; Busy while a program uses it."""
+        with self._locked():
+            kept = self.again(kept)
+            file = _lock(kept.directory / _IN_USE, exclusive=True)
+            if file is None:
+                raise Busy(
+                    f"A program on this computer uses {kept.name}; close it, and return the seat then.",
+                    borrow=kept.name,
+                )
+            try:
+                signer = self._signer(kept.directory)
+                document = kept.document
+                statement = borrowed.give_up(
+                    document.borrow, document.device, document.serial, wall, signer
+                )
+                write(kept.directory / _STATEMENT, to_text(statement).encode())
+                return self._settle(kept.directory)
+            finally:
+                os.close(file)
+
+    def given_up(self) -> tuple[GivenUp, ...]:
+        """What was given up and not handed in yet; finishes what was interrupted."""
+        places = [one for one in self._places() if (one / _STATEMENT).exists()]
+        if not places:
+            return ()
+        with self._locked():
+            return tuple(self._settle(place) for place in places)
+
+    def handed_in(self, given_up: GivenUp) -> None:
+        """The server has the statement: only the memory is kept."""
+        with self._locked():
+            shutil.rmtree(given_up.directory, ignore_errors=True)
+
+    def _settle(self, place: Path) -> GivenUp:
+        """From the statement on: nothing here opens anything any more."""
+        text = read(place / _STATEMENT, TEXT_CHARACTERS).decode(errors="replace")
+        statement = one_of(all_from_text(text), RETURN_TYPE)
+        if (place / _DOCUMENTS).exists():
+            document = self._kept(place).document
+            after = self.memory().gave_up(document)
+            write(self._directory / _MEMORY, after.to_text().encode())
+        _destroy(place / _KEY)
+        (place / _DOCUMENTS).unlink(missing_ok=True)
+        return GivenUp(place, borrowed.named_by(statement), statement)
+
+    # The disk.
+
+    def _places(self) -> list[Path]:
+        if not self._directory.is_dir():
+            return []
+        places = []
+        for one in self._directory.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # handed in at this moment
+                if one.is_dir():
+                    places.append((one.stat().st_mtime, one.name))
+        return [self._directory / name for _, name in sorted(places)[: 2 * BORROW_COUNT]]
+
+    def _kept(self, place: Path) -> Kept:
+        text = read(place / _DOCUMENTS, TEXT_CHARACTERS).decode(errors="replace")
+        found = all_from_text(text)
+        proof = BorrowProof(
+            delegation=one_of(found, DELEGATION_TYPE),
+            license=one_of(found, LICENSE_TYPE),
+            borrow=one_of(found, BORROW_TYPE),
+        )
+        try:
+            return_key = self._signer(place).public_key.key
+        except FileNotFoundError:
+            return_key = b""
+        return Kept(place, proof, _document(proof), return_key)
+
+    @staticmethod
+    def _signer(place: Path) -> Ed25519Signer:
+        try:
+            return Ed25519Signer(bytes.fromhex(read(place / _KEY, KEY_SIZE).decode().strip()))
+        except ValueError:
+            # `from None`: the text of the key stays out of every traceback
+            raise DocumentMalformed(f"The key {place / _KEY} is damaged.") from None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time changes what is kept."""
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise FieldInvalid(
+                f"{self._directory} can not be written: {error.strerror}; set KEYPEG_CONFIG_DIR to a "
+                "directory of your own.",
+                field="config",
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
+
+
+def one_of(envelopes: tuple[Envelope, ...], payload_type: str) -> Envelope:
+    """The one document of a type; DocumentMalformed when there is none."""
+    for envelope in envelopes:
+        if envelope.payload_type == payload_type:
+            return envelope
+    word = payload_type.split(".")[2]
+    raise DocumentMalformed(f"There is no {word} in it; get the file again.")
+
+
+def _document(proof: BorrowProof) -> BorrowDocument:
+    """What a borrow says, NOT verified: the server that sent it was, and an app will."""
+    check_limits(proof.borrow)
+    check_type(proof.borrow, BORROW_TYPE)
+    document = parsed(BorrowDocument, proof.borrow.payload)
+    if not names.BORROW.matches(document.borrow):
+        raise DocumentMalformed("The document names no borrow; borrow the seat again.")
+    return document
+
+
+def _being_given_up(name: str) -> KeypegError:
+    return DocumentOtherDevice(f"{name} is being given back; borrow another seat.", borrow=name)
+
+
+def _lock(path: Path, *, exclusive: bool) -> int | None:
+    """The open file that holds a lock; None when another process has it."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None  # its borrow was handed in
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
+
+
+def _destroy(path: Path) -> None:
+    """Overwrites a key and takes it away; what the disk keeps of it below is out of reach."""
+    with contextlib.suppress(FileNotFoundError):
+        with path.open("r+b") as file:
+            file.write(b"\0" * KEY_SIZE)
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()

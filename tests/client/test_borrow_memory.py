@@ -1,0 +1,94 @@
+"""What a computer must not forget about borrowed seats."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keypeg import errors
+from keypeg.borrow_memory import KEPT, Memory
+from keypeg.v1.borrow_pb2 import BorrowDocument
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+ONE = "pools/p/borrows/one"
+
+
+def document(
+    name: str = ONE, serial: int = 1, issued: datetime | None = NOW, end: datetime = NOW + 3 * DAY
+) -> BorrowDocument:
+    made = BorrowDocument(borrow=name, serial=serial)
+    if issued is not None:
+        made.issue_time.FromDatetime(issued)
+    made.expire_time.FromDatetime(end)
+    return made
+
+
+def test_a_clock_that_is_set_back_does_not_turn_time_back():
+    memory = Memory().used(NOW, {})
+    assert memory.now(NOW - DAY) == NOW
+    assert memory.now(NOW + DAY) == NOW + DAY
+    assert memory.used(NOW - DAY, {}).latest == NOW
+
+
+def test_a_server_says_what_time_it_is_both_ways():
+    behind = Memory().received(document(issued=NOW), NOW - 30 * DAY)
+    assert behind.now(NOW - 30 * DAY) == NOW  # a slow clock does not lengthen the borrow
+    ahead = Memory().used(NOW + 900 * DAY, {})  # the clock was once far ahead
+    assert ahead.received(document(issued=NOW), NOW).now(NOW) == NOW
+    silent = Memory().used(NOW, {}).received(document(issued=None), NOW - DAY)
+    assert silent.now(NOW - DAY) == NOW
+
+
+def test_what_was_given_up_stays_so():
+    memory = Memory().received(document(), NOW).gave_up(document())
+    assert memory.is_given_up(ONE)
+    assert memory.received(document(serial=9), NOW).is_given_up(ONE)
+    assert not memory.is_given_up("pools/p/borrows/other")
+
+
+def test_the_newest_is_remembered():
+    memory = Memory().received(document(serial=3), NOW).received(document(serial=2), NOW)
+    memory = memory.used(NOW, {"publishers/a": 4}).used(NOW, {"publishers/a": 2})
+    assert memory.seen == {ONE: 3, "publishers/a": 4}
+
+
+def test_what_has_been_over_for_long_is_forgotten():
+    memory = Memory().gave_up(document())
+    assert memory.used(NOW + 3 * DAY + KEPT - DAY, {}).borrows
+    assert not memory.used(NOW + 3 * DAY + KEPT + DAY, {}).borrows
+
+
+def test_it_is_the_same_after_the_file():
+    memory = Memory().received(document(), NOW).gave_up(document("pools/p/borrows/two", 2))
+    memory = memory.used(NOW + DAY, {"publishers/a": 4})
+    assert Memory.from_text(memory.to_text()) == memory
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"latest": "yesterday", "borrows": {}, "generations": {}}',
+        '{"latest": "2026-01-01T00:00:00", "borrows": {}, "generations": {}}',
+        '{"latest": "2026-01-01T00:00:00Z", "borrows": [], "generations": {}}',
+        '{"latest": "2026-01-01T00:00:00Z", "borrows": {"a": {}}, "generations": {}}',
+        '{"latest": "2026-01-01T00:00:00Z", "borrows": {}, "generations": {"a": -1}}',
+    ],
+)
+def test_what_is_no_memory_is_refused(text: str):
+    with pytest.raises(errors.DocumentMalformed):
+        Memory.from_text(text)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_memory_or_refused(text: str):
+    try:
+        Memory.from_text(text)
+    except errors.DocumentMalformed:
+        return
