@@ -5,19 +5,12 @@ Whole runs: an honest server passes, and a server with a planted bug does not (t
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.processes import ROOT
 from seatchecker.finding import Finding, Verdict
 from seatchecker.history import (
     Entry,
@@ -30,10 +23,7 @@ from seatchecker.history import (
     write_entry,
 )
 from seatchecker.judge import judge
-from seatchecker.keypeg import KeypegAdapter
 from seatchecker.plan import GROUPS, KINDS, plan
-from seatchecker.proxy import Proxy
-from seatchecker.run import Options, run
 
 LIMITS = Limits(seats=1, bounds={"stream": 4.0, "unary": 11.0}, slack=1.0)
 
@@ -398,196 +388,3 @@ def test_between_two_disturbances_of_all_sessions_seats_can_run_out() -> None:
     targets = {group: (group,) for group in GROUPS}
     down = [fault.at for fault in plan(7, 600, targets, 3.0) if KINDS[fault.kind].disturbs]
     assert all(later - earlier > 2 * 3.0 for earlier, later in itertools.pairwise(down))
-
-
-class _Echo(asyncio.Protocol):
-    """Sends back what comes."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        heard.append(data)
-        self._transport.write(data)
-
-
-heard: list[bytes] = []
-
-
-@pytest.fixture
-async def line() -> Any:
-    """A line through a proxy to an echo: the proxy and a connection."""
-    heard.clear()
-    server = await asyncio.get_running_loop().create_server(_Echo, "127.0.0.1", 0)
-    proxy = Proxy(server.sockets[0].getsockname()[:2])
-    host, _, port = (await asyncio.to_thread(proxy.line, "a")).rpartition(":")
-    yield proxy, host, int(port)
-    await asyncio.to_thread(proxy.close)
-    server.close()
-
-
-async def test_a_stalled_line_delivers_later(line: tuple[Proxy, str, int]) -> None:
-    proxy, host, port = line
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"one")
-    assert await reader.readexactly(3) == b"one"
-    await asyncio.to_thread(proxy.stall, "a")
-    writer.write(b"two")
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(reader.readexactly(3), 0.1)
-    await asyncio.to_thread(proxy.heal, "a")
-    assert await reader.readexactly(3) == b"two"
-    writer.close()
-
-
-async def test_a_muted_line_carries_requests_but_no_answers_and_is_cut_when_healed(
-    line: tuple[Proxy, str, int],
-) -> None:
-    proxy, host, port = line
-    reader, writer = await asyncio.open_connection(host, port)
-    await asyncio.to_thread(proxy.mute, "a")
-    writer.write(b"one")
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(reader.readexactly(3), 0.1)
-    assert heard == [b"one"]
-    await asyncio.to_thread(proxy.heal, "a")
-    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await reader.readexactly(3)
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"two")
-    assert await reader.readexactly(3) == b"two"
-    writer.close()
-
-
-async def test_what_was_sent_on_a_line_that_is_cut_is_not_delivered_later(
-    line: tuple[Proxy, str, int],
-) -> None:
-    proxy, host, port = line
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"one")
-    assert await reader.readexactly(3) == b"one"
-    await asyncio.to_thread(proxy.stall, "a")
-    writer.write(b"two")
-    await asyncio.to_thread(proxy.cut, "a")
-    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await reader.readexactly(3)
-    await asyncio.to_thread(proxy.heal, "a")
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"end")
-    assert await reader.readexactly(3) == b"end"
-    assert heard == [b"one", b"end"]
-    writer.close()
-
-
-# whole runs
-
-PLANTS = Path(__file__).parent / "seatcheck_plants"
-
-
-class PlantedKeypeg(KeypegAdapter):
-    """keypegd with a bug planted into its process."""
-
-    def __init__(self, plant: str) -> None:
-        super().__init__(grant=3.0)
-        self._plant = plant
-
-    def server_env(self) -> dict[str, str]:
-        env = super().server_env()
-        paths = os.pathsep.join((str(PLANTS), env["PYTHONPATH"]))
-        return {**env, "PYTHONPATH": paths, "SEATCHECK_PLANT": self._plant}
-
-
-def planted(
-    folder: Path,
-    plant: str,
-    seconds: float,
-    kinds: tuple[str, ...] = (),
-    *,
-    clients: int = 7,
-    unary: int = 2,
-) -> Verdict:
-    """The verdict over the first of three seeds that finds something."""
-    for seed in (1, 2, 3):
-        options = Options(
-            seed=seed,
-            seconds=seconds,
-            clients=clients,
-            unary=unary,
-            kinds=kinds,
-            stop_at_first=True,
-        )
-        below = folder / str(seed)
-        below.mkdir()
-        verdict = judge(run(PlantedKeypeg(plant), options, below))
-        if not verdict.passed:
-            return verdict
-    return verdict
-
-
-def check_named(verdict: Verdict, rules: set[str]) -> None:
-    """The right rule was broken, and the verdict shows by what."""
-    assert verdict.rules & rules, verdict
-    assert verdict.rules <= rules | {"capacity", "lost", "leaked"}, verdict
-    assert all(finding.events and finding.sentence for finding in verdict.findings)
-
-
-@pytest.mark.system
-def test_a_server_that_forgets_request_ids_is_found(tmp_path: Path) -> None:
-    check_named(planted(tmp_path, "double_grant", 12, clients=3, unary=3), {"retry"})
-
-
-@pytest.mark.system
-def test_a_server_that_forgets_to_free_what_was_given_back_is_found(tmp_path: Path) -> None:
-    check_named(planted(tmp_path, "forgotten_release", 12), {"leaked"})
-
-
-@pytest.mark.system
-def test_a_server_that_keeps_deadlines_on_the_wall_clock_is_found(tmp_path: Path) -> None:
-    verdict = planted(tmp_path, "clock_use", 12, ("step_server",))
-    check_named(verdict, {"lost", "capacity"})
-    assert "server_stepped" in {fault.what for fault in verdict.findings[0].faults}
-
-
-@pytest.mark.long
-@pytest.mark.system
-def test_a_server_that_frees_seats_early_is_found(tmp_path: Path) -> None:
-    verdict = planted(tmp_path, "early_expiry", 20, ("stop_client", "stall"))
-    check_named(verdict, {"lost", "capacity"})
-
-
-@pytest.mark.long
-@pytest.mark.system
-def test_a_server_that_answers_before_the_disk_is_found(tmp_path: Path) -> None:
-    verdict = planted(tmp_path, "grant_before_commit", 25, ("kill_server",))
-    check_named(verdict, {"lost", "capacity", "fencing"})
-
-
-@pytest.mark.system
-@pytest.mark.behaviour("SEAT-1")
-@pytest.mark.behaviour("SEAT-6")
-def test_keypegd_keeps_every_rule_under_the_faults_of_a_seed() -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, str(ROOT / "tools" / "seatcheck"), "--json", "--seed", "229"),
-            *("--seconds", "18", "--clients", "8", "--unary", "2"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    counts = found["counts"]
-    assert found["passed"]
-    assert found["findings"] == []
-    assert done.stderr.startswith("seed 229")
-    assert counts["most_held"] == 3, "all seats were in use"
-    assert counts["queued"] > 1
-    assert counts["seats_given"] > 3
-    assert counts["uses"] > 50
-    assert counts["snapshots"] > 10
-    struck = {what.removeprefix("fault_") for what in counts if what.startswith("fault_")}
-    assert struck >= {"server_killed", "server_stepped", "killed", "slow_disk"}
-    assert struck & {"stall", "mute", "drop", "double", "part"}

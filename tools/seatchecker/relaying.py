@@ -32,7 +32,16 @@ CHANCE: Final = 0.3  # of an answer to be lost or doubled while that is on
 STREAM: Final = "/keypeg.v1.SessionService/HoldSession"
 REPEATS: Final = frozenset({"acquired", "queued", "released", "denied", "changed"})
 """Frames that may come twice. An `opened` or `renewed` that nobody asked for is an attack, and ends the session."""
-OWN: Final = ("user-agent", "grpc-", ":", "te", "content-type")  # metadata of one connection alone
+# Metadata of one connection alone, and the wish to be told of another server, which would lead past the relay.
+OWN: Final = (
+    "user-agent",
+    "grpc-accept",
+    "grpc-timeout",
+    "grpc-encoding",
+    ":",
+    "te",
+    "keypeg-follow",
+)
 _NOTHING_MORE: Final = grpc.aio.EOF
 
 
@@ -84,10 +93,11 @@ class Relaying(grpc.GenericRpcHandler):
                 await context.write(answer)
                 if method == STREAM and _may_repeat(answer) and self._line.strikes("double"):
                     await context.write(answer)
-            context.set_trailing_metadata(_passed(await call.trailing_metadata()))
+            trailing = _passed(await call.trailing_metadata())
             code = await call.code()
             if code is not grpc.StatusCode.OK:
-                await context.abort(code, await call.details() or "", context.trailing_metadata())
+                await context.abort(code, await call.details() or "", trailing)
+            context.set_trailing_metadata(trailing)
         except grpc.aio.AioRpcError as error:
             trailing = _passed(error.trailing_metadata())
             await context.abort(error.code(), error.details() or "", trailing)
@@ -138,8 +148,8 @@ def _may_repeat(answer: bytes) -> bool:
     return str(frame.WhichOneof("frame")) in REPEATS
 
 
-def _passed(metadata: Any) -> list[tuple[str, Any]]:
-    return [(key, value) for key, value in metadata or () if not key.startswith(OWN)]
+def _passed(metadata: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, value) for key, value in metadata or () if not key.startswith(OWN))
 
 
 async def serve(options: argparse.Namespace) -> None:
