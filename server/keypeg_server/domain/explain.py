@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
+from keypeg import names
 from keypeg.errors import (
     FeatureUnknown,
     KeypegError,
@@ -24,6 +25,7 @@ from keypeg.errors import (
     QueueFull,
 )
 from keypeg.v1 import error_pb2, explanation_pb2
+from keypeg_server.domain.borrow_refusals import RETURN_BORROW, moment
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask, Obstacle
 from keypeg_server.domain.lease import Lease, Place
@@ -31,6 +33,7 @@ from keypeg_server.domain.outlook import Outlook
 from keypeg_server.domain.pool import Pool
 
 HOLDERS_SHOWN: Final = 10  # an explanation must fit into the metadata of a status
+BORROWERS_NAMED: Final = 3  # in its sentence
 
 WAIT: Final = "wait"  # ask again with `wait`
 RELEASE: Final = "release"  # give back, or have given back, what is named
@@ -53,6 +56,8 @@ def holder(pool: Pool, lease: Lease, caller: Caller) -> explanation_pb2.Holder:
     """A holder in the way, as this caller may see it."""
     shown = explanation_pb2.Holder(app=lease.holder.app, units=lease.units)
     shown.acquire_time.FromMicroseconds(lease.acquire_time_us)
+    if lease.borrowed_until_us:
+        shown.borrowed_until_time.FromMicroseconds(lease.borrowed_until_us)
     if caller.sees_holder(pool.account, lease.holder.user):
         shown.user = lease.holder.user
         shown.host_name = lease.holder.host_name
@@ -84,16 +89,15 @@ def why_not(
     if obstacle.rule not in ("deny", "allow"):
         leases = _in_the_way(pool, ask, obstacle)
         explanation.holders.extend(holder(pool, lease, sight.caller) for lease in leases)
+        sentence += _borrowed_sentence(explanation)
     _remedies(explanation, pool, ask, obstacle, waits=bool(position))
     earliest = None if own_rule else _earliest(pool, ask, obstacle, sight, position)
     if earliest is not None:
         explanation.earliest_time.FromMicroseconds(earliest)
-        moment = datetime.fromtimestamp(earliest // 1_000_000, UTC).strftime(
-            "%Y-%m-%d %H:%M:%S UTC"
-        )
-        metadata["earliest_time"] = moment
+        when = moment(earliest)
+        metadata["earliest_time"] = when
         sentence += (
-            f" Unless somebody gives back before, enough can be free at {moment} at the earliest;"
+            f" Unless somebody gives back before, enough can be free at {when} at the earliest;"
             " that is no promise, for holders may go on."
         )
     explanation.sentence = sentence
@@ -209,6 +213,23 @@ _OTHERS: Final[Mapping[type[KeypegError], tuple[str, str, str, str]]] = {
 }
 
 
+def _borrowed_sentence(explanation: explanation_pb2.Explanation) -> str:
+    """Who has taken seats offline until when, as far as the asker may see it."""
+    lent = [one for one in explanation.holders if one.HasField("borrowed_until_time")]
+    if not lent:
+        return ""
+    said = [
+        f"{one.units} by {one.user or 'somebody'} until {moment(one.borrowed_until_time.ToMicroseconds())}"
+        for one in lent[:BORROWERS_NAMED]
+    ]
+    more = len(lent) - len(said)
+    return f" Borrowed: {', '.join(said)}{f', and {more} more' if more else ''}."
+
+
+def _borrow_of(lease: str) -> str:
+    return names.BORROW.build(*names.LEASE.parse(lease))
+
+
 def _in_the_way(pool: Pool, ask: Ask | Place, obstacle: Obstacle) -> list[Lease]:
     """Some leases whose end would help; the asker's own first, where its own limit is in the way."""
     if obstacle.rule == "limit" and pool.book is not None:
@@ -235,7 +256,9 @@ def _remedies(
     def add(action: str, resource: str, sentence: str) -> None:
         explanation.remedies.add(action=action, resource=resource, sentence=sentence)
 
-    seen = next((one.lease for one in explanation.holders if one.lease), "")
+    online = [one for one in explanation.holders if not one.HasField("borrowed_until_time")]
+    lent = [one for one in explanation.holders if one.HasField("borrowed_until_time")]
+    seen = next((one.lease for one in online if one.lease), "")
     if obstacle.rule in ("deny", "allow"):
         add(
             CHANGE_RULES, pool.name, "Ask an administrator of the account to change who may use it."
@@ -251,7 +274,11 @@ def _remedies(
         return
     if not waits:
         add(WAIT, pool.name, "Ask again with `wait`, to be served in turn.")
-    add(RELEASE, seen or pool.name, "Ask a holder to close its app.")
+    if online or not lent:
+        add(RELEASE, seen or pool.name, "Ask a holder to close its app.")
+    if lent:
+        borrow = next((_borrow_of(one.lease) for one in lent if one.lease), "")
+        add(RETURN_BORROW, borrow or pool.name, "Ask a borrower to return its seat.")
     if obstacle.rule == "reserved":
         add(CHANGE_RULES, pool.name, "Ask an administrator of the account to reserve fewer.")
 

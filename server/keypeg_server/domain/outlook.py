@@ -16,6 +16,7 @@ from itertools import accumulate
 from statistics import median
 from typing import Final
 
+from keypeg_server.domain.borrow import CLOCK_MARGIN_US
 from keypeg_server.domain.lease import Lease
 
 EXAMINED: Final = 1_000  # leases: reading more costs a refusal more than the time is worth
@@ -32,7 +33,9 @@ class Outlook:
         """`leases` are all of the pool; the holder that shares a seat longest decides for that seat."""
         seats: dict[str, tuple[int | None, Lease]] = {}
         for lease in leases:
-            end = ends_at(lease)
+            # A borrowed seat has its own end, and nobody is heard of before it.
+            lent_until = lease.borrowed_until_us
+            end = lent_until + CLOCK_MARGIN_US if lent_until else ends_at(lease)
             key = lease.subject or lease.id
             before = seats.get(key)
             if before is not None:

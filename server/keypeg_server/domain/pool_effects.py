@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from keypeg_server.domain.borrow_refusals import moment
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_rules import Deny, PoolRules, Register
@@ -61,7 +62,8 @@ def cut(pool: Pool) -> list[tuple[Lease, Deny]]:
     register = Register(pool.rules)
     if not any(one.cut for one in pool.rules.denied):
         return []
-    standing = ((lease, register.standing(lease.holder).denied) for lease in pool.leases())
+    online = (lease for lease in pool.leases() if not lease.borrowed_until_us)
+    standing = ((lease, register.standing(lease.holder).denied) for lease in online)
     return [(lease, deny) for lease, deny in standing if deny is not None and deny.cut]
 
 
@@ -70,7 +72,7 @@ def _effects(pool: Pool, rules: PoolRules) -> Iterator[Effect]:
     for lease in pool.leases():
         standing = register.standing(lease.holder)
         if standing.denied is not None:
-            if standing.denied.cut:
+            if standing.denied.cut and not lease.borrowed_until_us:
                 yield Effect(
                     lease,
                     Consequence.RECALLED,
@@ -99,4 +101,7 @@ def _effects(pool: Pool, rules: PoolRules) -> Iterator[Effect]:
 
 
 def _kept(lease: Lease, rule: str, why: str) -> Effect:
-    return Effect(lease, Consequence.KEPT, rule, f"Stays until it is released: {why}.")
+    until = "it is released"
+    if lease.borrowed_until_us:
+        until = f"it is returned, or the end of its borrow at {moment(lease.borrowed_until_us)}"
+    return Effect(lease, Consequence.KEPT, rule, f"Stays until {until}: {why}.")

@@ -31,6 +31,9 @@ class Ending(enum.StrEnum):
     TOKEN = "token"  # its session was ended from outside, by its release token: the app crashed  # noqa: S105
     DEADLINE = "deadline"  # its holder was not heard of in time
     RECALLED = "recalled"  # taken back by an administrator
+    RETURNED = "returned"  # borrowed, and given back by its computer
+    WRITTEN_OFF = "written_off"  # borrowed, and given up for lost
+    BORROW_ENDED = "borrow_ended"  # borrowed, and its document is over
 
 
 class Entry(NamedTuple):
@@ -108,9 +111,11 @@ def about(parent: str, event: str, time_us: int, **said: Any) -> Entry:
 
 def _granted(pool: Pool, lease: Lease, place: Place | None, now_us: int) -> str:
     asked = "" if place is None else f',"asked":{place.create_time_us}'
+    if lease.overdraft:
+        asked += ',"overdraft":true'
     return (
         f'{{"event":"granted","time":{now_us},{_where(pool)},"lease":"{lease.id}",{_who(lease.holder)},'
-        f'"units":{lease.units}{_features(lease.features)},"fencing":{lease.fencing_number}{asked}}}'
+        f'"units":{lease.units}{_features(lease.features)},"fencing":{lease.fencing_number}{asked}{_borrowed(lease)}}}'
     )
 
 
@@ -119,6 +124,10 @@ def _ended(pool: Pool, lease: Lease, now_us: int, how: Ending) -> str:
         f'{{"event":"released","time":{now_us},{_where(pool)},"lease":"{lease.id}",{_who(lease.holder)},'
         f'"units":{lease.units}{_features(lease.features)},"since":{lease.acquire_time_us},"how":"{how.value}"}}'
     )
+
+
+def _borrowed(lease: Lease) -> str:
+    return f',"borrowed_until":{lease.borrowed_until_us}' if lease.borrowed_until_us else ""
 
 
 def _queued(pool: Pool, place: Place, now_us: int) -> str:

@@ -142,6 +142,8 @@ def show_lease(shown: seat_pb2.Lease, name: str, session: str, lease: Lease) -> 
     shown.process_id = holder.process_id
     if lease.overdraft:
         shown.overdraft = True
+    if lease.borrowed_until_us:
+        shown.borrowed_until_time.CopyFrom(timestamp(lease.borrowed_until_us))
     if holder.address:
         shown.address = holder.address
     seconds, us = divmod(lease.acquire_time_us, 1_000_000)

@@ -17,7 +17,13 @@ from keypeg_server.domain.freed import Freed, held_off
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service.commits import Operation, RequestKey
-from keypeg_server.service.pool_reports import Reports, follow, lease_ended, taken_back
+from keypeg_server.service.pool_reports import (
+    Reports,
+    check_not_borrowed,
+    follow,
+    lease_ended,
+    taken_back,
+)
 
 
 class Free(Operation):
@@ -45,6 +51,7 @@ class Free(Operation):
         lease = self._pool.lease(self._freed.lease)
         if lease is None or lease.holder.user != self._freed.user:
             raise lease_ended(self._pool.lease_prefix + self._freed.lease)
+        check_not_borrowed(self._pool, lease.id)
         self._now_us = self._reports.now_us()
         self._decision: Decision = self._pool.free(self._freed, self._now_us)
         return self._decision.changes

@@ -19,7 +19,13 @@ from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service.commits import Operation, RequestKey
 from keypeg_server.service.pool_keeping import Lingered, Look, Note, SetRules, check_etag
-from keypeg_server.service.pool_reports import Reports, follow, lease_ended, taken_back
+from keypeg_server.service.pool_reports import (
+    Reports,
+    check_not_borrowed,
+    follow,
+    lease_ended,
+    taken_back,
+)
 
 __all__ = [
     "IN_ORDER",
@@ -136,6 +142,7 @@ class Release(Operation):
 
     def decide(self) -> Sequence[Change]:
         self._now_us = self._reports.now_us()
+        check_not_borrowed(self._pool, self._id)
         if self._pool.freed_of(self._id) is not None:
             self._how = Ending.RECALLED
         linger = self._how in IN_ORDER
@@ -182,6 +189,7 @@ class Extend(Operation):
     def decide(self) -> Sequence[Change]:
         if self._pool.lease(self._id) is None:
             raise lease_ended(self._pool.lease_prefix + self._id)
+        check_not_borrowed(self._pool, self._id)
         self._decision = self._pool.extend(self._id, self._valid_for_us)
         return self._decision.changes
 

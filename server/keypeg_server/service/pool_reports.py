@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from keypeg.errors import KeypegError, LeaseExpired
 from keypeg_server.domain import explain
+from keypeg_server.domain.borrow_refusals import is_borrowed
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask, Decision
 from keypeg_server.domain.freed import Freed
@@ -42,6 +43,13 @@ class Reports(Protocol):
 def lease_ended(name: str) -> LeaseExpired:
     """The refusal for a lease that has run out or was released."""
     return LeaseExpired(f"{name} has run out or was released; acquire a new one.", lease=name)
+
+
+def check_not_borrowed(pool: Pool, id: str) -> None:
+    """Refuse to end or extend a seat that is offline as if its holder were there."""
+    borrow = pool.borrows.get(id)
+    if borrow is not None and borrow.is_out:
+        raise is_borrowed(pool, borrow)
 
 
 def follow(reports: Reports, pool: Pool, decision: Decision) -> None:

@@ -75,6 +75,13 @@ class SeatKeeping:
                 resource=pool.name,
                 overdraft=str(pool.rules.overdraft),
             )
+        if rules.write_off > pool.rules.write_off and caller.role is not Role.PUBLISHER:
+            raise PermissionDenied(
+                f"Only the publisher may raise how much of {pool.name} may be written off, which is"
+                f" {pool.rules.write_off}: it gives more seats than the license does. Ask them.",
+                resource=pool.name,
+                write_off=str(pool.rules.write_off),
+            )
         if not dry_run:
             return pool, await self._engine.set_rules(pool, rules, etag, caller.user)
 

@@ -28,7 +28,7 @@ from keypeg_server.service.admissions import Admissions
 from keypeg_server.service.commits import settled
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.polls import Held, within
-from keypeg_server.service.pool_reports import lease_ended
+from keypeg_server.service.pool_reports import check_not_borrowed, lease_ended
 from keypeg_server.service.pools import Engine
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlements
 from keypeg_server.service.refusals import doubtful, no_pool
@@ -201,6 +201,7 @@ class Seats:
             return pool, None
         if lease.holder.user != caller.user:
             raise _no_lease(name)
+        check_not_borrowed(pool, id)
         if lease.holder.session:
             raise PoolRule(
                 f"{name} is held by a session; it is renewed and released on that session's stream.",
