@@ -33,14 +33,8 @@ STREAM: Final = "/keypeg.v1.SessionService/HoldSession"
 REPEATS: Final = frozenset({"acquired", "queued", "released", "denied", "changed"})
 """Frames that may come twice. An `opened` or `renewed` that nobody asked for is an attack, and ends the session."""
 # Metadata of one connection alone, and the wish to be told of another server, which would lead past the relay.
-OWN: Final = (
-    "user-agent",
-    "grpc-accept",
-    "grpc-timeout",
-    "grpc-encoding",
-    ":",
-    "te",
-    "keypeg-follow",
+OWN: Final = frozenset(
+    {"user-agent", "te", "content-type", "grpc-accept-encoding", "grpc-encoding", "keypeg-follow"}
 )
 _NOTHING_MORE: Final = grpc.aio.EOF
 
@@ -149,7 +143,7 @@ def _may_repeat(answer: bytes) -> bool:
 
 
 def _passed(metadata: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple((key, value) for key, value in metadata or () if not key.startswith(OWN))
+    return tuple((key, value) for key, value in metadata or () if key not in OWN)
 
 
 async def serve(options: argparse.Namespace) -> None:
