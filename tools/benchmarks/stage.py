@@ -29,7 +29,6 @@ HOST_LIMIT: Final = 64  # every load leaves a seat behind on each of its hosts
 LOGIN: Final = "load@bench.example"
 # The longest grant: sessions that are held while others are measured stay without renewals of their own.
 SETTINGS: Final = '[sessions]\nseat_grant = "3600s"\n[logs]\nlevel = "warning"\n'
-DATABASE: Final = "KEYPEGD_STORAGE__DATABASE"
 FLOOR: Final = Path(__file__).resolve().parent / "floor.py"
 FLOOR_WORK: Final = frozenset({"echo-renew", "echo-acquire", "nothing"})
 
@@ -56,8 +55,7 @@ class Stage:
         self.generator = generator
         self.cores = cores
         with machine.pinned(cores.server):
-            env = {DATABASE: postgres.create("bench")} if postgres else {}
-            self.world = World(lab, settings=SETTINGS, server_env=env)
+            self.world = World(lab, settings=SETTINGS + storage(postgres))
             self.floor = self._start_floor()
         self.account = self.world.account("bench", {LOGIN: MEMBER})
         self.place = self.pool("bench", SEATS)
@@ -116,6 +114,11 @@ class Stage:
         )
         found = self.lab.ready(program, ready)
         return Target("floor", found["address"], Path(found["ca_file"]), (program.pid,))
+
+
+def storage(postgres: Postgres | None) -> str:
+    """The settings for a new database of PostgreSQL; nothing for SQLite."""
+    return f'[storage]\ndatabase = "{postgres.create("bench")}"\n' if postgres else ""
 
 
 def full_rules(reserved: int) -> pool_rules_pb2.PoolRules:
