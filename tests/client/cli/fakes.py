@@ -47,6 +47,7 @@ from keypeg.v1 import (
     location_pb2,
     location_service_pb2,
     location_service_pb2_grpc,
+    pool_event_pb2,
     product_pb2,
     seat_pb2,
     seat_service_pb2,
@@ -173,6 +174,10 @@ class Server(
             held_count=1,
             waiting_count=1,
         )
+        self.ahead: list[seat_pb2.QueuePlace] = []  # what who waits is told before it has a seat
+        self.events: list[pool_event_pb2.PoolEvent] = []
+        self.watched: list[list[seat_service_pb2.WatchPoolResponse]] = []  # stream by stream
+        self.watch_ends: list[errors.KeypegError] = []  # how each ends; the last by NOT_FOUND
         self.leases = [
             seat_pb2.Lease(
                 name=LEASE,
@@ -431,6 +436,9 @@ class Server(
 
     @handler
     def AcquireSeat(self, request, context):
+        if self.ahead:
+            place = self.ahead[0] if not request.wait.ToMilliseconds() else self.ahead.pop(0)
+            return seat_service_pb2.AcquireSeatResponse(place=place)
         answer = seat_service_pb2.AcquireSeatResponse(
             lease=seat_pb2.Lease(
                 name=f"{request.pool}/leases/new",
@@ -442,6 +450,28 @@ class Server(
         answer.valid_for.FromTimedelta(request.ttl.ToTimedelta() or timedelta(seconds=60))
         answer.expire_time.FromDatetime(NOW + answer.valid_for.ToTimedelta())
         return answer
+
+    @handler
+    def LeaveQueue(self, request, context):
+        self.ahead.clear()
+        return seat_service_pb2.LeaveQueueResponse(left=True)
+
+    @handler
+    def ListPoolEvents(self, request, context):
+        found, token = self.pages(self.events, request)
+        return seat_service_pb2.ListPoolEventsResponse(events=found, next_page_token=token)
+
+    def WatchPool(self, request, context):
+        self.asked["WatchPool"].append(request)
+        self.check("WatchPool", context)
+        yield from self.watched.pop(0) if self.watched else ()
+        context.abort_with_status(
+            rich_status(
+                self.watch_ends.pop(0)
+                if self.watch_ends
+                else errors.NotFound("There is no such pool that you can use.")
+            )
+        )
 
     @handler
     def RenewSeat(self, request, context):

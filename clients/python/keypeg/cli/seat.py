@@ -1,83 +1,26 @@
-"""`keypeg seat`: pools, who holds seats, who waits, and seats for programs that can not hold a stream."""
+"""`keypeg seat`: pools, who holds seats, who waits, why; and freeing a seat.
+
+Leaves to others: taking seats (seat_take.py), what happens (seat_watch.py), how things look (seat_views.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from keypeg.cli.arguments import Duration, Units, account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.values import Column, Name, Product, State, length, moment, word
+from keypeg.cli.seat_take import acquire, release, renew
+from keypeg.cli.seat_views import POOLS, lease_columns, place_columns
+from keypeg.cli.seat_watch import history, watch
+from keypeg.cli.values import Column, Name, State, length, moment, word
 from keypeg.cli.when import iso
 
 if TYPE_CHECKING:
-    from keypeg.cli.link import Link
     from keypeg.v1 import explanation_pb2, seat_pb2
-
-
-def units(one: seat_pb2.Lease | seat_pb2.QueuePlace) -> tuple[str, ...]:
-    """Features as `render=2`."""
-    return tuple(f"{f.feature}={f.units}" for f in one.features)
-
-
-def pool_of(name: str) -> Name:
-    """The pool of a lease or of a place."""
-    return Name("/".join(name.split("/")[:2]))
-
-
-POOLS: Final[list[Column[seat_pb2.Pool]]] = [
-    Column("POOL", lambda one: Name(one.name)),
-    Column("PRODUCT", lambda one: Product(one.product)),
-    Column("SEATS", lambda one: one.seat_count, right=True),
-    Column("HELD", lambda one: one.held_count, right=True),
-    Column("FREE", lambda one: max(0, one.seat_count - one.held_count), right=True),
-    Column("WAITING", lambda one: one.waiting_count, right=True),
-    Column(
-        "FEATURES",
-        lambda one: tuple(f"{f.feature} {f.held_count} of {f.seat_count}" for f in one.features),
-    ),
-]
-PLACES: Final[list[Column[seat_pb2.QueuePlace]]] = [
-    Column("POSITION", lambda one: one.position, right=True),
-    Column("POOL", lambda one: pool_of(one.name)),
-    Column("UNITS", lambda one: one.units, right=True),
-    Column("PRIORITY", lambda one: one.priority, right=True),
-    Column("SINCE", lambda one: moment(one, "create_time")),
-    Column("ABOUT", lambda one: length(one, "estimated_wait")),
-    Column("SESSION", lambda one: Name(one.session)),
-    Column("FEATURES", units),
-]
-
-
-def lease_columns(logins: Mapping[str, str]) -> list[Column[seat_pb2.Lease]]:
-    """The columns of a lease; users by their logins, where they are known."""
-    return [
-        Column("LEASE", lambda one: Name(one.name)),
-        Column("POOL", lambda one: pool_of(one.name)),
-        Column("UNITS", lambda one: one.units, right=True),
-        Column("USER", lambda one: logins.get(one.user) or Name(one.user)),
-        Column("COMPUTER", lambda one: one.host_name),
-        Column("APP", lambda one: one.app),
-        Column("PID", lambda one: str(one.process_id or ""), right=True),
-        Column("SINCE", lambda one: moment(one, "acquire_time")),
-        Column("FENCING", lambda one: one.fencing_number, right=True),
-        Column("FEATURES", units),
-    ]
-
-
-fencing_option = click.option(
-    "--fencing-number",
-    type=click.IntRange(1),
-    metavar="N",
-    help="As `acquire` printed it: an older holder is refused. Without: the present one.",
-)
-ttl_option = click.option(
-    "--ttl", type=Duration(), metavar="TIME", help="For how long, 10s to 1h (default 60s)."
-)
 
 
 @click.group("seat", cls=Group)
@@ -160,65 +103,9 @@ async def queue(cli: Cli, pool: str | None, account: str | None) -> None:
                 pb.ListQueuePlacesRequest(parent=name),
                 lambda response: response.places,
             )
-    cli.printer.listing(found, PLACES, nothing="Nobody waits.")
-
-
-@seat_group.command("acquire")
-@click.argument("pool")
-@click.option("--units", "count", type=click.IntRange(1, 10_000), default=1, show_default=True)
-@click.option(
-    "--feature", "wanted", type=Units(), multiple=True, help="NAME or NAME=UNITS; may be repeated."
-)
-@ttl_option
-@account_option
-@pass_cli
-async def acquire(
-    cli: Cli,
-    pool: str,
-    count: int,
-    wanted: tuple[tuple[str, int | None], ...],
-    ttl: timedelta | None,
-    account: str | None,
-) -> None:
-    """Take a seat of POOL for a time; exit code 6 when none is free.
-
-    POOL is a pool, or a product that has only one. Renew it before it ends.
-
-    \b
-    Examples:
-      keypeg seat acquire acme/solver --ttl 5min
-      lease=$(keypeg seat acquire acme/solver -o json | jq -r .lease.name)
-    """
-    from keypeg.cli import resolve
-    from keypeg.cli.link import request_id
-    from keypeg.v1 import product_pb2, session_pb2
-    from keypeg.v1 import seat_service_pb2 as pb
-    from keypeg.v1 import seat_service_pb2_grpc as rpc
-
-    async with cli.server() as link:
-        request = pb.AcquireSeatRequest(
-            request_id=request_id(),
-            pool=await resolve.pool_name(link, pool, account),
-            units=count,
-            features=[
-                product_pb2.FeatureUnits(feature=name, units=one or 1) for name, one in wanted
-            ],
-            device=cli.device(),
-            app=session_pb2.App(name="keypeg seat", version=cli.version, sdk=cli.sdk),
-        )
-        if ttl is not None:
-            request.ttl.FromTimedelta(ttl)
-        answer = await link.call(rpc.SeatServiceStub(link.channel).AcquireSeat, request)
-    cli.printer.item(
-        answer,
-        [
-            Column("LEASE", lambda one: Name(one.lease.name)),
-            Column("UNITS", lambda one: one.lease.units),
-            Column("FENCING", lambda one: one.lease.fencing_number),
-            Column("VALID FOR", lambda one: length(one, "valid_for")),
-            Column("ENDS", lambda one: moment(one, "expire_time")),
-        ],
-    )
+        named = found and cli.form in ("table", "csv")
+        logins = await resolve.logins(link, await link.account(account)) if named else {}
+    cli.printer.listing(found, place_columns(logins), nothing="Nobody waits.")
 
 
 @seat_group.command("why")
@@ -289,74 +176,6 @@ def _holder(one: explanation_pb2.Holder) -> str:
     return f"{who} ({one.app or 'an app'}, {one.units})" + (f" since {iso(since)}" if since else "")
 
 
-@seat_group.command("renew")
-@click.argument("lease")
-@fencing_option
-@ttl_option
-@account_option
-@pass_cli
-async def renew(
-    cli: Cli, lease: str, fencing_number: int | None, ttl: timedelta | None, account: str | None
-) -> None:
-    """Hold LEASE longer; exit code 8 when it has run out.
-
-    \b
-    Example:
-      keypeg seat renew 5d2b9a41 --ttl 5min
-    """
-    from keypeg import errors
-    from keypeg.v1 import seat_service_pb2 as pb
-    from keypeg.v1 import seat_service_pb2_grpc as rpc
-
-    async with cli.server() as link:
-        name, number = await _held(link, lease, fencing_number, account)
-        if not number:
-            raise errors.LeaseExpired(f"{name} has ended; take a new seat.", lease=name)
-        request = pb.RenewSeatRequest(name=name, fencing_number=number)
-        if ttl is not None:
-            request.ttl.FromTimedelta(ttl)
-        answer = await link.call(rpc.SeatServiceStub(link.channel).RenewSeat, request)
-    cli.printer.item(
-        answer,
-        [
-            Column("LEASE", lambda _: Name(name)),
-            Column("VALID FOR", lambda one: length(one, "valid_for")),
-            Column("ENDS", lambda one: moment(one, "expire_time")),
-        ],
-    )
-
-
-@seat_group.command("release")
-@click.argument("lease")
-@fencing_option
-@account_option
-@pass_cli
-async def release(cli: Cli, lease: str, fencing_number: int | None, account: str | None) -> None:
-    """Give LEASE back.
-
-    \b
-    Example:
-      keypeg seat release 5d2b9a41
-    """
-    from keypeg.v1 import seat_service_pb2 as pb
-    from keypeg.v1 import seat_service_pb2_grpc as rpc
-
-    async with cli.server() as link:
-        name, number = await _held(link, lease, fencing_number, account)
-        answer = pb.ReleaseSeatResponse(released=False)
-        if number:
-            answer = await link.call(
-                rpc.SeatServiceStub(link.channel).ReleaseSeat,
-                pb.ReleaseSeatRequest(name=name, fencing_number=number),
-            )
-    cli.printer.item(
-        answer,
-        [Column("LEASE", lambda _: Name(name)), Column("RELEASED", lambda one: one.released)],
-    )
-    if not answer.released:
-        cli.printer.note("It had ended before.")
-
-
 @seat_group.command("free")
 @click.argument("lease")
 @click.option("--reason", required=True, metavar="TEXT", help="Why; the holder is told.")
@@ -402,21 +221,5 @@ async def free(
     cli.printer.note("The holder is told; the seat is free once its app has given it back.")
 
 
-async def _held(link: Link, text: str, number: int | None, account: str | None) -> tuple[str, int]:
-    """The name and the fencing number of a lease; 0 when it has ended.
-
-    A whole name with its number costs no call.
-    """
-    from keypeg import errors, names
-    from keypeg.cli import resolve
-
-    whole = names.LEASE.matches(text)
-    if number is not None and whole:
-        return text, number
-    try:
-        found = await resolve.lease(link, text, account)
-    except errors.NotFound:
-        if not whole:
-            raise
-        return text, 0
-    return found.name, number or found.fencing_number
+for command in (acquire, renew, release, watch, history):
+    seat_group.add_command(command)
