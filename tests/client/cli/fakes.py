@@ -657,10 +657,13 @@ def ipaddress(text: str) -> Any:
     return addresses.ip_address(text)
 
 
-def serve(services: Server) -> Generator[tuple[str, bytes], None, None]:
-    """The server's services over TLS; its target and its certificate."""
+def serve(
+    services: Server, add_more: Callable[[grpc.Server], object] = lambda server: None
+) -> Generator[tuple[str, bytes], None, None]:
+    """The server's services, and more, over TLS; its target and its certificate."""
     private, public = certificate()
     server = grpc.server(ThreadPoolExecutor(4))
+    add_more(server)
     for module, name in (
         (account_service_pb2_grpc, "AccountService"),
         (license_service_pb2_grpc, "LicenseService"),

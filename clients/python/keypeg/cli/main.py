@@ -42,6 +42,9 @@ CHAPTERS: Final = (
                 "keypeg.cli.session", "session_group", "The cloud session: which device has it."
             ),
             "seat": Late("keypeg.cli.seat", "seat_group", "Pools, seats and who waits."),
+            "borrow": Late(
+                "keypeg.cli.borrow", "borrow_group", "Seats for this computer without a connection."
+            ),
             "key": Late("keypeg.cli.key", "key_group", "USB keys plugged into this computer."),
             "location": Late(
                 "keypeg.cli.location", "location_group", "Places where licenses may live."

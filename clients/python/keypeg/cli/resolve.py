@@ -20,6 +20,9 @@ from keypeg.v1 import (
     account_service_pb2_grpc,
     activation_service_pb2,
     activation_service_pb2_grpc,
+    borrow_pb2,
+    borrow_service_pb2,
+    borrow_service_pb2_grpc,
     key_pb2,
     key_service_pb2,
     key_service_pb2_grpc,
@@ -122,6 +125,15 @@ async def leases(link: Link, pool: str) -> list[seat_pb2.Lease]:
     )
 
 
+async def borrows(link: Link, parent: str) -> list[borrow_pb2.Borrow]:
+    """The borrows of an account or of a pool, as far as the caller may see them."""
+    return await link.every(
+        borrow_service_pb2_grpc.BorrowServiceStub(link.channel).ListBorrows,
+        borrow_service_pb2.ListBorrowsRequest(parent=parent),
+        lambda response: response.borrows,
+    )
+
+
 async def keys(link: Link) -> list[key_pb2.Key]:
     """The keys of a bridge."""
     stub = key_service_pb2_grpc.KeyServiceStub(link.channel)
@@ -183,6 +195,15 @@ async def lease(link: Link, text: str, account: str | None) -> seat_pb2.Lease:
         where = [one.name for one in await pools(link, await link.account(account))]
     there = {one.name: one for pool in where for one in await leases(link, pool)}
     return there[pick("lease", text, dict.fromkeys(there, ()), "keypeg seat list")]
+
+
+async def borrow_name(link: Link, text: str, account: str | None) -> str:
+    """The name of a borrow; a computer means its only one."""
+    if names.BORROW.matches(text):
+        return text
+    there = await borrows(link, await link.account(account))
+    words = {one.name: (one.host_name, one.device) for one in there}
+    return pick("borrow", text, words, "keypeg borrow list")
 
 
 def product_name(text: str) -> str:
