@@ -31,6 +31,8 @@ from keypeg.v1 import (
     account_service_pb2_grpc,
     activation_service_pb2,
     activation_service_pb2_grpc,
+    borrow_service_pb2,
+    borrow_service_pb2_grpc,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
     cloud_session_service_pb2,
@@ -54,6 +56,7 @@ from keypeg_server.listening import bind
 from keypeg_server.opened import MARKER, Opened, StartError, new_ids
 from keypeg_server.rpc.account_service import AccountRpc
 from keypeg_server.rpc.activation_service import ActivationRpc
+from keypeg_server.rpc.borrow_service import BorrowRpc
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.catalog_service import CatalogRpc
 from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
@@ -66,6 +69,7 @@ from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
 from keypeg_server.service.accounts import AccountService
 from keypeg_server.service.activations import ActivationService
+from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
 from keypeg_server.service.entitlements import AccountEntitlements
@@ -180,6 +184,7 @@ class App:
             await several.close()
         await self._server.stop(max(0.0, ends - loop.time()))
         self._sessions.stop()
+        self._borrows.stop()
         await self._committer.close()
         self._passwords.close()
         with contextlib.suppress(KeypegError):  # a full disk is no reason to hang
@@ -237,6 +242,7 @@ class App:
 
         seat_grant = settings.sessions.seat_grant
         entitlements = AccountEntitlements(store, clock, signing, seat_grant, held, placing)
+        self._borrows = Borrows(engine, entitlements, signing, clock)
         self._sessions = Sessions(
             engine,
             entitlements,
@@ -299,6 +305,9 @@ class App:
             ),
             server,
         )
+        borrow_service_pb2_grpc.add_BorrowServiceServicer_to_server(
+            BorrowRpc(self._borrows), server
+        )
         keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
         await self._serve_health()
         if several is not None:
@@ -351,6 +360,7 @@ class App:
 CONTRACT: Final = (
     account_service_pb2,
     activation_service_pb2,
+    borrow_service_pb2,
     catalog_service_pb2,
     cloud_session_service_pb2,
     license_service_pb2,

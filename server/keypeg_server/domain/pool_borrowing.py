@@ -112,10 +112,9 @@ def check_write_off(pool: Pool, borrow: Borrow, now_us: int) -> None:
 
 def exposure(pool: Pool, borrow: Borrow) -> Exposure:
     """What writing this off exposes, or has exposed."""
-    more = 0 if borrow.state is State.WRITTEN_OFF else borrow.units
-    return Exposure(
-        borrow.units, borrow.end_us, borrow.free_us, pool.exposed + more, pool.rules.write_off
-    )
+    units = 0 if borrow.state is State.RETURNED else borrow.units
+    more = units if borrow.is_out else 0
+    return Exposure(units, borrow.end_us, borrow.free_us, pool.exposed + more, pool.rules.write_off)
 
 
 def _check_rules(pool: Pool, holder: Holder, duration_us: int) -> None:

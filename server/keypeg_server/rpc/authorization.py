@@ -113,6 +113,14 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "WatchPool": _CALLER,
         "ListPoolEvents": _CALLER,
     },
+    "keypeg.v1.BorrowService": {
+        "CreateBorrow": _CALLER,
+        "RenewBorrow": _CALLER,
+        "ReturnBorrow": _CALLER,
+        "WriteOffBorrow": _CALLER,
+        "GetBorrow": _CALLER,
+        "ListBorrows": _CALLER,
+    },
     "keypeg.v1.ReportService": {
         "ExportLog": _admin("parent"),
         "SimulateSeats": _admin("parent"),

@@ -118,6 +118,14 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "WatchPool": _pool("parent"),
         "ListPoolEvents": _pool("parent"),
     },
+    "keypeg.v1.BorrowService": {
+        "CreateBorrow": _pool("pool"),
+        "RenewBorrow": _pool("name"),
+        "ReturnBorrow": _pool("name"),
+        "WriteOffBorrow": _pool("name"),
+        "GetBorrow": _pool("name"),
+        "ListBorrows": _pool("parent"),
+    },
     "keypeg.v1.ReportService": {
         "ExportLog": _of("parent"),
         "SimulateSeats": _of("parent"),

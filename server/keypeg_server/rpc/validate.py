@@ -22,6 +22,7 @@ from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_event_pb2 import PoolEventKind
 from keypeg.v1.pool_rules_pb2 import SeatCounting
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
+from keypeg_server.rpc import borrow_checks
 from keypeg_server.rpc.checks import (
     Check,
     Problem,
@@ -57,7 +58,7 @@ _CARD_ID = matching(r"[0-9a-f]{32}", "16 bytes in lower-case hexadecimal")
 _FEATURE = matching(r"[a-z0-9][a-z0-9_.-]{0,62}", "1 to 63 characters of [a-z0-9_.-]")
 _VERSION = matching(r"(v?\d{1,9}(\.\d{1,9}){0,7}.{0,64})?", "dotted numbers")
 _ACCOUNT, _PRODUCT = name(names.ACCOUNT), name(names.PRODUCT)
-_POOL, _LEASE = name(names.POOL), name(names.LEASE)
+_POOL, _LEASE, _BORROW = name(names.POOL), name(names.LEASE), name(names.BORROW)
 _CLOUD, _ACTIVATION = name(names.CLOUD_SESSION), name(names.ACTIVATION)
 _KINDS = each(one_of(LocationKind), high=4, key=int)
 _TTL = duration(timedelta(seconds=10), timedelta(hours=1))
@@ -309,6 +310,31 @@ RULES: Final[Mapping[str, Fields]] = {
         "wait": anything,
         "priority": number(-100, 100),
     },
+    "CreateBorrowRequest": {
+        "request_id": uuid,
+        "pool": _POOL,
+        "units": number(0, 10_000),
+        "features": _UNITS,
+        "duration": borrow_checks.borrow_duration,
+        "device": message(DEVICE),
+        "app": message(APP),
+        "fingerprint": borrow_checks.fingerprint,
+        "return_key": borrow_checks.RETURN_KEY,
+    },
+    "RenewBorrowRequest": {
+        "name": _BORROW,
+        "request_id": uuid,
+        "duration": borrow_checks.borrow_duration,
+    },
+    "ReturnBorrowRequest": {"name": _BORROW, "statement": message(borrow_checks.ENVELOPE)},
+    "WriteOffBorrowRequest": {
+        "name": _BORROW,
+        "request_id": optional(uuid),
+        "reason": text(0, 500),
+        "dry_run": anything,
+    },
+    "GetBorrowRequest": {"name": _BORROW},
+    "ListBorrowsRequest": {"parent": name(names.POOL, names.ACCOUNT), **_PAGE},
     "ExportLogRequest": {"parent": name(names.ACCOUNT, names.PUBLISHER)},
     "SimulateSeatsRequest": {
         "parent": _ACCOUNT,
@@ -340,6 +366,10 @@ PARTS: Final[Mapping[str, Fields]] = {
     "PoolLimit": POOL_LIMIT,
     "PoolDenial": POOL_DENIAL,
     "PoolBorrowing": POOL_BORROWING,
+    "HostFingerprint": borrow_checks.FINGERPRINT,
+    "FingerprintComponent": borrow_checks.COMPONENT,
+    "Envelope": borrow_checks.ENVELOPE,
+    "Signature": borrow_checks.SIGNATURE,
 }
 
 
@@ -353,14 +383,14 @@ def request(request: Any) -> None:
 def frame(frame: HoldSessionRequest) -> None:
     """Refuse a frame of a session that is not well-formed."""
     kind = frame.WhichOneof("frame")
-    plainly_right = PLAINLY_RIGHT.get(kind)
-    if plainly_right is not None and plainly_right(getattr(frame, kind)):
-        return
     if kind is None:
         raise ProtocolViolation(
             "The frame is empty, or of a kind that is not known here; send one that is known.",
             frame="none",
         )
+    plainly_right = PLAINLY_RIGHT.get(kind)
+    if plainly_right is not None and plainly_right(getattr(frame, kind)):
+        return
     _check(getattr(frame, kind), FRAMES[kind])
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Envelope, Grant
 from keypeg_server.domain.caller import Caller
 
@@ -97,6 +98,14 @@ class GrantSigner(Protocol):
 
     def sign_grant(self, publisher: str, grant: Grant, kind: int) -> Envelope:
         """Sealed by the publisher's delegated key (cloud) or this server's site key (site)."""
+        ...
+
+
+class BorrowSigner(Protocol):
+    """Signs what a computer takes offline."""
+
+    def sign_borrow(self, document: BorrowDocument) -> Envelope:
+        """Sealed by this server's site key."""
         ...
 
 

@@ -15,10 +15,11 @@ from typing import Final
 
 from keypeg import names
 from keypeg.document import GRANT_TYPE, LICENSE_TYPE, Signer, key_id, seal
-from keypeg.envelope import DELEGATION_TYPE
+from keypeg.envelope import BORROW_TYPE, DELEGATION_TYPE
 from keypeg.errors import NotFound
 from keypeg.log import sign_head
 from keypeg.v1 import document_pb2
+from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Delegation, Envelope, Grant, LicenseDocument, PublicKey
 from keypeg.v1.log_pb2 import LogHead
 from keypeg_server.domain.license import Activation, License
@@ -28,7 +29,7 @@ from keypeg_server.domain.product import Product
 DELEGATION_LIFETIME: Final = timedelta(days=730)
 BACKDATED: Final = timedelta(hours=1)  # for apps whose clock is a little behind
 
-# What this server signs; borrowed seats are delegated when they are served.
+# What the delegated key signs; borrowed seats are signed by the site key, as grants of a site are.
 PURPOSES: Final = (
     document_pb2.PURPOSE_LICENSE,
     document_pb2.PURPOSE_GRANT,
@@ -74,6 +75,10 @@ class Signing:
         site = kind == LocationKind.SITE
         signer = self._site if site else self._keys(names.PUBLISHER.parse(publisher)[0]).signer
         return seal(grant, GRANT_TYPE, signer)
+
+    def sign_borrow(self, document: BorrowDocument) -> Envelope:
+        """A seat of this site that a computer takes offline."""
+        return seal(document, BORROW_TYPE, self._site)
 
     def delegation(self, publisher: str) -> Envelope:
         """The delegation of a publisher (id)."""

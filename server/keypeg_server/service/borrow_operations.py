@@ -1,0 +1,307 @@
+"""The operations on borrows that go through the committer: lend, renew, take back, write off, end.
+
+Promises: each keeps to service/commits.py; what is answered is on disk, and in the log with who and until when;
+the same request again gives the same document.
+
+Leaves to others: the rules (domain/pool_borrowing.py), who may ask (borrows.py), the passing of time
+(borrow_ends.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keypeg.errors import KeypegError, LeaseExpired
+from keypeg_server.domain import explain, pool_borrowing, record
+from keypeg_server.domain.borrow import Borrow, Exposure, Terms
+from keypeg_server.domain.borrow_refusals import over
+from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.decision import Ask, Change, Decision
+from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.pool_borrowing import Seal
+from keypeg_server.domain.record import Ending, Entry
+from keypeg_server.service.commits import Operation, RequestKey
+from keypeg_server.service.pool_reports import Reports, follow, taken_back
+
+Ended = Callable[[KeypegError | None], None]
+
+_NOTHING: Final = Decision(None, [], [], False)
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A borrow, and the document that answers the request."""
+
+    borrow: Borrow
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenOff:
+    """A borrow that was given up, and what that exposes."""
+
+    borrow: Borrow
+    exposure: Exposure
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an operation is carried out, and who hears of it."""
+
+    reports: Reports
+    pool: Pool
+    watch: Callable[[Pool, Borrow], None]  # its end is near, or was put off
+
+
+class BorrowOperation(Operation):
+    """What is the same for all of them. Subclasses decide, and say what the log says."""
+
+    __slots__ = ("_borrow", "_by", "_decision", "_done", "_now_us", "_place")
+
+    how = Ending.BORROW_ENDED  # if its lease ends by this
+
+    def __init__(
+        self, place: Place, by: str, request: RequestKey | None, done: Callable[[Any], None]
+    ) -> None:
+        self.request = request
+        self._place = place
+        self._by = by
+        self._done = done
+        self._decision = _NOTHING
+
+    def decide(self) -> Sequence[Change]:
+        self._now_us = self._place.reports.now_us()
+        self._decision, self._borrow = self._decided(self._place.pool, self._now_us)
+        return self._decision.changes
+
+    def records(self) -> Sequence[Entry]:
+        changes = self._decision.changes
+        if not changes:
+            return ()
+        event, said = self._told(self._borrow)
+        pool, borrow = self._place.pool, self._borrow
+        told = record.about(
+            pool.account,
+            event,
+            self._now_us,
+            pool=pool.id,
+            product=pool.product,
+            borrow=borrow.id,
+            user=borrow.holder.user,
+            device=borrow.holder.device,
+            host=borrow.holder.host_name,
+            units=borrow.units,
+            until=borrow.end_us,
+            by=self._by,
+            **said,
+        )
+        return [*record.of_changes(pool, changes, self._now_us, self.how), told]
+
+    def undo(self) -> None:
+        taken_back(self._place.reports, self._place.pool, self._decision)
+
+    def answer(self) -> None:
+        self._place.watch(self._place.pool, self._borrow)
+        self._done(self._answered())
+        follow(self._place.reports, self._place.pool, self._decision)
+
+    def refuse(self, error: KeypegError) -> None:
+        self._done(error)
+
+    def _decided(self, pool: Pool, now_us: int) -> tuple[Decision, Borrow]:
+        raise NotImplementedError
+
+    def _told(self, borrow: Borrow) -> tuple[str, dict[str, object]]:
+        """The event of the log, and what it says beside the borrow."""
+        raise NotImplementedError
+
+    def _answered(self) -> object:
+        return self._borrow
+
+    def _there(self, id: str) -> Borrow:
+        borrow = self._place.pool.borrows.get(id)
+        if borrow is None:
+            raise LeaseExpired(
+                f"{self._place.pool.name}/borrows/{id} is over; borrow a seat anew.", borrow=id
+            )
+        return borrow
+
+
+class _WithDocument(BorrowOperation):
+    """One that is answered by a document, also when it is asked again."""
+
+    __slots__ = ()
+
+    def result(self) -> bytes:
+        return self._borrow.id.encode() + b" " + self._borrow.document
+
+    def _answered(self) -> Lent:
+        return Lent(self._borrow, self._borrow.document)
+
+    def repeat(self, result: bytes) -> None:
+        self._place.reports.look(lambda: self._found(result), self._done)
+
+    def _found(self, result: bytes) -> Lent | KeypegError:
+        id, _, document = result.partition(b" ")
+        try:
+            borrow = self._there(id.decode())
+        except KeypegError as error:
+            return error
+        return Lent(borrow, document) if borrow.is_out else over(borrow)
+
+
+class Lend(_WithDocument):
+    """A seat for a computer to take offline; ends with a Lent."""
+
+    __slots__ = ("_ask", "_caller", "_seal", "_terms")
+
+    def __init__(
+        self,
+        place: Place,
+        caller: Caller,
+        ask: Ask,
+        terms: Terms,
+        seal: Seal,
+        request: RequestKey,
+        done: Callable[[Lent | KeypegError], None],
+    ) -> None:
+        super().__init__(place, caller.user, request, done)
+        self._caller = caller
+        self._ask = ask
+        self._terms = terms
+        self._seal = seal
+
+    def _decided(self, pool: Pool, now_us: int) -> tuple[Decision, Borrow]:
+        try:
+            decision = pool_borrowing.lend(pool, self._ask, self._terms, now_us, self._seal)
+        except KeypegError as error:
+            sight = self._place.reports.sight(self._caller)
+            raise explain.refused(pool, self._ask, error, sight) from None
+        return decision, pool.borrows[self._ask.id]
+
+    def _told(self, borrow: Borrow) -> tuple[str, dict[str, object]]:
+        return "borrowed", {"app": borrow.holder.app, "address": borrow.holder.address}
+
+    def refuse(self, error: KeypegError) -> None:
+        self._place.reports.denied(self._place.pool, self._ask, error)
+        self._done(error)
+
+
+class Renew(_WithDocument):
+    """A later end; ends with a Lent."""
+
+    __slots__ = ("_id", "_seal", "_terms")
+
+    def __init__(
+        self,
+        place: Place,
+        by: str,
+        id: str,
+        terms: Terms,
+        seal: Seal,
+        request: RequestKey,
+        done: Callable[[Lent | KeypegError], None],
+    ) -> None:
+        super().__init__(place, by, request, done)
+        self._id = id
+        self._terms = terms
+        self._seal = seal
+
+    def _decided(self, pool: Pool, now_us: int) -> tuple[Decision, Borrow]:
+        self._there(self._id)
+        decision = pool_borrowing.renew(pool, self._id, self._terms, now_us, self._seal)
+        return decision, pool.borrows[self._id]
+
+    def _told(self, borrow: Borrow) -> tuple[str, dict[str, object]]:
+        return "borrow_renewed", {"serial": borrow.serial}
+
+
+class GiveBack(BorrowOperation):
+    """Its computer has given it up; ends with the Borrow."""
+
+    __slots__ = ("_id",)
+
+    how = Ending.RETURNED
+
+    def __init__(
+        self, place: Place, by: str, id: str, done: Callable[[Borrow | KeypegError], None]
+    ) -> None:
+        super().__init__(place, by, None, done)
+        self._id = id
+
+    def _decided(self, pool: Pool, now_us: int) -> tuple[Decision, Borrow]:
+        self._there(self._id)
+        decision = pool_borrowing.give_back(pool, self._id, self._by, now_us)
+        return decision, pool.borrows[self._id]
+
+    def _told(self, borrow: Borrow) -> tuple[str, dict[str, object]]:
+        return "borrow_returned", {}
+
+
+class WriteOff(BorrowOperation):
+    """It is lost; ends with a WrittenOff."""
+
+    __slots__ = ("_id", "_reason")
+
+    how = Ending.WRITTEN_OFF
+
+    def __init__(
+        self,
+        place: Place,
+        by: str,
+        id: str,
+        reason: str,
+        request: RequestKey,
+        done: Callable[[WrittenOff | KeypegError], None],
+    ) -> None:
+        super().__init__(place, by, request, done)
+        self._id = id
+        self._reason = reason
+
+    def result(self) -> bytes:
+        return self._id.encode()
+
+    def _decided(self, pool: Pool, now_us: int) -> tuple[Decision, Borrow]:
+        self._there(self._id)
+        decision = pool_borrowing.write_off(pool, self._id, self._by, self._reason, now_us)
+        return decision, pool.borrows[self._id]
+
+    def _told(self, borrow: Borrow) -> tuple[str, dict[str, object]]:
+        return "borrow_written_off", {"reason": self._reason, "exposed_until": borrow.free_us}
+
+    def _answered(self) -> WrittenOff:
+        pool = self._place.pool
+        return WrittenOff(self._borrow, pool_borrowing.exposure(pool, self._borrow))
+
+    def repeat(self, result: bytes) -> None:
+        self._place.reports.look(lambda: self._found(result.decode()), self._done)
+
+    def _found(self, id: str) -> WrittenOff | KeypegError:
+        try:
+            borrow = self._there(id)
+        except KeypegError as error:
+            return error
+        return WrittenOff(borrow, pool_borrowing.exposure(self._place.pool, borrow))
+
+
+class End(BorrowOperation):
+    """Nobody believes in it any more; ends with None."""
+
+    __slots__ = ("_id",)
+
+    def __init__(self, place: Place, id: str, done: Ended) -> None:
+        super().__init__(place, "", None, done)
+        self._id = id
+
+    def _decided(self, pool: Pool, now_us: int) -> tuple[Decision, Borrow]:
+        borrow = self._there(self._id)
+        return pool_borrowing.end(pool, self._id, now_us), borrow
+
+    def _told(self, borrow: Borrow) -> tuple[str, dict[str, object]]:
+        return "borrow_ended", {"state": borrow.state.value}
+
+    def answer(self) -> None:
+        self._done(None)
+        follow(self._place.reports, self._place.pool, self._decision)

@@ -1,0 +1,338 @@
+"""Seats taken offline: what BorrowService does, in the domain's words.
+
+Promises: members borrow for themselves, and hand in any return of their account; administrators and the
+publisher's staff see all borrows, and write off within the budget. A document ends no later than the license
+and what signs for it. Nobody learns of another account's borrows.
+
+Leaves to others: the rules (domain/pool_borrowing.py), what goes through the committer (borrow_operations.py), the
+end (borrow_ends.py), decoding and encoding (rpc/borrow_service.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from keypeg import names
+from keypeg.borrowed import verify_return
+from keypeg.document import ed25519_key, parse_envelope
+from keypeg.errors import KeypegError, LeaseExpired, NotFound, PermissionDenied
+from keypeg.v1.borrow_pb2 import BorrowDocument
+from keypeg.v1.document_pb2 import Envelope, HostFingerprint
+from keypeg.v1.location_pb2 import LOCATION_KIND_SITE
+from keypeg.v1.proof_pb2 import BorrowProof
+from keypeg_server.clock import to_us
+from keypeg_server.domain import pool_borrowing
+from keypeg_server.domain.borrow import Borrow, Exposure, Terms
+from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.decision import Ask
+from keypeg_server.domain.lease import Features, Holder
+from keypeg_server.domain.pool import Pool
+from keypeg_server.service import borrow_operations as operations
+from keypeg_server.service import frames
+from keypeg_server.service.borrow_ends import BorrowEnds
+from keypeg_server.service.borrow_operations import Lent, WrittenOff
+from keypeg_server.service.commits import RequestKey, settled
+from keypeg_server.service.lease_ids import LeaseIds
+from keypeg_server.service.pools import Engine
+from keypeg_server.service.ports import (
+    AppInfo,
+    BorrowSigner,
+    Clock,
+    DeviceInfo,
+    Entitlement,
+    Entitlements,
+)
+from keypeg_server.service.refusals import no_pool
+from keypeg_server.service.signing import delegation_ends
+
+_US: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a computer asks to take offline."""
+
+    pool: str
+    units: int
+    features: Features
+    duration: timedelta
+    device: DeviceInfo
+    app: AppInfo
+    return_key: bytes
+    fingerprint: HostFingerprint | None
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A borrow and its pool."""
+
+    pool: Pool
+    borrow: Borrow
+
+
+class Borrows:
+    """The use cases."""
+
+    def __init__(
+        self, engine: Engine, entitlements: Entitlements, signer: BorrowSigner, clock: Clock
+    ) -> None:
+        """To be made before the engine's pools are read: it watches over the borrows in them."""
+        self._engine = engine
+        self._entitlements = entitlements
+        self._signer = signer
+        self._clock = clock
+        self._ids = LeaseIds()
+        self.ends: Final = BorrowEnds(clock, engine.pools.has, self._end)
+        engine.heard.append(self.ends.came)
+
+    async def create(
+        self, caller: Caller, request_id: str, wanted: Wanted
+    ) -> tuple[Known, BorrowProof]:
+        """A seat to take offline, or the refusal; the same request again gives the same document."""
+        await self._engine.present((wanted.pool,))
+        pool = self._engine.pool(wanted.pool)
+        if pool is None or not caller.sees_account(pool.account):
+            raise no_pool(wanted.pool)
+        entitlement = await self._admit(caller, wanted.device, wanted.app, pool)
+        device = wanted.device
+        holder = Holder(
+            "", caller.user, device.id, device.host_name, wanted.app.name, 0, wanted.address
+        )
+        parts = b"" if wanted.fingerprint is None else wanted.fingerprint.SerializeToString()
+        terms = self._terms(entitlement, wanted.duration, wanted.return_key, parts)
+        ask = Ask(
+            self._ids.new(self._engine.now_us()),
+            holder,
+            wanted.units,
+            wanted.features,
+            False,
+            0,
+            terms.duration_us,
+            request_id,
+            self._engine.clock_us(),
+        )
+        said = (pool.id, wanted.units, wanted.features, wanted.duration, device, wanted.return_key)
+        request = RequestKey(caller.user, request_id, frames.digest("borrow", *said, parts))
+
+        def seal(borrow: Borrow) -> bytes:
+            return self._sealed(pool, entitlement, borrow)
+
+        lent: Lent = await settled(
+            lambda done: self._engine.carry(
+                pool,
+                operations.Lend(self._place(pool), caller, ask, terms, seal, request, done),
+            )
+        )
+        return Known(pool, lent.borrow), _proof(entitlement, lent.document)
+
+    async def renew(
+        self, caller: Caller, request_id: str, name: str, duration: timedelta
+    ) -> tuple[Known, BorrowProof]:
+        """A later end for a borrow of the caller's own."""
+        known = self._known(caller, name)
+        pool, borrow = known.pool, known.borrow
+        if borrow.holder.user != caller.user:
+            raise PermissionDenied(
+                f"{name} is borrowed by {borrow.holder.user}, who alone can renew it.",
+                resource=name,
+            )
+        device = DeviceInfo(borrow.holder.device, borrow.holder.host_name)
+        entitlement = await self._admit(caller, device, None, pool)
+        terms = self._terms(entitlement, duration, borrow.return_key, borrow.fingerprint)
+        request = RequestKey(caller.user, request_id, frames.digest("renew", name, duration))
+
+        def seal(renewed: Borrow) -> bytes:
+            return self._sealed(pool, entitlement, renewed)
+
+        lent: Lent = await settled(
+            lambda done: self._engine.carry(
+                pool,
+                operations.Renew(
+                    self._place(pool), caller.user, borrow.id, terms, seal, request, done
+                ),
+            )
+        )
+        return Known(pool, lent.borrow), _proof(entitlement, lent.document)
+
+    async def give_back(self, caller: Caller, name: str, statement: Envelope) -> Known:
+        """A seat comes back by the statement of its computer, whoever hands it in."""
+        pool, borrow = self._any(caller, name)
+        verify_return(statement, name, borrow.holder.device, ed25519_key(borrow.return_key))
+        back: Borrow = await settled(
+            lambda done: self._engine.carry(
+                pool, operations.GiveBack(self._place(pool), caller.user, borrow.id, done)
+            )
+        )
+        return Known(pool, back)
+
+    async def write_off(
+        self, caller: Caller, request_id: str, name: str, reason: str
+    ) -> tuple[Known, Exposure]:
+        """A lost seat goes to others; what that exposes. For administrators, within the budget."""
+        known = self._to_write_off(caller, name)
+        pool = known.pool
+        request = RequestKey(caller.user, request_id, frames.digest("write off", name, reason))
+        done_with: WrittenOff = await settled(
+            lambda done: self._engine.carry(
+                pool,
+                operations.WriteOff(
+                    self._place(pool), caller.user, known.borrow.id, reason, request, done
+                ),
+            )
+        )
+        return Known(pool, done_with.borrow), done_with.exposure
+
+    async def exposure(self, caller: Caller, name: str) -> tuple[Known, Exposure]:
+        """What a write-off would expose, or the refusal that it would get; nothing is changed."""
+        known = self._to_write_off(caller, name)
+        pool = known.pool
+
+        def look() -> tuple[Known, Exposure]:
+            borrow = pool.borrows.get(known.borrow.id)
+            if borrow is None:
+                raise LeaseExpired(f"{name} is over.", borrow=name)
+            pool_borrowing.check_write_off(pool, borrow, self._engine.now_us())
+            return Known(pool, borrow), pool_borrowing.exposure(pool, borrow)
+
+        return await self._engine.looked(look)
+
+    async def get(self, caller: Caller, name: str) -> tuple[Known, BorrowProof | None]:
+        """A borrow; with its newest documents for the one who has it out."""
+        known = self._known(caller, name)
+        pool, id = known.pool, known.borrow.id
+        borrow = await self._engine.looked(lambda: pool.borrows.get(id))
+        if borrow is None:
+            raise _no_borrow(name)
+        if not borrow.is_out or borrow.holder.user != caller.user:
+            return Known(pool, borrow), None
+        device = DeviceInfo(borrow.holder.device, borrow.holder.host_name)
+        try:
+            entitlement = await self._admit(caller, device, None, pool)
+        except (
+            KeypegError
+        ):  # the license may have ended: what is known of the borrow is told all the same
+            return Known(pool, borrow), None
+        return Known(pool, borrow), _proof(entitlement, borrow.document)
+
+    async def listed(self, caller: Caller, parent: str) -> list[Known]:
+        """The borrows of a pool or an account that the caller may see; those that end first first."""
+        account, pools = parent, []
+        if names.POOL.matches(parent):
+            pool = self._engine.pool(parent)
+            if pool is None or not caller.sees_account(pool.account):
+                raise no_pool(parent)
+            pools = [pool]
+        elif not caller.sees_account(account):
+            raise NotFound(f"There is no {account} that you can see.", resource=account)
+
+        def look() -> list[Known]:
+            there = pools or self._engine.pools_of_account(account)
+            found = (Known(pool, borrow) for pool in there for borrow in pool.borrows.values())
+            return sorted(_seen(caller, found), key=lambda one: (one.borrow.end_us, one.borrow.id))
+
+        return await self._engine.looked(look)
+
+    def stop(self) -> None:
+        """End no borrow any more; for the end of the server."""
+        self.ends.stop()
+
+    # Inside.
+
+    def _place(self, pool: Pool) -> operations.Place:
+        return operations.Place(self._engine.aftermath, pool, self.ends.watch)
+
+    def _end(self, pool: Pool, id: str, done: operations.Ended) -> None:
+        self._engine.carry(pool, operations.End(self._place(pool), id, done))
+
+    def _any(self, caller: Caller, name: str) -> tuple[Pool, Borrow]:
+        """A borrow of an account that the caller sees, whoever's it is."""
+        pool_id, id = names.BORROW.parse(name)
+        pool = self._engine.by_id(pool_id)
+        borrow = None if pool is None else pool.borrows.get(id)
+        if pool is None or borrow is None or not caller.sees_account(pool.account):
+            raise _no_borrow(name)
+        return pool, borrow
+
+    def _known(self, caller: Caller, name: str) -> Known:
+        """A borrow of the caller's own, or of its account for administrators."""
+        known = Known(*self._any(caller, name))
+        if not list(_seen(caller, (known,))):
+            raise _no_borrow(name)
+        return known
+
+    def _to_write_off(self, caller: Caller, name: str) -> Known:
+        known = self._known(caller, name)
+        if caller.role is Role.MEMBER:
+            raise PermissionDenied(
+                f"Only administrators of {known.pool.account} write off what is borrowed; ask one.",
+                resource=name,
+            )
+        return known
+
+    async def _admit(
+        self, caller: Caller, device: DeviceInfo, app: AppInfo | None, pool: Pool
+    ) -> Entitlement:
+        found = await self._entitlements.admit(
+            caller, device, app, pool.product, (LOCATION_KIND_SITE,), (pool.name,)
+        )
+        if pool.name not in found.pools:
+            raise no_pool(pool.name)
+        return found
+
+    def _terms(
+        self, entitlement: Entitlement, duration: timedelta, return_key: bytes, parts: bytes
+    ) -> Terms:
+        ends_by = delegation_ends(entitlement.delegation)
+        if entitlement.ends_at is not None:
+            ends_by = min(ends_by, entitlement.ends_at)
+        return Terms(duration // _US, to_us(ends_by), return_key, parts)
+
+    def _sealed(self, pool: Pool, entitlement: Entitlement, borrow: Borrow) -> bytes:
+        document = BorrowDocument(
+            borrow=borrow.name,
+            serial=borrow.serial,
+            account=pool.account,
+            publisher=entitlement.publisher,
+            activation=pool.activation,
+            products=[pool.product],
+            features=entitlement.features,
+            device=borrow.holder.device,
+            return_key=ed25519_key(borrow.return_key),
+            user=borrow.holder.user,
+            issue_time=frames.timestamp(self._engine.now_us()),
+            expire_time=frames.timestamp(borrow.end_us),
+        )
+        document.lease.lease = pool.lease_prefix + borrow.id
+        document.lease.units = borrow.units
+        document.lease.features.extend(frames.features(borrow.features))
+        document.lease.fencing_number = borrow.fencing_number
+        if borrow.fingerprint:
+            document.fingerprint.MergeFromString(borrow.fingerprint)
+        return self._signer.sign_borrow(document).SerializeToString()
+
+
+def _proof(entitlement: Entitlement, document: bytes) -> BorrowProof:
+    return BorrowProof(
+        delegation=entitlement.delegation,
+        license=entitlement.license_document,
+        borrow=parse_envelope(document),
+    )
+
+
+def _seen(caller: Caller, found: Iterable[Known]) -> Iterable[Known]:
+    return (
+        one
+        for one in found
+        if caller.role is not Role.MEMBER or one.borrow.holder.user == caller.user
+    )
+
+
+def _no_borrow(name: str) -> NotFound:
+    return NotFound(
+        f"There is no {name} that you can see; it may be over, which needs nothing more.",
+        resource=name,
+    )
