@@ -32,9 +32,8 @@ proto:  ## generate the Python code of the contract from proto/
 behaviours: setup  ## run the tests that keep behaviours, list the rows, write build/behaviours.json
 	@$(VENV_PYTHON) tools/behaviours --run
 
-bench: setup  ## measure presence and seats (docs/performance.md)
-	@$(VENV_PYTHON) tools/bench presence
-	@$(VENV_PYTHON) tools/bench seats
+bench: setup  ## measure everything, in 12 minutes (docs/performance.md)
+	@$(VENV_PYTHON) tools/bench
 
 clean:  ## remove what was built, but not .venv
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

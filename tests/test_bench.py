@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import building
+from benchmarks import building, etcd
 from benchmarks.loads import Sample
-from benchmarks.report import Goal, table
+from benchmarks.report import Goal, bars, table
 from benchmarks.rounds import Series
+from benchmarks.servers import combined
+from benchmarks.suite import Missing
 from lab.processes import ROOT
 
 
-def bench(*arguments: str) -> dict[str, Any]:
+def bench(out: Path, *arguments: str, timeout: float = 120) -> dict[str, Any]:
     """What `tools/bench` says in JSON."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "bench"), *arguments, "--json"],
+        [sys.executable, str(ROOT / "tools" / "bench"), *arguments, "--json", "--out", str(out)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -41,17 +45,27 @@ def check_series(series: dict[str, Any], rounds: int) -> None:
     assert series["median"].keys() == series["rounds"][0].keys()
 
 
+def check_goals(goals: list[dict[str, Any]]) -> None:
+    """They say of themselves what is true."""
+    for goal in goals:
+        assert goal["met"] is (
+            goal["measured"] <= goal["goal"]
+            if goal["at_most"]
+            else goal["measured"] >= goal["goal"]
+        )
+
+
 @pytest.mark.system
-def test_the_bench_measures_presence_and_seats_beside_the_floor() -> None:
+def test_the_bench_measures_presence_and_seats_beside_the_floor(tmp_path: Path) -> None:
     found = bench(
-        "all",
+        tmp_path,
+        *("presence", "seats"),
         *("--load", "python", "--rounds", "2", "--seconds", "0.2"),
         *("--sessions", "8", "--callers", "2"),
     )
 
     conditions = found["conditions"]
     assert conditions["load"]["name"] == "Python"
-    assert "FULL" in conditions["durability"]
     assert conditions["disk"]["fdatasync_p50_ms"] > 0
 
     presence = found["presence"]
@@ -68,12 +82,45 @@ def test_the_bench_measures_presence_and_seats_beside_the_floor() -> None:
 
     for series in (*presence["series"], *seats["series"]):
         check_series(series, rounds=2)
-    for goal in (*presence["goals"], *seats["goals"]):
-        assert goal["met"] is (
-            goal["measured"] <= goal["goal"]
-            if goal["at_most"]
-            else goal["measured"] >= goal["goal"]
-        )
+    check_goals([*presence["goals"], *seats["goals"]])
+    kept = json.loads((tmp_path / "seats.json").read_text())
+    assert kept["seats"] == seats
+
+
+@pytest.mark.long
+@pytest.mark.system
+def test_every_suite_of_the_bench_goes_through(tmp_path: Path) -> None:
+    found = bench(tmp_path, "--quick", timeout=400)
+    for name in ("presence", "seats", "postgres", "held", "waiting", "growth", "servers"):
+        assert "missing" not in found[name], found[name]
+        check_goals(found[name]["goals"])
+    waiting = found["waiting"]["series"]
+    assert [one["name"] for one in waiting] == ["1", "20"]
+    for series in (*waiting, *found["held"]["series"], *found["postgres"]["series"]):
+        check_series(series, rounds=2)
+    points = [(one["live"], one["past"]) for one in found["growth"]["points"]]
+    assert points == [(0, 0), (1, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1_000)]
+    assert len(found["servers"]["takeover_seconds"]) == 1
+    assert "missing" in found["peers"] or found["peers"]["ratios"]["stream_to_txn"]["rate"] > 0
+
+
+def test_an_unknown_suite_is_refused_with_those_there_are() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "bench"), "sets"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no suite sets" in done.stderr
+    assert "seats" in done.stderr
+
+
+def test_a_machine_without_etcd_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Missing, match="etcd-server"):
+        etcd.program()
 
 
 def test_a_machine_without_a_compiler_is_told_what_to_install(
@@ -124,3 +171,21 @@ def test_memory_is_to_stay_below_its_goal(measured: float, met: bool) -> None:
 @pytest.mark.parametrize(("measured", "met"), [(0.59, False), (0.6, True), (0.7, True)])
 def test_a_rate_is_to_reach_its_goal(measured: float, met: bool) -> None:
     assert Goal("rate", 0.6, measured).met is met
+
+
+def test_loads_at_the_same_time_count_as_one_with_their_database_once() -> None:
+    of_each = replace(sample(100), cpu_per_10k=300.0, database_per_10k=100.0)
+    both = combined([of_each, of_each])
+    assert both.operations == 200
+    assert both.rate == 200
+    assert both.database_per_10k == 50.0
+    assert both.cpu_per_10k == 250.0
+
+
+def test_a_pace_is_not_held_back_by_a_busy_load() -> None:
+    paced = Series("paced", 1, (replace(sample(100, load_cores=1.0), paced=True),))
+    assert not any("*" in line for line in table([paced]))
+
+
+def test_bars_are_as_long_as_their_values_are_large() -> None:
+    assert [len(bar) for bar in bars([1.0, 2.0, 4.0])] == [6, 12, 24]
