@@ -75,6 +75,8 @@ class Namespaces:
         _ip("link", "set", "lo", "up")
         if not Path("/sys/class/net", BRIDGE).exists():
             _ip("link", "add", "name", BRIDGE, "type", "bridge")
+        # Else it has the least of its wires' addresses, and changes it unheard when a wire comes or goes.
+        _ip("link", "set", BRIDGE, "address", "02:00:c6:12:00:01")
         _ip("addr", "replace", f"{HUB}/16", "dev", BRIDGE)
         _ip("link", "set", BRIDGE, "up")
 
