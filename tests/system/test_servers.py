@@ -15,7 +15,6 @@ from keypeg.errors import Reason
 from keypeg.v1 import (
     account_service_pb2,
     cloud_session_service_pb2,
-    location_service_pb2,
     seat_pb2,
     seat_service_pb2,
 )
@@ -193,10 +192,9 @@ def test_what_is_done_through_one_server_is_known_on_the_other_within_a_second(
         )
         .cloud_session
     )
-    assert seen.holder.device == second.device.id
+    assert seen.device == second.device.id
 
     # A user that is removed through one server is out on the other.
-    locations = location_service_pb2.ListLocationsRequest(parent=customer.account)
     users = apis[0].accounts.GetCaller(account_service_pb2.GetCallerRequest())
     for api in apis:
         api.accounts.GetCaller(account_service_pb2.GetCallerRequest())
@@ -204,17 +202,21 @@ def test_what_is_done_through_one_server_is_known_on_the_other_within_a_second(
         account_service_pb2.DeleteUserRequest(name=users.user.name, request_id=request_id())
     )
     begun = time.monotonic()
-    out = 0.0
-    while not out:
-        try:
-            apis[1].accounts.GetCaller(account_service_pb2.GetCallerRequest())
-        except grpc.RpcError as error:
-            assert translate(error).reason is Reason.TOKEN_INVALID
-            out = time.monotonic() - begun
+    while (reason := _who_am_i(apis[1])) is None:
         assert time.monotonic() - begun < 1
         time.sleep(0.01)
+    assert reason is Reason.TOKEN_INVALID
+    out = time.monotonic() - begun
+    assert out < 1
     print(f"a removed user is out everywhere after {out:.2f} s")
-    assert locations.parent
+
+
+def _who_am_i(api: Api) -> Reason | None:
+    try:
+        api.accounts.GetCaller(account_service_pb2.GetCallerRequest())
+    except grpc.RpcError as error:
+        return translate(error).reason
+    return None
 
 
 @pytest.mark.system
@@ -312,6 +314,16 @@ def _health(fleet: Fleet, number: int) -> int:
         return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status)
 
 
+def _leases_in_time(api: Api, pool: str) -> list[seat_pb2.Lease]:
+    """A call waits out a takeover, but not two."""
+    for _ in range(3):
+        try:
+            return leases(api, pool)
+        except grpc.RpcError as error:
+            last = translate(error)
+    raise last
+
+
 @pytest.mark.system
 @pytest.mark.long
 @pytest.mark.behaviour("SEAT-15")
@@ -336,12 +348,7 @@ def test_of_three_servers_any_two_can_be_killed_one_after_the_other(
         alive = next(n for n in everyone if fleet.programs[n].running)
         api = fleet.api(alive, customer.member_token)
         number = [n for n in everyone if fleet.programs[n].running]
-        while True:
-            try:
-                now = leases(api, pool)
-                break
-            except grpc.RpcError as error:
-                assert time.monotonic() - killed < 2 * TAKEOVER, translate(error)
+        now = _leases_in_time(api, pool)
         print(f"{len(number)} left: {time.monotonic() - killed:.2f} s to the first answer")
         assert len(now) == 3
         holder = next(app for app in apps if "seat" in app.said() and app.running)

@@ -35,6 +35,7 @@ TAKEN_AT_ONCE: Final = 8  # homes loaded at a time, so that calls come in betwee
 NEWS_KEPT: Final = 60.0  # seconds that news stay, for servers that were away
 SWEEP: Final = 10.0  # seconds between looks for news that all have had
 RETRY_AFTER: Final = timedelta(milliseconds=250)
+TIMER_SLACK: Final = 0.005  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,7 +434,10 @@ class Cluster:
         self.on_alive(True)
 
     def _ended(self) -> None:
-        if not self.alive():
+        left = self._acts_until - self._clock.monotonic()
+        if left > 0:  # the loop's clock is another one
+            self._timer = asyncio.get_running_loop().call_later(left + TIMER_SLACK, self._ended)
+        else:
             self._suspend()
 
     def _suspend(self) -> None:
