@@ -306,7 +306,7 @@ class App:
             server,
         )
         borrow_service_pb2_grpc.add_BorrowServiceServicer_to_server(
-            BorrowRpc(self._borrows), server
+            BorrowRpc(self._borrows, current), server
         )
         keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
         await self._serve_health()

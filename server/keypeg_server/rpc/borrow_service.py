@@ -7,7 +7,7 @@ Leaves to others: what may be asked (service/borrows.py), well-formedness (valid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from keypeg.errors import FieldInvalid
@@ -29,7 +29,7 @@ from keypeg.v1.borrow_service_pb2 import (
 )
 from keypeg.v1.borrow_service_pb2_grpc import BorrowServiceServicer
 from keypeg_server.domain.borrow import Exposure, State
-from keypeg_server.rpc.caller import current
+from keypeg_server.domain.caller import Caller
 from keypeg_server.rpc.calls import cut, page_of
 from keypeg_server.rpc.peer import address_of
 from keypeg_server.service import frames
@@ -47,14 +47,16 @@ _DIGITS: Final = 20  # of the times in page tokens, so that they sort as texts
 class BorrowRpc(BorrowServiceServicer):
     """Serves borrows."""
 
-    def __init__(self, borrows: Borrows) -> None:
+    def __init__(self, borrows: Borrows, caller: Callable[[], Caller]) -> None:
+        """`caller` gives who calls (rpc/caller.py: current)."""
         self._borrows = borrows
+        self._caller = caller
 
     async def CreateBorrow(
         self, request: CreateBorrowRequest, context: Any
     ) -> CreateBorrowResponse:
         known, proof = await self._borrows.create(
-            current(),
+            self._caller(),
             request.request_id.lower(),
             Wanted(
                 request.pool,
@@ -72,35 +74,35 @@ class BorrowRpc(BorrowServiceServicer):
 
     async def RenewBorrow(self, request: RenewBorrowRequest, context: Any) -> RenewBorrowResponse:
         known, proof = await self._borrows.renew(
-            current(), request.request_id.lower(), request.name, request.duration.ToTimedelta()
+            self._caller(), request.request_id.lower(), request.name, request.duration.ToTimedelta()
         )
         return RenewBorrowResponse(borrow=shown(known), proof=proof)
 
     async def ReturnBorrow(
         self, request: ReturnBorrowRequest, context: Any
     ) -> ReturnBorrowResponse:
-        known = await self._borrows.give_back(current(), request.name, request.statement)
+        known = await self._borrows.give_back(self._caller(), request.name, request.statement)
         return ReturnBorrowResponse(borrow=shown(known))
 
     async def WriteOffBorrow(
         self, request: WriteOffBorrowRequest, context: Any
     ) -> WriteOffBorrowResponse:
         if request.dry_run:
-            known, exposed = await self._borrows.exposure(current(), request.name)
+            known, exposed = await self._borrows.exposure(self._caller(), request.name)
         else:
             _check_write_off(request)
             known, exposed = await self._borrows.write_off(
-                current(), request.request_id.lower(), request.name, request.reason
+                self._caller(), request.request_id.lower(), request.name, request.reason
             )
         return WriteOffBorrowResponse(borrow=shown(known), exposure=exposure(exposed))
 
     async def GetBorrow(self, request: GetBorrowRequest, context: Any) -> GetBorrowResponse:
-        known, proof = await self._borrows.get(current(), request.name)
+        known, proof = await self._borrows.get(self._caller(), request.name)
         return GetBorrowResponse(borrow=shown(known), proof=proof)
 
     async def ListBorrows(self, request: ListBorrowsRequest, context: Any) -> ListBorrowsResponse:
         page = page_of(request)
-        found = await self._borrows.listed(current(), request.parent)
+        found = await self._borrows.listed(self._caller(), request.parent)
         after = [one for one in found if _order(one) > page.after][: page.limit]
         items, token = cut(after, page, _order)
         return ListBorrowsResponse(borrows=[shown(one) for one in items], next_page_token=token)

@@ -31,6 +31,11 @@ from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS, ErrorInterceptor
 from keypeg.sessionkey import FrameAuthenticator, KeyShare
 from keypeg.status import DETAILS_KEY, from_status
 from keypeg.v1 import document_pb2, location_pb2, log_pb2, seat_pb2, session_pb2
+from keypeg.v1.borrow_pb2 import BorrowDocument
+from keypeg.v1.borrow_service_pb2_grpc import (
+    BorrowServiceStub,
+    add_BorrowServiceServicer_to_server,
+)
 from keypeg.v1.pool_event_pb2 import PoolEvent, PoolSnapshot
 from keypeg.v1.seat_service_pb2 import WatchPoolRequest, WatchPoolResponse
 from keypeg.v1.seat_service_pb2_grpc import SeatServiceStub, add_SeatServiceServicer_to_server
@@ -43,8 +48,10 @@ from keypeg_server.clock import to_us
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.events import PoolCreated
 from keypeg_server.domain.pool import Pool
+from keypeg_server.rpc.borrow_service import BorrowRpc
 from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
+from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.history import History
 from keypeg_server.service.pools import Engine
@@ -80,12 +87,13 @@ class ManualClock:
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
+        self.stepped = 0.0  # by which somebody has set the wall clock forward
 
     def monotonic(self) -> float:
         return self.seconds
 
     def wall(self) -> datetime:
-        return NOW + timedelta(seconds=self.seconds - 1_000.0)
+        return NOW + timedelta(seconds=self.seconds - 1_000.0 + self.stepped)
 
     def wall_us(self) -> int:
         return to_us(self.wall())
@@ -127,6 +135,9 @@ class Trust:
 
     def sign_log(self, head: log_pb2.LogHead) -> document_pb2.Envelope:
         return envelope.seal(head, envelope.LOG_TYPE, self.signing)
+
+    def sign_borrow(self, document: BorrowDocument) -> document_pb2.Envelope:
+        return envelope.seal(document, envelope.BORROW_TYPE, self.site)
 
     def sign_grant(
         self, publisher: str, grant: document_pb2.Grant, kind: int
@@ -245,6 +256,7 @@ class World:
             self.hub,
             alive=lambda: self.sure,
         )
+        self.borrows = Borrows(self.engine, self.licenses, self.trust, self.clock)
         self.sessions = Sessions(
             self.engine,
             self.licenses,
@@ -266,6 +278,7 @@ class World:
         add_SeatServiceServicer_to_server(
             SeatService(seats, self.clock, _CALLER.get, self.watching, history), self.server
         )
+        add_BorrowServiceServicer_to_server(BorrowRpc(self.borrows, _CALLER.get), self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()
         self.channel = self.connect()
@@ -277,6 +290,7 @@ class World:
         self._channels.clear()
         await self.server.stop(None)
         self.sessions.stop()
+        self.borrows.stop()
         await self.committer.close()
         self.database.close()
 
@@ -321,6 +335,9 @@ class World:
     def seats(self, name: str = "mia") -> Any:
         return Calls(SeatServiceStub(self.channel), name)
 
+    def lending(self, name: str = "mia") -> Any:
+        return Calls(BorrowServiceStub(self.channel), name)
+
     def watch(self, parent: str = "pools/p1", name: str = "boss") -> Watch:
         """A stream that watches a pool or an account."""
         return Watch(self, parent, name)
@@ -330,6 +347,7 @@ class World:
         self.clock.seconds += seconds
         self.sessions.presence.tick()
         self.engine.tick()
+        self.borrows.ends.tick()
         await self.settled()
 
     async def hears(self, heard: Callable[[], bool]) -> None:
