@@ -1,5 +1,5 @@
 """The program `keypegd`: `init` makes a server, `serve` runs it, `dev` does both, `delegate` renews its keys.
-`backup`, `restore` and `check` are in keeping_commands.py.
+`backup`, `restore` and `check` are in keeping_commands.py, `servers` is in servers_command.py.
 
 Promises: what can not be done is one sentence on standard error and an exit code (1, or 2 for wrong usage
 and settings), never a traceback; `serve` writes the ready file when it answers calls, drains on SIGTERM or
@@ -32,6 +32,7 @@ from keypeg_server.command_line import (
     read_settings,
 )
 from keypeg_server.keeping_commands import backup, check, restore
+from keypeg_server.servers_command import servers
 
 if TYPE_CHECKING:
     from keypeg_server.app import App
@@ -42,6 +43,11 @@ T = TypeVar("T")
 
 _LISTEN = click.option(
     "--listen", metavar="HOST:PORT", help="Instead of server.listen; port 0 takes a free one."
+)
+_ADVERTISE = click.option(
+    "--advertise",
+    metavar="HOST:PORT",
+    help="Where clients and the other servers of the database reach this one, instead of server.advertise.",
 )
 _READY = click.option(
     "--ready-file",
@@ -114,16 +120,23 @@ def init(
 @SETTINGS
 @DATABASE
 @_LISTEN
+@_ADVERTISE
 @_READY
 def serve(
     data: Path,
     settings_file: Path | None,
     database: str | None,
     listen: str | None,
+    advertise: str | None,
     ready_file: Path | None,
 ) -> None:
-    """Serve a data directory until SIGTERM or SIGINT."""
+    """Serve a data directory until SIGTERM or SIGINT.
+
+    Any number of servers may serve one PostgreSQL database.
+    """
     settings = read_settings(data, settings_file, database)
+    if advertise is not None:
+        settings = replace(settings, server=replace(settings.server, advertise=advertise))
     _run(lambda: _serve(data, settings, listen, ready_file), settings.logs.level, settings)
 
 
@@ -210,7 +223,7 @@ def delegate(
     _run(work, "warning", settings)
 
 
-for _command in (backup, restore, check):
+for _command in (backup, restore, check, servers):
     cli.add_command(_command)
 
 

@@ -120,9 +120,9 @@ class Opened:
                 return tls.own_identity(
                     self.data / server.tls_certificate, self.data / server.tls_key
                 )
-            return tls.development_identity(
-                self.data / TLS_FOLDER, server.host_names, self.clock.wall()
-            )
+            host = server.advertise.rpartition(":")[0].strip("[]")
+            hosts = (*server.host_names, host) if host else server.host_names
+            return tls.development_identity(self.data / TLS_FOLDER, hosts, self.clock.wall())
         except (OSError, ValueError, IndexError) as error:
             raise StartError(f"The server's certificate can not be used: {error}.") from error
 
