@@ -1,9 +1,10 @@
 """SessionService: frames off and onto the stream; nothing is decided here.
 
-Promises: one write at a time, in order; a reader that does not read is cut off and costs no memory; the
-handler ends when either side ends the stream, and the session hears of it. No task and no log per frame.
+Promises: a reader that does not read is cut off and costs no memory; the handler ends when either side ends
+the stream, and the session hears of it. No task and no log per frame.
 
-Leaves to others: what frames mean (service/conversation.py), statuses (keypeg.serving), who calls (caller.py).
+Leaves to others: what frames mean (service/conversation.py), writing them (frame_writer.py), statuses
+(keypeg.serving), who calls (caller.py).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import grpc.aio
 
 from keypeg.errors import FieldInvalid, TimedOut
 from keypeg.v1 import session_service_pb2
-from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg.v1.session_service_pb2_grpc import SessionServiceServicer
 from keypeg_server.domain.caller import Caller
 from keypeg_server.rpc import validate
+from keypeg_server.rpc.frame_writer import FrameWriter
 from keypeg_server.rpc.peer import address_of
 from keypeg_server.service.sessions import Sessions
 
@@ -32,7 +33,7 @@ FIRST_FRAME_TIME = 30.0  # seconds: a stream without a session has no deadline t
 class _Stream:
     """Writes what is in an outbox, and stops the reader when the stream is to end."""
 
-    __slots__ = ("_context", "_flushing", "_reader", "conversation", "stopped", "writing")
+    __slots__ = ("_reader", "conversation", "stopped", "writer")
 
     def __init__(
         self,
@@ -41,49 +42,16 @@ class _Stream:
         caller: Caller,
         reader: asyncio.Task[Any],
     ) -> None:
-        self._context = context
         self._reader = reader
-        self._flushing: asyncio.Task[None] | None = None
-        self.writing = False
         self.stopped = False  # the reader was told to stop, by us and not by gRPC
         self.conversation = sessions.converse(caller, self._wake, address_of(context))
+        self.writer = FrameWriter(context.write, self.conversation.outbox, self._stop)
 
     def _wake(self) -> None:
         if self.conversation.outbox.cut_off:
             self._stop()
-        elif not self.writing:
-            self.writing = True
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
-
-    async def write(self, frame: HoldSessionResponse) -> None:
-        """Write an answer, and what came while it was on its way."""
-        outbox = self.conversation.outbox
-        if self.writing:
-            outbox.push(frame)
-            return
-        self.writing = True
-        await self._context.write(frame)
-        following = outbox.pop()
-        while following is not None:
-            await self._context.write(following)
-            following = outbox.pop()
-        self.writing = False
-        if outbox.ended:
-            self._stop()
-
-    async def _flush(self) -> None:
-        outbox = self.conversation.outbox
-        frame = outbox.pop()
-        try:
-            while frame is not None:
-                await self._context.write(frame)
-                frame = outbox.pop()
-        except (grpc.aio.BaseError, asyncio.InvalidStateError):
-            return  # the stream is gone; the reader finds that too
-        self.writing = False
-        self._flushing = None
-        if outbox.ended:
-            self._stop()
+        else:
+            self.writer.wake()
 
     def _stop(self) -> None:
         if not self.stopped:
@@ -91,11 +59,9 @@ class _Stream:
             self._reader.cancel()
 
     async def close(self) -> None:
-        """The handler is over: let what is being written end, for gRPC takes no status in the middle."""
+        """The handler is over: let what is being written end."""
         self.stopped = True
-        flushing, self.writing = self._flushing, True  # nothing more is begun
-        if flushing is not None and not self.conversation.outbox.cut_off:
-            await asyncio.wait((flushing,))
+        await self.writer.close()
 
 
 class SessionService(SessionServiceServicer):
@@ -118,6 +84,7 @@ class SessionService(SessionServiceServicer):
         read = context.read
         receive = conversation.receive
         check = validate.frame
+        write = stream.writer.answer
         try:
             try:
                 async with asyncio.timeout(FIRST_FRAME_TIME):
@@ -140,7 +107,7 @@ class SessionService(SessionServiceServicer):
                 except FieldInvalid as error:
                     answer = conversation.refuse(request, error)
                 if answer is not None:
-                    await stream.write(answer)
+                    await write(answer)
         except asyncio.CancelledError:
             if not stream.stopped or not outbox.ended:
                 raise  # gRPC's own: the client has gone, or the server stops
