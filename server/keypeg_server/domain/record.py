@@ -100,6 +100,29 @@ def denied_more(pool: Pool, reason: str, time_us: int, count: int, last_us: int)
     return Entry(pool.account, time_us, body)
 
 
+def open_denied(
+    account: str,
+    holder: Holder,
+    product: str,
+    reason: str,
+    time_us: int,
+    *,
+    count: int = 1,
+    last_us: int = 0,
+) -> Entry:
+    """A session that was not opened, `count` times the same until `last_us`."""
+    body = (
+        f'{{"event":"open_denied","time":{time_us},"product":{_text(product)},{_who(holder)},'
+        f'"reason":{_text(reason)},"count":{count},"last":{last_us or time_us}}}'
+    )
+    return Entry(account, time_us, body)
+
+
+def open_denied_more(account: str, reason: str, time_us: int, count: int, last_us: int) -> Entry:
+    """Sessions of many askers that were not opened, counted together because there were too many to tell apart."""
+    return about(account, "open_denied_more", time_us, reason=reason, count=count, last=last_us)
+
+
 def about(parent: str, event: str, time_us: int, **said: Any) -> Entry:
     """Anything else; values are what JSON has. Fields without a value are left out."""
     told = {key: value for key, value in said.items() if value not in ("", None)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from keypeg import names
 from keypeg.errors import AlreadyExists, CredentialsInvalid, NotFound
@@ -21,10 +22,24 @@ from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Credential, Page, Request, Store, Unit
 from keypeg_server.service.tokens import NewToken, Tokens
 
+_T = TypeVar("_T")
+
 
 def not_found(name: str) -> NotFound:
     """What is not there, or not the caller's: the same answer."""
     return NotFound(f"There is no {name}, or it is not visible to you; check the name.", name=name)
+
+
+def found_in(unit: Unit, account: str, found: list[_T]) -> list[_T]:
+    """What was found of an account (id); NotFound when that is nothing, for there is no such account."""
+    if not found and unit.accounts.account(account) is None:
+        raise not_found(names.ACCOUNT.build(account))
+    return found
+
+
+def login_taken(login: str) -> AlreadyExists:
+    """The refusal of a login that someone has."""
+    return AlreadyExists(f"Someone signs in as {login} already; choose another login.", login=login)
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,9 @@ class AccountService:
         return await self._store.write(lambda unit: self._add_user(unit, new, password))
 
     async def list_users(self, account: str, page: Page) -> list[User]:
-        return await self._store.read(lambda unit: unit.accounts.list_users(account, page))
+        return await self._store.read(
+            lambda unit: found_in(unit, account, unit.accounts.list_users(account, page))
+        )
 
     async def delete_user(self, request: Request[None], account: str, id: str) -> bytes:
         def delete(unit: Unit) -> None:
@@ -130,9 +147,7 @@ class AccountService:
         if new.account is not None and unit.accounts.account(new.account) is None:
             raise not_found(names.ACCOUNT.build(new.account))
         if unit.accounts.credential(new.login) is not None:
-            raise AlreadyExists(
-                f"Someone signs in as {new.login} already; choose another login.", login=new.login
-            )
+            raise login_taken(new.login)
         now = self._clock.wall()
         user = User(new.account, self._new_id(), new.login, new.display_name, new.role, now)
         unit.accounts.add_user(Credential(user, password))

@@ -18,7 +18,7 @@ from keypeg.v1.document_pb2 import Envelope
 from keypeg_server.domain.cloud_session import check_take_out
 from keypeg_server.domain.license import Activation
 from keypeg_server.domain.location import LocationKind
-from keypeg_server.service.accounts import not_found
+from keypeg_server.service.accounts import found_in, not_found
 from keypeg_server.service.finish import to_its_end
 from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock, SeatPools
@@ -80,7 +80,7 @@ class ActivationService:
         def look(unit: Unit) -> list[Activation]:
             if license is not None and unit.licenses.license(account, license) is None:
                 raise not_found(names.LICENSE.build(account, license))
-            return unit.licenses.list_activations(account, license, page)
+            return found_in(unit, account, unit.licenses.list_activations(account, license, page))
 
         return await self._store.read(look)
 

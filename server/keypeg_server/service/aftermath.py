@@ -17,7 +17,7 @@ from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.explain import Sight
 from keypeg_server.domain.freed import Freed, recalled
-from keypeg_server.domain.lease import Lease, Place
+from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import cut
 from keypeg_server.domain.record import Ending
@@ -152,6 +152,18 @@ class Aftermath:
         """A request was refused."""
         if self._registry.has(pool):
             self._denials.add(pool, ask.holder, ask.units, ask.features, error, self.now_us())
+
+    def not_admitted(
+        self, pool: Pool, holder: Holder, units: int, features: Features, error: KeypegError
+    ) -> None:
+        """A request was refused for its license, before the pool was asked."""
+        if self._registry.has(pool):
+            self._denials.add(pool, holder, units, features, error, self.now_us())
+
+    def not_opened(self, account: str, holder: Holder, product: str, error: KeypegError) -> None:
+        """A session was refused."""
+        if self._registry.serves(account):
+            self._denials.add_open(account, holder, product, error, self.now_us())
 
     def lingering(self, pool: Pool, leases: Sequence[Lease]) -> None:
         """Seats stay with their users from now on."""

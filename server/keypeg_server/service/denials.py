@@ -68,22 +68,9 @@ class Denials:
         if isinstance(error, _PASSING):
             return
         reason, rule = error.reason.name, error.metadata.get("rule", "")
-        key: Any = (pool.id, holder, units, features, reason, rule)
-        found = self._told.get(key)
-        if found is None and len(self._told) >= KINDS_LIMIT:
-            key = (pool.id, reason)
-            found = self._told.get(key)
-            if found is None:
-                found = self._told[key] = (
-                    _Count(now_us),
-                    lambda of: record.denied_more(pool, reason, of.begin_us, of.count, of.last_us),
-                )
-        if found is not None:
-            found[0].add(now_us)
-            return
-        self._told[key] = (
-            _Count(now_us),
-            lambda of: record.denied(
+
+        def entry(of: _Count) -> Entry:
+            return record.denied(
                 pool,
                 holder,
                 units,
@@ -93,19 +80,61 @@ class Denials:
                 of.begin_us,
                 count=of.count,
                 last_us=of.last_us,
-            ),
+            )
+
+        def more(of: _Count) -> Entry:
+            return record.denied_more(pool, reason, of.begin_us, of.count, of.last_us)
+
+        self._add(
+            (pool.id, holder, units, features, reason, rule), (pool.id, reason), entry, more, now_us
         )
+
+    def add_open(
+        self, account: str, holder: Holder, product: str, error: KeypegError, now_us: int
+    ) -> None:
+        """A session was not opened."""
+        if isinstance(error, _PASSING):
+            return
+        reason = error.reason.name
+
+        def entry(of: _Count) -> Entry:
+            return record.open_denied(
+                account, holder, product, reason, of.begin_us, count=of.count, last_us=of.last_us
+            )
+
+        def more(of: _Count) -> Entry:
+            return record.open_denied_more(account, reason, of.begin_us, of.count, of.last_us)
+
+        self._add((account, holder, product, reason), (account, reason), entry, more, now_us)
+
+    def _add(
+        self,
+        key: tuple[Any, ...],
+        more_key: tuple[Any, ...],
+        entry: Callable[[_Count], Entry],
+        more: Callable[[_Count], Entry],
+        now_us: int,
+    ) -> None:
+        found = self._told.get(key)
+        if found is None and len(self._told) >= KINDS_LIMIT:
+            found = self._told.setdefault(more_key, (_Count(now_us), more))
+        if found is not None:
+            found[0].add(now_us)
+            return
+        self._told[key] = (_Count(now_us), entry)
         if not self._fresh:
             asyncio.get_running_loop().call_soon(self._tell_fresh)
-        self._fresh.append(record.denied(pool, holder, units, features, reason, rule, now_us))
+        first = _Count(now_us)
+        first.add(now_us)
+        self._fresh.append(entry(first))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._window, self.flush)
 
     def drop(self, pools: Sequence[Pool]) -> None:
         """These pools are here no more, and neither are their accounts' logs: count nothing for them."""
-        ids = {pool.id for pool in pools}
         accounts = {pool.account for pool in pools}
-        self._told = {key: value for key, value in self._told.items() if key[0] not in ids}
+        gone = {pool.id for pool in pools} | accounts
+        self._told = {key: value for key, value in self._told.items() if key[0] not in gone}
         self._fresh = [entry for entry in self._fresh if entry.parent not in accounts]
 
     def flush(self) -> None:

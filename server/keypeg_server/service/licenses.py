@@ -18,7 +18,7 @@ from keypeg_server.domain.events import LicenseAdded
 from keypeg_server.domain.license import License
 from keypeg_server.domain.location import LocationKind, words
 from keypeg_server.domain.product import Product
-from keypeg_server.service.accounts import not_found
+from keypeg_server.service.accounts import found_in, not_found
 from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Page, Request, Store, Unit
@@ -75,7 +75,7 @@ class LicenseService:
 
     async def list_licenses(self, account: str, page: Page) -> list[LicenseView]:
         def look(unit: Unit) -> list[LicenseView]:
-            licenses = unit.licenses.list_licenses(account, page)
+            licenses = found_in(unit, account, unit.licenses.list_licenses(account, page))
             products = unit.catalog.products([license.product for license in licenses])
             used = unit.licenses.used_counts(account, [license.id for license in licenses])
             return [

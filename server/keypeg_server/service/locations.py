@@ -30,7 +30,7 @@ from keypeg.management import (
 from keypeg.possession import check_possession, enrollment_challenge
 from keypeg.v1.document_pb2 import PublicKey
 from keypeg_server.domain.location import Location
-from keypeg_server.service.accounts import not_found
+from keypeg_server.service.accounts import found_in, not_found
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Page, Request, Store, Unit
 
@@ -101,7 +101,9 @@ class LocationService:
         return location
 
     async def list_locations(self, account: str, page: Page) -> list[Location]:
-        return await self._store.read(lambda unit: unit.places.list_locations(account, page))
+        return await self._store.read(
+            lambda unit: found_in(unit, account, unit.places.list_locations(account, page))
+        )
 
     async def authorize_write(self, account: str, asked: WriteRequest) -> WriteAuthorization:
         """Answer a key's challenge; with its factory key, give it one of its own."""
@@ -160,6 +162,7 @@ class LocationService:
             if old is None:
                 location = replace(key, id=self._new_id(), create_time=now)
                 unit.places.add_location(location)
+                _record(unit, name, location)
                 return location
             if any(one.location == old.id for one in unit.licenses.list_activations(key.account)):
                 where = names.LOCATION.build(old.account, old.id)
@@ -170,6 +173,7 @@ class LocationService:
                 )
             location = replace(key, id=old.id, create_time=old.create_time)
             unit.places.update_location(location)
+            _record(unit, name, location)
             return location
 
         return await self._store.once(request, create)
@@ -198,3 +202,16 @@ def _next_algorithm(algorithm: ManagementAlgorithm) -> ManagementAlgorithm:
     if algorithm is ManagementAlgorithm.TRIPLE_DES:
         return algorithm
     return DIVERSIFIED_ALGORITHM
+
+
+def _record(unit: Unit, account: str, key: Location) -> None:
+    """A key is a place where licenses of this account may live."""
+    unit.record(
+        account,
+        "key_enrolled",
+        location=names.LOCATION.build(key.account, key.id),
+        card=key.card_id,
+        model=key.model,
+        serial=key.serial,
+        emulated=key.emulated or None,
+    )

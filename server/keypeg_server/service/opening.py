@@ -80,7 +80,14 @@ class Opening:
             sequence=frame.sequence,
             key=b"",
         )
-        entitlement = await self._admitting.admit(conversation.caller, ticket)
+        try:
+            entitlement = await self._admitting.admit(conversation.caller, ticket)
+        except KeypegError as error:
+            asker = replace(_holder(ticket), session="", address=conversation.address)
+            account = conversation.caller.account
+            if account is not None:
+                self._engine.aftermath.not_opened(account, asker, ticket.product, error)
+            raise
         session = Session(ticket.session, _holder(ticket), self._clock.monotonic())
         answer = self._attach(
             conversation, session, ticket, entitlement, frame.nonce, frame.key_share, None

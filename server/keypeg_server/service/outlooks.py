@@ -18,6 +18,8 @@ from keypeg_server.domain.pool import Pool
 from keypeg_server.service.ports import Clock
 
 KEPT: Final = 0.1  # seconds for which a pool's outlook serves every refusal
+LARGE: Final = 3_000  # leases: beyond that even one look each second would hold up others
+LARGE_KEPT: Final = 1.0  # seconds for which the outlook of a larger pool serves, also when it has changed
 
 
 class Outlooks:
@@ -34,11 +36,17 @@ class Outlooks:
         return Sight(caller, self.of)
 
     def of(self, pool: Pool) -> Outlook | None:
-        """When its seats may come free; None for a pool with very many leases."""
-        if pool.lease_count > EXAMINED:
+        """When its seats may come free; None for a pool with very many leases.
+
+        Of a large pool it is as of a second ago at most: what was given back since makes it sooner, and what
+        was renewed since later, as anything may that comes after an answer.
+        """
+        if pool.lease_count > LARGE:
             return None
         now, wall_us = self._clock.monotonic(), self._clock.wall_us()
-        as_of = (int(now / KEPT), pool.fencing_number, pool.held, pool.lease_count)
+        as_of: tuple[int, ...] = (int(now / LARGE_KEPT),)
+        if pool.lease_count <= EXAMINED:
+            as_of = (int(now / KEPT), pool.fencing_number, pool.held, pool.lease_count)
         kept = self._made.get(pool)
         if kept is not None and kept[0] == as_of:
             return kept[1]

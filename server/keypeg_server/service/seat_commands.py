@@ -42,6 +42,8 @@ def acquire(
                 f"This session has {limit} leases and places already; release some.",
                 limit="session.holdings",
                 value=str(limit),
+                rule="session_holdings",
+                pool=pool.name,
             )
     except KeypegError as error:
         return frames.denied(sequence, acquire.request_id, error)

@@ -88,7 +88,12 @@ class SeatTaking:
         pool = self._engine.pool(wanted.pool)
         if pool is None or not caller.sees_account(pool.account):
             raise no_pool(wanted.pool)
-        ends_at = await self._admissions.admit(caller, wanted.device, wanted.app, pool)
+        try:
+            ends_at = await self._admissions.admit(caller, wanted.device, wanted.app, pool)
+        except KeypegError as error:
+            holder = _holder(caller, wanted)
+            self._engine.aftermath.not_admitted(pool, holder, wanted.units, wanted.features, error)
+            raise
         call = Call(begun, begun + wanted.wait.total_seconds(), ends_at)
         try:
             found = await self._answered(pool, call, self._asking(caller, wanted, pool))
@@ -123,10 +128,7 @@ class SeatTaking:
 
     def _asking(self, caller: Caller, wanted: Wanted, pool: Pool) -> Callable[[Done], None]:
         """The way to what a request gets."""
-        device, app = wanted.device, wanted.app
-        holder = Holder(
-            "", caller.user, device.id, device.host_name, app.name, app.process_id, wanted.address
-        )
+        holder = _holder(caller, wanted)
         known = self._polls.known(caller.user, wanted.request_id)
         if known is not None and _is_for(known, wanted, holder, pool):
             return self._looking(*known)  # longer than requests are remembered on disk
@@ -214,6 +216,13 @@ class SeatTaking:
             return Queued(place, position, pool.waiting, about, why)
 
         return await self._engine.looked(read)
+
+
+def _holder(caller: Caller, wanted: Wanted) -> Holder:
+    device, app = wanted.device, wanted.app
+    return Holder(
+        "", caller.user, device.id, device.host_name, app.name, app.process_id, wanted.address
+    )
 
 
 def _is_for(known: tuple[Pool, str], wanted: Wanted, holder: Holder, pool: Pool) -> bool:

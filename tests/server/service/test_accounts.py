@@ -16,6 +16,7 @@ from keypeg_server.domain import events
 from keypeg_server.domain.caller import Role
 from keypeg_server.service.accounts import NewUser
 from keypeg_server.service.passwords import Passwords
+from keypeg_server.service.store import Page
 from keypeg_server.storage.tables import TokenRow, UserRow
 from tests.server.service.office import FAST, PASSWORD, Office
 
@@ -166,3 +167,20 @@ async def test_too_many_sign_ins_at_once_are_refused_and_not_piled_up(tmp_path: 
         assert await passwords.matches("x" * 8, await passwords.hashed("x" * 8))
     finally:
         passwords.close()
+
+
+async def test_lists_of_an_account_that_is_not_there_say_so(office: Office) -> None:
+    page = Page("", 10)
+    for account, there in (("studio", True), ("nobody", False)):
+        lists = (
+            office.accounts.list_users(account, page),
+            office.licenses.list_licenses(account, page),
+            office.activations.list_activations(account, None, page),
+            office.locations.list_locations(account, Page("z", 10)),
+        )
+        for one in lists:
+            if there:
+                assert await one == []
+            else:
+                with pytest.raises(errors.NotFound, match="accounts/nobody"):
+                    await one

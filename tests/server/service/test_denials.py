@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from keypeg.errors import Busy, KeypegError, PoolExhausted
+from keypeg.errors import Busy, KeypegError, LicenseMissing, PoolExhausted
 from keypeg_server.domain.lease import Holder
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.record import Entry
@@ -96,3 +96,27 @@ async def test_the_servers_own_trouble_is_no_denial() -> None:
     denials.add(pool, Holder("s", "u", "d", "h", "app", 1), 1, (), error, 1)
     denials.flush()
     assert notes.said == []
+
+
+async def test_sessions_that_are_not_opened_are_counted_like_refusals_of_seats() -> None:
+    notes = Notes()
+    denials = Denials(notes)
+    missing = LicenseMissing("There is none.", product="publishers/x/products/y")
+    for at in range(1, 100):
+        holder = Holder("", "u", "d", "h", "app", 1, "10.0.0.7")
+        denials.add_open("accounts/a", holder, "publishers/x/products/y", missing, at)
+        denials.add_open("accounts/a", holder, "publishers/x/products/y", Busy("later"), at)
+    await asyncio.sleep(0)
+    (first,) = notes.said
+    assert (first["event"], first["reason"], first["count"]) == (
+        "open_denied", "LICENSE_MISSING", 1,
+    )  # fmt: skip
+    assert (first["user"], first["address"], first["product"]) == (
+        "u", "10.0.0.7", "publishers/x/products/y",
+    )  # fmt: skip
+    denials.flush()
+    assert (notes.said[1]["count"], notes.said[1]["last"]) == (98, 99)
+    for user in range(KINDS_LIMIT + 7):
+        denials.add_open("accounts/a", Holder("", f"u{user}", "d", "h", "app", 1), "p", missing, 5)
+    denials.flush()
+    assert (notes.said[-1]["event"], notes.said[-1]["count"]) == ("open_denied_more", 7)

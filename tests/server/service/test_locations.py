@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from keypeg.possession import enrollment_challenge
 from keypeg.v1 import document_pb2
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.service.locations import NewKey, WriteAuthorization, WriteRequest
+from keypeg_server.storage.log_search import SqlLogSearch
+from keypeg_server.storage.log_writer import LogWriter
 from tests.server.service.office import Office
 
 CARD = "00112233445566778899aabbccddeeff"
@@ -188,3 +191,13 @@ async def test_emulated_keys_are_taken_where_settings_allow_them(tmp_path: Path)
         assert done[0].emulated
     finally:
         office.close()
+
+
+async def test_a_key_that_is_enrolled_is_in_the_log(office: Office) -> None:
+    office.store.log = LogWriter(office.signing.sign_log, b"a secret")
+    key = await enrolled(office, Card())
+    found = await SqlLogSearch(office.database).find("accounts/studio", 0, b'"key_enrolled"')
+    (said,) = [json.loads(body) for _, body in found.records]
+    assert said["by"] == "someone"
+    assert said["location"] == f"accounts/studio/locations/{key.id}"
+    assert said["card"] == key.card_id
