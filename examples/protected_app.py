@@ -47,6 +47,7 @@ def tell(event: keypeg.Event) -> dict[str, Any]:
                 "location": event.location,
                 "features": event.features,
                 "seat_required": event.seat_required,
+                "borrowed_until": event.borrowed_until and event.borrowed_until.isoformat(),
                 **duration(event.may_run_for),
             }
         case events.Reconnected():

@@ -137,7 +137,9 @@ async def test_it_ends_with_its_document(borrow, clock):
         await passes(clock, 20)
         assert not session.may_run
         assert not seat.held
-        assert (await session.until_stopped()).reason is Reason.DOCUMENT_EXPIRED
+        stopped = await session.until_stopped()
+        assert stopped is not None
+        assert stopped.reason is Reason.DOCUMENT_EXPIRED
         lost = await heard(session, events.SeatLost)
         assert "borrowed until" in str(lost)
     with pytest.raises(errors.DocumentExpired, match="borrow one again"):
