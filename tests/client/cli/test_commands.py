@@ -256,3 +256,17 @@ def test_status_tells_a_server_that_answers_from_one_that_does_not(
     assert "reachable" in result.stdout
     assert "not reachable" not in result.stdout
     assert "nobody" in result.stdout
+
+
+def test_what_is_made_is_called_by_its_id_unless_it_has_a_name(
+    keypeg: CommandLine, server: fakes.Server
+) -> None:
+    keypeg.json("account", "create", "nord")
+    keypeg.json("account", "create", "--name", "South")
+    assert [(one.account_id, one.display_name) for one in server.asked["CreateAccount"]] == [
+        ("nord", "nord"),
+        ("", "South"),
+    ]
+    assert keypeg("account", "create").exit_code == 2
+    keypeg.json("product", "create", "acme/cam", "--location", "cloud")
+    assert server.asked["CreateProduct"][0].display_name == "cam"

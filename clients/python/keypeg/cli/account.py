@@ -32,15 +32,17 @@ def account_group() -> None:
 
 @account_group.command("create")
 @click.argument("account_id", metavar="[ID]", required=False)
-@click.option("--name", required=True, metavar="TEXT", help="What people call it.")
+@click.option("--name", metavar="TEXT", help="What people call it (default: ID).")
 @pass_cli
-async def create(cli: Cli, account_id: str | None, name: str) -> None:
-    """Add an account; without ID it gets one.
+async def create(cli: Cli, account_id: str | None, name: str | None) -> None:
+    """Add an account; without ID it gets one, and needs a name.
 
     \b
     Example:
       keypeg account create studio --name "Studio Nord"
     """
+    if not (name or account_id):
+        raise click.UsageError("An account needs an ID, a --name, or both.")
     from keypeg.cli.link import request_id
     from keypeg.v1 import account_service_pb2 as pb
     from keypeg.v1 import account_service_pb2_grpc as rpc
@@ -49,7 +51,9 @@ async def create(cli: Cli, account_id: str | None, name: str) -> None:
         answer = await link.call(
             rpc.AccountServiceStub(link.channel).CreateAccount,
             pb.CreateAccountRequest(
-                request_id=request_id(), account_id=account_id or "", display_name=name
+                request_id=request_id(),
+                account_id=account_id or "",
+                display_name=name or account_id or "",
             ),
         )
     cli.printer.item(answer.account, ACCOUNTS)

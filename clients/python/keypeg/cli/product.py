@@ -44,7 +44,7 @@ def product_group() -> None:
 
 @product_group.command("create")
 @click.argument("product", metavar="PUBLISHER/PRODUCT")
-@click.option("--name", required=True, metavar="TEXT", help="What people call it.")
+@click.option("--name", metavar="TEXT", help="What people call it (default: its id).")
 @click.option(
     "--location",
     "locations",
@@ -69,7 +69,7 @@ def product_group() -> None:
 async def create(
     cli: Cli,
     product: str,
-    name: str,
+    name: str | None,
     locations: tuple[str, ...],
     bundle: tuple[str, ...],
     features: tuple[str, ...],
@@ -97,7 +97,7 @@ async def create(
         parent=names.PUBLISHER.build(publisher),
         request_id=request_id(),
         product_id=product_id,
-        display_name=name,
+        display_name=name or product_id,
         bundle_products=[resolve.product_name(one) for one in bundle],
         allowed_locations=[
             location_pb2.LocationKind.Value(f"LOCATION_KIND_{one.upper()}") for one in locations
