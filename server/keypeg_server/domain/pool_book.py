@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 
 from keypeg_server.domain.decision import Ask, Obstacle
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
-from keypeg_server.domain.pool_rules import PoolRules, Register
+from keypeg_server.domain.pool_rules import PoolRules
+from keypeg_server.domain.pool_standing import Register
 
 _T = TypeVar("_T")
 

@@ -26,7 +26,7 @@ from keypeg_server.domain.decision import (
 )
 from keypeg_server.domain.lease import Holder, Lease
 from keypeg_server.domain.pool import Pool
-from keypeg_server.domain.pool_rules import Register
+from keypeg_server.domain.pool_standing import Register
 
 Seal = Callable[[Borrow], bytes]  # the signed document of a borrow
 

@@ -17,7 +17,8 @@ from typing import Final
 from keypeg_server.domain.borrow_refusals import moment
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
-from keypeg_server.domain.pool_rules import Deny, PoolRules, Register
+from keypeg_server.domain.pool_rules import Deny, PoolRules
+from keypeg_server.domain.pool_standing import Register
 
 EFFECTS_SHOWN: Final = 1_000  # an answer must fit into a message
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from keypeg import names
 from keypeg.errors import NotFound, PermissionDenied
-from keypeg_server.domain import pool_rules
+from keypeg_server.domain import pool_rules_check
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.pool import Pool
@@ -67,7 +67,7 @@ class SeatKeeping:
         """Other rules for a pool, and what they change for whom; nothing is changed by a dry run."""
         await self._engine.present((name,))
         pool = self._managed(caller, name)
-        pool_rules.check(rules, pool.capacity)
+        pool_rules_check.check(rules, pool.capacity)
         if rules.overdraft > pool.rules.overdraft and caller.role is not Role.PUBLISHER:
             raise PermissionDenied(
                 f"Only the publisher may raise the overdraft of {pool.name}, which is"

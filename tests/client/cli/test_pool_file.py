@@ -17,6 +17,7 @@ linger = "10min"
 overdraft = 1
 ageing = "90s"
 queue_length = 0
+write_off = 2
 allow = ["group:cad", "network:10.1.0.0/16"]
 
 [[reserve]]
@@ -34,6 +35,12 @@ units = 0
 [[deny]]
 who = "host:kiosk"
 cut = true
+
+[borrow]
+longest = "7d"
+floor = 3
+most = 5
+allow = ["group:cad"]
 
 [groups]
 cad = ["user:mia", "host:atlas"]
@@ -55,6 +62,10 @@ def test_a_file_says_every_rule() -> None:
         ("accounts/a/users/u2", 0),
     ]
     assert rules.denied[0].cut
+    lent = rules.borrowing
+    assert (lent.longest.seconds, lent.floor_units, lent.most_units) == (7 * 86_400, 3, 5)
+    assert [one.group for one in lent.allowed] == ["cad"]
+    assert rules.write_off_units == 2
     assert rules.groups[0].members[0].user == "accounts/a/users/u1"
 
 

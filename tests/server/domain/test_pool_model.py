@@ -9,15 +9,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from keypeg.errors import FeatureUnknown, PoolExhausted, PoolTooSmall, QueueFull
-from keypeg_server.domain.decision import Ask, Change, PutLease
+from keypeg.errors import (
+    FeatureUnknown,
+    LeaseExpired,
+    PoolExhausted,
+    PoolRule,
+    PoolTooSmall,
+    QueueFull,
+)
+from keypeg_server.domain import pool_borrowing
+from keypeg_server.domain.borrow import State, Terms
+from keypeg_server.domain.decision import Ask, Change, Decision, PutLease
 from keypeg_server.domain.lease import Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.pool_rules import Borrowing, PoolRules
 
 CAPACITY = 4
 FEATURES = {"mesh": 2, "solver": 3}
 QUEUE_LIMIT = 5
 SESSIONS = [f"s{n}" for n in range(4)]
+FLOOR = 1  # units that are never lent
+BUDGET = 2  # units that may be written off
+RULES = PoolRules(borrowing=Borrowing(longest_us=1_000, floor=FLOOR), write_off=BUDGET)
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,12 @@ class Model:
     def __init__(self) -> None:
         self.held: list[Wish] = []
         self.queue: list[Wish] = []
+        self.lent: dict[str, tuple[Wish, State]] = {}
 
     def copy(self) -> Model:
         other = Model()
         other.held, other.queue = list(self.held), list(self.queue)
+        other.lent = dict(self.lent)
         return other
 
     def fits(self, wish: Wish) -> bool:
@@ -79,7 +94,15 @@ class Model:
         return served
 
     def ids(self) -> list[str]:
-        return [wish.id for wish in (*self.held, *self.queue)]
+        """Who can give back as others do: not what is lent."""
+        here = (*self.held, *self.queue)
+        return [wish.id for wish in here if wish.id not in self.out()]
+
+    def out(self) -> set[str]:
+        return {id for id, (_, state) in self.lent.items() if state is State.OUT}
+
+    def units(self, state: State) -> int:
+        return sum(wish.units for wish, found in self.lent.values() if found is state)
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -93,6 +116,7 @@ class PoolMachine(RuleBasedStateMachine):
             capacity=CAPACITY,
             feature_capacity=FEATURES,
             queue_limit=QUEUE_LIMIT,
+            rules=RULES,
         )
         self.model = Model()
         self.undecided: list[tuple[list[Change], Model]] = []
@@ -158,11 +182,68 @@ class PoolMachine(RuleBasedStateMachine):
         assert [lease.id for lease in decision.served] == served
         self.decided(decision.changes, before)
 
-    @precondition(lambda self: self.model.held)
+    @precondition(lambda self: {wish.id for wish in self.model.held} - self.model.out())
     @rule(data=st.data(), valid_for_us=st.integers(1, 3))
     def extend(self, data, valid_for_us) -> None:
-        id = data.draw(st.sampled_from([wish.id for wish in self.model.held]))
+        online = {wish.id for wish in self.model.held} - self.model.out()
+        id = data.draw(st.sampled_from(sorted(online)))
         self.decided(self.pool.extend(id, valid_for_us).changes, self.model.copy())
+
+    @rule(units=st.integers(1, CAPACITY))
+    def lend(self, units) -> None:
+        self.numbers += 1
+        wish = Wish(f"id{self.numbers}", "", units, (), 0)
+        ask = Ask(
+            wish.id,
+            Holder("", "accounts/a/users/u", "dev", "host", "app", 0),
+            units,
+            (),
+            False,
+            0,
+            1,
+        )
+        terms = Terms(1_000, 10**9, wish.id.encode())
+
+        def run() -> Decision:
+            return pool_borrowing.lend(
+                self.pool, ask, terms, 0, lambda borrow: borrow.name.encode()
+            )
+
+        if self.model.units(State.OUT) + units > CAPACITY - FLOOR:
+            with pytest.raises(PoolRule):
+                run()
+            return
+        before = self.model.copy()
+        if self.model.acquire(wish, wait=False) != "granted":
+            with pytest.raises(PoolExhausted):
+                run()
+            return
+        self.model.lent[wish.id] = wish, State.OUT
+        self.decided(run().changes, before)
+
+    @precondition(lambda self: self.model.lent)
+    @rule(data=st.data(), event=st.sampled_from(["return", "write off", "end"]))
+    def lent_seat_leaves(self, data, event) -> None:
+        id = data.draw(st.sampled_from(sorted(self.model.lent)))
+        wish, state = self.model.lent[id]
+        before = self.model.copy()
+        if event == "write off":
+            exposed = self.model.units(State.WRITTEN_OFF)
+            if state is State.RETURNED or (state is State.OUT and exposed + wish.units > BUDGET):
+                with pytest.raises((LeaseExpired, PoolRule)):
+                    pool_borrowing.write_off(self.pool, id, "boss", "lost", 0)
+                return
+            decision = pool_borrowing.write_off(self.pool, id, "boss", "lost", 0)
+            self.model.lent[id] = wish, State.WRITTEN_OFF
+        elif event == "return":
+            decision = pool_borrowing.give_back(self.pool, id, "mia", 0)
+            self.model.lent[id] = wish, State.RETURNED
+        else:
+            decision = pool_borrowing.end(self.pool, id, 0)
+            del self.model.lent[id]
+        served = self.model.drop({id}) if state is State.OUT else []
+        assert [lease.id for lease in decision.served] == served
+        self.decided(decision.changes, before)
 
     @rule()
     def commit(self) -> None:
@@ -190,9 +271,11 @@ class PoolMachine(RuleBasedStateMachine):
                 feature_capacity=FEATURES,
                 fencing_number=self.pool.fencing_number,
                 queue_limit=QUEUE_LIMIT,
+                rules=RULES,
             ),
         )
-        self.pool.restore(old.leases(), old.queue())
+        online = [lease for lease in old.leases() if not lease.borrowed_until_us]
+        self.pool.restore(online, old.queue(), old.borrows.values())
 
     @invariant()
     def holds_what_the_model_holds(self) -> None:
@@ -204,6 +287,11 @@ class PoolMachine(RuleBasedStateMachine):
         for feature, seats in FEATURES.items():
             held = sum(dict(wish.features).get(feature, 0) for wish in self.model.held)
             assert self.pool.feature_held(feature) == held <= seats
+        assert {id: one.state for id, one in self.pool.borrows.items()} == {
+            id: state for id, (_, state) in self.model.lent.items()
+        }
+        assert self.pool.borrowed == self.model.units(State.OUT) <= CAPACITY - FLOOR
+        assert self.pool.exposed == self.model.units(State.WRITTEN_OFF) <= BUDGET
         for session in SESSIONS:
             leases, places = self.pool.of_session(session)
             own = {lease.id for lease in leases} | {place.id for place in places}

@@ -16,6 +16,7 @@ from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import Consequence, effects
 from keypeg_server.domain.pool_rules import (
     PLAIN,
+    Borrowing,
     Counting,
     Deny,
     Group,
@@ -24,9 +25,9 @@ from keypeg_server.domain.pool_rules import (
     PoolRules,
     Reservation,
     Who,
-    check,
     from_json,
 )
+from keypeg_server.domain.pool_rules_check import check
 
 NOW = 1_700_000_000_000_000
 ADMIN = Caller("accounts/a/users/boss", "boss", "accounts/a", Role.ADMIN, "t1")
@@ -438,7 +439,22 @@ ALL = PoolRules(
 )
 
 
-@pytest.mark.parametrize("rules", [PLAIN, ALL], ids=["plain", "all"])
+LENT = replace(
+    PLAIN, borrowing=Borrowing(1, 2, 3, (CAD,)), write_off=3, groups=(group("cad", "mia"),)
+)
+
+
+def test_rules_of_borrowing_count_nothing_by_themselves():
+    assert LENT.count is False
+    assert replace(LENT, linger_us=1).count
+
+
+def test_rules_without_borrowing_read_as_before_there_was_any():
+    assert "borrow" not in ALL.to_json()
+    assert "write_off" not in ALL.to_json()
+
+
+@pytest.mark.parametrize("rules", [PLAIN, ALL, LENT], ids=["plain", "all", "lent"])
 def test_rules_are_read_as_they_were_written(rules: PoolRules):
     assert from_json(rules.to_json()) == rules
     check(rules, 3)
@@ -461,6 +477,11 @@ def test_an_etag_differs_when_the_rules_differ():
         (PoolRules(groups=(group("a"), group("a"))), "groups"),
         (PoolRules(overdraft=4), "overdraft_units"),
         (PoolRules(linger_us=10**14), "linger"),
+        (PoolRules(borrowing=Borrowing(longest_us=10**14)), "borrowing.longest"),
+        (PoolRules(borrowing=Borrowing(floor=4)), "borrowing.floor_units"),
+        (PoolRules(borrowing=Borrowing(most=4)), "borrowing.most_units"),
+        (PoolRules(borrowing=Borrowing(allowed=(CAD,))), "borrowing.allowed[0]"),
+        (PoolRules(write_off=4), "write_off_units"),
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )

@@ -24,11 +24,11 @@ from keypeg_server.domain.pool_rules import (
     Kind,
     Limit,
     PoolRules,
-    Register,
     Reservation,
     Who,
     from_json,
 )
+from keypeg_server.domain.pool_standing import Register
 
 CAPACITY = 4
 USERS = ["u0", "u1", "u2"]

@@ -169,6 +169,19 @@ async def _logins(link: Link, pool: str) -> Mapping[str, str]:
     return await resolve.logins(link, found.pool.account)
 
 
+def _borrowing(rules: rules_pb.PoolRules) -> str | None:
+    """For how long seats may be borrowed, and how many."""
+    if not rules.HasField("borrowing"):
+        return None
+    lent = rules.borrowing
+    said = [f"for {length(rules.borrowing, 'longest')}"]
+    if lent.HasField("most_units"):
+        said.append(f"at most {lent.most_units}")
+    if lent.floor_units:
+        said.append(f"{lent.floor_units} stay")
+    return ", ".join(said)
+
+
 def _columns(logins: Mapping[str, str]) -> list[Column[rules_pb.PoolRules]]:
     from keypeg.cli.pool_file import counting, who
 
@@ -196,5 +209,7 @@ def _columns(logins: Mapping[str, str]) -> list[Column[rules_pb.PoolRules]]:
         Column("OVERDRAFT", lambda r: r.overdraft_units or None),
         Column("AGEING", lambda r: length(r, "ageing")),
         Column("QUEUE", lambda r: r.queue_length if r.HasField("queue_length") else None),
+        Column("BORROW", _borrowing),
+        Column("WRITE-OFF", lambda r: r.write_off_units or None),
         Column("ETAG", lambda r: r.etag),
     ]

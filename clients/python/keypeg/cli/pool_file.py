@@ -40,6 +40,8 @@ KEYS: Final = (
     "limit",
     "deny",
     "groups",
+    "borrow",
+    "write_off",
 )
 _DURATION: Final = Duration()
 
@@ -65,6 +67,7 @@ def read(text: str, user: Callable[[str], str]) -> pb.PoolRules:
     rules = pb.PoolRules(
         etag=_take(table, "etag", str, ""),
         overdraft_units=_take(table, "overdraft", int, 0),
+        write_off_units=_take(table, "write_off", int, 0),
         allowed=[who(one, "allow") for one in _take(table, "allow", list, [])],
     )
     counting = _take(table, "counting", str, "lease")
@@ -76,6 +79,8 @@ def read(text: str, user: Callable[[str], str]) -> pb.PoolRules:
             field.FromTimedelta(_length(table[key], key))
     if "queue_length" in table:
         rules.queue_length = _take(table, "queue_length", int, 0)
+    if "borrow" in table:
+        _read_borrowing(rules.borrowing, _take(table, "borrow", dict, {}), who)
     for entry in _take(table, "reserve", list, []):
         _only(entry, ("for", "units"), "reserve")
         units = _take(entry, "units", int, 0)
@@ -105,6 +110,8 @@ def written(rules: pb.PoolRules, logins: Mapping[str, str]) -> str:
         lines.append(f"linger = {json.dumps(_seconds(rules.linger.ToTimedelta()))}")
     if rules.overdraft_units:
         lines.append(f"overdraft = {rules.overdraft_units}")
+    if rules.write_off_units:
+        lines.append(f"write_off = {rules.write_off_units}")
     if rules.HasField("ageing"):
         lines.append(f"ageing = {json.dumps(_seconds(rules.ageing.ToTimedelta()))}")
     if rules.HasField("queue_length"):
@@ -121,10 +128,36 @@ def written(rules: pb.PoolRules, logins: Mapping[str, str]) -> str:
         lines += ["", "[[deny]]", f"who = {json.dumps(who(denial.subject, logins))}"]
         if denial.cut:
             lines.append("cut = true")
+    if rules.HasField("borrowing"):
+        lines += ["", "[borrow]", *_borrowing(rules.borrowing, logins)]
     if rules.groups:
         lines += ["", "[groups]"]
         lines += [f"{json.dumps(g.name)} = {_list(g.members, logins)}" for g in rules.groups]
     return "\n".join(lines) + "\n"
+
+
+def _read_borrowing(
+    lent: pb.PoolBorrowing, table: Any, who: Callable[[Any, str], pb.PoolSubject]
+) -> None:
+    _only(table, ("longest", "floor", "most", "allow"), "borrow")
+    if "longest" not in table:
+        raise _wrong("borrow.longest", 'is missing; write for example longest = "7d"')
+    lent.longest.FromTimedelta(_length(table["longest"], "borrow.longest"))
+    lent.floor_units = _take(table, "floor", int, 0)
+    if "most" in table:
+        lent.most_units = _take(table, "most", int, 0)
+    lent.allowed.extend(who(one, "borrow.allow") for one in _take(table, "allow", list, []))
+
+
+def _borrowing(lent: pb.PoolBorrowing, logins: Mapping[str, str]) -> list[str]:
+    lines = [f"longest = {json.dumps(_seconds(lent.longest.ToTimedelta()))}"]
+    if lent.floor_units:
+        lines.append(f"floor = {lent.floor_units}")
+    if lent.HasField("most_units"):
+        lines.append(f"most = {lent.most_units}")
+    if lent.allowed:
+        lines.append(f"allow = {_list(lent.allowed, logins)}")
+    return lines
 
 
 def counting(rules: pb.PoolRules) -> str:
