@@ -17,6 +17,8 @@ import grpc.aio
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg_server.service.outbox import Outbox
 
+BEHIND: Final = 16  # frames that wait to be written: far more than a session that reads has at once
+
 # The stream is gone, or the server stops: whoever reads the stream finds that too.
 _GONE: Final = (grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
 
@@ -25,10 +27,11 @@ class FrameWriter:
     """Writes one stream's outbox.
 
     gRPC writes by a coroutine that waits for one future. It is stepped here, by that future's callback: a task
-    for each frame would cost more than all that is decided about it.
+    for each frame would cost more than all that is decided about it, and a reader that waits for its answers to be
+    written reads later.
     """
 
-    __slots__ = ("_ended", "_idle", "_outbox", "_stepping", "_write", "_writing")
+    __slots__ = ("_closed", "_ended", "_idle", "_outbox", "_stepping", "_write")
 
     def __init__(
         self,
@@ -39,35 +42,32 @@ class FrameWriter:
         self._write = write
         self._outbox = outbox
         self._ended = ended
-        self._writing = False
-        self._stepping = False  # a write is under way that no task waits for
-        self._idle: asyncio.Future[None] | None = None  # of who waits for that to end
+        self._stepping = False  # a write is under way
+        self._closed = False  # nothing more is begun
+        self._idle: asyncio.Future[None] | None = None  # of who waits for the writing to end
 
     def wake(self) -> None:
         """There is something in the outbox, or it has ended."""
-        if not self._writing:
-            self._writing = self._stepping = True
+        if not self._stepping and not self._closed:
+            self._stepping = True
             self._go_on()
 
-    async def answer(self, frame: HoldSessionResponse) -> None:
-        """Write a frame from the reader's own task, and what came while it was on its way."""
-        outbox = self._outbox
-        if self._writing:
-            outbox.push(frame)
-            return
-        self._writing = True
-        following: HoldSessionResponse | None = frame
-        while following is not None:
-            await self._write(following)
-            following = outbox.pop()
-        self._stand_by()
+    @property
+    def behind(self) -> bool:
+        """Whether the reader had better wait: the other side sends more than it reads."""
+        return self._outbox.count >= BEHIND
+
+    async def caught_up(self) -> None:
+        """Return when all is written; or never, when the reader is told to stop."""
+        if self._stepping:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
 
     async def close(self) -> None:
         """Begin no more, and return when what is being written is: gRPC takes no status in the middle."""
-        self._writing = True
-        if self._stepping and not self._outbox.cut_off:
-            self._idle = asyncio.get_running_loop().create_future()
-            await self._idle
+        self._closed = True
+        if not self._outbox.cut_off:
+            await self.caught_up()
 
     def _go_on(self) -> None:
         frame = self._outbox.pop()
@@ -85,6 +85,7 @@ class FrameWriter:
         except StopIteration:
             return True
         except _GONE:
+            self._closed = True
             self._stop_stepping()
             return False
         # What a task does with what its coroutine waits for.
@@ -98,8 +99,6 @@ class FrameWriter:
 
     def _stand_by(self) -> None:
         self._stop_stepping()
-        if self._idle is None:
-            self._writing = False
         if self._outbox.ended:
             self._ended()
 

@@ -84,7 +84,7 @@ class SessionService(SessionServiceServicer):
         read = context.read
         receive = conversation.receive
         check = validate.frame
-        write = stream.writer.answer
+        push, writer = outbox.push, stream.writer
         try:
             try:
                 async with asyncio.timeout(FIRST_FRAME_TIME):
@@ -107,7 +107,9 @@ class SessionService(SessionServiceServicer):
                 except FieldInvalid as error:
                     answer = conversation.refuse(request, error)
                 if answer is not None:
-                    await write(answer)
+                    push(answer)
+                    if writer.behind:
+                        await writer.caught_up()
         except asyncio.CancelledError:
             if not stream.stopped or not outbox.ended:
                 raise  # gRPC's own: the client has gone, or the server stops

@@ -52,6 +52,11 @@ class Outbox:
         self._frames.append(frame)
         self._wake()
 
+    @property
+    def count(self) -> int:
+        """How many frames wait."""
+        return len(self._frames) if self._frames else 0
+
     def pop(self) -> HoldSessionResponse | None:
         """The next frame to send."""
         frames = self._frames
