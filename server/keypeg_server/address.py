@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 SCHEMES: Final = ("postgresql", "postgres")
 _HIDDEN: Final = frozenset({"password", "sslpassword"})
@@ -50,5 +50,5 @@ class PostgresUrl:
             )
         user, at, host = parts.netloc.rpartition("@")
         place = f"{user.partition(':')[0]}{at}{host}"
-        shown = urlunsplit((parts.scheme, place, parts.path, urlencode(hidden, safe="/"), ""))
-        return cls(text, shown)
+        query = f"?{urlencode(hidden, safe='/')}" if hidden else ""
+        return cls(text, f"{parts.scheme}://{place}{parts.path}{query}")

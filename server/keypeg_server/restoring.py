@@ -28,9 +28,9 @@ from keypeg_server.domain.restored import holds_back_for
 from keypeg_server.manifest import FILE_NAME, MAX_BYTES, Manifest, ManifestError, read
 from keypeg_server.opened import DATABASE_FILE, MARKER, TLS_FOLDER
 from keypeg_server.storage import schema, snapshot
-from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.restored import Restoration, make_fit
 from keypeg_server.storage.snapshot import Progress
+from keypeg_server.storage.sqlite import SqliteDatabase
 
 PUBLIC: Final = frozenset({f"{TLS_FOLDER}/ca.pem", f"{TLS_FOLDER}/server.pem"})
 

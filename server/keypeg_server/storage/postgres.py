@@ -98,10 +98,11 @@ class PostgresDatabase(Database):
         database = cls(url)
         try:
             database._main.connect()
-        except psycopg.Error as error:
+        except (SQLAlchemyError, psycopg.Error) as error:
             database.close()
+            said = _first_line(getattr(error, "orig", None) or error)
             raise StorageUnavailable(
-                f"The database {url} can not be reached ({_first_line(error)}); check its address, its user and "
+                f"The database {url} can not be reached ({said}); check its address, its user and "
                 "password, and that it runs.",
                 retry_after=RETRY_AFTER,
             ) from error
@@ -132,6 +133,8 @@ class PostgresDatabase(Database):
         return self._main.submit(work, None, (), None, marked=False).result()
 
     def close(self) -> None:
+        if self._closing.is_set():
+            return
         self._closing.set()
         self._main.close()
         self._beside.close()
@@ -247,7 +250,7 @@ class _Lane:
                     if isinstance(error, IntegrityError):
                         raise
                     raise unavailable(error) from error
-                if attempt == TRIES:
+                if attempt == TRIES or (lost and self._closing.is_set()):
                     raise unavailable(error) from error
                 self._closing.wait(RETRY_PAUSE * 2**attempt)
             except SQLAlchemyError as error:
@@ -270,14 +273,16 @@ class _Lane:
         sending = self._script
         assert sending is not None
         opening = []
+        fenced = False
         if marked:
             if not self._mark:
                 self._make_mark(connection)
             opening.append(sending.call(_MARK, *map(literal, self._moves(self._number + 1))))
         if fence is not None and (epochs := fence.epochs(parents)):
             opening.append(sending.call(GUARD, *fence.values(epochs)))
+            fenced = True
         transaction = connection.begin()
-        sending.begin(*opening)
+        sending.begin(*opening, first=fenced)
         result = work(connection)
         try:
             sending.commit()
@@ -318,6 +323,7 @@ class _Lane:
             try:
                 connection = self._connected()
                 with connection.begin():
+                    connection.execute(text("SET TRANSACTION READ WRITE"))  # whatever the default
                     moved = connection.execute(
                         text("UPDATE meta SET value = :new WHERE key = :key AND value = :old"),
                         {"new": str(after), "key": self._mark, "old": str(self._number)},

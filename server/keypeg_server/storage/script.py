@@ -57,10 +57,12 @@ class Script:
         self._prepared: set[Prepared] = set()
         self._opening: list[str] = []  # of this transaction, not sent yet
         self._kept: list[str] = []
+        self._first = False
 
-    def begin(self, *opening: str) -> None:
-        """A new transaction, that starts with these statements."""
+    def begin(self, *opening: str, first: bool = False) -> None:
+        """A new transaction with these statements; `first`: before anything else, and though nothing else is done."""
         self._opening = list(opening)
+        self._first = first
         self._kept = []
 
     def call(self, statement: Prepared, *values: str) -> str:
@@ -76,13 +78,14 @@ class Script:
 
     def flush(self) -> None:
         """Send what was kept."""
-        if self._kept:
+        if self._kept or (self._first and self._opening):
             self._run(";".join(self._parts()))
 
     def commit(self) -> None:
         """Send what was kept, and commit."""
         pgconn = self._driver.pgconn
-        if pgconn.transaction_status == pq.TransactionStatus.IDLE and not self._kept:
+        idle = pgconn.transaction_status == pq.TransactionStatus.IDLE
+        if idle and not self._kept and not self._first:
             return  # nothing was done
         try:
             self._run(";".join([*self._parts(), "COMMIT"]))

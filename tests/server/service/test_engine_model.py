@@ -1,16 +1,15 @@
-"""The engine with its committer on a real file: requests that come again, disks that fail, restarts."""
+"""The engine with its committer on real databases: requests that come again, disks that fail, restarts."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlmodel import SQLModel
 
 from keypeg.errors import KeypegError, StorageUnavailable
 from keypeg_server.clock import SystemClock
@@ -22,8 +21,8 @@ from keypeg_server.service.events import EventHub
 from keypeg_server.service.pools import Engine
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.pool_store import SqlPoolStore
-from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.tables_seat import PoolRow
+from tests.server import databases
 
 CAPACITY = 3
 SESSIONS = ["s1", "s2", "s3"]
@@ -37,7 +36,7 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.directory = Path(tempfile.mkdtemp(prefix="keypeg-engine-"))
+        self.place = self.new_place()
         self.held: dict[str, Lease] = {}  # by id: answered, and not answered to be released
         self.waiting: dict[str, Place] = {}
         self.answered: dict[tuple[str, str], str] = {}  # what a request got: an id
@@ -50,12 +49,14 @@ class EngineMachine(RuleBasedStateMachine):
         if hasattr(self, "loop"):
             self.close()
             self.loop.close()
-            shutil.rmtree(self.directory)
+            self.place.clear()
+
+    def new_place(self) -> databases.Place:
+        return databases.SqlitePlace(Path(tempfile.mkdtemp(prefix="keypeg-engine-")))
 
     def open(self, *, create: bool = False) -> None:
-        self.database = SqliteDatabase.open(self.directory / "a.db")
+        self.database = self.place.make()
         if create:
-            self.database.migrate(SQLModel.metadata.create_all)
             row = PoolRow(
                 id="p",
                 account="accounts/a",
@@ -223,10 +224,12 @@ class EngineMachine(RuleBasedStateMachine):
     @rule()
     def disk_fails_or_is_back(self) -> None:
         self.failing = not self.failing
-        self.database.pragma("query_only=" + ("ON" if self.failing else "OFF"))
+        self.place.read_only(self.failing)
 
     @rule()
     def restart(self) -> None:
+        if self.failing:
+            self.place.read_only(False)
         self.close()
         self.failing = False
         self.open()
@@ -248,10 +251,25 @@ class EngineMachine(RuleBasedStateMachine):
         )
 
 
+class PostgresEngineMachine(EngineMachine):
+    """The same on PostgreSQL, which also loses connections."""
+
+    def new_place(self) -> databases.Place:
+        return databases.PostgresPlace(databases.server())
+
+    @rule()
+    def connections_are_lost(self) -> None:
+        self.place.cut()
+
+
+COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
 TestEngineMachine = EngineMachine.TestCase
-TestEngineMachine.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestEngineMachine.settings = settings(max_examples=25, stateful_step_count=25, **COMMON)
+TestEngineOnPostgres = PostgresEngineMachine.TestCase
+TestEngineOnPostgres.settings = settings(max_examples=6, stateful_step_count=25, **COMMON)
+
+
+@pytest.mark.long
+class TestEngineOnPostgresForLonger(PostgresEngineMachine.TestCase):
+    settings = settings(max_examples=150, stateful_step_count=40, **COMMON)

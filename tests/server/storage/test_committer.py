@@ -1,4 +1,4 @@
-"""The committer on a real file: order, repeats, and disks that fail."""
+"""The committer on real databases: order, repeats, and disks that fail."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, text
-from sqlmodel import Session, SQLModel
+from sqlalchemy import Connection, text
+from sqlmodel import Session
 
 from keypeg.errors import Busy, KeypegError, PoolExhausted, RequestIdReused, StorageUnavailable
 from keypeg_server.clock import SystemClock
@@ -19,9 +19,11 @@ from keypeg_server.domain.pool import Pool
 from keypeg_server.service.commits import Operation, RequestKey
 from keypeg_server.storage import requests
 from keypeg_server.storage.committer import BatchCommitter
+from keypeg_server.storage.database import Database
 from keypeg_server.storage.pool_store import SqlPoolStore
-from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.tables_seat import PoolRow
+from tests.server import databases
+from tests.server.databases import SqlitePlace, open_at
 
 HOLDER = Holder("s", "accounts/a/users/u", "dev", "host", "app", 1)
 
@@ -87,26 +89,24 @@ class Drop(Take):
 
 
 class Bench:
-    def __init__(self, path: Path) -> None:
-        self.database = SqliteDatabase.open(path)
-        self.database.migrate(SQLModel.metadata.create_all)
-        self.database.migrate(
-            lambda connection: connection.execute(
-                insert(PoolRow).prefix_with("OR IGNORE"),
-                [
-                    {
-                        "id": "p",
-                        "account": "accounts/a",
-                        "product": "publishers/x/products/y",
-                        "activation": "accounts/a/licenses/l/activations/n",
-                        "seat_count": 1_000,
-                        "features": '{"mesh": 2}',
-                        "fencing_number": 0,
-                        "create_time_us": 1,
-                    }
-                ],
-            )
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        row = PoolRow(
+            id="p",
+            account="accounts/a",
+            product="publishers/x/products/y",
+            activation="accounts/a/licenses/l/activations/n",
+            seat_count=1_000,
+            features='{"mesh": 2}',
+            create_time_us=1,
         )
+
+        def once(connection: Connection) -> None:
+            with Session(bind=connection) as session, session.begin():
+                if session.get(PoolRow, "p") is None:
+                    session.add(row)
+
+        self.database.migrate(once)
         self.pool = make_pool()
         self.log: list[str] = []
         self.committer = BatchCommitter(self.database, SystemClock())
@@ -133,8 +133,17 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path / "a.db")
+async def bench(place: databases.Place) -> AsyncIterator[Bench]:
+    made = Bench(place.make())
+    yield made
+    await made.committer.close()
+    made.database.close()
+
+
+@pytest.fixture
+async def file_bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """On SQLite alone."""
+    made = Bench(SqlitePlace(tmp_path).make())
     yield made
     await made.committer.close()
     made.database.close()
@@ -200,12 +209,12 @@ async def test_the_same_request_is_decided_once(bench: Bench):
     assert await bench.on_disk() == (["a"], [])
 
 
-async def test_a_request_of_an_earlier_process_is_answered_from_its_record(tmp_path: Path):
+async def test_a_request_of_an_earlier_process_is_answered_from_its_record(place: databases.Place):
     key = RequestKey("sessions/s", "r1", b"d" * 16)
-    before = Bench(tmp_path / "a.db")
+    before = Bench(place.make())
     await before.take("a", request=key).ended
     before.database.close()
-    after = Bench(tmp_path / "a.db")
+    after = Bench(place.make())
     (stored,) = await SqlPoolStore(after.database).load()
     after.pool.restore(stored.leases, stored.places)
     gate = after.hold_the_disk()
@@ -225,13 +234,13 @@ async def test_a_request_of_an_earlier_process_is_answered_from_its_record(tmp_p
 
 
 async def test_a_request_of_an_earlier_process_is_not_refused_for_what_it_holds_itself(
-    tmp_path: Path,
+    place: databases.Place,
 ):
     key = RequestKey("sessions/s", "r1", b"d" * 16)
-    before = Bench(tmp_path / "a.db")
+    before = Bench(place.make())
     await before.take("a", request=key).ended
     before.database.close()
-    after = Bench(tmp_path / "a.db")
+    after = Bench(place.make())
     after.pool = make_pool(1)
     (stored,) = await SqlPoolStore(after.database).load()
     after.pool.restore(stored.leases, stored.places)
@@ -259,8 +268,9 @@ async def test_a_full_queue_refuses_early(bench: Bench):
 
 
 async def test_a_full_disk_undoes_all_newest_first_and_serves_again_when_there_is_room(
-    bench: Bench,
+    file_bench: Bench,
 ):
+    bench = file_bench
     await bench.take("kept").ended
     pages = await bench.database.read(
         lambda session: session.connection().execute(text("PRAGMA page_count")).scalar_one()
@@ -284,15 +294,15 @@ async def test_a_full_disk_undoes_all_newest_first_and_serves_again_when_there_i
     assert lease.fencing_number > 10  # numbers of what was undone are never given again
 
 
-async def test_a_read_only_database_refuses_and_recovers(bench: Bench):
+async def test_a_read_only_database_refuses_and_recovers(bench: Bench, place: databases.Place):
     await bench.take("kept").ended
-    bench.database.pragma("query_only=ON")
+    place.read_only(True)
     with pytest.raises(StorageUnavailable):
         await bench.take("a").ended
     with pytest.raises(StorageUnavailable):
         await bench.drop("kept").ended
     assert [lease.id for lease in bench.pool.leases()] == ["kept"]
-    bench.database.pragma("query_only=OFF")
+    place.read_only(False)
     await bench.drop("kept").ended
     assert await bench.on_disk() == ([], [])
 
@@ -307,9 +317,9 @@ async def test_requests_are_swept_in_steps(bench: Bench):
     assert steps == [requests.SWEEP_ROWS, 10]
 
 
-async def test_a_second_process_on_the_file_is_told_who_has_it(bench: Bench):
+async def test_a_second_process_on_the_file_is_told_who_has_it(file_bench: Bench):
     with pytest.raises(StorageUnavailable) as caught:
-        SqliteDatabase.open(bench.database.path)
+        open_at(file_bench.database.place)
     assert "in use by another keypegd" in caught.value.sentence
 
 

@@ -13,12 +13,13 @@ PROGRAM = """
 import asyncio, resource, signal, sys
 from pathlib import Path
 from keypeg.errors import StorageUnavailable
+from tests.server.databases import SqlitePlace
 from tests.server.storage.test_committer import Bench
 
 async def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     path = Path(sys.argv[1])
-    bench = Bench(path)
+    bench = Bench(SqlitePlace(path.parent).make())
     await bench.take("kept").ended
     wal = path.with_name(path.name + "-wal")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

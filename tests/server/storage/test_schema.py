@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from alembic import command
@@ -12,23 +11,24 @@ from sqlalchemy import Connection, inspect, text
 
 from keypeg.errors import StorageUnavailable
 from keypeg_server.storage import schema
-from keypeg_server.storage.sqlite import SqliteDatabase
+from keypeg_server.storage.database import Database
 from keypeg_server.storage.tables import metadata
+from tests.server.databases import Place, open_at
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
-    opened = SqliteDatabase.open(tmp_path / "test.sqlite3")
+def database(empty: Place) -> Iterator[Database]:
+    opened = open_at(empty.where)
     yield opened
     opened.close()
 
 
-def test_the_migrations_make_the_tables_of_the_code(database: SqliteDatabase) -> None:
+def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
     database.migrate(schema.upgrade)
     assert database.migrate(schema.differences) == []
 
 
-def test_a_difference_would_be_found(database: SqliteDatabase) -> None:
+def test_a_difference_would_be_found(database: Database) -> None:
     database.migrate(schema.upgrade)
     database.migrate(
         lambda connection: connection.execute(text("ALTER TABLE meta ADD COLUMN x INT"))
@@ -36,20 +36,20 @@ def test_a_difference_would_be_found(database: SqliteDatabase) -> None:
     assert "meta" in str(database.migrate(schema.differences))
 
 
-def test_upgrading_twice_changes_nothing(database: SqliteDatabase) -> None:
+def test_upgrading_twice_changes_nothing(database: Database) -> None:
     database.migrate(schema.upgrade)
     database.migrate(schema.upgrade)
     assert database.migrate(schema.version) == schema.HEAD
 
 
-def test_the_head_is_the_newest_migration(database: SqliteDatabase) -> None:
+def test_the_head_is_the_newest_migration(database: Database) -> None:
     def head(connection: Connection) -> str | None:
         return ScriptDirectory.from_config(schema.configuration(connection)).get_current_head()
 
     assert database.migrate(head) == schema.HEAD
 
 
-def test_a_database_of_a_newer_server_is_refused(database: SqliteDatabase) -> None:
+def test_a_database_of_a_newer_server_is_refused(database: Database) -> None:
     database.migrate(schema.upgrade)
     database.migrate(
         lambda connection: connection.execute(
@@ -60,7 +60,7 @@ def test_a_database_of_a_newer_server_is_refused(database: SqliteDatabase) -> No
         database.migrate(schema.upgrade)
 
 
-def test_the_first_migration_can_be_taken_back(database: SqliteDatabase) -> None:
+def test_the_first_migration_can_be_taken_back(database: Database) -> None:
     database.migrate(schema.upgrade)
     database.migrate(lambda connection: command.downgrade(schema.configuration(connection), "base"))
     left = database.migrate(lambda connection: set(inspect(connection).get_table_names()))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from keypeg_server.clock import to_us
-from keypeg_server.storage import schema, upkeep
-from keypeg_server.storage.sqlite import SqliteDatabase
+from keypeg_server.storage import upkeep
+from keypeg_server.storage.database import Database
+from tests.server.databases import Place
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -29,14 +29,13 @@ class HandClock:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    opened = SqliteDatabase.open(tmp_path / "test.sqlite3")
-    opened.migrate(schema.upgrade)
+async def database(place: Place) -> AsyncIterator[Database]:
+    opened = place.make()
     yield opened
     opened.close()
 
 
-async def test_the_mark_of_the_clock_only_grows(database: SqliteDatabase) -> None:
+async def test_the_mark_of_the_clock_only_grows(database: Database) -> None:
     clock = HandClock()
     assert await upkeep.high_water(database) is None
     await upkeep.keep_high_water(database, clock)
