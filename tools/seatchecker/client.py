@@ -32,6 +32,7 @@ PASSING: Final = frozenset(
         Reason.UNREACHABLE,
         Reason.TIMED_OUT,
         Reason.SERVER_DRAINING,
+        Reason.ELSEWHERE,
         Reason.STORAGE_UNAVAILABLE,
         Reason.BUSY,
         Reason.INTERNAL,
@@ -201,13 +202,18 @@ class UnaryClient:
             grpc.ssl_channel_credentials(Path(env["KEYPEG_CA_FILE"]).read_bytes()),
             grpc.access_token_call_credentials(env["KEYPEG_TOKEN"]),
         )
+        hosts = env["KEYPEG_SERVER"].split(",")
+        name = hosts[0].rpartition(":")[0]
         quick = [
             ("grpc.enable_retries", 0),  # it repeats by itself, and counts
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 500),
             ("grpc.max_reconnect_backoff_ms", 500),
+            ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+            ("grpc.ssl_target_name_override", name),
+            ("grpc.default_authority", name),
         ]
-        channel = grpc.aio.secure_channel(env["KEYPEG_SERVER"], credentials, options=quick)
+        channel = grpc.aio.secure_channel(f"ipv4:{','.join(hosts)}", credentials, options=quick)
         self._seats = seat_service_pb2_grpc.SeatServiceStub(channel)
         self._lease: Any = None
         self._until = 0.0
