@@ -27,6 +27,7 @@ from keypeg_server.service.ports import Clock
 from keypeg_server.service.refusals import doubtful, draining, elsewhere
 
 ATTENDED: Final = timedelta(seconds=60)
+CALLS_LIMIT: Final = 4  # open for one place: one, and some whose clients are gone unseen
 _US: Final = timedelta(microseconds=1)
 
 Hold = Callable[
@@ -123,6 +124,10 @@ class Polls:
         wait = self._attend(pool, place.id, (place.holder.user, place.request_id))
         call.id, call.waited = place.id, True
         call.told = asyncio.get_running_loop().create_future()
+        if len(wait.calls) >= CALLS_LIMIT:
+            oldest = min(wait.calls, key=lambda one: one.begun)
+            oldest.until = self._clock.monotonic()
+            oldest.tell(LookAgain())  # and find that its time is over
         wait.calls.add(call)
         if self._draining:
             call.tell(draining())

@@ -33,6 +33,7 @@ def event(kind: pb.PoolEventKind.ValueType, **fields: object) -> pb.PoolEvent:
 
 SERVED = event(
     pb.POOL_EVENT_KIND_SERVED,
+    sequence=7,
     record="granted",
     resource=fakes.LEASE,
     user=ADA,
@@ -42,8 +43,10 @@ SERVED = event(
     units=2,
 )
 SERVED.since_time.FromDatetime(fakes.NOW - timedelta(minutes=3))
+BETWEEN = event(pb.POOL_EVENT_KIND_RULES_CHANGED, record="pool_rules", by=ADA, sequence=8)
 REFUSED = event(
     pb.POOL_EVENT_KIND_REFUSED,
+    sequence=9,
     record="denied",
     units=1,
     app="solver",
@@ -126,9 +129,11 @@ def test_what_happens_is_a_line_each_over_lost_connections(
         [
             WatchPoolResponse(missed=pb.PoolEventsMissed(count=17)),
             snapshot(),
+            WatchPoolResponse(event=BETWEEN),
             WatchPoolResponse(event=REFUSED),
         ],
     ]
+    server.events = [SERVED, BETWEEN]
     server.watch_ends = [errors.ServerDraining("The server is going away.")]
     result = keypeg("seat", "watch", "acme/solver")
     assert result.exit_code == 1, "it ends when there is nothing to watch"
@@ -141,12 +146,14 @@ def test_what_happens_is_a_line_each_over_lost_connections(
         *head,
         "2026-11-21 12:00:00  served         acme/solver  2 units  ada on atlas (solver, pid 4711)"
         "  waited 3 min",
+        "2026-11-21 12:00:00  rules-changed  acme/solver  by ada",
         *head,
         "2026-11-21 12:00:00  refused        acme/solver  1 unit  somebody (solver)"
         "  POOL_EXHAUSTED (capacity)  4 times",
     ]
     assert "going away. Connecting again." in result.stderr
-    assert "17 events were missed" in result.stderr
+    assert "17 events came faster" in result.stderr
+    assert server.asked["ListPoolEvents"][0].begin_time.ToDatetime(UTC) == fakes.NOW
 
 
 def test_what_happens_is_json_for_programs(keypeg: CommandLine, server: fakes.Server) -> None:

@@ -264,6 +264,19 @@ async def test_the_place_of_a_session_is_not_left_by_a_call(world: World) -> Non
         await world.seats("tom").LeaveQueue(LeaveQueueRequest(name=queued.place.name))
 
 
+async def test_of_very_many_calls_for_one_place_the_oldest_is_answered(world: World) -> None:
+    await world.add_pool(1)
+    await taken(world)
+    request = patient()
+    async with call(world, request) as oldest:
+        await world.pass_time(1)
+        others = [asyncio.create_task(world.seats("tom").AcquireSeat(request)) for _ in range(4)]
+        assert (await oldest).place.position == 1
+        assert not any(one.done() for one in others)
+        for one in others:
+            one.cancel()
+
+
 async def test_who_does_not_wait_is_refused_and_has_no_place(world: World) -> None:
     await world.add_pool(1)
     await taken(world)

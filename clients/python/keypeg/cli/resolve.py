@@ -108,12 +108,18 @@ async def logins(link: Link, account: str) -> dict[str, str]:
 
 
 async def pools(link: Link, account: str, product: str = "") -> list[seat_pb2.Pool]:
-    """The pools of an account, of one product or of all."""
-    return await link.every(
+    """The pools of an account, of one product or of all; NotFound when there is no such account."""
+    found = await link.every(
         seat_service_pb2_grpc.SeatServiceStub(link.channel).ListPools,
         seat_service_pb2.ListPoolsRequest(parent=account, product=product),
         lambda response: response.pools,
     )
+    if not found:
+        await link.call(
+            account_service_pb2_grpc.AccountServiceStub(link.channel).GetAccount,
+            account_service_pb2.GetAccountRequest(name=account),
+        )
+    return found
 
 
 async def leases(link: Link, pool: str) -> list[seat_pb2.Lease]:

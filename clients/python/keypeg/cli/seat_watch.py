@@ -1,7 +1,8 @@
 """`keypeg seat watch, history`: what happens in pools, and what happened.
 
 Promises: watching goes on over lost connections and restarts of the server, and says so; each event is a line
-at once, for people or as JSON. What was missed is said.
+at once, for people or as JSON; what happened while the connection was lost is read from the log. As JSON an
+event may come twice then, with the same number.
 
 Leaves to others: how an event looks (seat_views.py).
 """
@@ -23,7 +24,7 @@ from keypeg.cli.values import word
 
 if TYPE_CHECKING:
     from keypeg.cli.link import Link
-    from keypeg.v1 import seat_service_pb2
+    from keypeg.v1 import pool_event_pb2, seat_service_pb2
 
 PAUSES: Final = (1.0, 2.0, 5.0, 10.0)  # seconds before connecting again; the last one goes on
 DAY: Final = timedelta(days=1)
@@ -36,8 +37,9 @@ DAY: Final = timedelta(days=1)
 async def watch(cli: Cli, pool: str | None, account: str | None) -> None:
     """Print what happens in POOL, or in all pools of an account, until Ctrl-C.
 
-    First what is held and who waits, then a line for each event. With -o json
-    or jsonl each line is a message of the contract (WatchPoolResponse).
+    First what is held and who waits, then a line for each event. When the
+    connection was lost, what happened meanwhile comes first. With -o json or
+    jsonl each line is a message of the contract (WatchPoolResponse).
 
     \b
     Examples:
@@ -67,6 +69,8 @@ class _Watcher:
         self._pools: dict[str, str] = {}  # the words of pools
         self._shown: set[str] = set()  # pools whose snapshot has begun
         self._failures = 0
+        self._last: pool_event_pb2.PoolEvent | None = None  # of those that were printed
+        self._gap = False  # events may have come between that one and the next snapshot
 
     async def run(self) -> None:
         """Until it is canceled, or the server says that there is nothing to watch."""
@@ -111,12 +115,45 @@ class _Watcher:
         try:
             async for response in stream:
                 self._failures = 0
-                self._print(response)
+                await self._take(response)
         except grpc.aio.AioRpcError as error:
             named = self._link.named(calls.translate(error), error.details() or "")
             raise named from error
         finally:
+            self._gap = True
             stream.cancel()
+
+    async def _take(self, response: seat_service_pb2.WatchPoolResponse) -> None:
+        """Print it, after what was not told before it."""
+        from keypeg.v1 import seat_service_pb2 as pb
+
+        kind = response.WhichOneof("frame")
+        if kind == "snapshot" and self._gap and self._last is not None:
+            for event in await self._since(self._last):
+                self._print(pb.WatchPoolResponse(event=event))
+                self._last = event
+        if kind == "snapshot":
+            self._gap = False
+        elif kind == "missed":
+            self._gap = True
+        elif kind == "event":
+            told = self._last is not None and response.event.sequence <= self._last.sequence
+            if told and self._lines:
+                return
+            self._last = response.event
+        self._print(response)
+
+    async def _since(self, last: pool_event_pb2.PoolEvent) -> list[pool_event_pb2.PoolEvent]:
+        """What happened after an event, from the log."""
+        from keypeg.v1 import seat_service_pb2 as pb
+        from keypeg.v1 import seat_service_pb2_grpc as rpc
+
+        found = await self._link.every(
+            rpc.SeatServiceStub(self._link.channel).ListPoolEvents,
+            pb.ListPoolEventsRequest(parent=self._parent, begin_time=last.time),
+            lambda response: response.events,
+        )
+        return [event for event in found if event.sequence > last.sequence]
 
     def _print(self, response: seat_service_pb2.WatchPoolResponse) -> None:
         if not self._lines:
@@ -128,7 +165,7 @@ class _Watcher:
         elif kind == "missed":
             self._shown.clear()
             self._cli.printer.note(
-                f"{response.missed.count} events were missed; what follows is as it is now."
+                f"{response.missed.count} events came faster than they were read; they are read again."
             )
         elif kind == "snapshot":
             self._snapshot(response.snapshot)
