@@ -73,6 +73,7 @@ async def test_first_what_is_then_what_happens_each_once_and_in_order(world: Wor
     assert released.since_time == snapshot.leases[0].acquire_time
     assert kind(served) == "SERVED"
     assert served.since_time == queued.place.create_time
+    assert app.opened is not None
     assert served.session == app.opened.session
     assert (served.user, served.process_id) == (f"{ACCOUNT}/users/tom", 4711)
     assert served.sequence == released.sequence + 1
