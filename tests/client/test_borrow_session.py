@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keypeg import aio, client, errors, events
+from keypeg import aio, errors, events, hostinfo
 from keypeg.borrow_session import CHECK_TIME
 from keypeg.borrow_shelf import Kept, Shelf
 from keypeg.document import Ed25519Signer
@@ -250,7 +250,7 @@ async def test_a_borrow_without_its_key_is_refused(borrow, clock):
 
 async def test_the_parts_of_the_computer_are_compared(borrow, clock, monkeypatch):
     parts = {"machine_id": "m-1", "board": "b-1", "disk": "d-1"}
-    monkeypatch.setattr(client.hostinfo, "parts", lambda: parts)
+    monkeypatch.setattr(hostinfo, "parts", lambda: parts)
     borrow(parts=parts)
     async with opening(clock) as session, session.seat():
         assert session.may_run

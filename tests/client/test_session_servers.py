@@ -113,6 +113,15 @@ def test_what_another_server_would_not_do_better_is_the_end():
     assert len(one.asked) == 1
 
 
+def test_a_refusal_after_dead_servers_is_the_error():
+    one = bench()
+    one.dead |= {"a:1", "b:1"}
+    one.host.refuse_next_open(errors.LicenseMissing("There is no license."))
+    one.open()
+    one.advance(1)
+    assert one.reason is Reason.LICENSE_MISSING
+
+
 def test_a_forgotten_session_is_opened_anew_where_it_is():
     one = bench().open()
     one.host.forget()
@@ -172,6 +181,20 @@ def test_a_home_that_is_no_address_is_relayed_to(home: str):
     one.advance(1)
     assert servers_asked(one) == ["a:1", "a:1"]
     assert state_of(one) is State.RUNNING
+
+
+def test_an_app_that_starts_while_a_dead_server_is_succeeded_waits_for_it():
+    one = bench("a:1", "b:1")
+    one.dead.add("a:1")
+    away = [
+        errors.Unreachable("The account's server is away.", retry_after=timedelta(seconds=1))
+        for _ in range(3)
+    ]
+    one.host.refuse_next_open(*away)
+    one.open()
+    one.advance(8)
+    assert state_of(one) is State.RUNNING
+    assert one.server == "b:1"
 
 
 def test_an_account_that_nobody_answers_for_yet_is_asked_for_again():

@@ -206,6 +206,8 @@ def _says_later(error: KeypegError, servers: int) -> bool:
     """Whether a server is there and takes the call in a moment; alone, only while an account moves."""
     if error.reason is Reason.ELSEWHERE:
         return True
+    if error.reason is Reason.UNREACHABLE:  # sent by a server: the account's own one is away
+        return error.retry_after is not None
     return servers > 1 and error.retry_after is not None
 
 

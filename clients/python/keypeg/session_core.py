@@ -158,9 +158,11 @@ class SessionCore:
             return
         at_once = self._go_on(error)
         if self.state is State.CONNECTING:
-            if not at_once and error.reason not in PASSING_AT_OPEN:
-                self._stop(self.route.refusal(error))
-                return
+            if not at_once:
+                error = self.route.refusal(error) if error.reason in GOES_ON else error
+                if error.reason not in PASSING_AT_OPEN and not _says_later(error):
+                    self._stop(error)
+                    return
         elif error.reason in FORGOTTEN and self.held is not None:
             self.held = None  # opened anew, at once the first time
             self._ticket = b""
@@ -292,3 +294,8 @@ class SessionCore:
     def _taken(self) -> list[Effect]:
         taken, self._out = self._out, []
         return taken
+
+
+def _says_later(error: KeypegError) -> bool:
+    """Whether a server is there and said when to ask again, as while another server is being succeeded."""
+    return error.reason in PASSING and error.retry_after is not None

@@ -221,7 +221,12 @@ def test_a_write_off_says_what_it_exposes_and_asks(keypeg, borrows, monkeypatch)
     assert dry["exposure"]["exposed_count"] == 1
     assert keypeg(*arguments).exit_code == 2  # nobody can be asked
     asked: list[str] = []
-    monkeypatch.setattr(borrow_calls, "confirmed", lambda question: bool(asked.append(question)))
+
+    def no(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr(borrow_calls, "confirmed", no)
     result = keypeg(*arguments)
     assert result.exit_code == 1
     assert "1 unit may be used twice" in result.stderr
