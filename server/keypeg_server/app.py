@@ -100,6 +100,9 @@ _LOG: Final = structlog.get_logger("keypegd")
 HIGH_WATER_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
 HEADS_EVERY: Final = 10.0  # seconds: for so long, records may be without a signed head over them
 REMOVAL_EVERY: Final = 600.0  # seconds
+LAST_TIME: Final = (
+    5.0  # seconds for each last thing, when it is another computer that has to answer
+)
 SET_BACK_TOLERANCE: Final = timedelta(minutes=5)  # before the log speaks of it
 
 
@@ -178,20 +181,24 @@ class App:
             await self._sessions.drain(self._opened.settings.server.drain_time)
         else:  # apps go on elsewhere at once
             await self._sessions.drain(timedelta(0))
-            await self._committer.close()
-            await self._sign_heads(log_store.STOP)
+            await self._at_last(self._committer.close())
+            await self._at_last(self._sign_heads(log_store.STOP))
             await several.leave()
             await several.close()
         await self._server.stop(max(0.0, ends - loop.time()))
         self._sessions.stop()
         self._borrows.stop()
-        await self._committer.close()
+        await self._at_last(self._committer.close())
         self._passwords.close()
-        with contextlib.suppress(KeypegError):  # a full disk is no reason to hang
-            if several is None:
-                await self._sign_heads(log_store.STOP)
-            await upkeep.keep_high_water(self._opened.database, self._opened.clock)
+        if several is None:
+            await self._at_last(self._sign_heads(log_store.STOP))
+        await self._at_last(upkeep.keep_high_water(self._opened.database, self._opened.clock))
         self._opened.close()
+
+    async def _at_last(self, work: Awaitable[object]) -> None:
+        """Do this before the end; a full disk, or a database that does not answer, is no reason to hang."""
+        with contextlib.suppress(KeypegError, TimeoutError):
+            await asyncio.wait_for(work, None if self._several is None else LAST_TIME)
 
     async def _sign_heads(self, occasion: LogOccasion.ValueType) -> None:
         with contextlib.suppress(KeypegError):  # a full disk is no reason to hang
@@ -217,8 +224,10 @@ class App:
         limits = settings.limits
         self._log = log = LogWriter(signing.sign_log, secrets.release_key)
         store.log = log
-        if several is None:
-            await self._begin_log(signing)
+        if not signing.may_sign_logs():
+            _LOG.warning("log heads are not delegated", next="run keypegd delegate")
+        if several is None:  # else each when it is taken
+            await log_store.check(opened.database, log, clock)
         self._committer = BatchCommitter(
             opened.database, clock, log=log, pending_limit=limits.pending_operations
         )
@@ -324,13 +333,6 @@ class App:
         ]
         for task in self._tasks:
             task.add_done_callback(_died)
-
-    async def _begin_log(self, signing: Signing) -> None:
-        """Look whether the logs are as the server left them, and sign what it could not any more."""
-        if not signing.may_sign_logs():
-            _LOG.warning("log heads are not delegated", next="run keypegd delegate")
-        database, clock = self._opened.database, self._opened.clock
-        await log_store.check(database, self._log, clock)
 
     def _show_health(self, serving: bool) -> None:
         """Balancers pass over a server that may not act."""

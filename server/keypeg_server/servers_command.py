@@ -27,7 +27,14 @@ WATCHED: Final = 1.2  # seconds: more than two beats
 @DATA
 @SETTINGS
 @DATABASE
-@click.option("-o", "output", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print what was found.",
+)
 def servers(data: Path, settings_file: Path | None, database: str | None, output: str) -> None:
     """List the servers of a PostgreSQL database.
 

@@ -55,7 +55,7 @@ class Observation:
 
     def after(self, beats: Mapping[str, int], asked: float, answered: float) -> Observation:
         """With one more reading. After a gap, every count starts anew."""
-        fresh = asked - self.answered > GAP
+        fresh = answered - self.answered > GAP
         seen: dict[str, Seen] = {}
         for node, beat in beats.items():
             known = self.seen.get(node)

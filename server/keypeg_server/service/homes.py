@@ -35,6 +35,7 @@ TAKEN_AT_ONCE: Final = 8  # homes loaded at a time, so that calls come in betwee
 NEWS_KEPT: Final = 60.0  # seconds that news stay, for servers that were away
 SWEEP: Final = 10.0  # seconds between looks for news that all have had
 RETRY_AFTER: Final = timedelta(milliseconds=250)
+LEAVE_TIME: Final = 3.0  # seconds to say so, when the database does not answer
 TIMER_SLACK: Final = 0.005  # seconds
 
 
@@ -345,9 +346,10 @@ class Cluster:
         taking = [home.task for home in self._homes.values() if home.task is not None]
         self._drop_all()
         if taking:
-            await asyncio.wait(taking)
-        with contextlib.suppress(KeypegError):  # then they find out by the beat that does not come
-            await self._rows.leave(self._node)
+            await asyncio.wait(taking, timeout=LEAVE_TIME)
+        # If not, they find out by the beat that does not come.
+        with contextlib.suppress(KeypegError, TimeoutError):
+            await asyncio.wait_for(self._rows.leave(self._node), LEAVE_TIME)
 
     async def tick(self) -> bool:
         """Beat once, and look at the others; whether that was kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
 from keypeg_server.clock import from_us, to_us
@@ -11,6 +12,7 @@ from keypeg_server.domain.account import Account, User
 from keypeg_server.domain.caller import Role
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
 from keypeg_server.domain.location import BUILT_IN
+from keypeg_server.service.accounts import login_taken
 from keypeg_server.service.store import Credential, Page, Token
 from keypeg_server.storage.tables import AccountRow, LocationRow, TokenRow, UserRow
 
@@ -96,7 +98,10 @@ class SqlAccounts:
             create_time_us=to_us(user.create_time),
         )
         self._session.add(row)
-        self._session.flush()
+        try:
+            self._session.flush()
+        except IntegrityError as error:  # made for another account, by another server, just now
+            raise login_taken(user.login) from error
 
     def delete_user(self, user: User) -> None:
         self._session.exec(delete(TokenRow).where(col(TokenRow.user) == user.id))

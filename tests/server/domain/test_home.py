@@ -45,6 +45,12 @@ def test_who_did_not_look_for_a_while_begins_to_count_anew() -> None:
     assert observation.dead() == {"a": 4}
 
 
+def test_a_reading_that_took_long_is_a_gap_too() -> None:
+    """The database hung: nobody could beat meanwhile."""
+    observation = seen_every(0.5, 3, {"a": 4}).after({"a": 4}, 1.5, 20.0)
+    assert observation.after({"a": 4}, 20.0, 20.1).dead() == {}
+
+
 def test_who_is_gone_is_not_watched() -> None:
     observation = seen_every(0.5, 8, {"a": 4}).after({}, 4.0, 4.0)
     assert observation.dead() == {} == dict(observation.seen)
