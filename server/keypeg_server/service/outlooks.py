@@ -19,7 +19,9 @@ from keypeg_server.service.ports import Clock
 
 KEPT: Final = 0.1  # seconds for which a pool's outlook serves every refusal
 LARGE: Final = 3_000  # leases: beyond that even one look each second would hold up others
-LARGE_KEPT: Final = 1.0  # seconds for which the outlook of a larger pool serves, also when it has changed
+LARGE_KEPT: Final = (
+    1.0  # seconds for which the outlook of a larger pool serves, also when it has changed
+)
 
 
 class Outlooks:

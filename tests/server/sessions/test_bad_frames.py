@@ -213,6 +213,7 @@ async def test_a_session_takes_so_much_and_no_more(tmp_path):
     await app.ask()
     denied = await app.next("denied")
     assert denied.explanation.metadata["limit"] == "session.holdings"
+    assert denied.explanation.metadata["rule"] == "session_holdings"
     await world.stop()
 
 
