@@ -2,7 +2,8 @@
 
 Promises: the backup appears whole, under its name, or not at all; it is readable by its owner only, and
 replaces nothing. All that was acknowledged before it began is in it. The server is not disturbed: its
-database is read as storage/snapshot.py says.
+database is read as storage/snapshot.py says. It is the same whether that is SQLite or PostgreSQL, so that each
+can be restored into the other.
 
 Leaves to others: reading it again (restoring.py), and keeping it safe: it holds the server's secrets, unless
 they were left out. The publisher's root key is never in it.
@@ -22,12 +23,13 @@ from typing import Final
 
 from keypeg._version import __version__
 from keypeg_server import secret_files
+from keypeg_server.address import PostgresUrl
 from keypeg_server.clock import SystemClock, from_us
 from keypeg_server.manifest import FILE_NAME, FileEntry, Manifest, is_path, text
-from keypeg_server.opened import DATABASE_FILE, MARKER, TLS_FOLDER
+from keypeg_server.opened import DATABASE_FILE, MARKER, TLS_FOLDER, place_of
 from keypeg_server.settings import Settings
 from keypeg_server.settings_reading import FILE_NAME as SETTINGS_FILE
-from keypeg_server.storage import snapshot
+from keypeg_server.storage import carrying, snapshot
 from keypeg_server.storage.snapshot import Progress
 from keypeg_server.storage.upkeep import HIGH_WATER
 
@@ -85,7 +87,11 @@ def _fill(
     progress: Progress,
 ) -> tuple[Manifest, tuple[str, ...]]:
     database = folder / DATABASE_FILE
-    contents = snapshot.copy(data / DATABASE_FILE, database, progress)
+    place = place_of(data, settings)
+    if isinstance(place, PostgresUrl):
+        contents = carrying.to_file(place, database)
+    else:
+        contents = snapshot.copy(place, database, progress)
     # The secrets come after the database: a publisher that is in it has its key by then.
     sources, left_out = _sources(data, settings, settings_file, contents.publishers, with_secrets)
     entries = [FileEntry(DATABASE_FILE, *digest_of(database, progress))]
@@ -145,8 +151,8 @@ def _sources(
 
 
 def _high_water_us(database: Path) -> int:
-    with snapshot.snapshot(database) as connection:
-        row = connection.execute("SELECT value FROM meta WHERE key = ?", (HIGH_WATER,)).fetchone()
+    with snapshot.snapshot(database) as view:
+        row = view.execute("SELECT value FROM meta WHERE key = ?", (HIGH_WATER,)).fetchone()
         return 0 if row is None else int(row[0])
 
 

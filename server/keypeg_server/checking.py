@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
 from google.protobuf.message import DecodeError
@@ -25,12 +25,12 @@ from keypeg_server import secret_files, tls
 from keypeg_server.clock import Clock
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.findings import Finding, Verdict, bad, good, soon, verdict_of
-from keypeg_server.opened import DATABASE_FILE, DELEGATION_WARNING, MARKER, TLS_FOLDER
+from keypeg_server.opened import DATABASE_FILE, DELEGATION_WARNING, MARKER, TLS_FOLDER, place_of
 from keypeg_server.secret_files import SecretError
 from keypeg_server.service.signing import delegation_ends
 from keypeg_server.settings import Settings
 from keypeg_server.storage import integrity
-from keypeg_server.storage.snapshot import SnapshotError, snapshot
+from keypeg_server.storage.snapshot import SnapshotError, View, snapshot
 
 CERTIFICATE_WARNING: Final = timedelta(days=30)
 ROOT_FOLDER: Final = "root"
@@ -45,15 +45,17 @@ def check(data: Path, settings: Settings, clock: Clock) -> list[Finding]:
     found = [good("directory", str(data))]
     publishers: list[tuple[str, bytes, bytes]] = []
     documents: list[bytes] = []
+    place = place_of(data, settings)
     try:
-        with snapshot(data / DATABASE_FILE) as connection:
-            rows = list(integrity.findings(connection, now))
+        with snapshot(place) as view:
+            rows = list(integrity.findings(view, now))
         found += rows
         if rows[-1].check == integrity.LAST:
-            with snapshot(data / DATABASE_FILE) as connection:
-                publishers, documents = _signed(connection)
+            with snapshot(place) as view:
+                publishers, documents = _signed(view)
     except SnapshotError as error:
-        found.append(bad("database file", str(error).rstrip("."), integrity.RESTORE))
+        what = "database file" if isinstance(place, Path) else "database"
+        found.append(bad(what, str(error).rstrip("."), integrity.RESTORE))
     found += _secrets(data, [id for id, _, _ in publishers], documents)
     found += (_delegation(data, *publisher, now) for publisher in publishers)
     found += _certificates(data, settings, now)
@@ -61,12 +63,12 @@ def check(data: Path, settings: Settings, clock: Clock) -> list[Finding]:
     return found
 
 
-def _signed(connection: Any) -> tuple[list[tuple[str, bytes, bytes]], list[bytes]]:
+def _signed(view: View) -> tuple[list[tuple[str, bytes, bytes]], list[bytes]]:
     """Publishers with root and delegation, and the documents of sites."""
-    publishers = connection.execute(
+    publishers = view.execute(
         "SELECT id, root_public_key, delegation FROM publisher ORDER BY id"
     ).fetchall()
-    documents = connection.execute(
+    documents = view.execute(
         "SELECT document FROM activation WHERE location_kind = ?", (int(LocationKind.SITE),)
     ).fetchall()
     return list(publishers), [bytes(document) for (document,) in documents]

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keypeg_server.command_line import DATA, DATABASE, EXIT_ERROR, SETTINGS, fail, read_settings
+from keypeg_server.command_line import (
+    DATA,
+    DATABASE,
+    EXIT_ERROR,
+    EXIT_USAGE,
+    SETTINGS,
+    fail,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from keypeg_server.findings import Finding
@@ -84,6 +92,12 @@ def backup(
 @click.command()
 @DATA
 @click.option(
+    "--database",
+    metavar="URL",
+    envvar="KEYPEGD_STORAGE__DATABASE",
+    help="Restore into this PostgreSQL database, which has no tables yet, instead of a file in DATA.",
+)
+@click.option(
     "--stopped-for",
     callback=_duration,
     metavar="DURATION",
@@ -98,10 +112,17 @@ def backup(
     "signed in again.",
 )
 @click.argument("backup", type=click.Path(path_type=Path, file_okay=False))
-def restore(data: Path, stopped_for: timedelta, sign_out: bool, backup: Path) -> None:
+def restore(
+    data: Path, database: str | None, stopped_for: timedelta, sign_out: bool, backup: Path
+) -> None:
     """Make a new data directory from the backup BACKUP."""
+    from keypeg_server.address import AddressError, PostgresUrl
     from keypeg_server.restoring import restore as work
 
+    try:
+        url = PostgresUrl.read(database) if database else None
+    except AddressError as error:
+        fail(f"--database: {error}", EXIT_USAGE)
     with _sentences():
         made = work(
             backup.absolute(),
@@ -109,6 +130,7 @@ def restore(data: Path, stopped_for: timedelta, sign_out: bool, backup: Path) ->
             stopped_for=stopped_for,
             sign_out=sign_out,
             progress=_progress(),
+            database=url,
         )
     manifest = made.manifest
     click.echo(f"restored:    {data}, as of {manifest.create_time:%Y-%m-%d %H:%M:%S} UTC")
@@ -135,6 +157,16 @@ def restore(data: Path, stopped_for: timedelta, sign_out: bool, backup: Path) ->
         click.echo(f"missing:     {path}; put it and tls/ there before the first start")
     if not made.missing:
         click.echo(f"next:        keypegd check --data {data}, then keypegd serve --data {data}")
+    served = read_settings(data, None).storage.database
+    if url is not None and served != database:
+        click.echo(
+            f"database:    {url}; say so in storage.database, or with --database to each command"
+        )
+    elif url is None and served:
+        click.echo(
+            f"attention:   {data}/keypegd.toml names another database, {PostgresUrl.read(served)}; take that out to "
+            "serve what was restored"
+        )
 
 
 @click.command()

@@ -22,7 +22,7 @@ from keypeg.errors import KeypegError
 from keypeg.ids import id_text, uuid7
 from keypeg.v1.document_pb2 import Delegation, Envelope
 from keypeg_server import secret_files, tls
-from keypeg_server.address import AddressError, PostgresUrl
+from keypeg_server.address import PostgresUrl
 from keypeg_server.clock import Clock, SystemClock, to_us
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.passwords import Cost, Passwords
@@ -51,14 +51,22 @@ def new_ids(clock: Clock) -> Callable[[], str]:
     return lambda: id_text(uuid7(to_us(clock.wall()), os.urandom(8)))
 
 
+def place_of(data: Path, settings: Settings) -> Path | PostgresUrl:
+    """Where the database of a data directory is."""
+    if settings.storage.database:
+        return PostgresUrl.read(
+            settings.storage.database
+        )  # settings_reading.py has seen that it is one
+    return data / DATABASE_FILE
+
+
 def open_database(data: Path, settings: Settings) -> Database:
     """The database of a data directory; StartError when it can not be opened."""
+    place = place_of(data, settings)
     try:
-        if settings.storage.database:
-            return PostgresDatabase.open(PostgresUrl.read(settings.storage.database))
-        return SqliteDatabase.open(data / DATABASE_FILE)
-    except AddressError as error:
-        raise StartError(str(error)) from None  # nothing shows the URL
+        if isinstance(place, PostgresUrl):
+            return PostgresDatabase.open(place)
+        return SqliteDatabase.open(place)
     except KeypegError as error:
         raise StartError(error.sentence) from error
     except OSError as error:

@@ -1,7 +1,7 @@
 """`keypegd restore`: a data directory from a backup, ready to be served in the place of the lost one.
 
 Promises: every file is what the manifest says, or nothing is restored; a directory that holds something is
-refused, and what was begun is removed. The marker that makes the directory a server is written last. What
+refused, and what was begun is removed; so is a PostgreSQL database that has tables. The marker that makes the directory a server is written last. What
 must not happen twice after a restore does not (storage/restored.py).
 
 Leaves to others: stopping the earlier server for good, which no program can see to.
@@ -22,12 +22,14 @@ from sqlalchemy import Connection
 from keypeg.errors import KeypegError
 from keypeg.ids import id_text, uuid7
 from keypeg_server import secret_files
+from keypeg_server.address import PostgresUrl
 from keypeg_server.backing_up import BackupError, copy_file, sync_folders, write_file
 from keypeg_server.clock import SystemClock, to_us
 from keypeg_server.domain.restored import holds_back_for
 from keypeg_server.manifest import FILE_NAME, MAX_BYTES, Manifest, ManifestError, read
 from keypeg_server.opened import DATABASE_FILE, MARKER, TLS_FOLDER
-from keypeg_server.storage import schema, snapshot
+from keypeg_server.storage import carrying, schema, snapshot
+from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.restored import Restoration, make_fit
 from keypeg_server.storage.snapshot import Progress
 from keypeg_server.storage.sqlite import SqliteDatabase
@@ -46,9 +48,18 @@ class Restored:
 
 
 def restore(
-    source: Path, data: Path, *, stopped_for: timedelta, sign_out: bool, progress: Progress
+    source: Path,
+    data: Path,
+    *,
+    stopped_for: timedelta,
+    sign_out: bool,
+    progress: Progress,
+    database: PostgresUrl | None = None,
 ) -> Restored:
-    """Restore a backup into a directory that is empty or not there; BackupError when that can not be."""
+    """Restore a backup into a directory that is empty or not there; BackupError when that can not be.
+
+    `database`: one without tables, that is to be served instead of a file in the directory.
+    """
     manifest = _manifest(source)
     if data.is_symlink() or (data.exists() and not data.is_dir()):
         raise BackupError(f"{data} is no directory; name one that is empty or not there.")
@@ -60,7 +71,7 @@ def restore(
     except OSError as error:
         raise BackupError(f"{data} can not be made ({error.strerror}); choose another.") from error
     try:
-        return _fill(source, data, manifest, stopped_for, sign_out, progress)
+        return _fill(source, data, manifest, stopped_for, sign_out, progress, database)
     except BaseException:
         _empty(data, remove=made)
         raise
@@ -86,6 +97,7 @@ def _fill(
     stopped_for: timedelta,
     sign_out: bool,
     progress: Progress,
+    database: PostgresUrl | None,
 ) -> Restored:
     _check_complete(data, manifest)
     for entry in manifest.files:
@@ -117,6 +129,8 @@ def _fill(
     missing = [
         str(path) for path in secret_files.needed(data, manifest.publishers) if not path.exists()
     ]
+    if database is not None:
+        _carry(data / DATABASE_FILE, database)
     sync_folders(data)
     write_file(data / MARKER, b"keypegd restored this directory.\n", 0o644)
     sync_folders(data)
@@ -136,8 +150,8 @@ def _check_complete(data: Path, manifest: Manifest) -> None:
 
 def _with_database(path: Path, manifest: Manifest, restoration: Restoration) -> int:
     """Check the database, bring it up to date, and make it fit."""
-    with snapshot.snapshot(path) as connection:
-        contents = snapshot.contents_of(connection)
+    with snapshot.snapshot(path) as view:
+        contents = snapshot.contents_of(view)
         if (contents.schema, contents.counts, contents.publishers) != (
             manifest.schema,
             manifest.counts,
@@ -147,7 +161,7 @@ def _with_database(path: Path, manifest: Manifest, restoration: Restoration) -> 
                 "The database of the backup is not the one of its manifest (its schema or its counts differ); "
                 "use another backup."
             )
-        found = snapshot.problems(connection)
+        found = snapshot.problems(view)
         if found:
             raise BackupError(f"The database of the backup is damaged ({found[0]}); use another.")
 
@@ -169,6 +183,22 @@ def _changed(path: Path, work: Callable[[Connection], int]) -> int:
         raise BackupError(f"The backup can not be restored: {error.sentence}") from error
     finally:
         database.close()
+
+
+def _carry(path: Path, url: PostgresUrl) -> None:
+    """Let the database go on in PostgreSQL, and the file go."""
+    try:
+        database = PostgresDatabase.open(url)
+    except KeypegError as error:
+        raise BackupError(error.sentence) from error
+    try:
+        database.migrate(lambda connection: carrying.from_file(path, connection))
+    except KeypegError as error:
+        raise BackupError(f"The backup can not be restored: {error.sentence}") from error
+    finally:
+        database.close()
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
 
 
 def _empty(data: Path, *, remove: bool) -> None:

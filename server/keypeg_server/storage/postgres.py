@@ -81,6 +81,18 @@ MARK_PREFIX: Final = (
 )
 
 
+def connect(url: PostgresUrl, *, reads: bool = False) -> psycopg.Connection[Any]:
+    """A connection that sees one state in each transaction and can not write, or one that writes; psycopg's errors."""
+    given = psycopg.conninfo.conninfo_to_dict(url.secret)
+    wanted: dict[str, Any] = {k: v for k, v in CONNECT.items() if k not in given}
+    connection = psycopg.connect(url.secret, **wanted)
+    connection.prepare_threshold = 3 if reads else None
+    if reads:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+    return connection
+
+
 class PostgresDatabase(Database):
     """An open PostgreSQL database. `open` is the way to one."""
 
@@ -157,16 +169,9 @@ class PostgresDatabase(Database):
         raise AssertionError
 
     def _engine(self, *, reads: bool = False) -> Engine:
-        secret = self.url.secret
-
-        def connect() -> psycopg.Connection[Any]:
-            given = psycopg.conninfo.conninfo_to_dict(secret)
-            wanted: dict[str, Any] = {k: v for k, v in CONNECT.items() if k not in given}
-            connection = psycopg.connect(secret, **wanted)
-            connection.prepare_threshold = 3 if reads else None
+        def creator() -> psycopg.Connection[Any]:
+            connection = connect(self.url, reads=reads)
             if reads:
-                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                connection.read_only = True
                 self._read.add(connection)
             return connection
 
@@ -175,7 +180,7 @@ class PostgresDatabase(Database):
             pool = {"poolclass": QueuePool, "pool_size": READERS}
         return create_engine(
             "postgresql+psycopg://",
-            creator=connect,
+            creator=creator,
             hide_parameters=True,
             use_native_hstore=False,
             **pool,

@@ -1,24 +1,29 @@
-"""Reading the database beside the server that owns it: for backups and checks.
+"""Reading a database beside the servers that write it: for backups and checks.
 
-Promises: reads one consistent state, and writes nothing. The file is opened with `mode=ro`, so that this
+Promises: reads one consistent state, and writes nothing. A SQLite file is opened with `mode=ro`, so that this
 process can neither write nor checkpoint it, whatever the SQLite at hand does (two that write or checkpoint at
-once can corrupt a write-ahead log before SQLite 3.51.3); the owner's lock is left alone. While a snapshot is
-open the server goes on, and its log grows by what it writes meanwhile. What can not be read is a
-SnapshotError of one sentence.
+once can corrupt a write-ahead log before SQLite 3.51.3); the owner's lock is left alone. PostgreSQL is read in one
+transaction, REPEATABLE READ and READ ONLY. While a snapshot is open servers go on, and what they replace is kept
+for it. What can not be read is a SnapshotError of one sentence.
 
-Leaves to others: what is read (integrity.py), where a copy goes (backing_up.py).
+Leaves to others: what is read (integrity.py), copying PostgreSQL (carrying.py), where a copy goes (backing_up.py).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
+from sqlalchemy import Engine, StaticPool, create_engine
+
+from keypeg_server.address import PostgresUrl
 from keypeg_server.storage import sqlite
+from keypeg_server.storage.postgres import connect
 
 BUSY_TIMEOUT: Final = 10.0  # seconds, for a server that is just starting
 PAGES_AT_ONCE: Final = 4_096  # of 4 KiB: 16 MiB between two reports of progress
@@ -38,6 +43,13 @@ COUNTED: Final = {
 }
 
 
+_HAS_VERSION: Final = {
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'",
+    "postgresql": "SELECT 1 FROM information_schema.tables "
+    "WHERE table_schema = current_schema() AND table_name = 'alembic_version'",
+}
+
+
 class SnapshotError(Exception):
     """Which database can not be read, and why: one sentence."""
 
@@ -51,9 +63,51 @@ class Contents:
     publishers: tuple[str, ...]  # ids
 
 
+class View:
+    """One state of a database. Statements are those that both kinds of database take, with ? for values."""
+
+    def __init__(self, connection: Any, kind: str) -> None:
+        self.connection: Final = connection  # of the driver's
+        self.kind: Final = kind  # as sqlalchemy calls it
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """A cursor with the rows."""
+        if self.kind == "postgresql":
+            statement = statement.replace("?", "%s")
+        return self.connection.execute(statement, parameters)
+
+    def engine(self) -> Engine:
+        """For sqlalchemy; it ends the snapshot."""
+        options = {"use_native_hstore": False} if self.kind == "postgresql" else {}
+        driver = "postgresql+psycopg" if self.kind == "postgresql" else "sqlite"
+        return create_engine(
+            f"{driver}://", creator=lambda: self.connection, poolclass=StaticPool, **options
+        )
+
+
 @contextmanager
-def snapshot(path: Path) -> Iterator[Any]:
-    """A connection of the driver's that sees one state until it is closed."""
+def snapshot(place: Path | PostgresUrl) -> Iterator[View]:
+    """One state of a database, until this is left."""
+    if isinstance(place, Path):
+        with _of_file(place) as connection:
+            yield View(connection, "sqlite")
+    else:
+        with _of_postgres(place) as connection:
+            yield View(connection, "postgresql")
+
+
+@contextmanager
+def _of_postgres(url: PostgresUrl) -> Iterator[Any]:
+    try:
+        with connect(url, reads=True) as connection:
+            yield connection
+    except psycopg.Error as error:
+        said = (str(error).strip().splitlines() or ["no answer"])[0].rstrip(".")
+        raise SnapshotError(f"The database {url} can not be read ({said}).") from error
+
+
+@contextmanager
+def _of_file(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise SnapshotError(f"There is no database {path}; --data names the directory of a server.")
     driver = sqlite.driver()
@@ -86,7 +140,7 @@ def copy(source: Path, target: Path, progress: Progress) -> Contents:
     """
     driver = sqlite.driver()
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    with snapshot(source) as connection:
+    with _of_file(source) as connection:
         (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         copied = driver.connect(str(target), isolation_level=None)
         try:
@@ -98,7 +152,7 @@ def copy(source: Path, target: Path, progress: Progress) -> Contents:
             try:
                 connection.backup(copied, pages=PAGES_AT_ONCE, progress=report)
                 copied.execute("PRAGMA journal_mode=DELETE")  # one file: no log beside it
-                found = problems(copied)
+                found = problems(View(copied, "sqlite"))
             except driver.Error as error:
                 raise SnapshotError(
                     f"The database {source} can not be copied to {target.parent} ({error}); a full disk, "
@@ -108,7 +162,7 @@ def copy(source: Path, target: Path, progress: Progress) -> Contents:
                 raise SnapshotError(
                     f"The database {source} is damaged ({found[0]}); restore an earlier backup."
                 )
-            contents = contents_of(copied)
+            contents = contents_of(View(copied, "sqlite"))
         finally:
             copied.close()
     with target.open("rb") as handle:
@@ -116,31 +170,36 @@ def copy(source: Path, target: Path, progress: Progress) -> Contents:
     return contents
 
 
-def problems(connection: Any) -> list[str]:
-    """What SQLite itself finds wrong with a database, and rows that refer to none; a few of them."""
-    rows = connection.execute(f"PRAGMA integrity_check({PROBLEMS_SHOWN})").fetchall()
+def problems(view: View) -> list[str]:
+    """What SQLite itself finds wrong with a database, and rows that refer to none; a few of them.
+
+    PostgreSQL looks at both by itself, whenever it reads and writes.
+    """
+    if view.kind != "sqlite":
+        return []
+    rows = view.execute(f"PRAGMA integrity_check({PROBLEMS_SHOWN})").fetchall()
     found = [str(row[0]).splitlines()[0] for row in rows if row[0] != "ok"]
     if not found:
-        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchall():
+        for table, row, parent, _ in view.execute("PRAGMA foreign_key_check").fetchall():
             found.append(f"row {row} of {table} refers to no {parent}")
     return found[:PROBLEMS_SHOWN]
 
 
-def contents_of(connection: Any) -> Contents:
+def contents_of(view: View) -> Contents:
     """The numbers of a database; SnapshotError when it is not one of keypegd."""
-    schema = schema_of(connection)
+    schema = schema_of(view)
     if schema is None:
         raise SnapshotError("The database is not one of keypegd: it has no schema version.")
     counts = {}
     for name, table in COUNTED.items():
-        (counts[name],) = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()  # noqa: S608
-    publishers = connection.execute("SELECT id FROM publisher ORDER BY id").fetchall()
+        (counts[name],) = view.execute(f'SELECT count(*) FROM "{table}"').fetchone()  # noqa: S608
+    publishers = view.execute("SELECT id FROM publisher ORDER BY id").fetchall()
     return Contents(schema, counts, tuple(id for (id,) in publishers))
 
 
-def schema_of(connection: Any) -> str | None:
+def schema_of(view: View) -> str | None:
     """The migration that a database is at; None when it is at none."""
-    with suppress(sqlite.driver().OperationalError):  # no such table
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return None if row is None else str(row[0])
-    return None
+    if not view.execute(_HAS_VERSION[view.kind]).fetchone():
+        return None
+    row = view.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])
