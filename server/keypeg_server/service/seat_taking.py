@@ -50,12 +50,13 @@ class Wanted:
     priority: int = 0
     address: str = ""
 
-    @property
-    def digest(self) -> bytes:
-        """What tells it from another request under the same id: how long a call may last does not."""
-        parts = (self.units, self.features, self.valid_for, self.device, self.app)
-        more = (self.priority,) if self.priority else ()
-        return frames.digest(*names.POOL.parse(self.pool), *parts, *more)
+    def digest(self, pool: str) -> bytes:
+        """What tells it from another request under the same id; `pool` is the pool's id.
+
+        How long its call may stay open is not a part of it.
+        """
+        parts = (pool, self.units, self.features, self.valid_for, self.device, self.app)
+        return frames.digest(*parts, self.priority) if self.priority else frames.digest(*parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class SeatTaking:
                 wait=bool(wanted.wait),
                 priority=wanted.priority,
                 valid_for_us=wanted.valid_for // _US,
-                request=RequestKey(caller.user, wanted.request_id, wanted.digest),
+                request=RequestKey(caller.user, wanted.request_id, wanted.digest(pool.id)),
                 done=done,
             )
 
