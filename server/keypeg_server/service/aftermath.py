@@ -21,6 +21,7 @@ from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import cut
 from keypeg_server.domain.record import Ending
+from keypeg_server.service import pool_keeping
 from keypeg_server.service import pool_operations as operations
 from keypeg_server.service.audience import Audience, QueueNews
 from keypeg_server.service.commits import Committer
@@ -38,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class Aftermath:
-    """What operations report to (pool_operations.Reports), and the lists that come of it."""
+    """What operations report to (pool_reports.Reports), and the lists that come of it."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Aftermath:
         self.recalls: Final = Recalls(clock, self._ends(Ending.RECALLED))
         self.polls: Final = Polls(clock, self._hold, self._leave, alive=alive)
         self.outlooks: Final = Outlooks(clock, self.ends_at)
-        self._denials = Denials(lambda entries: committer.submit(operations.Note(entries)))
+        self._denials = Denials(lambda entries: committer.submit(pool_keeping.Note(entries)))
         self._queues = QueueNews(lambda: self.audience)
         self._lingering: Deadlines[tuple[Pool, str]] = Deadlines(clock, self._linger_due)
 
@@ -121,7 +122,7 @@ class Aftermath:
 
     def look(self, read: Callable[[], _T], done: Callable[[_T | KeypegError], None]) -> None:
         """What `read` finds now, told when it is on disk."""
-        self._committer.submit(operations.Look(read, done))
+        self._committer.submit(pool_keeping.Look(read, done))
 
     def recalled(self, id: str) -> LeaseRecalled | None:
         """Why a lease is on its way back; None when it is not."""
@@ -241,5 +242,5 @@ class Aftermath:
                 self._lingering.watch(item, self._clock.monotonic() + RETRY_PAUSE)
 
         if self._registry.has(pool):
-            self._committer.submit(operations.Lingered(self, pool, id, done))
+            self._committer.submit(pool_keeping.Lingered(self, pool, id, done))
         return None

@@ -18,7 +18,6 @@ from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service.commits import Operation, RequestKey
-from keypeg_server.service.pool_keeping import Lingered, Look, Note, SetRules, check_etag
 from keypeg_server.service.pool_reports import (
     Reports,
     check_not_borrowed,
@@ -26,21 +25,6 @@ from keypeg_server.service.pool_reports import (
     lease_ended,
     taken_back,
 )
-
-__all__ = [
-    "IN_ORDER",
-    "Acquire",
-    "Extend",
-    "Gone",
-    "Lingered",
-    "Look",
-    "Note",
-    "Release",
-    "Reports",
-    "SetRules",
-    "check_etag",
-    "lease_ended",
-]
 
 IN_ORDER: Final = frozenset((Ending.RELEASED, Ending.CLOSED))  # ends after which a seat may linger
 

@@ -26,7 +26,7 @@ from keypeg_server.domain.pool import QUEUE_LIMIT, Pool
 from keypeg_server.domain.pool_effects import Effect
 from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.domain.record import Ending
-from keypeg_server.service import freeing
+from keypeg_server.service import freeing, pool_keeping
 from keypeg_server.service import pool_operations as operations
 from keypeg_server.service.aftermath import Aftermath
 from keypeg_server.service.audience import Audience
@@ -122,7 +122,7 @@ class Engine:
                 pool.retired = True
 
         def look(done: Callable[[KeypegError | None], None]) -> Operation:
-            return operations.Look(retire, done, undo=lambda: self.restore(pools))
+            return pool_keeping.Look(retire, done, undo=lambda: self.restore(pools))
 
         await self._ended(look)
 
@@ -220,7 +220,7 @@ class Engine:
         """Other rules for a pool, from now on; what they change for whom. ChangedMeanwhile by its etag."""
         return await settled(
             lambda done: self._submit(
-                pool, operations.SetRules(self.aftermath, pool, rules, etag, by, done)
+                pool, pool_keeping.SetRules(self.aftermath, pool, rules, etag, by, done)
             )
         )
 
@@ -234,11 +234,11 @@ class Engine:
 
     def look(self, read: Callable[[], _T], done: Callable[[_T | KeypegError], None]) -> None:
         """What `read` finds now, told when it is on disk."""
-        self._committer.submit(operations.Look(read, done))
+        self._committer.submit(pool_keeping.Look(read, done))
 
     async def looked(self, read: Callable[[], _T]) -> _T:
         """What `read` finds now, when it is on disk."""
-        return await self._ended(lambda done: operations.Look(read, done))
+        return await self._ended(lambda done: pool_keeping.Look(read, done))
 
     def carry(self, pool: Pool, operation: Operation) -> None:
         """Submit an operation of another module on a pool; refused when the pool is here no more."""

@@ -24,11 +24,11 @@ from keypeg.errors import (
     SignerUnknown,
 )
 from keypeg.fingerprint import make
-from keypeg.v1 import borrow_pb2, proof_pb2, session_pb2
+from keypeg.v1 import borrow_pb2, pool_rules_pb2, proof_pb2, session_pb2
 from keypeg.v1 import borrow_service_pb2 as b
 from keypeg.v1 import seat_service_pb2 as s
 from keypeg_server.domain.borrow import CLOCK_MARGIN
-from keypeg_server.domain.pool_rules import Borrowing, Counting, Kind, Limit, PoolRules, Who
+from keypeg_server.domain.pool_rules import Borrowing, Counting, Deny, Kind, Limit, PoolRules, Who
 from keypeg_server.storage.log_blocks import unpacked
 from tests.server.sessions.world import ACCOUNT, NOW, PRODUCT, PUBLISHER, World
 
@@ -478,6 +478,48 @@ async def test_members_write_nothing_off_and_see_only_their_own(world: World) ->
         with pytest.raises(NotFound):
             await call
         assert who
+
+
+async def test_only_the_publisher_raises_what_may_be_written_off(world: World) -> None:
+    await pool(world)
+    rules = pool_rules_pb2.PoolRules(write_off_units=2)
+    asked = s.UpdatePoolRulesRequest(name="pools/p1", rules=rules)
+    with pytest.raises(PermissionDenied):
+        await world.seats("boss").UpdatePoolRules(asked)
+    asked.rules.write_off_units = 0  # who administers may lower it
+    answer = await world.seats("boss").UpdatePoolRules(asked)
+    assert not answer.rules.HasField("borrowing")
+    with pytest.raises(PoolRule):
+        await world.lending().CreateBorrow(request())
+
+
+async def test_rules_of_borrowing_are_shown_as_they_were_set(world: World) -> None:
+    name = await world.add_pool(5)
+    rules = pool_rules_pb2.PoolRules()
+    rules.borrowing.longest.FromTimedelta(timedelta(days=3))
+    rules.borrowing.floor_units, rules.borrowing.most_units = 1, 0
+    rules.borrowing.allowed.add(host="laptop-1")
+    await world.seats("boss").UpdatePoolRules(s.UpdatePoolRulesRequest(name=name, rules=rules))
+    shown = (await world.seats("boss").GetPoolRules(s.GetPoolRulesRequest(name=name))).rules
+    assert shown.borrowing == rules.borrowing
+    with pytest.raises(PoolRule) as refused:
+        await world.lending().CreateBorrow(request())
+    assert refused.value.metadata["rule"] == "borrow_most"  # none at all is a number too
+
+
+async def test_a_denial_that_cuts_leaves_what_is_offline_and_its_renewal_is_refused(
+    world: World,
+) -> None:
+    name = await pool(world)
+    made = (await world.lending().CreateBorrow(request())).borrow
+    denied = replace(LENDING, denied=(Deny(Who(Kind.HOST, "laptop-1"), cut=True),))
+    await world.engine.set_rules(world.pool_of(name), denied, "", "boss")
+    assert free(world) == 1
+    renew = b.RenewBorrowRequest(name=made.name, request_id=str(uuid.uuid4()))
+    renew.duration.FromTimedelta(timedelta(days=3))
+    with pytest.raises(PoolRule) as refused:
+        await world.lending().RenewBorrow(renew)
+    assert refused.value.metadata["rule"] == "deny"
 
 
 async def test_what_is_exposed_keeps_the_activation(world: World) -> None:
