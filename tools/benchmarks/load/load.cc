@@ -232,7 +232,10 @@ class Load final : public Host {
     const double took = Now() - from_;
     Say("{\"event\":\"recorded\"}");
     const double last = Now() + kAnswerSeconds;
-    while ((outstanding_ > 0 || LateOnes()) && errors_ == 0 && Now() < last) Turn(kTick);
+    while ((outstanding_ > 0 || LateOnes()) && errors_ == 0 && Now() < last) {
+      if (paced_) BeginDue();
+      Turn(kTick);
+    }
     if ((outstanding_ > 0 || LateOnes()) && errors_++ == 0) first_error_ = "answers are missing";
     SayResult(took);
   }
