@@ -100,6 +100,9 @@ class EngineMachine(RuleBasedStateMachine):
     def ends_at(self, session) -> float | None:
         return None
 
+    def seen_at(self, session) -> float | None:
+        return None
+
     def recalled(self, pool, lease, error) -> None:
         raise AssertionError("nobody is denied here")
 
