@@ -46,6 +46,12 @@ def test_an_error_without_details_is_told_by_its_code(code, kind):
     assert type(calls.translate(rpc_error(code, b"\xff no status"))) is kind
 
 
+def test_a_stream_that_ended_while_it_was_written_to_is_lost_and_not_broken():
+    code = grpc.StatusCode.INTERNAL
+    assert type(calls.from_code(code, "Internal error from Core.")) is errors.Unreachable
+    assert type(calls.from_code(code, "something else")) is errors.Internal
+
+
 @pytest.mark.parametrize("target", ["", "host", "host:", ":1", "host:0", "host:99999", "a:1,b"])
 def test_what_is_no_address_is_refused(target):
     with pytest.raises(errors.FieldInvalid):

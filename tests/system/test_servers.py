@@ -40,24 +40,29 @@ def fleet(lab: Lab, postgres: Postgres) -> Fleet:
     return Fleet(lab, postgres, 2)
 
 
+class Site(Customer):
+    """A customer with a product of which it has three seats."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(fleet.world)
+        name = f"of-{self.account.rpartition('/')[2]}"
+        self.product = fleet.world.product(name, locations=[SITE])
+        self.pool = fleet.world.seats(self.account, self.product, 3)
+
+
 @pytest.fixture
-def customer(fleet: Fleet) -> Customer:
+def customer(fleet: Fleet) -> Site:
     for number, program in enumerate(fleet.programs):
         if not program.running:
             fleet.again(number)
-    made = Customer(fleet.world)
-    product = fleet.world.product(f"of-{made.account.rpartition('/')[2]}", locations=[SITE])
-    made.product = product  # type: ignore[attr-defined]
-    made.pool = fleet.world.seats(made.account, product, 3)  # type: ignore[attr-defined]
-    return made
+    return Site(fleet)
 
 
 def an_app(
-    fleet: Fleet, customer: Customer, name: str, *args: str, servers: tuple[int, ...] = (0, 1)
+    fleet: Fleet, customer: Site, name: str, *args: str, servers: tuple[int, ...] = (0, 1)
 ) -> Program:
     computer = fleet.computer(name, customer.member_token, servers)
-    product: str = customer.product  # type: ignore[attr-defined]
-    return fleet.world.app(name, computer, product, "--seat", *args)
+    return fleet.world.app(name, computer, customer.product, "--seat", *args)
 
 
 def leases(api: Api, pool: str) -> list[seat_pb2.Lease]:
@@ -84,9 +89,9 @@ def never_lost(*apps: Program) -> None:
 @pytest.mark.system
 @pytest.mark.behaviour("SEAT-15")
 def test_seats_are_shared_through_both_servers_and_outlive_the_one_that_gave_them(
-    fleet: Fleet, customer: Customer, new_name: Namer
+    fleet: Fleet, customer: Site, new_name: Namer
 ) -> None:
-    pool: str = customer.pool  # type: ignore[attr-defined]
+    pool = customer.pool
     holders = [
         an_app(fleet, customer, new_name("holder"), servers=servers) for servers in ((0, 1), (1, 0))
     ]
@@ -137,9 +142,9 @@ def test_seats_are_shared_through_both_servers_and_outlive_the_one_that_gave_the
 @pytest.mark.system
 @pytest.mark.behaviour("SEAT-15")
 def test_a_server_that_is_ended_hands_over_at_once(
-    fleet: Fleet, customer: Customer, new_name: Namer
+    fleet: Fleet, customer: Site, new_name: Namer
 ) -> None:
-    pool: str = customer.pool  # type: ignore[attr-defined]
+    pool = customer.pool
     acquire(fleet.api(0, customer.member_token), pool)
     apps = [
         an_app(fleet, customer, new_name("holder"), servers=servers) for servers in ((0, 1), (1, 0))
@@ -166,7 +171,7 @@ def test_a_server_that_is_ended_hands_over_at_once(
 
 @pytest.mark.system
 def test_what_is_done_through_one_server_is_known_on_the_other_within_a_second(
-    fleet: Fleet, customer: Customer, new_name: Namer
+    fleet: Fleet, customer: Site, new_name: Namer
 ) -> None:
     world = fleet.world
     apis = [fleet.api(number, customer.member_token) for number in (0, 1)]
@@ -223,9 +228,9 @@ def _who_am_i(api: Api) -> Reason | None:
 @pytest.mark.long
 @pytest.mark.behaviour("SEAT-15")
 def test_a_server_that_was_stopped_for_a_while_does_not_act_for_what_it_lost(
-    fleet: Fleet, customer: Customer, new_name: Namer
+    fleet: Fleet, customer: Site, new_name: Namer
 ) -> None:
-    pool: str = customer.pool  # type: ignore[attr-defined]
+    pool = customer.pool
     app = an_app(fleet, customer, new_name("holder"))
     app.expect("seat")
     apis = [fleet.api(number, customer.member_token) for number in (0, 1)]
@@ -272,9 +277,9 @@ def _outcome(api: Api, pool: str) -> Reason | None:
 @pytest.mark.long
 @pytest.mark.behaviour("SEAT-15")
 def test_when_the_database_is_killed_and_comes_back_all_go_on(
-    fleet: Fleet, customer: Customer, postgres: Postgres, new_name: Namer
+    fleet: Fleet, customer: Site, postgres: Postgres, new_name: Namer
 ) -> None:
-    pool: str = customer.pool  # type: ignore[attr-defined]
+    pool = customer.pool
     apps = [an_app(fleet, customer, new_name("holder")) for _ in range(2)]
     for app in apps:
         app.expect("seat")
@@ -328,10 +333,10 @@ def _leases_in_time(api: Api, pool: str) -> list[seat_pb2.Lease]:
 @pytest.mark.long
 @pytest.mark.behaviour("SEAT-15")
 def test_of_three_servers_any_two_can_be_killed_one_after_the_other(
-    fleet: Fleet, customer: Customer, new_name: Namer
+    fleet: Fleet, customer: Site, new_name: Namer
 ) -> None:
     """Apps journal when they believe in a seat; laid over each other, that is never more than there are."""
-    pool: str = customer.pool  # type: ignore[attr-defined]
+    pool = customer.pool
     third = fleet.add()
     everyone = (0, 1, third)
     apps = [

@@ -8,10 +8,16 @@ Leaves to others: making calls (calls), and repeating them (failover).
 
 from __future__ import annotations
 
+from typing import Final
+
 import grpc
 import grpc.aio
 
 from keypeg import errors, status
+
+# What grpc.aio itself says, on this side, when a stream ends while a message is on its way out: the status that
+# the other side gave is lost by that.
+_ENDED_UNDER_WRITE: Final = "Internal error from Core"
 
 
 def translate(error: grpc.RpcError | grpc.aio.AioRpcError) -> errors.KeypegError:
@@ -31,6 +37,10 @@ def from_code(code: grpc.StatusCode, text: str) -> errors.KeypegError:
             return errors.Unreachable(
                 f"The other side can not be reached{said}; check its address, and that it runs.",
                 code=name,
+            )
+        case grpc.StatusCode.INTERNAL if text.startswith(_ENDED_UNDER_WRITE):
+            return errors.Unreachable(
+                "The other side ended the call while it was written to; try again.", code=name
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.TimedOut(f"The other side did not answer in time{said}.", code=name)

@@ -43,6 +43,7 @@ PATIENCE: Final = (
 )
 WAITING: Final = 2_000  # calls that wait so; more are refused at once
 TURNS: Final = 8  # how often a home may turn out to be another one, for one call
+FIRST_FRAME_TIME: Final = 2.0  # seconds that a refusal waits for it
 AGAIN_AFTER: Final = timedelta(milliseconds=250)
 
 # What belongs to one connection, and is made anew for the next; the header is ours alone.
@@ -189,34 +190,48 @@ class Relay(grpc.aio.ServerInterceptor):
     async def _stream(
         self, method: str, route: Route, kind: str, behavior: Any, request: Any, context: Any
     ) -> None:
+        one = None if kind.startswith("stream") else request
+        try:
+            parent, where = await self._place(method, route, one, context)
+        except KeypegError:
+            if one is None:
+                await _heard(context)
+            raise
+        if isinstance(where, There):
+            peer = self._peers.get(where.node, where.address)
+            try:
+                await self._carry_stream(peer, method, kind, one, context)
+            except _NotHome:
+                self._finder.not_there(parent, where)
+            except _Gone:
+                pass
+            else:
+                return
+            raise unreachable(parent)  # what was read is gone with it: the client begins anew
+        work = _all_of(behavior, request, context)
+        await (work if where is None else self._serve(parent, where, work))
+
+    async def _place(
+        self, method: str, route: Route, request: Any, context: Any
+    ) -> tuple[str, Here | There | None]:
+        """For whom a stream is, and where it is served; None for anywhere. `request` if there is one."""
         if self._draining:
             raise draining()
         carried = self._origin(method, context)
-        one = None if kind.startswith("stream") else request
-        parent = await self._routes.parent(route, one, self._caller())
+        parent = await self._routes.parent(route, request, self._caller())
         if parent is None:
-            await _all_of(behavior, request, context)
-            return
+            return "", None
         ends = asyncio.get_running_loop().time() + PATIENCE
         for _ in range(TURNS):
             where = await self._finder.find(parent)
             if isinstance(where, Here):
-                await self._serve(parent, where, _all_of(behavior, request, context))
-                return
+                return parent, where
             if carried:
                 await self._not_home(parent, context)
             _check_follower(parent, where, context)
             peer = self._peers.get(where.node, where.address)
             if not peer.failing:
-                try:
-                    await self._carry_stream(peer, method, kind, one, context)
-                except _NotHome:
-                    self._finder.not_there(parent, where)
-                except _Gone:
-                    pass
-                else:
-                    return
-                break  # what was read is gone with it: the client begins anew
+                return parent, where
             peer.failing = False  # tried again after the wait, if it is still there
             await self._wait(where, ends - asyncio.get_running_loop().time(), context)
         raise unreachable(parent)
@@ -367,6 +382,13 @@ def _own_cancellation() -> bool:
     """Whether the cancellation that is being handled is this task's own, not that of a call it made."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def _heard(context: Any) -> None:
+    """Wait for what a client sends first: gRPC's own clients lose a status that comes while they send."""
+    with contextlib.suppress(TimeoutError, grpc.aio.BaseError, KeypegError):
+        async with asyncio.timeout(FIRST_FRAME_TIME):
+            await context.read()
 
 
 async def _up(context: Any, call: Any) -> None:

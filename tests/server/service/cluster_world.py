@@ -29,6 +29,9 @@ class Clock:
     def wall(self) -> datetime:
         return datetime.fromtimestamp(self.now, UTC)
 
+    def wall_us(self) -> int:
+        return round(self.now * 1e6)
+
 
 class MemoryRows:
     """`Directory` in memory."""

@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from keypeg_server.address import PostgresUrl
 from keypeg_server.clock import SystemClock
-from keypeg_server.domain.events import CatalogChanged, PoolCreated, UserRemoved
+from keypeg_server.domain.events import CatalogChanged, Event, PoolCreated, UserRemoved
 from keypeg_server.service.homes import Directory, Here, Node, There
 from keypeg_server.service.news import heard
 from keypeg_server.storage import schema
@@ -210,7 +210,7 @@ async def test_news_are_written_with_what_they_are_about_and_read_by_the_others(
         await homes.join(node(id))
     news = NewsWriter()
     news.node = "n1"
-    told = [UserRemoved("accounts/a/users/u"), CatalogChanged("publishers/p")]
+    told: list[Event] = [UserRemoved("accounts/a/users/u"), CatalogChanged("publishers/p")]
 
     def work(session: Session) -> None:
         news.append(session.connection(), [told[0], PoolCreated("pools/p"), told[1]], 1)
