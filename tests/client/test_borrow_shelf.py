@@ -223,6 +223,12 @@ def test_there_is_a_bound(borrowing, monkeypatch):
         borrowing.take("three")
 
 
+def test_a_system_without_such_locks_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(borrow_shelf, "fcntl", None)
+    with pytest.raises(errors.ProtocolUnsupported, match="Linux or macOS"):
+        Shelf(tmp_path)
+
+
 def test_a_disk_that_can_not_be_written_is_said(tmp_path):
     (tmp_path / "borrows").write_text("a file where a directory should be")
     with pytest.raises(errors.FieldInvalid, match="can not be written"):

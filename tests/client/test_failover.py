@@ -12,11 +12,12 @@ import grpc
 import grpc.aio
 import pytest
 
-from keypeg import aio, calls, dialing, errors, events, failover
+from keypeg import aio, calls, dialing, errors, events, failover, status, stream_driver
+from keypeg.agent.closer import close_session
 from keypeg.servers import Server
 from keypeg.session_state import State
 from keypeg.testing import StandInHost
-from keypeg.v1 import session_service_pb2, session_service_pb2_grpc
+from keypeg.v1 import agent_service_pb2, session_service_pb2, session_service_pb2_grpc
 from tests.client.sdk_fixtures import computer
 from tests.client.test_aio import heard, settled, state_of
 
@@ -150,6 +151,20 @@ async def test_when_all_are_down_the_refusal_names_each(first, second):
     assert f"{gone}: nothing listens there" in caught.value.sentence
 
 
+def test_a_write_that_found_no_connection_is_a_lost_connection():
+    """gRPC says INTERNAL then; a server that fails inside says so in our words."""
+
+    def ended(trailing: grpc.aio.Metadata) -> errors.KeypegError:
+        raised = grpc.aio.AioRpcError(
+            grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), trailing, "Internal error from Core"
+        )
+        return stream_driver._what_ended(raised)
+
+    packed = status.to_status(errors.Internal("It failed.", incident="i-1")).SerializeToString()
+    assert isinstance(ended(grpc.aio.Metadata()), errors.Unreachable)
+    assert isinstance(ended(grpc.aio.Metadata((status.DETAILS_KEY, packed))), errors.Internal)
+
+
 async def test_while_all_are_away_the_app_has_its_time(first, second):
     first.terms.valid_for = timedelta(seconds=60)
     async with opening(first, first.target, second.target) as session:
@@ -208,6 +223,17 @@ async def test_a_refusal_is_an_answer_and_is_not_asked_elsewhere(first, second):
         assert isinstance(calls.translate(caught.value), errors.NotFound)
         assert session.may_run
     assert second.closed_from_outside == []
+
+
+async def test_the_agent_closes_a_session_at_whichever_server_is_left(first):
+    async with opening(first, first.target) as session:
+        watched = agent_service_pb2.WatchSession(
+            session=session.name,
+            server=f"{closed_port()},{first.target}",
+            release_token=first.sessions[session.name].release_token,
+        )
+        await close_session(watched)
+        assert first.closed_from_outside == [session.name]
 
 
 async def test_a_call_that_nobody_takes_names_each_server():

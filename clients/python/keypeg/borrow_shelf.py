@@ -19,7 +19,6 @@ owner, who can copy and put back whole disks.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -51,12 +50,18 @@ from keypeg.errors import (
     FieldInvalid,
     KeypegError,
     PoolExhausted,
+    ProtocolUnsupported,
 )
 from keypeg.files import read, write
 from keypeg.instants import instant
 from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.proof_pb2 import BorrowProof
+
+try:
+    import fcntl
+except ImportError:  # Windows has no locks that end with their process as these do
+    fcntl = None  # type: ignore[assignment]
 
 BORROW_COUNT: Final = 256  # on one computer; more is not a person's doing
 SWEPT_AFTER: Final = timedelta(days=2)  # a server frees the seat within hours of its end
@@ -126,6 +131,11 @@ class Shelf:
     """All borrows of one configuration directory."""
 
     def __init__(self, directory: Path) -> None:
+        if fcntl is None:
+            raise ProtocolUnsupported(
+                "Seats can be borrowed for computers with Linux or macOS; on this one, connect to the "
+                "server."
+            )
         self._directory = directory
 
     # Borrowing.

@@ -29,7 +29,8 @@ PATIENCE: Final = 6.0  # s to go on asking servers that say "later": a takeover 
 FIRST_PAUSE: Final = 0.2  # s between rounds, doubled from round to round
 LONGEST_PAUSE: Final = 1.0  # s
 
-_GOES_ON: Final = (grpc.StatusCode.UNAVAILABLE,)
+# CANCELLED is not ours, that would be no error: a server that is ended cuts its calls with it.
+_GOES_ON: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 class Failover(grpc.aio.Channel):

@@ -213,7 +213,7 @@ class StreamDriver:
                 if number == self._number:
                     self._do(self._machine.received(response, now_of(self._clock, self._begun)))
         except grpc.aio.AioRpcError as raised:
-            error = calls.translate(raised)
+            error = _what_ended(raised)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -279,6 +279,16 @@ class StreamDriver:
                 held.session, self._server, self._ca, held.release_token
             )
         return last
+
+
+def _what_ended(raised: grpc.aio.AioRpcError) -> KeypegError:
+    """The error of a stream. INTERNAL without a word of ours is gRPC's own for a write that found no connection."""
+    error = calls.translate(raised)
+    if isinstance(error, Internal) and raised.code().name == error.metadata.get("code"):
+        return Unreachable(
+            "The connection broke while something was sent; check the other side's address, and that it runs."
+        )
+    return error
 
 
 async def _write(call: _Call, outgoing: asyncio.Queue[HoldSessionRequest]) -> None:
