@@ -49,6 +49,7 @@ class PoolEvent:
     pool: str  # the pool's id
     lease: str = ""  # its id
     place: str = ""  # its id
+    borrow: str = ""  # its id, which is that of its lease
     user: str = ""
     device: str = ""
     host: str = ""
@@ -70,23 +71,9 @@ class PoolEvent:
     priority: int = 0
 
 
-_ENDS: Final[Mapping[str, Kind]] = {
-    "deadline": Kind.EXPIRED,
-    "returned": Kind.RETURNED,
-    "borrow_ended": Kind.RETURNED,
-    "written_off": Kind.WRITTEN_OFF,
-}
-
-
-def _granted(said: Mapping[str, Any]) -> Kind:
-    if said.get("borrowed_until"):
-        return Kind.BORROWED
-    return Kind.SERVED if said.get("asked") else Kind.ACQUIRED
-
-
 _KINDS: Final[Mapping[str, Kind | Callable[[Mapping[str, Any]], Kind]]] = {
-    "granted": _granted,
-    "released": lambda said: _ENDS.get(str(said.get("how")), Kind.RELEASED),
+    "granted": lambda said: Kind.SERVED if said.get("asked") else Kind.ACQUIRED,
+    "released": lambda said: Kind.EXPIRED if said.get("how") == "deadline" else Kind.RELEASED,
     "freed": Kind.RECALLED,
     "queued": Kind.QUEUED,
     "left": Kind.LEFT,
@@ -95,6 +82,11 @@ _KINDS: Final[Mapping[str, Kind | Callable[[Mapping[str, Any]], Kind]]] = {
     "pool_rules": Kind.RULES_CHANGED,
     "pool_created": Kind.CREATED,
     "pool_deleted": Kind.DELETED,
+    "borrowed": Kind.BORROWED,
+    "borrow_renewed": Kind.BORROWED,
+    "borrow_returned": Kind.RETURNED,
+    "borrow_ended": Kind.RETURNED,
+    "borrow_written_off": Kind.WRITTEN_OFF,
 }
 
 
@@ -117,7 +109,17 @@ def _event(said: Mapping[str, Any], sequence: int) -> PoolEvent:
     kind = _KINDS.get(record, Kind.OTHER)
     text = {
         name: str(said.get(name) or "")
-        for name in ("lease", "place", "user", "device", "host", "app", "address", "session")
+        for name in (
+            "lease",
+            "place",
+            "borrow",
+            "user",
+            "device",
+            "host",
+            "app",
+            "address",
+            "session",
+        )
     }
     features = said.get("features") or {}
     return PoolEvent(

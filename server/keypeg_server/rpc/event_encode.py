@@ -36,7 +36,9 @@ def event(happened: PoolEvent) -> pb.PoolEvent:
         count=happened.count,
         priority=happened.priority,
     )
-    if happened.lease:
+    if happened.borrow:
+        shown.resource = names.BORROW.build(happened.pool, happened.borrow)
+    elif happened.lease:
         shown.resource = names.LEASE.build(happened.pool, happened.lease)
     elif happened.place:
         shown.resource = names.PLACE.build(happened.pool, happened.place)

@@ -38,10 +38,13 @@ def caller(user: str, role: Role = Role.MEMBER, account: str | None = ACCOUNT) -
         ({"event": "released", "how": "closed"}, Kind.RELEASED),
         ({"event": "released", "how": "deadline"}, Kind.EXPIRED),
         ({"event": "released", "how": "recalled"}, Kind.RELEASED),
-        ({"event": "granted", "borrowed_until": 5}, Kind.BORROWED),
-        ({"event": "released", "how": "returned"}, Kind.RETURNED),
-        ({"event": "released", "how": "borrow_ended"}, Kind.RETURNED),
-        ({"event": "released", "how": "written_off"}, Kind.WRITTEN_OFF),
+        ({"event": "granted", "borrowed_until": 5}, Kind.ACQUIRED),
+        ({"event": "released", "how": "returned"}, Kind.RELEASED),
+        ({"event": "borrowed", "borrow": "b1"}, Kind.BORROWED),
+        ({"event": "borrow_renewed", "borrow": "b1"}, Kind.BORROWED),
+        ({"event": "borrow_returned", "borrow": "b1"}, Kind.RETURNED),
+        ({"event": "borrow_ended", "borrow": "b1"}, Kind.RETURNED),
+        ({"event": "borrow_written_off", "borrow": "b1"}, Kind.WRITTEN_OFF),
         ({"event": "freed"}, Kind.RECALLED),
         ({"event": "queued"}, Kind.QUEUED),
         ({"event": "left"}, Kind.LEFT),
@@ -85,6 +88,13 @@ def test_what_was_recorded_is_shown_with_names() -> None:
     assert (shown.session, shown.units, shown.fencing_number) == ("sessions/s1", 2, 9)
     assert shown.overdraft
     assert [(one.feature, one.units) for one in shown.features] == [("mesh", 1)]
+
+
+def test_a_borrow_is_shown_by_its_own_name() -> None:
+    found = of_record('{"event":"borrowed","time":7,"pool":"p1","borrow":"b1","until":9000000}')
+    assert found is not None
+    shown = event(found)
+    assert (shown.resource, shown.until_time.seconds) == ("pools/p1/borrows/b1", 9)
 
 
 EVENT = PoolEvent(

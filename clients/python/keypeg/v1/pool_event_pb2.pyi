@@ -53,9 +53,11 @@ class _PoolEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PoolEve
     POOL_EVENT_KIND_DELETED: _PoolEventKind.ValueType  # 11
     """The pool is gone."""
     POOL_EVENT_KIND_BORROWED: _PoolEventKind.ValueType  # 12
-    """A seat was borrowed, or borrowed for longer."""
+    """A seat that was taken is borrowed, or borrowed for longer."""
     POOL_EVENT_KIND_RETURNED: _PoolEventKind.ValueType  # 13
-    """A borrowed seat was given back, or has ended."""
+    """A borrow is over: given back, or at its end. That its seat is free is an event of
+    its own, as it is for the next.
+    """
     POOL_EVENT_KIND_WRITTEN_OFF: _PoolEventKind.ValueType  # 14
     """A borrowed seat was written off."""
 
@@ -87,9 +89,11 @@ POOL_EVENT_KIND_CREATED: PoolEventKind.ValueType  # 10
 POOL_EVENT_KIND_DELETED: PoolEventKind.ValueType  # 11
 """The pool is gone."""
 POOL_EVENT_KIND_BORROWED: PoolEventKind.ValueType  # 12
-"""A seat was borrowed, or borrowed for longer."""
+"""A seat that was taken is borrowed, or borrowed for longer."""
 POOL_EVENT_KIND_RETURNED: PoolEventKind.ValueType  # 13
-"""A borrowed seat was given back, or has ended."""
+"""A borrow is over: given back, or at its end. That its seat is free is an event of
+its own, as it is for the next.
+"""
 POOL_EVENT_KIND_WRITTEN_OFF: PoolEventKind.ValueType  # 14
 """A borrowed seat was written off."""
 Global___PoolEventKind: _TypeAlias = PoolEventKind  # noqa: Y015
@@ -138,7 +142,7 @@ class PoolEvent(_message.Message):
     pool: _builtins.str
     """The pool."""
     resource: _builtins.str
-    """The lease or the queue place; empty when there is none."""
+    """The lease, the queue place or the borrow; empty when there is none."""
     user: _builtins.str
     """Whose; empty when the asker may not see it, as are the next six."""
     device: _builtins.str
