@@ -1,7 +1,7 @@
 """Frames out of an outbox and onto a stream of gRPC's, without a task for each.
 
-Promises: one write at a time, in order; what is pushed while nothing is written goes out at once, in the turn
-of the loop that pushed it; when the outbox has ended and is empty, `ended` is called once.
+Promises: one write at a time, in order; what is pushed while nothing is written goes out in the same turn of the
+loop; when the outbox has ended and is empty, `ended` is called.
 
 Leaves to others: what is in the outbox (service/outbox.py), reading (session_service.py).
 """
@@ -15,6 +15,7 @@ from typing import Any, Final
 import grpc.aio
 
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
+from keypeg_server.rpc.turns import Turn
 from keypeg_server.service.outbox import Outbox
 
 BEHIND: Final = 16  # frames that wait to be written: far more than a session that reads has at once
@@ -31,17 +32,19 @@ class FrameWriter:
     written reads later.
     """
 
-    __slots__ = ("_closed", "_ended", "_idle", "_outbox", "_stepping", "_write")
+    __slots__ = ("_closed", "_ended", "_idle", "_outbox", "_stepping", "_turn", "_write")
 
     def __init__(
         self,
         write: Callable[[HoldSessionResponse], Coroutine[Any, Any, None]],
         outbox: Outbox,
         ended: Callable[[], None],
+        turn: Turn,
     ) -> None:
         self._write = write
         self._outbox = outbox
         self._ended = ended
+        self._turn = turn
         self._stepping = False  # a write is under way
         self._closed = False  # nothing more is begun
         self._idle: asyncio.Future[None] | None = None  # of who waits for the writing to end
@@ -50,7 +53,7 @@ class FrameWriter:
         """There is something in the outbox, or it has ended."""
         if not self._stepping and not self._closed:
             self._stepping = True
-            self._go_on()
+            self._turn.goes(self._go_on)
 
     @property
     def behind(self) -> bool:

@@ -16,13 +16,15 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from keypeg.errors import FieldInvalid, TimedOut
+from keypeg.errors import FieldInvalid, KeypegError, TimedOut
 from keypeg.v1 import session_service_pb2
+from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg.v1.session_service_pb2_grpc import SessionServiceServicer
 from keypeg_server.domain.caller import Caller
 from keypeg_server.rpc import validate
 from keypeg_server.rpc.frame_writer import FrameWriter
 from keypeg_server.rpc.peer import address_of
+from keypeg_server.rpc.turns import Turn
 from keypeg_server.service.sessions import Sessions
 
 Context = grpc.aio.ServicerContext  # generic for the type checker only
@@ -31,9 +33,9 @@ FIRST_FRAME_TIME = 30.0  # seconds: a stream without a session has no deadline t
 
 
 class _Stream:
-    """Writes what is in an outbox, and stops the reader when the stream is to end."""
+    """Takes frames, writes what is in the outbox, and stops the reader when the stream is to end."""
 
-    __slots__ = ("_reader", "conversation", "stopped", "writer")
+    __slots__ = ("_reader", "conversation", "failure", "stopped", "writer")
 
     def __init__(
         self,
@@ -41,11 +43,30 @@ class _Stream:
         sessions: Sessions,
         caller: Caller,
         reader: asyncio.Task[Any],
+        turn: Turn,
     ) -> None:
         self._reader = reader
         self.stopped = False  # the reader was told to stop, by us and not by gRPC
+        self.failure: Exception | None = None  # of the server, in taking a frame
         self.conversation = sessions.converse(caller, self._wake, address_of(context))
-        self.writer = FrameWriter(context.write, self.conversation.outbox, self._stop)
+        self.writer = FrameWriter(context.write, self.conversation.outbox, self._stop, turn)
+
+    def take(self, request: HoldSessionRequest) -> None:
+        """A frame that came; its answer, and what it ends the stream with, go to the outbox."""
+        conversation = self.conversation
+        try:
+            try:
+                validate.frame(request)
+                answer = conversation.receive(request)
+            except FieldInvalid as error:
+                answer = conversation.refuse(request, error)
+            if answer is not None:
+                conversation.outbox.push(answer)
+        except KeypegError as error:
+            conversation.outbox.end(error)
+        except Exception as error:
+            self.failure = error
+            self._stop()
 
     def _wake(self) -> None:
         if self.conversation.outbox.cut_off:
@@ -71,6 +92,7 @@ class SessionService(SessionServiceServicer):
         """`caller` gives who calls (rpc/caller.py: current)."""
         self._sessions = sessions
         self._caller = caller
+        self._turn = Turn()
 
     async def HoldSession(  # type: ignore[override]  # a handler that writes; generated for one that yields
         self, request_iterator: Any, context: Context[Any, Any]
@@ -78,13 +100,10 @@ class SessionService(SessionServiceServicer):
         """See the contract."""
         reader = asyncio.current_task()
         assert reader is not None
-        stream = _Stream(context, self._sessions, self._caller(), reader)
-        conversation = stream.conversation
-        outbox = conversation.outbox
+        turn = self._turn
+        stream = _Stream(context, self._sessions, self._caller(), reader, turn)
+        conversation, writer, take = stream.conversation, stream.writer, stream.take
         read = context.read
-        receive = conversation.receive
-        check = validate.frame
-        push, writer = outbox.push, stream.writer
         try:
             try:
                 async with asyncio.timeout(FIRST_FRAME_TIME):
@@ -98,24 +117,21 @@ class SessionService(SessionServiceServicer):
             while True:
                 request = await read()
                 if request is grpc.aio.EOF:
+                    turn.run()  # what came before
                     if not conversation.closing:
                         return
                     await asyncio.get_running_loop().create_future()  # until `closed` is written
-                try:
-                    check(request)
-                    answer = receive(request)
-                except FieldInvalid as error:
-                    answer = conversation.refuse(request, error)
-                if answer is not None:
-                    push(answer)
-                    if writer.behind:
-                        await writer.caught_up()
+                turn.came(take, request)
+                if writer.behind:
+                    await writer.caught_up()
         except asyncio.CancelledError:
-            if not stream.stopped or not outbox.ended:
+            if not stream.stopped:
                 raise  # gRPC's own: the client has gone, or the server stops
             reader.uncancel()
-            if outbox.error is not None:
-                raise outbox.error from None
+            if stream.failure is not None:
+                raise stream.failure from None
+            if conversation.outbox.error is not None:
+                raise conversation.outbox.error from None
         finally:
             conversation.left()
             await stream.close()
