@@ -275,4 +275,4 @@ TestEngineOnPostgres.settings = settings(max_examples=6, stateful_step_count=25,
 
 @pytest.mark.long
 class TestEngineOnPostgresForLonger(PostgresEngineMachine.TestCase):
-    settings = settings(max_examples=150, stateful_step_count=40, **COMMON)
+    settings = settings(max_examples=60, stateful_step_count=40, **COMMON)
