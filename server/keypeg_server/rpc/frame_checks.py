@@ -25,9 +25,7 @@ _is_lease: Final = names.LEASE.matches
 
 
 def _renew(frame: Any) -> bool:
-    return (
-        0 < frame.sequence < _SEQUENCES and len(frame.mac) == 16 and len(frame.nonce) in (0, 32)
-    )
+    return 0 < frame.sequence < _SEQUENCES and len(frame.mac) == 16 and len(frame.nonce) in (0, 32)
 
 
 def _acquire(frame: Any) -> bool:
