@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 
 from lab.processes import ROOT
+from seatchecker.cluster import ClusterAdapter
 from seatchecker.finding import Verdict
 from seatchecker.judge import judge
 from seatchecker.keypeg import KeypegAdapter
 from seatchecker.run import Options, run
 
 PLANTS = Path(__file__).parent / "seatcheck_plants"
+
+
+def with_plant(env: dict[str, str], plant: str) -> dict[str, str]:
+    """The environment of a server with a bug in it."""
+    paths = os.pathsep.join((str(PLANTS), env["PYTHONPATH"]))
+    return {**env, "PYTHONPATH": paths, "SEATCHECK_PLANT": plant}
 
 
 class PlantedKeypeg(KeypegAdapter):
@@ -27,9 +34,18 @@ class PlantedKeypeg(KeypegAdapter):
         self._plant = plant
 
     def server_env(self) -> dict[str, str]:
-        env = super().server_env()
-        paths = os.pathsep.join((str(PLANTS), env["PYTHONPATH"]))
-        return {**env, "PYTHONPATH": paths, "SEATCHECK_PLANT": self._plant}
+        return with_plant(super().server_env(), self._plant)
+
+
+class PlantedCluster(ClusterAdapter):
+    """Two keypegd on one PostgreSQL, both with the bug."""
+
+    def __init__(self, plant: str) -> None:
+        super().__init__(count=2, grant=5.0)  # longer than it takes to be thought dead
+        self._plant = plant
+
+    def env_of(self, server: str) -> dict[str, str]:
+        return with_plant(super().env_of(server), self._plant)
 
 
 def planted(
@@ -40,6 +56,7 @@ def planted(
     *,
     clients: int = 7,
     unary: int = 2,
+    adapter: type[PlantedKeypeg] | type[PlantedCluster] = PlantedKeypeg,
 ) -> Verdict:
     """The verdict over the first of three seeds that finds something."""
     for seed in (1, 2, 3):
@@ -53,7 +70,7 @@ def planted(
         )
         below = folder / str(seed)
         below.mkdir()
-        verdict = judge(run(PlantedKeypeg(plant), options, below))
+        verdict = judge(run(adapter(plant), options, below))
         if not verdict.passed:
             return verdict
     return verdict
@@ -95,6 +112,45 @@ def test_a_server_that_frees_seats_early_is_found(tmp_path: Path) -> None:
 def test_a_server_that_answers_before_the_disk_is_found(tmp_path: Path) -> None:
     verdict = planted(tmp_path, "grant_before_commit", 25, ("kill_server",))
     check_named(verdict, {"lost", "capacity", "fencing"})
+
+
+@pytest.mark.long
+@pytest.mark.system
+def test_a_server_that_goes_on_after_another_took_over_is_found(tmp_path: Path) -> None:
+    verdict = planted(
+        tmp_path,
+        "renews_after_takeover",
+        45,
+        ("stop_server",),
+        adapter=PlantedCluster,
+    )
+    check_named(verdict, {"lost", "capacity"})
+
+
+@pytest.mark.long
+@pytest.mark.system
+def test_a_server_that_writes_after_another_took_over_is_found(tmp_path: Path) -> None:
+    verdict = planted(
+        tmp_path,
+        "writes_after_takeover",
+        45,
+        ("stop_server",),
+        adapter=PlantedCluster,
+    )
+    check_named(verdict, {"lost", "capacity", "fencing", "queue"})
+
+
+@pytest.mark.long
+@pytest.mark.system
+def test_a_takeover_that_gives_nobody_time_to_come_back_is_found(tmp_path: Path) -> None:
+    verdict = planted(
+        tmp_path,
+        "takeover_without_grant",
+        25,
+        ("kill_server",),
+        adapter=PlantedCluster,
+    )
+    check_named(verdict, {"lost", "capacity"})
 
 
 @pytest.mark.system

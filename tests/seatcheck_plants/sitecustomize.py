@@ -93,11 +93,41 @@ def clock_use() -> None:
     SystemClock.monotonic = lambda self: time.time()  # type: ignore[method-assign]
 
 
+def renews_after_takeover() -> None:
+    """A server whose homes others may have taken goes on from its memory."""
+    from keypeg_server.service.homes import Cluster
+
+    async def died(self: Any) -> None:
+        pass
+
+    Cluster.alive = lambda self: not self._leaving  # type: ignore[method-assign]
+    Cluster._suspend = lambda self: None  # type: ignore[method-assign]
+    Cluster._died = died  # type: ignore[method-assign]
+
+
+def writes_after_takeover() -> None:
+    """The same, and it writes as well: nobody looks whose home it is."""
+    from keypeg_server.storage.fence import Fence
+
+    renews_after_takeover()
+    Fence.epochs = lambda self, parents: {}  # type: ignore[method-assign]
+
+
+def takeover_without_grant() -> None:
+    """Who takes over, or starts again, gives nobody time to come back."""
+    from keypeg_server.service import sessions
+
+    sessions.server_deadline = lambda now, valid_for: now  # type: ignore[attr-defined]
+
+
 _TOOLS = Path(__file__).resolve().parents[2] / "tools"
 runpy.run_path(str(_TOOLS / "seatchecker" / "clockstep" / "sitecustomize.py"))
 _PLANTS = {
     plant.__name__: plant
-    for plant in (grant_before_commit, early_expiry, double_grant, forgotten_release, clock_use)
+    for plant in (
+        *(grant_before_commit, early_expiry, double_grant, forgotten_release, clock_use),
+        *(renews_after_takeover, writes_after_takeover, takeover_without_grant),
+    )
 }
 if _planted := os.environ.get("SEATCHECK_PLANT"):
     _PLANTS[_planted]()

@@ -95,7 +95,7 @@ class ClusterAdapter(KeypegAdapter):
         self._world = World(
             lab,
             settings=settings,
-            server_env={**self._env(first), URL: url},
+            server_env={**self.env_of(first), URL: url},
             init_env={URL: url},
             listen=f"{hosts[first]}:0",
             under=self._under(first),
@@ -106,7 +106,7 @@ class ClusterAdapter(KeypegAdapter):
                 data = lab.folder / f"data-{name}"
                 shutil.copytree(self._world.data, data)
                 (data / "keypegd.toml").write_text(FAST_PASSWORDS + settings)
-            env = {**self._env(name), URL: url}
+            env = {**self.env_of(name), URL: url}
             server = Server(name, lab, data, f"{hosts[name]}:0", env, self._under(name))
             if name == first:
                 server.address, server.program = self._world.address, self._world.server
@@ -115,12 +115,9 @@ class ClusterAdapter(KeypegAdapter):
             self._running[name] = server
         self._pool_of(self._world)
 
-    def _env(self, name: str) -> dict[str, str]:
-        return {**stepped(self._steps[name]), **self.planted(name)}
-
-    def planted(self, name: str) -> dict[str, str]:
-        """More of the environment of that server."""
-        return {}
+    def env_of(self, server: str) -> dict[str, str]:
+        """The environment of one server."""
+        return stepped(self._steps[server])
 
     def _under(self, name: str) -> tuple[str, ...]:
         return self._networks.under(name) if self._networks is not None else ()
