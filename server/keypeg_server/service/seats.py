@@ -164,6 +164,11 @@ class Seats:
             at_us(self._engine.aftermath.ends_at(lease)),
         )
 
+    async def present(self, parent: str) -> None:
+        """See to it that a pool that was just created is there, when this is a pool's name."""
+        if names.POOL.matches(parent):
+            await self._engine.present((parent,))
+
     def sight(self, caller: Caller) -> Sight:
         """What explanations for this caller are made from."""
         return self._engine.sight(caller)
