@@ -209,3 +209,11 @@ def postgres() -> Iterator[PostgresPlace]:
     made = PostgresPlace(server())
     yield made
     made.clear()
+
+
+@pytest.fixture
+def empty_postgres() -> Iterator[PostgresPlace]:
+    """As `postgres`, without tables."""
+    made = PostgresPlace(server(), own=True)
+    yield made
+    made.clear()

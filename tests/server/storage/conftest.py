@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.server.databases import empty, place, postgres
+from tests.server.databases import empty, empty_postgres, place, postgres
 
-__all__ = ["empty", "place", "postgres"]
+__all__ = ["empty", "empty_postgres", "place", "postgres"]
