@@ -15,8 +15,10 @@ from keypeg.errors import Reason
 from keypeg.v1 import (
     account_service_pb2,
     cloud_session_service_pb2,
+    pool_event_pb2,
     seat_pb2,
     seat_service_pb2,
+    session_pb2,
 )
 from lab.postgres import Postgres
 from lab.processes import Lab, Program
@@ -388,3 +390,60 @@ def test_of_three_servers_any_two_can_be_killed_one_after_the_other(
     never_lost(*(app for app in apps if app.running))
     for app in apps:
         app.stop()
+
+
+def watching_again(
+    api: Api, request: seat_service_pb2.WatchPoolRequest
+) -> tuple[Iterator[seat_service_pb2.WatchPoolResponse], pool_event_pb2.PoolSnapshot]:
+    """A new stream, as soon as there is one."""
+    deadline = time.monotonic() + TAKEOVER
+    while True:
+        stream = api.seats.WatchPool(request)
+        try:
+            return stream, next(stream).snapshot
+        except grpc.RpcError as error:
+            if translate(error).retry_after is None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+@pytest.mark.system
+@pytest.mark.long
+@pytest.mark.behaviour("SEAT-15")
+def test_who_waits_and_who_watches_by_calls_go_on_at_the_other_server(
+    fleet: Fleet, customer: Site
+) -> None:
+    pool = customer.pool
+    home = fleet.home_of(customer.account)
+    other = fleet.api(1 - home, customer.admin_token)
+    held = [acquire(other, pool).lease for _ in range(3)]
+    asked = seat_service_pb2.AcquireSeatRequest(
+        request_id=request_id(),
+        pool=pool,
+        device=session_pb2.Device(id="device-patient", host_name="patient"),
+        app=session_pb2.App(name="patient"),
+    )
+    asked.wait.FromSeconds(30)
+    watch = seat_service_pb2.WatchPoolRequest(parent=customer.account)
+    watched = other.seats.WatchPool(watch)  # carried to the home, as the call is
+    assert len(next(watched).snapshot.leases) == 3
+    call = other.seats.AcquireSeat.future(asked)
+    queued = next(watched).event
+    assert queued.kind == pool_event_pb2.POOL_EVENT_KIND_QUEUED
+
+    assert fleet.programs[home].stop() == 0
+    with refused(Reason.SERVER_DRAINING):
+        next(watched)
+    watched, snapshot = watching_again(other, watch)
+    (place,) = snapshot.places
+    assert place.name == queued.resource
+    if call.done():  # the client's library may have asked again by itself
+        call = other.seats.AcquireSeat.future(asked)
+    assert release(other, held[0])
+    lease = call.result(timeout=15).lease
+    assert lease.name.rpartition("/")[2] == place.name.rpartition("/")[2]
+    kinds = [next(watched).event.kind for _ in range(2)]
+    assert kinds == [
+        pool_event_pb2.POOL_EVENT_KIND_RELEASED,
+        pool_event_pb2.POOL_EVENT_KIND_SERVED,
+    ]
