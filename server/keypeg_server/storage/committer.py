@@ -38,6 +38,8 @@ _LOG: Final = logging.getLogger(__name__)
 PENDING_LIMIT: Final = 10_000  # operations: more would only wait longer than callers do
 RECENT_LIMIT: Final = 20_000  # requests remembered in memory: more than can be pending
 LINGER: Final = 0.001  # seconds to let a batch grow, only under load
+LINGER_TURNS: Final = 4  # at most, while GROWTH operations or more come in each
+GROWTH: Final = 2
 RETRY_AFTER: Final = timedelta(milliseconds=250)
 
 Recorded = tuple[bytes, bytes]  # digest and result
@@ -160,9 +162,21 @@ class BatchCommitter:
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
         if self._last_size > 1 and self._linger:
-            loop.call_later(self._linger, self._start, loop)
+            self._let_grow(loop, LINGER_TURNS)
         else:
             loop.call_soon(self._start, loop)  # with whatever else this turn of the loop brings
+
+    def _let_grow(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        """Start a little later, and again while much comes: unary calls come one after the other."""
+        enough = len(self._pending) + GROWTH
+
+        def look() -> None:
+            if turns > 1 and enough <= len(self._pending):
+                self._let_grow(loop, turns - 1)
+            else:
+                self._start(loop)
+
+        loop.call_later(self._linger, look)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._pending = self._pending, []
