@@ -3,10 +3,8 @@
 Promises: beside those of database.py, for a database that other servers write, too, and that may go away and
 come back at any time:
 - a transaction is run again when the database asks for that (40001, 40P01);
-- when the connection is lost while a transaction commits, what became of it is settled before anything is
-  answered: every transaction moves a mark of this writer's own, from the value it had before and no other. So
-  who moves the mark away afterwards either finds that it was moved, and the transaction is there, or has made
-  sure that it never will be. Until the database answers, the transaction and all after it wait;
+- when the connection is lost while a transaction commits, what became of it is settled before anything is answered
+  (lane.py);
 - nothing waits for ever for a server that stopped in the middle: locks and idle transactions have limits;
 - no password is in a log, a repr or an error.
 
@@ -15,42 +13,25 @@ Leaves to others: the schema (tables.py, migrations), which SQL is used: no more
 
 from __future__ import annotations
 
-import logging
-import os
-import select
-import socket
 import threading
-import uuid
 from collections.abc import Callable, Collection
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 import psycopg
-from psycopg import pq
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 from sqlmodel import Session
 
 from keypeg.errors import StorageUnavailable
 from keypeg_server.address import PostgresUrl
-from keypeg_server.clock import SystemClock
-from keypeg_server.storage import script
 from keypeg_server.storage.database import READERS, RETRY_AFTER, Database, unavailable
-from keypeg_server.storage.fence import GUARD, MISSED, Fence
-from keypeg_server.storage.script import CommitUnknown, Prepared, Script, literal
+from keypeg_server.storage.lane import CLOSE_PATIENCE, Lane, after, cut
 
-_LOG: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-TRIES: Final = 8  # of a transaction that the database wants to be run again
-AGAIN: Final = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
-RETRY_PAUSE: Final = 0.005  # seconds, doubled with each try
-SETTLE_PAUSE: Final = (0.05, 1.0)  # seconds between attempts to reach a database that went away
-IDLE: Final = 0.2  # seconds, after which a connection is looked at before it is used
-CLOSE_PATIENCE: Final = 10.0  # seconds for a database that does not answer, when the server stops
 CONNECT: Final = {
     "connect_timeout": 5,  # seconds
     # A peer that is gone without a word is noticed in some six seconds.
@@ -61,24 +42,6 @@ CONNECT: Final = {
     "tcp_user_timeout": 6_000,  # milliseconds
     "application_name": "keypegd",
 }
-# How a session of the writer is; what an engine does not know of these, it goes without.
-SETTINGS: Final = (
-    "SET standard_conforming_strings = on",
-    "SET synchronous_commit = on",
-    "SET lock_timeout = '10s'",
-    "SET idle_in_transaction_session_timeout = '5s'",
-    "SET enable_seqscan = off",  # plans are made once, when tables may be empty: by their keys
-    "SET plan_cache_mode = force_generic_plan",
-)
-_MARK: Final = Prepared(
-    "keypeg_mark",
-    ("text", "text", "text"),
-    "WITH moved AS (UPDATE meta SET value = $2 WHERE key = $1 AND value = $3 RETURNING key) "
-    "SELECT 1 / count(*) FROM moved",
-)
-MARK_PREFIX: Final = (
-    "writer/"  # of keys in table meta: one row for each writer that there is or was
-)
 
 
 def connect(url: PostgresUrl, *, reads: bool = False) -> psycopg.Connection[Any]:
@@ -101,8 +64,8 @@ class PostgresDatabase(Database):
         self._closing = threading.Event()
         self._read: WeakSet[psycopg.Connection[Any]] = WeakSet()
         super().__init__(self._engine(reads=True))
-        self._main = _Lane("keypeg-writer", self._engine(), self._closing, marks=True)
-        self._beside = _Lane("keypeg-aside", self._engine(), self._closing, marks=False)
+        self._main = Lane("keypeg-writer", self._engine(), self._closing, marks=True)
+        self._beside = Lane("keypeg-aside", self._engine(), self._closing, marks=False)
 
     @classmethod
     def open(cls, url: PostgresUrl) -> PostgresDatabase:
@@ -150,7 +113,7 @@ class PostgresDatabase(Database):
         self._closing.set()
         self._main.close()
         self._beside.close()
-        watch = _after(CLOSE_PATIENCE, lambda: _cut(*self._read))
+        watch = after(CLOSE_PATIENCE, lambda: cut(*self._read))
         self._reading.shutdown()
         watch.cancel()
         self._reader.dispose()
@@ -185,291 +148,6 @@ class PostgresDatabase(Database):
             use_native_hstore=False,
             **pool,
         )
-
-
-class _Lane:
-    """A connection that writes, and the one thread that uses it."""
-
-    def __init__(self, name: str, engine: Engine, closing: threading.Event, *, marks: bool) -> None:
-        self._engine = engine
-        self._closing = closing
-        self._marks = marks
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._connection: Connection | None = None
-        self._driver: psycopg.Connection[Any] | None = None
-        self._script: Script | None = None
-        self._clock = SystemClock()
-        self._used = 0.0  # when it was used last, on that clock
-        self._mark = ""  # its key; empty when there is none yet
-        self._number = 0  # its value
-        event.listen(engine, "before_cursor_execute", _in_order)
-
-    def connect(self) -> None:
-        """Connect now, and wait for it; psycopg's errors."""
-        self._thread.submit(self._connected).result()
-
-    def submit(
-        self,
-        work: Callable[[Connection], _T],
-        fence: Fence | None,
-        parents: Collection[str],
-        committed: Callable[[], None] | None,
-        *,
-        marked: bool = True,
-    ) -> Future[_T]:
-        def run() -> _T:
-            result = self._guarded(work, fence, parents, marked and self._marks)
-            if committed is not None:
-                committed()
-            return result
-
-        return self._thread.submit(run)
-
-    def close(self) -> None:
-        """End when all is done; a database that does not answer is waited for only so long."""
-        ended = self._thread.submit(self._leave)
-        watch = _after(CLOSE_PATIENCE, lambda: _cut(*filter(None, [self._driver])))
-        with suppress(Exception):
-            ended.result()
-        watch.cancel()
-        self._thread.shutdown()
-        self._engine.dispose()
-
-    def _guarded(
-        self,
-        work: Callable[[Connection], _T],
-        fence: Fence | None,
-        parents: Collection[str],
-        marked: bool,
-    ) -> _T:
-        for attempt in range(1, TRIES + 1):
-            try:
-                return self._transact(work, fence, parents, marked)
-            except DBAPIError as error:
-                lost = not self._is_open()  # and not in a commit, or that is settled
-                self._undo()
-                state = getattr(error.orig, "sqlstate", None)
-                if state == MISSED and (marked or fence is not None):
-                    self._missed(fence, parents)
-                elif state not in AGAIN and not lost:
-                    if isinstance(error, IntegrityError):
-                        raise
-                    raise unavailable(error) from error
-                if attempt == TRIES or (lost and self._closing.is_set()):
-                    raise unavailable(error) from error
-                self._closing.wait(RETRY_PAUSE * 2**attempt)
-            except SQLAlchemyError as error:
-                raise unavailable(error) from error
-            finally:
-                self._undo()
-        raise AssertionError
-
-    def _transact(
-        self,
-        work: Callable[[Connection], _T],
-        fence: Fence | None,
-        parents: Collection[str],
-        marked: bool,
-    ) -> _T:
-        try:
-            connection = self._connected()
-        except (SQLAlchemyError, psycopg.Error) as error:
-            raise unavailable(error) from error
-        sending = self._script
-        assert sending is not None
-        opening = []
-        fenced = False
-        if marked:
-            if not self._mark:
-                self._make_mark(connection)
-            opening.append(sending.call(_MARK, *map(literal, self._moves(self._number + 1))))
-        if fence is not None and (epochs := fence.epochs(parents)):
-            opening.append(sending.call(GUARD, *fence.values(epochs)))
-            fenced = True
-        transaction = connection.begin()
-        sending.begin(*opening, first=fenced)
-        result = work(connection)
-        try:
-            sending.commit()
-        except CommitUnknown as unknown:
-            cause = unknown.__cause__
-            assert isinstance(cause, DBAPIError)
-            self._drop()
-            if not marked:
-                raise unavailable(cause) from cause
-            if not self._settled():
-                self._drop()
-                raise cause from unknown
-            return result
-        transaction.commit()  # in the driver's and in sqlalchemy's books
-        if marked:
-            self._number += 1
-        return result
-
-    def _moves(self, number: int) -> tuple[str, str, str]:
-        return self._mark, str(number), str(self._number)
-
-    def _make_mark(self, connection: Connection) -> None:
-        mark = f"{MARK_PREFIX}{uuid.uuid4().hex}"
-        with connection.begin():
-            connection.execute(
-                text("INSERT INTO meta (key, value) VALUES (:key, '0')"), {"key": mark}
-            )
-        self._mark, self._number = mark, 0
-
-    def _settled(self) -> bool:
-        """Whether the transaction that moved the mark on by one is there; waits until that can be told."""
-        _LOG.warning("connection lost in a commit, settling")
-        pause = SETTLE_PAUSE[0]
-        after = (
-            self._number + 2
-        )  # what the mark is if the transaction is not there, and never will be
-        while True:
-            try:
-                connection = self._connected()
-                with connection.begin():
-                    connection.execute(text("SET TRANSACTION READ WRITE"))  # whatever the default
-                    moved = connection.execute(
-                        text("UPDATE meta SET value = :new WHERE key = :key AND value = :old"),
-                        {"new": str(after), "key": self._mark, "old": str(self._number)},
-                    ).rowcount
-                    found = connection.execute(
-                        text("SELECT value FROM meta WHERE key = :key"), {"key": self._mark}
-                    ).scalar()
-            except (SQLAlchemyError, psycopg.Error) as error:
-                # It may have been moved just now: `found` tells next time.
-                self._drop()
-                if self._closing.is_set():
-                    raise _unsettled() from error
-                self._closing.wait(pause)
-                pause = min(pause * 2, SETTLE_PAUSE[1])
-                continue
-            there = not moved and found == str(self._number + 1)
-            _LOG.warning("settled", extra={"committed": there})
-            if found is None:
-                self._mark = (
-                    ""  # another database, as after a restore: what was written is not in it
-                )
-            else:
-                self._number = int(found)
-            return there
-
-    def _missed(self, fence: Fence | None, parents: Collection[str]) -> None:
-        """Why a transaction's opening failed: HomesLost, or else this writer makes a new mark."""
-        if fence is not None:
-            connection = self._connected()
-            try:
-                with connection.begin():
-                    fence.check(connection, parents)
-            except SQLAlchemyError as error:
-                raise unavailable(error) from error
-        self._mark = ""
-
-    def _connected(self) -> Connection:
-        now = self._clock.monotonic()
-        if now - self._used > IDLE and self._driver is not None and _was_ended(self._driver):
-            self._drop()
-        self._used = now
-        if self._connection is not None and not self._is_open():
-            self._drop()
-        if self._connection is None:
-            connection = self._engine.connect()
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            driver.autocommit = True
-            for setting in SETTINGS:
-                with suppress(psycopg.errors.DatabaseError):
-                    driver.execute(setting)
-            driver.autocommit = False
-            self._script = connection.info[script.KEY] = Script(driver)
-            self._connection, self._driver = connection, driver
-        return self._connection
-
-    def _is_open(self) -> bool:
-        return (
-            self._connection is not None
-            and not self._connection.invalidated
-            and self._driver is not None
-            and self._driver.pgconn.status == pq.ConnStatus.OK
-        )
-
-    def _undo(self) -> None:
-        """Leave no transaction open; a connection that can not roll back is given up."""
-        if self._connection is None or self._driver is None:
-            return
-        if self._script is not None:
-            self._script.begin()
-        try:
-            if self._connection.in_transaction():
-                self._connection.rollback()
-            if self._driver.pgconn.transaction_status != pq.TransactionStatus.IDLE:
-                self._driver.rollback()
-        except (SQLAlchemyError, psycopg.Error):
-            self._drop()
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        self._driver = self._script = None
-        if connection is not None:
-            with suppress(SQLAlchemyError, psycopg.Error):
-                connection.invalidate()
-            with suppress(SQLAlchemyError, psycopg.Error):
-                connection.close()
-
-    def _leave(self) -> None:
-        """Take the mark away, and disconnect."""
-        if self._connection is not None and self._mark and self._is_open():
-            with suppress(SQLAlchemyError, psycopg.Error), self._connection.begin():
-                self._connection.execute(
-                    text("DELETE FROM meta WHERE key = :key"), {"key": self._mark}
-                )
-        self._drop()
-
-
-def _after(pause: float, work: Callable[[], object]) -> threading.Timer:
-    timer = threading.Timer(pause, work)
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
-def _cut(*drivers: psycopg.Connection[Any]) -> None:
-    """End connections under threads that wait for them."""
-    for driver in drivers:
-        with suppress(OSError, psycopg.Error):
-            copy = socket.socket(fileno=os.dup(driver.pgconn.socket))
-            with copy:
-                copy.shutdown(socket.SHUT_RDWR)
-
-
-def _was_ended(driver: psycopg.Connection[Any]) -> bool:
-    """Whether the other end closed an idle connection, so that nothing more need be sent on it."""
-    if driver.closed:
-        return True
-    found = select.poll()
-    found.register(driver.pgconn.socket, select.POLLIN)
-    if not found.poll(0):
-        return False
-    try:
-        driver.pgconn.consume_input()  # notices are no end
-    except psycopg.Error:
-        return True
-    return driver.pgconn.status != pq.ConnStatus.OK
-
-
-def _in_order(connection: Connection, *_: object) -> None:
-    """A statement that is run by itself comes after those that were kept to be sent together."""
-    sending = script.script_of(connection)
-    if sending is not None:
-        sending.flush()
-
-
-def _unsettled() -> StorageUnavailable:
-    return StorageUnavailable(
-        "The database went away while it was committing, and this server stops before it is back. Ask again, with "
-        "the same request id: the answer tells what became of it.",
-        retry_after=RETRY_AFTER,
-    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import Future
 
 import pytest
@@ -15,11 +15,12 @@ from keypeg_server.address import AddressError, PostgresUrl
 from keypeg_server.clock import SystemClock
 from keypeg_server.service import homes_port
 from keypeg_server.service.homes_port import HomesLost
-from keypeg_server.storage import postgres as module
+from keypeg_server.storage import lane as module
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.fence import Fence
+from keypeg_server.storage.lane import MARK_PREFIX
 from keypeg_server.storage.pool_store import SqlPoolStore
-from keypeg_server.storage.postgres import MARK_PREFIX, PostgresDatabase
+from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.script import array, literal
 from keypeg_server.storage.unit import SqlStore
 from lab.postgres import Postgres
@@ -202,7 +203,7 @@ class Crowd:
         assert {lease.id for lease in self.bench.pool.leases()} == on_disk
 
 
-async def _under_load(bench: Bench, fault: object) -> None:
+async def _under_load(bench: Bench, fault: Callable[[], object]) -> None:
     bench.pool.capacity = 10**9
     crowd = Crowd(bench)
     async with asyncio.TaskGroup() as group:
