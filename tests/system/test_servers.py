@@ -434,7 +434,7 @@ def test_who_waits_and_who_watches_by_calls_go_on_at_the_other_server(
     assert fleet.programs[home].stop() == 0
     with refused(Reason.SERVER_DRAINING):
         next(watched)
-    watched, snapshot = watching_again(other, watch)
+    again, snapshot = watching_again(other, watch)
     (place,) = snapshot.places
     assert place.name == queued.resource
     if call.done():  # the client's library may have asked again by itself
@@ -442,7 +442,7 @@ def test_who_waits_and_who_watches_by_calls_go_on_at_the_other_server(
     assert release(other, held[0])
     lease = call.result(timeout=15).lease
     assert lease.name.rpartition("/")[2] == place.name.rpartition("/")[2]
-    kinds = [next(watched).event.kind for _ in range(2)]
+    kinds = [next(again).event.kind for _ in range(2)]
     assert kinds == [
         pool_event_pb2.POOL_EVENT_KIND_RELEASED,
         pool_event_pb2.POOL_EVENT_KIND_SERVED,
