@@ -21,6 +21,15 @@ def uuid7(unix_us: int, random: bytes) -> uuid.UUID:
 
     ValueError when the time does not fit 48 bits of milliseconds or the randomness is too short.
     """
+    return uuid.UUID(int=_number(unix_us, random))
+
+
+def uuid7_text(unix_us: int, random: bytes) -> str:
+    """`id_text(uuid7(...))`, at once."""
+    return f"{_number(unix_us, random):032x}"
+
+
+def _number(unix_us: int, random: bytes) -> int:
     if len(random) < RANDOM_BYTES:
         raise ValueError(f"uuid7 needs {RANDOM_BYTES} random bytes, not {len(random)}")
     milliseconds, microseconds = divmod(unix_us, 1000)
@@ -28,7 +37,7 @@ def uuid7(unix_us: int, random: bytes) -> uuid.UUID:
         raise ValueError(f"{unix_us} microseconds do not fit a version 7 UUID")
     fraction = (microseconds << _FRACTION_BITS) // 1000
     tail = int.from_bytes(random[:RANDOM_BYTES], "big") & ((1 << 62) - 1)
-    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | tail)
+    return milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | tail
 
 
 def id_text(value: uuid.UUID) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Iterable
 from typing import Final
 
@@ -35,6 +36,11 @@ RESUME: Final = b"kp1 resume"
 # For these the key's block is hashed once, at the first frame, and every frame goes on from a copy. The
 # others come once; a server with many sessions keeps no half KiB for each of them.
 _REPEATED: Final = frozenset((RENEW, RENEWED, ACQUIRED))
+
+# Parts and numbers of a code, several at once: each part is its length and its bytes, a number has eight.
+_LENGTH: Final = struct.Struct(">I")
+_NUMBER_AND_LENGTH: Final = struct.Struct(">IQI")
+_THREE_NUMBERS: Final = struct.Struct(">IQIQIQ")
 
 
 class KeyShare:
@@ -100,7 +106,9 @@ class FrameAuthenticator:
 
     def acquired(self, sequence: int, request_id: str, lease: Lease) -> bytes:
         """Of `acquired`; the sequence is 0 when the frame answers an earlier stream's command."""
-        return self._code(ACQUIRED, _number(sequence) + _text(request_id) + _lease(lease))
+        asked = request_id.encode()
+        begin = _NUMBER_AND_LENGTH.pack(8, sequence, len(asked))
+        return self._code(ACQUIRED, begin + asked + _lease(lease))
 
     def resume(self, sequence: int, session: str, nonce: bytes, key_share: bytes) -> bytes:
         """Of `resume`, under the session key that the ticket seals."""
@@ -150,12 +158,10 @@ def _number(value: int) -> bytes:
 
 
 def _lease(lease: Lease) -> bytes:
-    parts = [
-        _text(lease.name),
-        _number(lease.units),
-        _number(lease.fencing_number),
-        _number(len(lease.features)),
-    ]
-    for one in lease.features:
-        parts += (_text(one.feature), _number(one.units))
-    return b"".join(parts)
+    name = lease.name.encode()
+    features = lease.features
+    held = _LENGTH.pack(len(name)) + name
+    held += _THREE_NUMBERS.pack(8, lease.units, 8, lease.fencing_number, 8, len(features))
+    for one in features:
+        held += _text(one.feature) + _number(one.units)
+    return held

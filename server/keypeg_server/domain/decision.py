@@ -8,6 +8,7 @@ Leaves to others: the rules (pool.py), rows (storage/pool_store.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from keypeg_server.domain.borrow import Borrow
 from keypeg_server.domain.freed import Freed
@@ -105,8 +106,7 @@ Change = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """A request for seats."""
 
     id: str  # of the lease or place that it becomes; never used before

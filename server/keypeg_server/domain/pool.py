@@ -11,8 +11,6 @@ only.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from keypeg_server.domain import pool_ruled, pool_serving
 from keypeg_server.domain.decision import (
     Ask,
@@ -146,7 +144,7 @@ class Pool(PoolState):
     def extend(self, id: str, valid_for_us: int) -> Decision:
         """A lease whose holder may believe in it for longer."""
         before = self._leases[id]
-        lease = replace(before, valid_for_us=max(before.valid_for_us, valid_for_us))
+        lease = before._replace(valid_for_us=max(before.valid_for_us, valid_for_us))
         self.replace_lease(lease)
         return Decision(lease, [PutLease(lease, before)], [], False)
 

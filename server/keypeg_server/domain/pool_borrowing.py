@@ -43,7 +43,7 @@ def lend(pool: Pool, ask: Ask, terms: Terms, now_us: int, seal: Seal) -> Decisio
     more = ask.units if pool.book is None else pool.book.extra_of(ask).units
     if more and pool.capacity < pool.held + more <= pool.most:
         raise refusals.too_many(pool, ask.units, pool.capacity, "borrow_overdraft")
-    decision = pool.acquire(replace(ask, wait=False), now_us)
+    decision = pool.acquire(ask._replace(wait=False), now_us)
     lease = decision.outcome
     assert isinstance(lease, Lease)
     try:

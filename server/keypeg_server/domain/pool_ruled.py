@@ -8,8 +8,6 @@ Leaves to others: what rules count, and whether one is in the way (pool_book.py)
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from keypeg.errors import PoolRule
 from keypeg_server.domain.decision import (
     Ask,
@@ -82,7 +80,7 @@ def linger(pool: PoolState, decision: Decision, lease: Lease, freed: Delta | Non
     if freed is None or freed.units >= 0 or pool.held - freed.units > pool.capacity:
         return
     features = tuple((name, -count) for name, count in freed.features)
-    kept = replace(lease, units=-freed.units, features=features, subject="")
+    kept = lease._replace(units=-freed.units, features=features, subject="")
     pool.put_linger(kept)
     decision.changes.append(PutLinger(kept))
     decision.lingering += (kept,)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from keypeg.ids import RANDOM_BYTES, id_text, uuid7
+from keypeg.ids import RANDOM_BYTES, uuid7_text
 
 SPARE_BYTES: Final = 512 * RANDOM_BYTES
 
@@ -31,4 +31,4 @@ class LeaseIds:
         if at >= len(self._spare):
             self._spare, at = self._random(SPARE_BYTES), 0
         self._at = at + RANDOM_BYTES
-        return id_text(uuid7(now_us, self._spare[at : at + RANDOM_BYTES]))
+        return uuid7_text(now_us, self._spare[at : at + RANDOM_BYTES])
