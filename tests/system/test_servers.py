@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -21,7 +22,7 @@ from keypeg.v1 import (
     session_pb2,
 )
 from lab.postgres import Postgres
-from lab.processes import Lab, Program
+from lab.processes import BIN, Lab, Program
 from lab.world import CLOUD, SITE, Api, request_id
 from tests.system.fleet import GRANT, Fleet, acquire
 from tests.system.people import Customer, refused
@@ -169,6 +170,53 @@ def test_a_server_that_is_ended_hands_over_at_once(
     never_lost(*apps)
     for app in apps:
         assert app.stop() == 0
+
+
+@pytest.mark.system
+@pytest.mark.long
+def test_an_app_that_can_not_follow_is_carried_and_goes_on_when_its_carrier_becomes_the_home(
+    fleet: Fleet, customer: Site, new_name: Namer
+) -> None:
+    acquire(fleet.api(0, customer.member_token), customer.pool)
+    home = fleet.home_of(customer.account)
+    name = new_name("plain")
+    computer = fleet.computer(name, customer.member_token, (1 - home,))
+    plain = {"PYTHONPATH": str(Path(__file__).parent / "unfollowing")}
+    app = fleet.world.app(name, computer, customer.product, "--seat", env=plain)
+    app.expect("seat")
+    left = fleet.api(1 - home, customer.member_token)
+    held = {lease.name for lease in leases(left, customer.pool)}
+    assert len(held) == 2
+    app.stays_without("connection_lost", "stopped", seconds=GRANT * 1.2)  # it renews
+    fleet.kill(home)
+    app.expect("connection_lost")
+    app.expect("reconnected", timeout=GRANT)
+    assert {lease.name for lease in leases(left, customer.pool)} == held
+    never_lost(app)
+    assert app.stop() == 0
+
+
+@pytest.mark.system
+@pytest.mark.long
+def test_an_app_that_dies_is_reported_through_any_server(
+    fleet: Fleet, customer: Site, new_name: Namer
+) -> None:
+    acquire(fleet.api(0, customer.member_token), customer.pool)
+    home = fleet.home_of(customer.account)
+    name = new_name("watched")
+    computer = fleet.computer(name, customer.member_token, (1 - home,))
+    run = [str(BIN / "keypeg"), "run", "--"]
+    app = fleet.world.app(name, computer, customer.product, "--seat", under=run)
+    app.expect("seat")
+    other = fleet.api(1 - home, customer.member_token)
+    assert len(leases(other, customer.pool)) == 2
+    fleet.world.kill_app(app)
+    killed = time.monotonic()
+    while len(leases(other, customer.pool)) == 2:
+        assert time.monotonic() - killed < 5
+        time.sleep(0.02)
+    print(f"a dead app's seat is free after {time.monotonic() - killed:.2f} s")
+    assert time.monotonic() - killed < 2
 
 
 @pytest.mark.system
