@@ -18,8 +18,14 @@ from hypothesis import strategies as st
 from keypeg.errors import FieldInvalid, KeypegError, ProtocolViolation
 from keypeg.v1 import session_pb2
 from keypeg.v1.account_service_pb2 import CreateUserRequest, ListAccountsRequest, SignInRequest
+from keypeg.v1.borrow_service_pb2 import (
+    CreateBorrowRequest,
+    ReturnBorrowRequest,
+    WriteOffBorrowRequest,
+)
 from keypeg.v1.catalog_service_pb2 import CreateProductRequest
 from keypeg.v1.cloud_session_service_pb2 import OpenCloudSessionRequest
+from keypeg.v1.document_pb2 import Envelope, HostFingerprint, PublicKey
 from keypeg.v1.license_service_pb2 import CreateLicenseRequest
 from keypeg.v1.product_pb2 import FeatureGrant
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
@@ -42,6 +48,26 @@ def messages_within(descriptor: Descriptor) -> Iterator[Descriptor]:
         if inner is not None and inner.file.package == validate.PACKAGE:
             yield inner
             yield from messages_within(inner)
+
+
+def borrow(**changes: Any) -> CreateBorrowRequest:
+    fields = {
+        "request_id": UUID,
+        "pool": "pools/p",
+        "duration": Duration(seconds=60),
+        "device": session_pb2.Device(id="laptop-1"),
+        "app": session_pb2.App(),
+        "return_key": PublicKey(algorithm=1, key=b"k" * 32),
+        **changes,
+    }
+    return CreateBorrowRequest(**fields)
+
+
+def parts(required: int, *kinds: str) -> HostFingerprint:
+    made = HostFingerprint(salt=b"s" * 16, required_count=required)
+    for kind in kinds:
+        made.components.add(kind=kind, digest=b"d" * 32)
+    return made
 
 
 def test_every_field_of_every_request_has_a_rule() -> None:
@@ -142,6 +168,29 @@ DAW = "publishers/acme/products/daw"
             ),
             {"device.id", "device.host_name"},
         ),
+        (borrow(), set()),
+        (borrow(duration=None), {"duration"}),
+        (borrow(duration=Duration(seconds=59)), {"duration"}),
+        (borrow(duration=Duration(seconds=367 * 86_400)), {"duration"}),
+        (
+            borrow(return_key=PublicKey(algorithm=2, key=b"4" * 65)),
+            {"return_key.algorithm", "return_key.key"},
+        ),
+        (
+            borrow(fingerprint=HostFingerprint(salt=b"s" * 16)),
+            {"fingerprint.components", "fingerprint.required_count"},
+        ),
+        (borrow(fingerprint=parts(2, "board")), {"fingerprint.required_count"}),
+        (borrow(fingerprint=parts(1, "board", "board")), {"fingerprint.components"}),
+        (borrow(fingerprint=parts(1, "Board")), {"fingerprint.components[0].kind"}),
+        (borrow(fingerprint=parts(2, "board", "disk")), set()),
+        (ReturnBorrowRequest(name="pools/p/borrows/b"), {"statement"}),
+        (
+            ReturnBorrowRequest(name="pools/p/leases/b", statement=Envelope(payload_type="x")),
+            {"name", "statement.payload", "statement.signatures"},
+        ),
+        (WriteOffBorrowRequest(name="pools/p/borrows/b", dry_run=True), set()),
+        (WriteOffBorrowRequest(name="pools/p/borrows/b", request_id="1"), {"request_id"}),
     ],
 )
 def test_what_is_wrong_is_said_field_by_field(request_: Message, fields: set[str]) -> None:

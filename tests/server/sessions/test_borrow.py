@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from keypeg import borrowed, proof
+from keypeg import borrowed, proof, usage
 from keypeg.document import Ed25519Signer, ed25519_key
 from keypeg.errors import (
     AlreadyExists,
@@ -220,6 +220,13 @@ async def test_a_document_does_not_outlive_the_license(world: World) -> None:
     assert made.borrow.expire_time.ToDatetime(NOW.tzinfo) == NOW + timedelta(hours=5)
 
 
+async def test_nor_the_delegation_of_what_signs_the_license(world: World) -> None:
+    year = PoolRules(borrowing=Borrowing(longest_us=366 * 24 * 3_600 * 1_000_000))
+    await pool(world, rules=year)
+    made = await world.lending().CreateBorrow(request(duration=timedelta(days=366)))
+    assert made.borrow.expire_time.ToDatetime(NOW.tzinfo) == NOW + timedelta(days=365)
+
+
 # What others hear
 
 
@@ -289,6 +296,16 @@ async def test_the_log_tells_the_whole_story(world: World) -> None:
         ("borrow_returned", None),
         ("borrow_ended", None),
     ]
+
+
+async def test_a_report_counts_a_borrowed_seat_as_used_until_it_is_back(world: World) -> None:
+    await pool(world)
+    made = (await world.lending().CreateBorrow(request())).borrow
+    await world.pass_time(DAY)
+    await world.lending().ReturnBorrow(statement(made.name))
+    history = usage.read(json.dumps(one).encode() for one in await log_of(world))
+    (use,) = history.uses
+    assert (use.units, use.end_us - use.begin_us) == (1, int(DAY * 1e6))
 
 
 # The end
