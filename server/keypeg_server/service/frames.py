@@ -22,6 +22,7 @@ from keypeg.errors import KeypegError, LeaseRecalled, ProtocolUnsupported
 from keypeg.status import explain
 from keypeg.v1 import explanation_pb2, product_pb2, seat_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
+from keypeg_server.domain.borrow import CLOCK_MARGIN_US
 from keypeg_server.domain.lease import Features, Lease, Place, lease_prefix, place_prefix
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service.ports import AppInfo, DeviceInfo
@@ -144,6 +145,7 @@ def show_lease(shown: seat_pb2.Lease, name: str, session: str, lease: Lease) -> 
         shown.overdraft = True
     if lease.borrowed_until_us:
         shown.borrowed_until_time.CopyFrom(timestamp(lease.borrowed_until_us))
+        shown.expire_time.CopyFrom(timestamp(lease.borrowed_until_us + CLOCK_MARGIN_US))
     if holder.address:
         shown.address = holder.address
     seconds, us = divmod(lease.acquire_time_us, 1_000_000)

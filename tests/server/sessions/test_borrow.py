@@ -259,6 +259,7 @@ async def test_a_borrowed_lease_is_listed_and_ends_by_no_other_way(world: World)
     made = await world.lending().CreateBorrow(request())
     (lease,) = (await world.seats().ListLeases(s.ListLeasesRequest(parent="pools/p1"))).leases
     assert lease.borrowed_until_time == made.borrow.expire_time
+    assert lease.expire_time == made.borrow.free_time
     ways = (
         world.seats("boss").FreeSeat(
             s.FreeSeatRequest(name=lease.name, request_id=str(uuid.uuid4()), reason="mine")
