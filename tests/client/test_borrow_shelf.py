@@ -224,7 +224,7 @@ def test_there_is_a_bound(borrowing, monkeypatch):
 
 
 def test_a_system_without_such_locks_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(borrow_shelf, "fcntl", None)
+    monkeypatch.setattr(borrow_shelf, "HAS_LOCKS", False)
     with pytest.raises(errors.ProtocolUnsupported, match="Linux or macOS"):
         Shelf(tmp_path)
 

@@ -22,13 +22,14 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from keypeg import borrowed, names
 from keypeg.borrow_memory import MEMORY_SIZE, Memory
+from keypeg.borrow_use import HAS_LOCKS, IN_USE, Use, lock, use_of, wait_for
 from keypeg.document import parsed
 from keypeg.envelope import (
     BORROW_TYPE,
@@ -49,7 +50,6 @@ from keypeg.errors import (
     DocumentOtherDevice,
     FieldInvalid,
     KeypegError,
-    PoolExhausted,
     ProtocolUnsupported,
 )
 from keypeg.files import read, write
@@ -57,11 +57,6 @@ from keypeg.instants import instant
 from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.proof_pb2 import BorrowProof
-
-try:
-    import fcntl
-except ImportError:  # Windows has no locks that end with their process as these do
-    fcntl = None  # type: ignore[assignment]
 
 BORROW_COUNT: Final = 256  # on one computer; more is not a person's doing
 SWEPT_AFTER: Final = timedelta(days=2)  # a server frees the seat within hours of its end
@@ -74,7 +69,6 @@ _KEY: Final = "key"
 _REQUEST: Final = "request"
 _DOCUMENTS: Final = "borrow.keypeg"
 _STATEMENT: Final = "return.keypeg"
-_IN_USE: Final = "in-use"
 
 
 @dataclass(frozen=True)
@@ -114,24 +108,11 @@ class GivenUp:
     statement: Envelope
 
 
-@dataclass
-class Use:
-    """Units of a borrow that this process uses, until `end`."""
-
-    _files: list[int] = field(default_factory=list)
-
-    def end(self) -> None:
-        """Gives the units back to the other programs of this computer."""
-        files, self._files = self._files, []
-        for file in files:
-            os.close(file)  # and with it its lock
-
-
 class Shelf:
     """All borrows of one configuration directory."""
 
     def __init__(self, directory: Path) -> None:
-        if fcntl is None:
+        if not HAS_LOCKS:
             raise ProtocolUnsupported(
                 "Seats can be borrowed for computers with Linux or macOS; on this one, connect to the "
                 "server."
@@ -208,40 +189,13 @@ class Shelf:
 
     def use(self, kept: Kept, units: int, features: Mapping[str, int]) -> Use:
         """Takes units of a borrow for this process; PoolExhausted when other programs have them."""
-        lease = kept.document.lease
-        there = {"unit": lease.units, **{f"feature-{f.feature}": f.units for f in lease.features}}
-        wanted = {"unit": units, **{f"feature-{name}": count for name, count in features.items()}}
-        use = Use()
+        use = use_of(kept.directory, kept.name, kept.document.lease, units, features)
         try:
-            file = _lock(kept.directory / _IN_USE, exclusive=False)
-            if file is None:
-                raise _being_given_up(kept.name)
-            use._files.append(file)
-            for what, count in wanted.items():
-                self._take(kept, what, count, there.get(what, 0), use)
             self.again(kept)  # nobody has given it up meanwhile
         except BaseException:
             use.end()
             raise
         return use
-
-    def _take(self, kept: Kept, what: str, count: int, there: int, use: Use) -> None:
-        taken = 0
-        for number in range(there):
-            if taken == count:
-                return
-            file = _lock(kept.directory / f"{what}-{number}", exclusive=True)
-            if file is not None:
-                use._files.append(file)
-                taken += 1
-        if taken < count:
-            named = "units" if what == "unit" else f"units of {what.removeprefix('feature-')}"
-            raise PoolExhausted(
-                f"{kept.name} has {there} {named}, and other programs of this computer use "
-                f"{there - taken} of them; close one of them, or borrow another seat.",
-                pool=kept.pool,
-                borrow=kept.name,
-            )
 
     def memory(self) -> Memory:
         """What is known; empty where nothing was ever borrowed."""
@@ -279,7 +233,7 @@ class Shelf:
         """Gives a borrow up for good, and returns the statement; Busy while a program uses it."""
         with self._locked():
             kept = self.again(kept)
-            file = _lock(kept.directory / _IN_USE, exclusive=True)
+            file = lock(kept.directory / IN_USE, exclusive=True)
             if file is None:
                 raise Busy(
                     f"A program on this computer uses {kept.name}; close it, and return the seat then.",
@@ -360,7 +314,7 @@ class Shelf:
         """One process at a time changes what is kept."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = wait_for(self._directory / _LOCK)
         except OSError as error:
             raise FieldInvalid(
                 f"{self._directory} can not be written: {error.strerror}; set KEYPEG_CONFIG_DIR to a "
@@ -368,7 +322,6 @@ class Shelf:
                 field="config",
             ) from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
             yield
         finally:
             os.close(file)
@@ -391,24 +344,6 @@ def _document(proof: BorrowProof) -> BorrowDocument:
     if not names.BORROW.matches(document.borrow):
         raise DocumentMalformed("The document names no borrow; borrow the seat again.")
     return document
-
-
-def _being_given_up(name: str) -> KeypegError:
-    return DocumentOtherDevice(f"{name} is being given back; borrow another seat.", borrow=name)
-
-
-def _lock(path: Path, *, exclusive: bool) -> int | None:
-    """The open file that holds a lock; None when another process has it."""
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        return None  # its borrow was handed in
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
 
 
 def _destroy(path: Path) -> None:
