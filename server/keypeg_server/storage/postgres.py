@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
@@ -46,7 +47,7 @@ CONNECT: Final = {
 
 def connect(url: PostgresUrl, *, reads: bool = False) -> psycopg.Connection[Any]:
     """A connection that sees one state in each transaction and can not write, or one that writes; psycopg's errors."""
-    given = psycopg.conninfo.conninfo_to_dict(url.secret)
+    given = conninfo_to_dict(url.secret)
     wanted: dict[str, Any] = {k: v for k, v in CONNECT.items() if k not in given}
     connection = psycopg.connect(url.secret, **wanted)
     connection.prepare_threshold = 3 if reads else None
