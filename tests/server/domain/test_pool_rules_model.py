@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -12,12 +14,15 @@ from hypothesis.stateful import (
     rule,
 )
 
-from keypeg.errors import KeypegError, PoolExhausted, PoolRule, PoolTooSmall
+from keypeg.errors import KeypegError, LeaseExpired, PoolExhausted, PoolRule, PoolTooSmall
+from keypeg_server.domain import pool_borrowing
+from keypeg_server.domain.borrow import Terms
 from keypeg_server.domain.decision import Ask, Change
 from keypeg_server.domain.lease import Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_rules import (
     PLAIN,
+    Borrowing,
     Counting,
     Deny,
     Group,
@@ -69,6 +74,14 @@ RULES = st.builds(
     linger_us=st.sampled_from([0, 0, 1_000_000]),
     overdraft=st.integers(0, 1),
     ageing_us=st.sampled_from([0, 10]),
+    borrowing=st.builds(
+        Borrowing,
+        longest_us=st.sampled_from([0, 1_000, 1_000]),
+        floor=st.integers(0, 1),
+        most=st.none() | st.integers(0, 2),
+        allowed=st.lists(WHOS, max_size=1).map(tuple),
+    ),
+    write_off=st.integers(0, 2),
 ) | st.just(PLAIN)
 
 
@@ -133,10 +146,16 @@ class RulesMachine(RuleBasedStateMachine):
             pool.leases(),
             pool.queue(),
             sorted(pool.lingers),
+            sorted((one.id, one.state.value) for one in pool.borrows.values()),
             pool.held,
             pool.feature_held("mesh"),
             pool.rules,
         )
+
+    def online(self) -> list[str]:
+        """Who can give back as others do: not what is lent."""
+        held = [one.id for one in self.pool.leases() if not one.borrowed_until_us]
+        return held + [one.id for one in self.pool.queue()]
 
     def allowed(self, before: Counts, lease: Lease) -> None:
         """What was just given is within all rules."""
@@ -192,11 +211,55 @@ class RulesMachine(RuleBasedStateMachine):
         if isinstance(decision.outcome, Lease) and not decision.served:
             self.allowed(before, decision.outcome)
 
-    @precondition(lambda self: self.pool.in_use)
+    @rule(holder=HOLDERS, units=st.integers(1, CAPACITY), mesh=st.integers(0, 2))
+    def lend(self, holder, units, mesh) -> None:
+        """A seat goes offline within all rules, and never above what the pool has."""
+        self.numbers += 1
+        holder = replace(holder, session="", process_id=0)
+        features = (("mesh", mesh),) if mesh else ()
+        ask = Ask(f"id{self.numbers}", holder, units, features, False, 0, 1, "", self.clock)
+        terms = Terms(1_000, 10**9, ask.id.encode())
+        before, state, rules = Counts(self.pool), self.state(), self.pool.rules
+        try:
+            decision = pool_borrowing.lend(self.pool, ask, terms, 0, lambda borrow: b"signed")
+        except (PoolExhausted, PoolRule, PoolTooSmall):
+            assert self.state() == state, "a refusal changes nothing"
+            return
+        self.undecided.append((decision.changes, state))
+        lent, lease = rules.borrowing, decision.outcome
+        assert isinstance(lease, Lease)
+        assert lent.longest_us
+        assert self.pool.borrowed <= CAPACITY - lent.floor
+        assert lent.most is None or self.pool.borrowed <= lent.most
+        assert not lease.overdraft
+        if not decision.served:
+            self.allowed(before, lease)
+            assert self.pool.held <= max(CAPACITY, before.held())
+
+    @precondition(lambda self: self.pool.borrows)
+    @rule(data=st.data(), event=st.sampled_from(["return", "write off", "end", "renew"]))
+    def what_is_lent_changes(self, data, event) -> None:
+        pool, state = self.pool, self.state()
+        id = data.draw(st.sampled_from(sorted(pool.borrows)))
+        try:
+            if event == "return":
+                decision = pool_borrowing.give_back(pool, id, "mia", 0)
+            elif event == "write off":
+                decision = pool_borrowing.write_off(pool, id, "boss", "lost", 0)
+            elif event == "end":
+                decision = pool_borrowing.end(pool, id, 0)
+            else:
+                later = Terms(1_000, 10**9, b"")
+                decision = pool_borrowing.renew(pool, id, later, 500, lambda borrow: b"newer")
+        except (LeaseExpired, PoolRule):
+            assert self.state() == state, "a refusal changes nothing"
+            return
+        self.undecided.append((decision.changes, state))
+
+    @precondition(lambda self: self.online())
     @rule(data=st.data(), linger=st.booleans())
     def release(self, data, linger) -> None:
-        held, waiting = self.pool.leases(), self.pool.queue()
-        ids = [one.id for one in held] + [one.id for one in waiting]
+        ids = self.online()
         state = self.state()
         id = data.draw(st.sampled_from(ids))
         self.undecided.append((self.pool.release(id, 0, linger=linger).changes, state))
@@ -238,7 +301,9 @@ class RulesMachine(RuleBasedStateMachine):
         self.undecided.clear()
         old = self.pool
         self.pool = self.new(from_json(old.rules.to_json()), old.fencing_number)
-        self.pool.restore(old.leases(), old.queue())
+        online = [lease for lease in old.leases() if not lease.borrowed_until_us]
+        self.pool.restore(online, old.queue(), old.borrows.values())
+        assert self.pool.borrows == old.borrows
         assert (self.pool.leases(), self.pool.queue()) == (old.leases(), old.queue())
         # What lingered may serve somebody at the next change: nobody is served by a restart.
 
@@ -247,6 +312,11 @@ class RulesMachine(RuleBasedStateMachine):
         if not hasattr(self, "pool"):
             return
         pool, counts = self.pool, Counts(self.pool)
+        out = [one for one in pool.borrows.values() if one.is_out]
+        assert pool.borrowed == sum(one.units for one in out)
+        assert {one.id for one in out} == {
+            lease.id for lease in pool.leases() if lease.borrowed_until_us
+        }
         assert pool.held == counts.held()
         # Overdraft may have been taken away since; nobody was given more than the most there ever was.
         assert pool.held <= CAPACITY + 1
