@@ -36,7 +36,6 @@ REPEATS: Final = frozenset({"acquired", "queued", "released", "denied", "changed
 OWN: Final = frozenset(
     {"user-agent", "te", "content-type", "grpc-accept-encoding", "grpc-encoding", "keypeg-follow"}
 )
-_NOTHING_MORE: Final = grpc.aio.EOF
 
 
 class Line:
@@ -133,7 +132,7 @@ _heard: set[asyncio.Future[None]] = set()
 
 async def _ended(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
     with contextlib.suppress(grpc.aio.AioRpcError):
-        while await call.read() is not _NOTHING_MORE:
+        while isinstance(await call.read(), bytes):
             pass
 
 
