@@ -17,6 +17,8 @@ from typing import Final
 import grpc.aio
 from sqlmodel import Session
 
+from keypeg import names
+from keypeg.v1.session_service_pb2 import CloseSessionRequest
 from keypeg_server import computer, secret_files, tls
 from keypeg_server.domain.events import CatalogChanged
 from keypeg_server.opened import Opened, StartError, new_ids
@@ -28,6 +30,7 @@ from keypeg_server.rpc.routes import Routes
 from keypeg_server.service.homes import Cluster
 from keypeg_server.service.household import ServerHousehold
 from keypeg_server.service.sessions import Sessions
+from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.storage import log_store
 from keypeg_server.storage.fence import Fence
@@ -50,6 +53,7 @@ class Several:
         self._opened = opened
         self._database = database
         self._secrets = secret_files.load(opened.data)
+        self._tickets = TicketBox(self._secrets.ticket_key, self._secrets.release_key)
         self._news = NewsWriter()
         self._rows = SqlHomes(database, opened.clock)
         self.homes: Final = Cluster(
@@ -121,13 +125,18 @@ class Several:
     def _catalog_changed(self, _: CatalogChanged) -> None:
         self._opened.store.generation += 1
 
-    async def _account_of_session(self, session: str) -> str | None:
-        """Where a session is; of one without seats only when it is here."""
-        assert self._sessions is not None
-        here = self._sessions.presence.get(session)
+    async def _account_of_session(self, request: CloseSessionRequest) -> str | None:
+        """Where a session is; of one without seats only when it is here.
+
+        Nobody is asked for whoever has not its token: the servers have one key for them.
+        """
+        (id,) = names.SESSION.parse(request.session, "session")
+        if self._sessions is None or not self._tickets.is_release_token(id, request.release_token):
+            return None
+        here = self._sessions.presence.get(id)
         if here is not None and here.entitlement is not None:
             return here.entitlement.account
-        return await self._rows.holds(session)
+        return await self._rows.holds(id)
 
     async def _check_secrets(self) -> None:
         mine = hmac.digest(self._secrets.release_key, _CONTEXT, "sha256").hex()[:32]

@@ -28,6 +28,10 @@ _OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own for every channel
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),  # what is repeated is repeated to whoever is the home then
+    # A peer that is cut off from this server alone still beats: its connection has to be found dead by itself.
+    # Not more often than servers take it (limits.PING_INTERVAL_MS).
+    ("grpc.keepalive_time_ms", 6_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 500),  # also how long one attempt may take
     ("grpc.max_reconnect_backoff_ms", 500),

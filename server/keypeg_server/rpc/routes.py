@@ -143,14 +143,17 @@ TABLE: Final[Mapping[str, Route]] = MappingProxyType(
 )
 assert set(TABLE) == set(authorization.TABLE), "every method has its route"
 
-AccountOf = Callable[[str], Awaitable[str | None]]
+AccountOfPool = Callable[[str], Awaitable[str | None]]
+AccountOfSession = Callable[[Any], Awaitable[str | None]]
 
 
 class Routes:
     """Finds the parents of calls."""
 
-    def __init__(self, account_of_pool: AccountOf, account_of_session: AccountOf) -> None:
-        """Both take an id and give an account (name), None when there is none."""
+    def __init__(
+        self, account_of_pool: AccountOfPool, account_of_session: AccountOfSession
+    ) -> None:
+        """The account (name) of a pool by its id, and of the session that a request is about; None when none."""
         self._account_of_pool = account_of_pool
         self._account_of_session = account_of_session
         self._known: OrderedDict[str, str] = OrderedDict()  # by pool id
@@ -170,8 +173,7 @@ class Routes:
             case By.NEW_ACCOUNT:
                 return names.ACCOUNT.build(new_account(request))
             case By.SESSION:
-                (id,) = names.SESSION.parse(getattr(request, route.field), route.field)
-                return await self._account_of_session(id)
+                return await self._account_of_session(request)
             case By.ANYWHERE:
                 return None
 

@@ -29,7 +29,7 @@ from keypeg_server.service.refusals import doubtful, draining, elsewhere
 
 _LOG: Final = logging.getLogger(__name__)
 
-LOOK_FOR_ORPHANS: Final = 5.0  # seconds; beside whenever a server goes
+LOOK_FOR_ORPHANS: Final = 30.0  # seconds; beside at the start and whenever a server goes
 ORPHANS_AT_ONCE: Final = 500
 TAKEN_AT_ONCE: Final = 8  # homes loaded at a time, so that calls come in between
 NEWS_KEPT: Final = 60.0  # seconds that news stay, for servers that were away

@@ -178,7 +178,7 @@ class Server:
     async def _account(self, pool: str) -> str | None:
         return A
 
-    async def _nobody(self, session: str) -> str | None:
+    async def _nobody(self, request: Any) -> str | None:
         return None
 
     @property

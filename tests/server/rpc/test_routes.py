@@ -133,7 +133,10 @@ async def test_the_account_of_a_call(
         asked.append(id)
         return None if id == "none" else f"accounts/of-{id}"
 
-    found = Routes(account_of, account_of)
+    async def of_session(request: session_service_pb2.CloseSessionRequest) -> str | None:
+        return await account_of(request.session.rpartition("/")[2])
+
+    found = Routes(account_of, of_session)
     route = routes.TABLE[f"/keypeg.v1.{method}"]
     assert await found.parent(route, request_, caller) == expected
     assert await found.parent(route, request_, caller) == expected
