@@ -240,7 +240,9 @@ async def _serve(
 
     from keypeg_server.app import App
     from keypeg_server.tls import fingerprint, write_public
+    from keypeg_server.tuning import tune_garbage_collector, wake_quietly
 
+    wake_quietly()
     log = structlog.get_logger("keypegd")
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -249,7 +251,7 @@ async def _serve(
     _raise_open_files(settings.limits.open_files)
     app = await App.start(data, settings, listen or settings.server.listen)
     try:
-        _tune_garbage_collector()
+        tune_garbage_collector()
         say(app)
         ready = {"address": app.address, "ca_file": str(app.ca_file), "pid": os.getpid()}
         if ready_file is not None:
@@ -297,16 +299,6 @@ def _raise_open_files(wanted: int) -> None:
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _tune_garbage_collector() -> None:
-    """Leave alone what lives as long as the program, and look rarely: a full look at 60,000 sessions takes
-    a tenth of a second (docs/performance.md)."""
-    import gc
-
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 1_000)
 
 
 def _say(line: str) -> None:
