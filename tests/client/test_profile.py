@@ -169,3 +169,14 @@ def test_what_is_no_socket_is_no_bridge(tmp_path):
     path.parent.mkdir()
     path.write_text("")
     assert discovery.bridge_target("", {"XDG_RUNTIME_DIR": str(tmp_path)}) is None
+
+
+def test_several_servers_are_a_list_in_the_file(env):
+    profile.save(Profile(server="a:1,b:2"), environment=env)
+    path = Path(env["KEYPEG_CONFIG_DIR"]) / "config.toml"
+    text = path.read_text()
+    assert 'server = ["a:1", "b:2"]' in text
+    assert profile.load(environment=env).server == "a:1,b:2"
+    path.write_text(text.replace('"b:2"', "2"))
+    with pytest.raises(errors.FieldInvalid, match="server address"):
+        profile.load(environment=env)
