@@ -236,6 +236,35 @@ def test_a_seat_that_nobody_ever_learned_of_is_not_kept_for_ever(story: Story) -
     assert "anyone could know" in story.finding("leaked").sentence
 
 
+@pytest.mark.parametrize(("listed", "passed"), [(69.9, True), (75.2, False)])
+def test_who_waited_without_a_stream_may_be_served_as_long_as_its_place_is_kept(
+    story: Story, listed: float, passed: bool
+) -> None:
+    story.limits = Limits(seats=1, bounds=LIMITS.bounds, slack=1.0, place=60.0)
+    story.holds("a", 1, 1.0, 2.0)
+    story.client("u", "unary")
+    story.asked(1.0, "u", "first")
+    story.say(1.1, "u", "queued", ask="first", place="pools/p/places/u")
+    story.fault(3.0, "killed", client="u", gone=3.0)
+    story.listed(listed, ("pools/p/leases/l2", 2, "u"))
+    assert story.verdict().passed is passed
+    assert story.verdict().rules <= {"leaked"}
+
+
+def test_a_fault_of_a_line_counts_for_whoever_uses_it(story: Story) -> None:
+    story.client("c1-2")
+    lease = story.holds("c1-2", 1, 1.0, 4.0)
+    story.fault(0.5, "part", line="c1")
+    story.fault(2.0, "killed", client="c1-2", gone=2.0)
+    story.listed(8.0, (lease, 1, "c1-2"))
+    assert story.verdict().passed, "what it has sent may have been under way"
+    story.fault(9.0, "healed", line="c1")
+    story.listed(13.9, (lease, 1, "c1-2"))
+    assert story.verdict().passed
+    story.listed(14.1, (lease, 1, "c1-2"))
+    assert story.finding("leaked").begin == 9.0
+
+
 # expired
 
 
@@ -303,6 +332,15 @@ def test_overtaking_is_found_also_when_the_first_is_never_served(story: Story) -
     assert story.verdict().passed, "it may have been served since, and not know it"
     story.listed(3.5, (lease, 1, "b"), waiting="a")
     assert "still lists as waiting" in story.finding("queue").sentence
+
+
+def test_who_gets_another_place_has_given_up_its_first(story: Story) -> None:
+    queued(story, "a", 1.0, 1.1)
+    story.asked(2.0, "b", "mine")
+    story.say(2.5, "a", "queued", ask="a-wait", place="pools/p/places/another")
+    story.holds("b", 1, 3.0, 4.0, ask="mine")
+    story.holds("a", 2, 5.0, 6.0, ask="a-wait")
+    assert story.verdict().passed
 
 
 @pytest.mark.parametrize("excuse", ["reopened", "asked before it was told", "higher priority"])

@@ -27,6 +27,7 @@ class Life:
     device: str = ""
     died: float = math.inf  # nothing was done by it from then on
     gone: float = math.inf  # from then on that was certain
+    waits: bool = False  # its last request may still have a place in the queue
 
     @property
     def line(self) -> str:
@@ -159,9 +160,10 @@ def _fold_client(beliefs: Beliefs, life: Life, entries: Iterable[Entry]) -> None
                 life.gone = min(life.gone, entry.at)
             case "asked":
                 priority = int(facts.get("priority", 0))
+                life.waits = bool(facts.get("wait"))
                 requests[ask] = Request(life.name, entry, priority)
             case "queued":
-                if ask not in waits:
+                if ask not in waits or waits[ask].queued.facts.get("place") != facts.get("place"):
                     waits[ask] = Wait(life.name, entry, requests[ask].priority)
                     beliefs.waits.append(waits[ask])
             case "reopened":
@@ -169,6 +171,7 @@ def _fold_client(beliefs: Beliefs, life: Life, entries: Iterable[Entry]) -> None
             case "leaving" | "refused" if ask in waits:
                 del waits[ask]
             case "held":
+                life.waits = False
                 requests[ask].answers.append(entry)
                 if ask in waits:
                     waits.pop(ask).fence = int(facts["fence"])
@@ -191,6 +194,8 @@ def _fold_client(beliefs: Beliefs, life: Life, entries: Iterable[Entry]) -> None
                 hold = holds[lease]
                 hold.give(entry)
                 hold.given_back = hold.given_back or entry
+        if entry.what in ("refused", "ended"):
+            life.waits = False
     for hold in holds.values():
         hold.cut(life.died)
     beliefs.requests.extend(requests.values())

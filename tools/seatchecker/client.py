@@ -38,6 +38,7 @@ PASSING: Final = frozenset(
         Reason.INTERNAL,
     }
 )
+POLL: Final = 800  # milliseconds that one call without a stream waits in the queue
 PATIENCE: Final = 3.0  # seconds to settle what is open when it is told to end
 
 
@@ -252,31 +253,40 @@ class UnaryClient:
             app=session_pb2.App(name="seatcheck", process_id=os.getpid()),
         )
         request.ttl.seconds = self._options.ttl
-        self._journal.write("asked", ask=ask, wait=False, priority=0)
+        waits = self._rng.random() < 0.4
+        if waits:
+            request.wait.FromMilliseconds(POLL)
+        patience = clock.monotonic() + self._rng.uniform(0.2, 1.5) * self._options.ttl
+        self._journal.write("asked", ask=ask, wait=waits, priority=0)
         twice = self._rng.random() < 0.5
         uncertain = False  # an attempt without an answer may still arrive
+        place = ""
         while True:
             sent = clock.monotonic()
             answers = await asyncio.gather(
                 *(
-                    self._call(self._seats.AcquireSeat(request, timeout=1.5))
+                    self._call(self._seats.AcquireSeat(request, timeout=1.5 + POLL / 1000))
                     for _ in range(2 if twice else 1)
                 )
             )
             given = [one for one in answers if not isinstance(one, KeypegError)]
-            for one in given:
-                if one is not given[0]:
-                    self._repeated(ask, one)
-            if given:
-                self._lease = given[0].lease
-                self._until = sent + given[0].valid_for.ToTimedelta().total_seconds()
-                if clock.monotonic() < self._until:
-                    self._journal.write("held", ask=ask, **self._facts())
+            leased = [one for one in given if one.HasField("lease")]
+            for one in leased[1:]:
+                self._repeated(ask, one)
+            if leased:
+                self._given(ask, sent, leased[0])
                 if self._rng.random() < 0.5:  # as if the answer had been lost
                     again = await self._call(self._seats.AcquireSeat(request, timeout=1.5))
                     if not isinstance(again, KeypegError):
                         self._repeated(ask, again)
                 return True
+            if given:
+                if given[0].place.name != place:
+                    place = given[0].place.name
+                    self._journal.write("queued", ask=ask, place=place)
+                if self._ending or clock.monotonic() > patience:
+                    return await self._leave(ask, request, place)
+                continue
             passing = [one.reason in PASSING for one in answers]
             uncertain = uncertain or any(passing)
             if not any(passing) or self._gives_up():
@@ -284,6 +294,37 @@ class UnaryClient:
                 self._journal.write("refused", ask=ask, reason=reason, uncertain=uncertain)
                 return False
             await asyncio.sleep(0.2)
+
+    def _given(self, ask: str, sent: float, answer: Any) -> None:
+        self._lease = answer.lease
+        self._until = sent + answer.valid_for.ToTimedelta().total_seconds()
+        if clock.monotonic() < self._until:
+            self._journal.write("held", ask=ask, **self._facts())
+
+    async def _leave(self, ask: str, request: Any, place: str) -> bool:
+        """Leave the queue; whether it was served meanwhile."""
+        from keypeg.v1 import seat_service_pb2
+
+        self._journal.write("leaving", ask=ask)
+        leaving = seat_service_pb2.LeaveQueueRequest(name=place)
+        while not self._gives_up():
+            answer = await self._call(self._seats.LeaveQueue(leaving, timeout=1.5))
+            if isinstance(answer, KeypegError):
+                if answer.reason not in PASSING:
+                    return False
+                await asyncio.sleep(0.2)
+                continue
+            if answer.left:
+                return False
+            request.ClearField("wait")  # the request itself knows what became of it
+            sent = clock.monotonic()
+            found = await self._call(self._seats.AcquireSeat(request, timeout=1.5))
+            if not isinstance(found, KeypegError):
+                self._given(ask, sent, found)
+                return True
+            if found.reason not in PASSING:
+                return False
+        return False
 
     def _repeated(self, ask: str, answer: Any) -> None:
         facts = {"lease": answer.lease.name, "fence": answer.lease.fencing_number}

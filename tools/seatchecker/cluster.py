@@ -12,7 +12,7 @@ import itertools
 import shutil
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +77,8 @@ class ClusterAdapter(KeypegAdapter):
     @property
     def limits(self) -> Limits:
         plain = super().limits
-        return Limits(plain.seats, {kind: one + TAKEOVER for kind, one in plain.bounds.items()})
+        bounds = {kind: one + TAKEOVER for kind, one in plain.bounds.items()}
+        return replace(plain, bounds=bounds)
 
     def set_up(self, lab: Lab, seats: int, networks: Namespaces | None) -> None:
         self._lab = lab

@@ -64,6 +64,7 @@ class Limits:
         str, float
     ]  # by kind of client: how long after its holder's end a seat may stay taken
     slack: float = 1.5  # for a machine that is slow
+    place: float = 0.0  # how long the place of one without a stream is kept that nobody asks for
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from seatchecker.namespaces import HUB, Namespaces
 from seatchecker.relay import Relay
 
 UNARY_TTL: Final = 10  # seconds; the least that keypegd takes
+PLACE_KEPT: Final = 60.0  # seconds that a place without a stream is kept for who does not ask
 LOOK_TIME: Final = 2.0  # seconds for the server to list what is held
 SERVER: Final = "keypegd"
 
@@ -46,7 +47,7 @@ class KeypegAdapter:
     @property
     def limits(self) -> Limits:
         bounds = {"stream": self.grant * 1.01 + 1, "unary": UNARY_TTL * 1.01 + 1}
-        return Limits(self._seats, bounds)
+        return Limits(self._seats, bounds, place=PLACE_KEPT)
 
     def server_env(self) -> dict[str, str]:
         """The server's environment."""

@@ -156,7 +156,8 @@ class _Run:
         self._observer.await_look()
         while clock.monotonic() < until and self._observer.held:
             self._observer.await_look()
-        self._options.progress(f"all seats free {clock.monotonic() - ended:.1f} s later")
+        left = f"{held} seats still held" if (held := self._observer.held) else "all seats free"
+        self._options.progress(f"{left} {clock.monotonic() - ended:.1f} s later")
 
     def close(self) -> None:
         """Stop looking; the lab ends the processes."""

@@ -50,6 +50,8 @@ def leaked(history: History, beliefs: Beliefs) -> Iterator[Finding]:
                 continue  # not of this run
             since = max(hold.end if hold else min(seen, life.gone), calm.since(life, snapshot.sent))
             bound = history.limits.bounds[life.kind] + history.limits.slack
+            if hold is None and life.waits and life.kind == "unary":
+                bound += history.limits.place  # so long it may still be served
             if snapshot.sent > since + bound:
                 told.add(name)
                 yield Finding(
