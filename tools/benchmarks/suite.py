@@ -38,7 +38,8 @@ class Given:
 
     def say(self, text: str) -> None:
         """How far it is, for who waits."""
-        print(f"bench: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"bench: {time.strftime('%H:%M:%S')} {text}\n")
+        sys.stderr.flush()
 
     @contextlib.contextmanager
     def lab(self, name: str) -> Iterator[Lab]:
