@@ -4,7 +4,7 @@ Promises: members borrow for themselves, and hand in any return of their account
 publisher's staff see all borrows, and write off within the budget. A document ends no later than the license
 and what signs for it. Nobody learns of another account's borrows.
 
-Leaves to others: the rules (domain/pool_borrowing.py), what goes through the committer (borrow_operations.py), the
+Leaves to others: the rules (domain/pool_borrowing.py), documents (borrow_documents.py), what goes through the committer (borrow_operations.py), the
 end (borrow_ends.py), decoding and encoding (rpc/borrow_service.py).
 """
 
@@ -17,21 +17,20 @@ from typing import Final
 
 from keypeg import names
 from keypeg.borrowed import verify_return
-from keypeg.document import ed25519_key, parse_envelope
+from keypeg.document import ed25519_key
 from keypeg.errors import KeypegError, LeaseExpired, NotFound, PermissionDenied
-from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Envelope, HostFingerprint
 from keypeg.v1.location_pb2 import LOCATION_KIND_SITE
 from keypeg.v1.proof_pb2 import BorrowProof
-from keypeg_server.clock import to_us
 from keypeg_server.domain import pool_borrowing
-from keypeg_server.domain.borrow import Borrow, Exposure, Terms
+from keypeg_server.domain.borrow import Borrow, Exposure
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.lease import Features, Holder
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service import borrow_operations as operations
 from keypeg_server.service import frames
+from keypeg_server.service.borrow_documents import document_of, proof_of, terms_of
 from keypeg_server.service.borrow_ends import BorrowEnds
 from keypeg_server.service.borrow_operations import Lent, WrittenOff
 from keypeg_server.service.commits import RequestKey, settled
@@ -46,9 +45,6 @@ from keypeg_server.service.ports import (
     Entitlements,
 )
 from keypeg_server.service.refusals import no_pool
-from keypeg_server.service.signing import delegation_ends
-
-_US: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ class Borrows:
             "", caller.user, device.id, device.host_name, wanted.app.name, 0, wanted.address
         )
         parts = b"" if wanted.fingerprint is None else wanted.fingerprint.SerializeToString()
-        terms = self._terms(entitlement, wanted.duration, wanted.return_key, parts)
+        terms = terms_of(entitlement, wanted.duration, wanted.return_key, parts)
         ask = Ask(
             self._ids.new(self._engine.now_us()),
             holder,
@@ -127,7 +123,7 @@ class Borrows:
                 operations.Lend(self._place(pool), caller, ask, terms, seal, request, done),
             )
         )
-        return Known(pool, lent.borrow), _proof(entitlement, lent.document)
+        return Known(pool, lent.borrow), proof_of(entitlement, lent.document)
 
     async def renew(
         self, caller: Caller, request_id: str, name: str, duration: timedelta
@@ -142,7 +138,7 @@ class Borrows:
             )
         device = DeviceInfo(borrow.holder.device, borrow.holder.host_name)
         entitlement = await self._admit(caller, device, None, pool)
-        terms = self._terms(entitlement, duration, borrow.return_key, borrow.fingerprint)
+        terms = terms_of(entitlement, duration, borrow.return_key, borrow.fingerprint)
         request = RequestKey(caller.user, request_id, frames.digest("renew", name, duration))
 
         def seal(renewed: Borrow) -> bytes:
@@ -156,7 +152,7 @@ class Borrows:
                 ),
             )
         )
-        return Known(pool, lent.borrow), _proof(entitlement, lent.document)
+        return Known(pool, lent.borrow), proof_of(entitlement, lent.document)
 
     async def give_back(self, caller: Caller, name: str, statement: Envelope) -> Known:
         """A seat comes back by the statement of its computer, whoever hands it in."""
@@ -216,7 +212,7 @@ class Borrows:
             KeypegError
         ):  # the license may have ended: what is known of the borrow is told all the same
             return Known(pool, borrow), None
-        return Known(pool, borrow), _proof(entitlement, borrow.document)
+        return Known(pool, borrow), proof_of(entitlement, borrow.document)
 
     async def listed(self, caller: Caller, parent: str) -> list[Known]:
         """The borrows of a pool or an account that the caller may see; those that end first first."""
@@ -273,6 +269,10 @@ class Borrows:
             )
         return known
 
+    def _sealed(self, pool: Pool, entitlement: Entitlement, borrow: Borrow) -> bytes:
+        document = document_of(pool, entitlement, borrow, self._engine.now_us())
+        return self._signer.sign_borrow(document).SerializeToString()
+
     async def _admit(
         self, caller: Caller, device: DeviceInfo, app: AppInfo | None, pool: Pool
     ) -> Entitlement:
@@ -282,45 +282,6 @@ class Borrows:
         if pool.name not in found.pools:
             raise no_pool(pool.name)
         return found
-
-    def _terms(
-        self, entitlement: Entitlement, duration: timedelta, return_key: bytes, parts: bytes
-    ) -> Terms:
-        ends_by = delegation_ends(entitlement.delegation)
-        if entitlement.ends_at is not None:
-            ends_by = min(ends_by, entitlement.ends_at)
-        return Terms(duration // _US, to_us(ends_by), return_key, parts)
-
-    def _sealed(self, pool: Pool, entitlement: Entitlement, borrow: Borrow) -> bytes:
-        document = BorrowDocument(
-            borrow=borrow.name,
-            serial=borrow.serial,
-            account=pool.account,
-            publisher=entitlement.publisher,
-            activation=pool.activation,
-            products=[pool.product],
-            features=entitlement.features,
-            device=borrow.holder.device,
-            return_key=ed25519_key(borrow.return_key),
-            user=borrow.holder.user,
-            issue_time=frames.timestamp(self._engine.now_us()),
-            expire_time=frames.timestamp(borrow.end_us),
-        )
-        document.lease.lease = pool.lease_prefix + borrow.id
-        document.lease.units = borrow.units
-        document.lease.features.extend(frames.features(borrow.features))
-        document.lease.fencing_number = borrow.fencing_number
-        if borrow.fingerprint:
-            document.fingerprint.MergeFromString(borrow.fingerprint)
-        return self._signer.sign_borrow(document).SerializeToString()
-
-
-def _proof(entitlement: Entitlement, document: bytes) -> BorrowProof:
-    return BorrowProof(
-        delegation=entitlement.delegation,
-        license=entitlement.license_document,
-        borrow=parse_envelope(document),
-    )
 
 
 def _seen(caller: Caller, found: Iterable[Known]) -> Iterable[Known]:
