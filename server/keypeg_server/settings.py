@@ -52,6 +52,11 @@ class Server:
         "", "PEM file with your own certificate and its chain; empty for the development one."
     )
     tls_key: str = setting("", "PEM file with the private key of `tls_certificate`.")
+    tls_authority: str = setting(
+        "",
+        "PEM file with the authority that signed the certificates of the other servers of a PostgreSQL database, "
+        "where they have their own; empty for the system's authorities. Development certificates need none.",
+    )
     drain_time: timedelta = setting(
         seconds(10),
         "How long a stopping server waits for streams and calls to end. Clients are told to reconnect at "

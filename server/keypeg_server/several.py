@@ -65,7 +65,7 @@ class Several:
             last_news=lambda: self._news.number,
             renamed=self._renamed,
         )
-        self._peers = Peers(dialer(identity.ca_file.read_bytes()))
+        self._peers = Peers(dialer(_authority(opened, identity)))
         self.homes.on_nodes = self._peers.keep
         self._sessions: Sessions | None = None
         self._relay = Relay(
@@ -153,6 +153,22 @@ class Several:
                 f"The database {self._database.place} is served with other secrets than those in "
                 f"{self._opened.data}; copy the data directory of the server that was there first."
             )
+
+
+def _authority(opened: Opened, identity: tls.Identity) -> bytes | None:
+    """Who signed the certificates of the other servers; None for the system's authorities."""
+    server = opened.settings.server
+    if not server.tls_certificate:
+        return identity.ca_file.read_bytes()
+    if not server.tls_authority:
+        return None
+    file = opened.data / server.tls_authority
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StartError(
+            f"The authority {file} can not be read ({error.strerror}); see server.tls_authority."
+        ) from error
 
 
 def _check_address(address: str) -> None:

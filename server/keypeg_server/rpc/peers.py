@@ -1,6 +1,6 @@
 """Channels to the other servers of a database.
 
-Promises: TLS, with the same authority as this server's own certificate; calls carry bytes as they are. A peer that
+Promises: TLS, and the certificate of who is called for; calls carry bytes as they are. A peer that
 is gone takes its channels with it, and every call on them ends at once. No channel gets more calls than a
 server takes on one connection: another is opened beside it.
 
@@ -40,8 +40,8 @@ _OPTIONS: Final[list[tuple[str, int]]] = [
 Dial = Callable[[str], grpc.aio.Channel]
 
 
-def dialer(authority: bytes) -> Dial:
-    """Dials servers whose certificate this authority (PEM) has signed for the address that is dialed."""
+def dialer(authority: bytes | None) -> Dial:
+    """Dials servers whose certificate this authority (PEM; the system's for None) signed for their address."""
     credentials = grpc.ssl_channel_credentials(authority)
     return lambda address: grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
 
