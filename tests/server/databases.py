@@ -29,6 +29,7 @@ from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.sqlite import SqliteDatabase
 
 GIVEN = "KEYPEG_TEST_POSTGRES"
+ON = "KEYPEG_TEST_ON"
 
 
 def open_at(where: str) -> Database:
@@ -123,6 +124,7 @@ class Server:
 
             self.own = Postgres.start(durable=False)
         self._shared: str | None = None
+        self._template: str | None = None
         self._made: list[str] = []
 
     def url(self, database: str) -> str:
@@ -143,10 +145,21 @@ class Server:
         return urlsplit(self._given).path.strip("/")
 
     def create(self, template: str = "template0") -> str:
+        """A new database, as another one that nobody uses; its name."""
         name = f"keypeg_test_{uuid.uuid4().hex}"
         self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
         self._made.append(name)
         return name
+
+    def template(self) -> str:
+        """A database with empty tables that nobody opens: others are made as it is."""
+        if self._template is None:
+            name = self.create()
+            database = open_at(self.url(name))
+            database.migrate(tables.metadata.create_all)
+            database.close()
+            self._template = name
+        return self._template
 
     def shared(self) -> str:
         """A database with empty tables, of one test after the other."""
@@ -169,6 +182,21 @@ class Server:
 def server() -> Server:
     """The one of this run."""
     return Server()
+
+
+def open_in(folder: Path) -> Database:
+    """The database that belongs to a folder, with its tables: a file in it, or as KEYPEG_TEST_ON says `postgres`.
+
+    For tests of what stands above storage: they run on SQLite, and in continuous integration on both.
+    """
+    if os.environ.get(ON) == "postgres":
+        if folder not in _OF_FOLDERS:
+            _OF_FOLDERS[folder] = server().url(server().create(server().template()))
+        return open_at(_OF_FOLDERS[folder])
+    return SqlitePlace(folder).make()
+
+
+_OF_FOLDERS: dict[Path, str] = {}
 
 
 @pytest.fixture(scope="session", autouse=True)

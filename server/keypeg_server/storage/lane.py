@@ -164,7 +164,7 @@ class Lane:
         sending.begin(*opening, first=fenced)
         result = work(connection)
         try:
-            sending.commit()
+            moved = sending.commit()
         except CommitUnknown as unknown:
             cause = unknown.__cause__
             assert isinstance(cause, DBAPIError)
@@ -176,7 +176,7 @@ class Lane:
                 raise cause from unknown
             return result
         transaction.commit()  # in the driver's and in sqlalchemy's books
-        if marked:
+        if marked and moved:
             self._number += 1
         return result
 

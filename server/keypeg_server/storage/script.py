@@ -81,18 +81,19 @@ class Script:
         if self._kept or (self._first and self._opening):
             self._run(";".join(self._parts()))
 
-    def commit(self) -> None:
-        """Send what was kept, and commit."""
+    def commit(self) -> bool:
+        """Send what was kept, and commit; False when there was nothing to commit."""
         pgconn = self._driver.pgconn
         idle = pgconn.transaction_status == pq.TransactionStatus.IDLE
         if idle and not self._kept and not self._first:
-            return  # nothing was done
+            return False
         try:
             self._run(";".join([*self._parts(), "COMMIT"]))
         except DBAPIError as error:
             if _is_lost(self._driver, error):
                 raise CommitUnknown from error
             raise
+        return True
 
     def _parts(self) -> list[str]:
         begin = []

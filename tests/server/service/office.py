@@ -37,9 +37,8 @@ from keypeg_server.service.placing import Placing
 from keypeg_server.service.signing import PublisherKeys, Signing, delegate
 from keypeg_server.service.store import Request
 from keypeg_server.service.tokens import Tokens
-from keypeg_server.storage import schema
-from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.unit import SqlStore
+from tests.server.databases import open_in
 
 T = TypeVar("T")
 CLOUD, KEY, HOST, SITE = LocationKind
@@ -87,8 +86,7 @@ class Office:
     def __init__(self, folder: Path, **options: Any) -> None:
         self.clock = HandClock()
         self.events: list[Event] = []
-        self.database = SqliteDatabase.open(folder / "office.sqlite3")
-        self.database.migrate(schema.upgrade)
+        self.database = open_in(folder)
         self.store = SqlStore(self.database, self.clock, self.events.append)
         self.pools = SomePools()
         self.root, signer, self.site = (Ed25519Signer.generate() for _ in range(3))

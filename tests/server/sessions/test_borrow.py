@@ -30,6 +30,7 @@ from keypeg.v1 import seat_service_pb2 as s
 from keypeg_server.domain.borrow import CLOCK_MARGIN
 from keypeg_server.domain.pool_rules import Borrowing, Counting, Deny, Kind, Limit, PoolRules, Who
 from keypeg_server.storage.log_blocks import unpacked
+from tests.server.databases import open_in
 from tests.server.sessions.world import ACCOUNT, NOW, PRODUCT, PUBLISHER, World
 
 DAY = 86_400.0
@@ -586,4 +587,4 @@ async def test_the_disk_fails_and_nothing_was_lent(world: World) -> None:
         await world.lending().CreateBorrow(request())
     assert free(world) == 1
     assert not world.pool_of("pools/p1").borrows
-    world.database = type(world.database).open(world.path)
+    world.database = open_in(world.path.parent)

@@ -22,7 +22,6 @@ import grpc
 import grpc.aio
 from google.rpc import status_pb2
 from sqlmodel import Session as SqlSession
-from sqlmodel import SQLModel
 
 from keypeg import envelope
 from keypeg.errors import KeypegError, LicenseMissing
@@ -64,8 +63,8 @@ from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.log_search import SqlLogSearch
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.pool_store import SqlPoolStore
-from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.tables_seat import PoolRow
+from tests.server.databases import open_in
 
 ACCOUNT = "accounts/acme"
 PUBLISHER = "publishers/acme"
@@ -242,8 +241,7 @@ class World:
         self._channels: list[grpc.aio.Channel] = []
 
     async def start(self) -> None:
-        self.database = SqliteDatabase.open(self.path)
-        self.database.migrate(SQLModel.metadata.create_all)
+        self.database = open_in(self.path.parent)
         self.hub = EventHub()
         log = LogWriter(self.trust.sign_log, b"a secret")
         self.committer = BatchCommitter(

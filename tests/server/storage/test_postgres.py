@@ -270,6 +270,19 @@ async def test_a_writer_whose_mark_was_taken_away_makes_another(bench: Bench):
     assert await held(bench) == ["a", "b"]
 
 
+async def test_a_transaction_that_writes_nothing_is_none(bench: Bench):
+    """And what comes after it runs once."""
+    runs = []
+
+    def work(connection: Connection) -> None:
+        runs.append(1)
+        put("a")(connection)
+
+    await asyncio.wrap_future(bench.database.submit(lambda _: None))
+    await asyncio.wrap_future(bench.database.submit(work))
+    assert runs == [1]
+
+
 async def test_a_writer_leaves_no_mark(bench: Bench, postgres: PostgresPlace):
     other = postgres.make()
     await asyncio.wrap_future(other.submit(put("a")))
