@@ -51,6 +51,28 @@ class Customer:
 
 
 @contextmanager
+def grants_of(world: World, seconds: int) -> Iterator[None]:
+    """Apps go on so long by one answer: for what must outlast the start of a server on a slow machine."""
+    settings = world.data / "keypegd.toml"
+    before = settings.read_text()
+    after = before.replace('seat_grant = "6s"', f'seat_grant = "{seconds}s"')
+    assert after != before
+    try:
+        settings.write_text(after)
+        _restart(world)
+        yield
+    finally:
+        settings.write_text(before)
+        _restart(world)
+
+
+def _restart(world: World) -> None:
+    assert world.server
+    world.server.stop()
+    world.serve()
+
+
+@contextmanager
 def refused(reason: Reason) -> Iterator[list[KeypegError]]:
     """The call inside is refused for this reason; the error is in the list afterwards."""
     caught: list[KeypegError] = []

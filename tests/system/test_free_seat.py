@@ -14,7 +14,7 @@ from keypeg.errors import Reason
 from keypeg.v1 import seat_pb2, seat_service_pb2, session_pb2
 from lab.processes import Program
 from lab.world import SITE, Api, World, request_id
-from tests.system.people import Customer, refused
+from tests.system.people import Customer, grants_of, refused
 
 pytestmark = pytest.mark.behaviour("SEAT-12")
 
@@ -66,16 +66,8 @@ def restart(world: World) -> None:
 
 @pytest.fixture
 def long_grants(world: World) -> Iterator[None]:
-    """Apps go on for a minute by one answer, however long the machine takes to start a server again."""
-    settings = world.data / "keypegd.toml"
-    before = settings.read_text()
-    after = before.replace(f'seat_grant = "{GRANT:g}s"', 'seat_grant = "60s"')
-    assert after != before
-    settings.write_text(after)
-    restart(world)
-    yield
-    settings.write_text(before)
-    restart(world)
+    with grants_of(world, 60):
+        yield
 
 
 def test_the_holder_hears_why_at_once_and_the_seat_goes_to_who_waits(
