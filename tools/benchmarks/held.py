@@ -55,7 +55,11 @@ def held(given: Given) -> Found:
             names = (f"renewal, {held_now:,} held", f"bare echo, {streams:,} held, same pace")
             loads = dict(zip(names, (sessions, echo), strict=True))
             found = measure(loads, plan, dict.fromkeys(loads, rate))
-            series += [Series(name, held_now, found[name].samples) for name in names]
+            counts = (held_now, streams)
+            series += [
+                Series(name, number, found[name].samples)
+                for name, number in zip(names, counts, strict=True)
+            ]
         mine = memory(before, opened, machine.memory_kib(server), count)
         sessions.close()
         echo.close()
