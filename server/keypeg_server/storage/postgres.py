@@ -42,6 +42,7 @@ CONNECT: Final = {
     "keepalives_count": 4,
     "tcp_user_timeout": 6_000,  # milliseconds
     "application_name": "keypegd",
+    "client_encoding": "UTF8",
 }
 
 

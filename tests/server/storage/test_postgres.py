@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
@@ -15,6 +16,7 @@ from keypeg_server.address import AddressError, PostgresUrl
 from keypeg_server.clock import SystemClock
 from keypeg_server.service import homes_port
 from keypeg_server.service.homes_port import HomesLost
+from keypeg_server.settings_reading import SettingsError, load, with_database
 from keypeg_server.storage import lane as module
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.fence import Fence
@@ -472,6 +474,19 @@ def test_an_address_shows_no_password(url: str, shown: str):
 def test_what_is_no_address_is_refused_without_showing_it(url: str):
     with pytest.raises(AddressError) as caught:
         PostgresUrl.read(url)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_settings_show_no_password():
+    url = "postgresql://u:s3cret@h/d"
+    settings = load(Path("nowhere.toml"), {"KEYPEGD_STORAGE__DATABASE": url})
+    assert settings.storage.database == url
+    assert "s3cret" not in repr(settings)
+    with pytest.raises(SettingsError, match="is named by a URL") as caught:
+        load(Path("nowhere.toml"), {"KEYPEGD_STORAGE__DATABASE": "mysql://u:s3cret@h/d"})
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(SettingsError, match="--database: ") as caught:
+        with_database(settings, "x://s3cret")
     assert "s3cret" not in str(caught.value)
 
 
