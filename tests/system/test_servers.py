@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -264,6 +266,33 @@ def test_what_is_done_through_one_server_is_known_on_the_other_within_a_second(
     out = time.monotonic() - begun
     assert out < 1
     print(f"a removed user is out everywhere after {out:.2f} s")
+
+
+@pytest.mark.system
+@pytest.mark.long
+def test_a_server_that_does_not_belong_says_so_and_the_others_are_listed(
+    fleet: Fleet, customer: Site, lab: Lab, tmp_path: Path
+) -> None:
+    data = fleet.world.data
+    keypegd = str(BIN / "keypegd")
+    done = lab.run([keypegd, "servers", "--data", str(data), "-o", "json"])
+    listed = {one["address"]: one for one in json.loads(done.stdout)["servers"]}
+    assert set(fleet.addresses) <= set(listed)
+    assert all(listed[address]["beats"] for address in fleet.addresses)
+    assert sum(one["homes"] for one in listed.values()) >= 2
+    assert fleet.addresses[0] in lab.run([keypegd, "servers", "--data", str(data)]).stdout
+
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    serve = [keypegd, "serve", "--data", str(other), "--listen"]
+    done = lab.run([*serve, "0.0.0.0:0"], check=False)
+    assert done.returncode == 1
+    assert "--advertise" in done.stderr
+    (other / "secrets" / "release.key").write_text("ab" * 32)
+    done = lab.run([*serve, "127.0.0.1:0"], check=False)
+    assert done.returncode == 1
+    assert "other secrets" in done.stderr
+    assert fleet.postgres.password not in done.stderr
 
 
 def _who_am_i(api: Api) -> Reason | None:
