@@ -16,7 +16,7 @@ from keypeg.errors import Reason
 from keypeg.v1 import product_pb2, seat_pb2, seat_service_pb2, session_pb2
 from lab.processes import BIN, Lab, Program
 from lab.world import SITE, Api, World, request_id
-from tests.system.people import SETTINGS, Customer, refused
+from tests.system.people import SETTINGS, Customer, grants_of, refused
 
 Namer = Callable[[str], str]
 RUN = [str(BIN / "keypeg"), "run", "--"]
@@ -92,7 +92,8 @@ def test_never_more_than_three_believe_in_a_seat_whatever_is_killed(
             killed[victim.name] = time.monotonic()
             victim.kill()
         elif turn % 3 == 1:
-            assert victim.stop() == 0
+            # A server that starts slowly may have outlasted its grant: then it has ended by itself.
+            assert victim.stop() == 0 or "stopped" in victim.said()
         else:
             assert world.server
             world.server.kill()
@@ -172,31 +173,32 @@ def test_who_waits_is_told_the_place_and_is_given_the_seat_in_order_also_over_a_
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:
     product, _ = solver
-    holders = [seat_app(world, customer, product, new_name("holder")) for _ in range(3)]
-    for app in holders:
-        app.expect("seat")
-    refusal = seat_app(world, customer, product, new_name("hurried"))
-    assert refusal.expect("denied")["reason"] == "POOL_EXHAUSTED"
+    with grants_of(world, 60):
+        holders = [seat_app(world, customer, product, new_name("holder")) for _ in range(3)]
+        for app in holders:
+            app.expect("seat")
+        refusal = seat_app(world, customer, product, new_name("hurried"))
+        assert refusal.expect("denied")["reason"] == "POOL_EXHAUSTED"
 
-    waiters: list[Program] = []
-    for position in (1, 2, 3):
-        waiter = seat_app(world, customer, product, new_name("waiter"), "--wait")
-        assert waiter.expect("queued")["position"] == position
-        waiters.append(waiter)
+        waiters: list[Program] = []
+        for position in (1, 2, 3):
+            waiter = seat_app(world, customer, product, new_name("waiter"), "--wait")
+            assert waiter.expect("queued")["position"] == position
+            waiters.append(waiter)
 
-    assert world.server
-    world.server.kill()
-    world.serve()
-    for app in (*holders, *waiters):
-        app.expect("reconnected")
-    for holder, waiter in zip(holders, waiters, strict=True):
-        others = [w for w in waiters if w is not waiter]
-        had = ["seat" in other.said() for other in others]
-        assert holder.stop() == 0
-        waiter.expect("seat", timeout=10)
-        assert ["seat" in other.said() for other in others] == had, "somebody overtook"
-    for app in waiters:
-        assert app.stop() == 0
+        assert world.server
+        world.server.kill()
+        world.serve()
+        for app in (*holders, *waiters):
+            app.expect("reconnected")
+        for holder, waiter in zip(holders, waiters, strict=True):
+            others = [w for w in waiters if w is not waiter]
+            had = ["seat" in other.said() for other in others]
+            assert holder.stop() == 0
+            waiter.expect("seat", timeout=10)
+            assert ["seat" in other.said() for other in others] == had, "somebody overtook"
+        for app in waiters:
+            assert app.stop() == 0
 
 
 @pytest.mark.behaviour("SEAT-5")
@@ -257,33 +259,34 @@ def test_a_killed_server_loses_no_seat_frees_none_early_and_keeps_none_for_ever(
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:
     product, pool = solver
-    holders = [seat_app(world, customer, product, new_name("holder")) for _ in range(3)]
-    for app in holders:
-        app.expect("seat")
-    waiter = seat_app(world, customer, product, new_name("waiter"), "--wait")
-    waiter.expect("queued")
-    before = {lease.name: lease.fencing_number for lease in world.leases(customer.admin, pool)}
+    with grants_of(world, 10):
+        holders = [seat_app(world, customer, product, new_name("holder")) for _ in range(3)]
+        for app in holders:
+            app.expect("seat")
+        waiter = seat_app(world, customer, product, new_name("waiter"), "--wait")
+        waiter.expect("queued")
+        before = {lease.name: lease.fencing_number for lease in world.leases(customer.admin, pool)}
 
-    assert world.server
-    world.server.kill()
-    holders[0].kill()
-    world.serve()
-    back = time.monotonic()
-    for app in (*holders[1:], waiter):
-        app.expect("reconnected")
-    held = {lease.name: lease.fencing_number for lease in world.leases(customer.admin, pool)}
-    assert held == before, "also the dead one's: nobody knows yet that it is dead"
+        assert world.server
+        world.server.kill()
+        holders[0].kill()
+        world.serve()
+        back = time.monotonic()
+        for app in (*holders[1:], waiter):
+            app.expect("reconnected")
+        held = {lease.name: lease.fencing_number for lease in world.leases(customer.admin, pool)}
+        assert held == before, "also the dead one's: nobody knows yet that it is dead"
 
-    freed = waiter.arrival(waiter.expect("seat", timeout=10 * GRANT)) - back
-    assert freed > GRANT * 0.6
-    after = world.leases(customer.admin, pool)
-    assert len(after) == 3
-    assert max(lease.fencing_number for lease in after) > max(before.values())
-    for app in holders[1:]:
-        assert app.running
-        assert not {"stopped", "seat_lost"} & app.said()
-    for app in (*holders[1:], waiter):
-        app.stop()
+        freed = waiter.arrival(waiter.expect("seat", timeout=60)) - back
+        assert freed > 10 * 0.6
+        after = world.leases(customer.admin, pool)
+        assert len(after) == 3
+        assert max(lease.fencing_number for lease in after) > max(before.values())
+        for app in holders[1:]:
+            assert app.running
+            assert not {"stopped", "seat_lost"} & app.said()
+        for app in (*holders[1:], waiter):
+            app.stop()
 
 
 @pytest.mark.behaviour("SEAT-7")
