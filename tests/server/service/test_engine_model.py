@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -262,17 +263,21 @@ class PostgresEngineMachine(EngineMachine):
 
     @rule()
     def connections_are_lost(self) -> None:
+        assert isinstance(self.place, databases.PostgresPlace)
         self.place.cut()
 
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 TestEngineMachine = EngineMachine.TestCase
 TestEngineMachine.settings = settings(max_examples=25, stateful_step_count=25, **COMMON)
 TestEngineOnPostgres = PostgresEngineMachine.TestCase
-TestEngineOnPostgres.settings = settings(max_examples=6, stateful_step_count=25, **COMMON)
+TestEngineOnPostgres.settings = settings(max_examples=3, stateful_step_count=25, **COMMON)
 
 
-@pytest.mark.long
-class TestEngineOnPostgresForLonger(PostgresEngineMachine.TestCase):
-    settings = settings(max_examples=60, stateful_step_count=40, **COMMON)
+class LongPostgresEngineMachine(PostgresEngineMachine):
+    """With more examples: a test case of its own."""
+
+
+TestEngineOnPostgresForLonger = pytest.mark.long(LongPostgresEngineMachine.TestCase)
+TestEngineOnPostgresForLonger.settings = settings(max_examples=60, stateful_step_count=40, **COMMON)

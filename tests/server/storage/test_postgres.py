@@ -18,12 +18,13 @@ from keypeg_server.service import homes_port
 from keypeg_server.service.homes_port import HomesLost
 from keypeg_server.settings_reading import SettingsError, load, with_database
 from keypeg_server.storage import lane as module
+from keypeg_server.storage import tables
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.fence import Fence
 from keypeg_server.storage.lane import MARK_PREFIX
 from keypeg_server.storage.pool_store import SqlPoolStore
 from keypeg_server.storage.postgres import PostgresDatabase
-from keypeg_server.storage.script import array, literal
+from keypeg_server.storage.script import array, literal, script_of
 from keypeg_server.storage.unit import SqlStore
 from lab.postgres import Postgres
 from tests.server.databases import PostgresPlace
@@ -129,7 +130,7 @@ async def test_a_transaction_that_is_still_running_when_its_connection_is_lost_i
 
     def work(connection: Connection) -> None:
         put("slow")(connection)
-        sending = module.script.script_of(connection)
+        sending = script_of(connection)
         assert sending is not None
         sending._kept.append(slow)
 
@@ -223,8 +224,6 @@ async def _under_load(bench: Bench, fault: Callable[[], object]) -> None:
 @pytest.mark.behaviour("SEAT-1")
 async def test_a_database_that_is_killed_loses_nothing_and_takes_nothing_back():
     with Postgres.start(durable=False) as server:
-        from tests.server.databases import tables
-
         database = PostgresDatabase.open(PostgresUrl.read(server.create("one")))
         database.migrate(tables.metadata.create_all)
         bench = Bench(database)
@@ -245,7 +244,7 @@ async def test_connections_that_are_ended_lose_nothing_and_take_nothing_back(
 
 
 async def test_what_the_database_wants_to_be_run_again_is(bench: Bench):
-    runs = []
+    runs: list[int] = []
 
     def work(connection: Connection) -> int:
         put("a", str(len(runs)))(connection)
@@ -263,6 +262,7 @@ async def test_what_the_database_wants_to_be_run_again_is(bench: Bench):
 
 async def test_a_writer_whose_mark_was_taken_away_makes_another(bench: Bench):
     await bench.take("a").ended
+    assert isinstance(bench.database, PostgresDatabase)
     await asyncio.wrap_future(
         bench.database.aside(
             lambda c: c.execute(text(f"DELETE FROM meta WHERE key LIKE '{MARK_PREFIX}%'"))
@@ -274,7 +274,7 @@ async def test_a_writer_whose_mark_was_taken_away_makes_another(bench: Bench):
 
 async def test_a_transaction_that_writes_nothing_is_none(bench: Bench):
     """And what comes after it runs once."""
-    runs = []
+    runs: list[int] = []
 
     def work(connection: Connection) -> None:
         runs.append(1)
@@ -298,7 +298,7 @@ async def test_statements_run_in_the_order_in_which_they_came(bench: Bench):
     await bench.take("a").ended
 
     def work(connection: Connection) -> int:
-        sending = module.script.script_of(connection)
+        sending = script_of(connection)
         assert sending is not None
         sending._kept.append("INSERT INTO meta VALUES ('x', '1')")
         return connection.execute(text("UPDATE meta SET value = '2' WHERE key = 'x'")).rowcount
