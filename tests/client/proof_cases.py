@@ -68,8 +68,28 @@ class P256Signer:
         return self._key.sign(challenge, ec.ECDSA(prehashed, deterministic_signing=True))
 
 
+class Fido2Signer:
+    """A credential on a FIDO2 key: its own 37 bytes are signed with each challenge."""
+
+    def __init__(
+        self, key: Any, *, rp_id: str = "keypeg.invalid", flags: int = 0, counter: int = 7
+    ) -> None:
+        self._key = key
+        self._data = hashlib.sha256(rp_id.encode()).digest() + bytes([flags])
+        self._data += counter.to_bytes(4, "big")
+        curve = d.KEY_ALGORITHM_FIDO2_ED25519
+        if key.public_key.algorithm == d.KEY_ALGORITHM_ECDSA_P256:
+            curve = d.KEY_ALGORITHM_FIDO2_P256
+        self.public_key = d.PublicKey(algorithm=curve, key=key.public_key.key)
+
+    def sign_challenge(self, challenge: bytes) -> bytes:
+        signature: bytes = self._key.sign(self._data + challenge)
+        return self._data + signature
+
+
 ROOT, LICENSES, GRANTS, SITE = (signer(name) for name in ("root", "licenses", "grants", "site"))
 SMART_KEY = P256Signer("smart key")
+FIDO2_KEY = Fido2Signer(SMART_KEY)
 STRANGER = signer("stranger")
 LAPTOP = signer("laptop")
 
@@ -382,6 +402,30 @@ def units_in_two_leases(p: Parts) -> None:
     p.grant.leases.add(lease="pools/p1/leases/e2", units=4, fencing_number=8)
 
 
+def fido2(signer: Any = FIDO2_KEY, *, named: Any = FIDO2_KEY) -> Change:
+    """`signer` signs; the license names `named`."""
+
+    def change(p: Parts) -> None:
+        p.key_signer = signer
+        p.license.location_key.CopyFrom(named.public_key)
+
+    return change
+
+
+def fido2_then(change: Callable[[bytes], bytes]) -> Change:
+    """A FIDO2 key's proof, and its bytes changed."""
+
+    def both(p: Parts) -> None:
+        fido2()(p)
+        tamper(lambda k: setattr(k, "signature", change(k.signature)))(p)
+
+    return both
+
+
+def with_flags(flags: int) -> Fido2Signer:
+    return Fido2Signer(SMART_KEY, flags=flags)
+
+
 R = Reason
 EVERY = ("cloud", "key", "host", "site", "borrow")
 WITH_LICENSE = ("key", "host", "site", "borrow")
@@ -399,6 +443,9 @@ _RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
     (EVERY, "the generations that were seen", expect(seen={PUBLISHER: 3, ACTIVATION: 5})),
     (EVERY, "a key that begins in four minutes", later(-DAY - timedelta(minutes=4))),
     (EVERY, "the last microsecond of the delegation", later(DAY - timedelta(microseconds=1))),
+    (("key",), "a FIDO2 key of P-256", fido2()),
+    (("key",), "a FIDO2 key of Ed25519", fido2(Fido2Signer(STRANGER), named=Fido2Signer(STRANGER))),
+    (("key",), "a FIDO2 key that was touched, knows its person, and counts nothing", fido2(Fido2Signer(SMART_KEY, flags=0x1D, counter=0))),
     (("host",), "one part of four has changed", expect(fingerprint={**PARTS, "disk": "new one"})),
     (WITH_LICENSE, "a license without an end", without_end),
     (("site",), "units of a feature that is not counted", lambda p: p.grant.leases[0].features.add(feature="export", units=9)),
@@ -488,6 +535,15 @@ _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
     (("key",), "answer for another session", put(key_session="sessions/other"), R.DOCUMENT_OTHER_SESSION),
     (("key",), "answer for another session, relabeled", lambda p: (put(key_session="sessions/other")(p), tamper(lambda k: setattr(k, "session", SESSION))(p)), R.KEY_PROOF_INVALID),
     (("key",), "no signature", tamper(lambda k: k.ClearField("signature")), R.KEY_PROOF_INVALID),
+    (("key",), "a FIDO2 key's answer for a web site", fido2(Fido2Signer(SMART_KEY, rp_id="acme.example")), R.KEY_PROOF_INVALID),
+    (("key",), "a FIDO2 key's answer with attested data", fido2(with_flags(0x41)), R.KEY_PROOF_INVALID),
+    (("key",), "a FIDO2 key's answer with extensions", fido2(with_flags(0x80)), R.KEY_PROOF_INVALID),
+    (("key",), "another FIDO2 key", fido2(Fido2Signer(P256Signer("other key"))), R.KEY_PROOF_INVALID),
+    (("key",), "a FIDO2 key's answer with another counter", fido2_then(lambda b: b[:36] + b"\x08" + b[37:]), R.KEY_PROOF_INVALID),
+    (("key",), "a FIDO2 key's answer without its signature", fido2_then(lambda b: b[:37]), R.KEY_PROOF_INVALID),
+    (("key",), "a FIDO2 key's answer cut off", fido2_then(lambda b: b[:36]), R.KEY_PROOF_INVALID),
+    (("key",), "a FIDO2 key's answer where a plain key is named", fido2(named=SMART_KEY), R.KEY_PROOF_INVALID),
+    (("key",), "a plain key's answer where a FIDO2 key is named", fido2(SMART_KEY), R.KEY_PROOF_INVALID),
     (("key",), "a bridge of a very long name", put(location_host="b" * 256), R.DOCUMENT_MALFORMED),
     # The host
     (("host",), "another computer", expect(fingerprint={kind: value + "9" for kind, value in PARTS.items()}), R.DOCUMENT_OTHER_DEVICE),

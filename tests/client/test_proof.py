@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keypeg import document, proof
+from keypeg.envelope import signature_is_right
 from keypeg.errors import (
     DocumentOtherProduct,
     DocumentType,
@@ -18,6 +19,7 @@ from keypeg.errors import (
     KeyProofInvalid,
     error_class,
 )
+from keypeg.possession import Assertion
 from keypeg.v1 import document_pb2 as d
 from keypeg.v1 import location_pb2, proof_pb2
 from tests.client import proof_cases as cases
@@ -189,6 +191,26 @@ def test_an_ed25519_key_signs_the_challenge_as_its_message() -> None:
     proof.check_possession(signer.public_key, challenge, signer.sign(challenge))
     with pytest.raises(KeyProofInvalid):
         proof.check_possession(signer.public_key, challenge, cases.STRANGER.sign(challenge))
+
+
+def test_a_fido2_key_tells_its_flags_and_counter() -> None:
+    told = cases.Fido2Signer(cases.SMART_KEY, flags=0x05, counter=0xFFFFFFFE)
+    found = proof.check_possession(told.public_key, bytes(32), told.sign_challenge(bytes(32)))
+    assert found == Assertion(0x05, 0xFFFFFFFE)
+    assert found.touched
+    plain = cases.SMART_KEY
+    assert (
+        proof.check_possession(plain.public_key, bytes(32), plain.sign_challenge(bytes(32))) is None
+    )
+    case = next(one for one in cases.RIGHT if "counts nothing" in one.name)
+    assert proof.verify(*case.made()).key_counter == 0
+
+
+def test_a_fido2_credential_signs_challenges_and_no_documents() -> None:
+    key = cases.FIDO2_KEY
+    signed = key.sign_challenge(bytes(32))
+    assert not signature_is_right(key.public_key, bytes(32), signed)
+    assert not signature_is_right(key.public_key, signed[:37] + bytes(32), signed[37:])
 
 
 def test_a_p256_key_of_another_form_is_refused_though_it_is_the_same_point() -> None:

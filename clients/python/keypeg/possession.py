@@ -1,7 +1,8 @@
 """What a key signs to prove that it is there, and whether it did (docs/formats.md, "Challenges").
 
 Promises: a signature over one challenge is of no use for another bridge, session, nonce, card or account,
-nor for another purpose; a wrong signature is KeyProofInvalid and nothing else.
+nor for another purpose; a wrong signature is KeyProofInvalid and nothing else. How a key signs, the algorithm
+of its public key says: FIDO2 keys sign their own 37 bytes with the challenge.
 
 Leaves to others: choosing nonces that never come again, and which key is the right one.
 """
@@ -9,14 +10,42 @@ Leaves to others: choosing nonces that never come again, and which key is the ri
 from __future__ import annotations
 
 import hashlib
+import hmac
+from dataclasses import dataclass
 from typing import Final
 
 from keypeg.envelope import key_id, signature_is_right
 from keypeg.errors import KeyProofInvalid
+from keypeg.v1 import document_pb2
 from keypeg.v1.document_pb2 import PublicKey
+
+# No name under .invalid is ever a web site's (RFC 2606), so no web page gets these credentials to sign.
+FIDO2_RP_ID: Final = "keypeg.invalid"
+FIDO2_RP_ID_HASH: Final = hashlib.sha256(FIDO2_RP_ID.encode()).digest()
+AUTHENTICATOR_DATA_BYTES: Final = 37  # without extensions: 32 of hash, 1 of flags, 4 of counter
+_CARRIES_MORE: Final = 0xC0  # flags: attested data or extensions follow
+
+# The same curve and form of the key without the FIDO2 form of the signature.
+_FIDO2: Final = {
+    document_pb2.KEY_ALGORITHM_FIDO2_P256: document_pb2.KEY_ALGORITHM_ECDSA_P256,
+    document_pb2.KEY_ALGORITHM_FIDO2_ED25519: document_pb2.KEY_ALGORITHM_ED25519,
+}
 
 _KEY_PROOF: Final = b"keypeg key proof v1\0"
 _ENROLLMENT: Final = b"keypeg key enrollment v1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """What a FIDO2 key says beside its signature, and signs with it: signals, never a reason to refuse by themselves."""
+
+    flags: int
+    counter: int  # 32 bits; 0 on keys that do not count
+
+    @property
+    def touched(self) -> bool:
+        """Whether somebody touched the key for it."""
+        return bool(self.flags & 0x01)
 
 
 def challenge(location_host: str, session: str, nonce: bytes) -> bytes:
@@ -32,14 +61,41 @@ def enrollment_challenge(card_id: str, account: str, nonce: bytes) -> bytes:
     return _challenge(_ENROLLMENT, card_id.encode(), account.encode(), nonce)
 
 
-def check_possession(public_key: PublicKey, challenge: bytes, signature: bytes) -> None:
-    """KeyProofInvalid when `signature` is not this key's over the challenge."""
+def check_possession(public_key: PublicKey, challenge: bytes, signature: bytes) -> Assertion | None:
+    """KeyProofInvalid when `signature` is not this key's over the challenge; what a FIDO2 key says beside it."""
+    if public_key.algorithm in _FIDO2:
+        return _check_assertion(public_key, challenge, signature)
     if not signature_is_right(public_key, challenge, signature, hashed=True):
-        raise KeyProofInvalid(
-            "The key's own signature is wrong: it is another key, or an answer to another challenge. "
-            "Plug in the key that the license was put on.",
-            key_id=key_id(public_key),
-        )
+        raise _wrong(public_key)
+    return None
+
+
+def _check_assertion(public_key: PublicKey, challenge: bytes, proof: bytes) -> Assertion:
+    # Step K1: 37 bytes of authenticator data, and a signature.
+    data, signature = proof[:AUTHENTICATOR_DATA_BYTES], proof[AUTHENTICATOR_DATA_BYTES:]
+    if len(data) < AUTHENTICATOR_DATA_BYTES or not signature:
+        raise _wrong(public_key)
+    # Step K2: the credential is keypeg's.
+    if not hmac.compare_digest(data[:32], FIDO2_RP_ID_HASH):
+        raise _wrong(public_key)
+    # Step K3: nothing follows the 37 bytes, as the flags say.
+    flags = data[32]
+    if flags & _CARRIES_MORE:
+        raise _wrong(public_key)
+    # Step K4: the key has signed both, with the challenge as the hash of the client's data.
+    plain = PublicKey(algorithm=_FIDO2[public_key.algorithm], key=public_key.key)
+    if not signature_is_right(plain, data + challenge, signature):
+        raise _wrong(public_key)
+    # Step K5: flags and counter are told, and decide nothing here.
+    return Assertion(flags, int.from_bytes(data[33:], "big"))
+
+
+def _wrong(public_key: PublicKey) -> KeyProofInvalid:
+    return KeyProofInvalid(
+        "The key's own signature is wrong: it is another key, or an answer to another challenge. "
+        "Plug in the key that the license was put on.",
+        key_id=key_id(public_key),
+    )
 
 
 def _challenge(domain: bytes, *parts: bytes) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -106,6 +106,9 @@ class Verified:
     delegation: Delegation
     grant: Grant | None  # None for a key, host or borrow proof, which has none
     borrow: BorrowDocument | None = None  # of a borrow proof
+    key_counter: int | None = (
+        None  # what a FIDO2 key counted up to; a signal, 0 on keys that do not count
+    )
 
 
 def check_fencing(seen: int, now: int) -> None:
@@ -153,8 +156,9 @@ def _verify_key(proof: KeyProof, expectation: Expectation) -> Verified:
             "update the bridge."
         )
     signed = challenge(proof.location_host, proof.session, expectation.nonce)
-    check_possession(license_.location_key, signed, proof.signature)
-    return _of_license(license_, delegation, KEY_VALID_FOR)
+    assertion = check_possession(license_.location_key, signed, proof.signature)
+    verified = _of_license(license_, delegation, KEY_VALID_FOR)
+    return replace(verified, key_counter=None if assertion is None else assertion.counter)
 
 
 def _verify_host(proof: HostProof, expectation: Expectation) -> Verified:

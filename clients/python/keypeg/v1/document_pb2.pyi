@@ -41,6 +41,13 @@ class _KeyAlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyAlgor
     """ECDSA on P-256 with SHA-256; 65 bytes, uncompressed point (SEC 1, 2.3.3);
     signatures in DER.
     """
+    KEY_ALGORITHM_FIDO2_P256: _KeyAlgorithm.ValueType  # 3
+    """A credential of a FIDO2 key, P-256; 65 bytes as above. It signs challenges
+    only: 37 bytes of authenticator data and the signature stand where a
+    signature does (docs/formats.md).
+    """
+    KEY_ALGORITHM_FIDO2_ED25519: _KeyAlgorithm.ValueType  # 4
+    """A credential of a FIDO2 key, Ed25519; 32 bytes. Signs as the one above."""
 
 class KeyAlgorithm(_KeyAlgorithm, metaclass=_KeyAlgorithmEnumTypeWrapper):
     """What a public key is for."""
@@ -53,6 +60,13 @@ KEY_ALGORITHM_ECDSA_P256: KeyAlgorithm.ValueType  # 2
 """ECDSA on P-256 with SHA-256; 65 bytes, uncompressed point (SEC 1, 2.3.3);
 signatures in DER.
 """
+KEY_ALGORITHM_FIDO2_P256: KeyAlgorithm.ValueType  # 3
+"""A credential of a FIDO2 key, P-256; 65 bytes as above. It signs challenges
+only: 37 bytes of authenticator data and the signature stand where a
+signature does (docs/formats.md).
+"""
+KEY_ALGORITHM_FIDO2_ED25519: KeyAlgorithm.ValueType  # 4
+"""A credential of a FIDO2 key, Ed25519; 32 bytes. Signs as the one above."""
 Global___KeyAlgorithm: _TypeAlias = KeyAlgorithm  # noqa: Y015
 
 class _Purpose:

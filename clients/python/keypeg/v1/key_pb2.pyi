@@ -142,6 +142,7 @@ class KeyCapabilities(_message.Message):
     SLOT_COUNT_FIELD_NUMBER: _builtins.int
     SLOT_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     MANAGEMENT_ALGORITHM_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     silent_proof: _builtins.bool
     """Signs without a PIN or a touch."""
     counter: _builtins.bool
@@ -152,6 +153,10 @@ class KeyCapabilities(_message.Message):
     """How large a document may be."""
     management_algorithm: _builtins.str
     """The algorithm of its management key: `3des`, `aes128`, `aes192`, `aes256`."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What else it has, words of its driver, for people; for example `pin_set`."""
+
     def __init__(
         self,
         *,
@@ -160,10 +165,11 @@ class KeyCapabilities(_message.Message):
         slot_count: _builtins.int = ...,
         slot_size_bytes: _builtins.int = ...,
         management_algorithm: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "management_algorithm", b"management_algorithm", "silent_proof", b"silent_proof", "slot_count", b"slot_count", "slot_size_bytes", b"slot_size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "features", b"features", "management_algorithm", b"management_algorithm", "silent_proof", b"silent_proof", "slot_count", b"slot_count", "slot_size_bytes", b"slot_size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
