@@ -222,6 +222,7 @@ class Cluster:
         self._nodes: Mapping[str, Node] = {}
         self._acts_until = float("-inf")
         self._suspended = False
+        self._failing = False
         self._leaving = False
         self._observation = Observation()
         self._heard: dict[str, int] = {}  # the last number of each node's news
@@ -358,8 +359,11 @@ class Cluster:
         try:
             beat = await self._rows.beat(node)
         except KeypegError as error:
-            _LOG.warning("beat failed", extra={"error": str(error)})
+            if not self._failing:  # once for each time that the database is away
+                _LOG.warning("beat failed", extra={"error": str(error)})
+            self._failing = True
             return False
+        self._failing = False
         if self._leaving:
             return False
         answered = self._clock.monotonic()
