@@ -27,7 +27,7 @@ from keypeg_server.rpc.peers import Peers, dialer
 from keypeg_server.rpc.relay import Relay
 from keypeg_server.rpc.relayed import Seal
 from keypeg_server.rpc.routes import Routes
-from keypeg_server.service.homes import Cluster
+from keypeg_server.service.cluster import Cluster
 from keypeg_server.service.household import ServerHousehold
 from keypeg_server.service.sessions import Sessions
 from keypeg_server.service.tickets import TicketBox

@@ -95,7 +95,7 @@ def clock_use() -> None:
 
 def renews_after_takeover() -> None:
     """A server whose homes others may have taken goes on from its memory."""
-    from keypeg_server.service.homes import Cluster
+    from keypeg_server.service.cluster import Cluster
 
     async def died(self: Any) -> None:
         pass

@@ -7,7 +7,7 @@ its row, while its beat is still the one that an observer has seen for DEAD. Bea
 so one of them comes first: after the delete it never beats again under this id, and the beat before it was asked
 for more than SELF ago. Whoever takes its homes does so after the delete.
 
-Leaves to others: the clock, the rows (storage/home_store.py), and carrying it out (service/homes.py).
+Leaves to others: the clock, the rows (storage/home_store.py), and carrying it out (service/cluster.py).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Promises: TLS, and the certificate of who is called for; calls carry bytes as th
 is gone takes its channels with it, and every call on them ends at once. No channel gets more calls than a
 server takes on one connection: another is opened beside it.
 
-Leaves to others: which servers there are (service/homes.py), what is carried (relay.py).
+Leaves to others: which servers there are (service/cluster.py), what is carried (relay.py).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Promises: every method that the server authorizes has a route, by assertion. Wha
 served anywhere, for all servers see the same rows; what changes something, or looks at the memory of pools and
 sessions, is served by the home of its parent.
 
-Leaves to others: whose home a parent is (service/homes.py), carrying calls there (relay.py), who may call
+Leaves to others: whose home a parent is (service/cluster.py), carrying calls there (relay.py), who may call
 (authorization.py).
 """
 

@@ -3,7 +3,7 @@
 Promises: nothing that was remembered of a parent before it was taken is believed after; whoever holds its seats
 gets one full grant to come back. What is dropped writes nothing.
 
-Leaves to others: when (homes.py), sessions and pools (sessions.py), the log's rows (storage/log_store.py).
+Leaves to others: when (cluster.py), sessions and pools (sessions.py), the log's rows (storage/log_store.py).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Promises: `told` and `heard` are each other's reverse; an event of a kind that an older server does not know is
 skipped by it. What happens in an account is no news to others: all of its sessions are at its home.
 
-Leaves to others: writing it with what it is about (storage/news_store.py), carrying it (service/homes.py).
+Leaves to others: writing it with what it is about (storage/news_store.py), carrying it (service/cluster.py).
 """
 
 from __future__ import annotations

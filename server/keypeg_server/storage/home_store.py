@@ -4,7 +4,7 @@ Promises: every method is one short transaction beside the server's other writin
 here: a beat and a declaration of death change the same row, so that one of them finds what the other did; a home
 is taken only from a node that has no row, and raises its epoch, which the fence of whoever had it then finds.
 
-Leaves to others: when to call what (service/homes.py), the fence (fence.py), writing news (news_store.py).
+Leaves to others: when to call what (service/cluster.py), the fence (fence.py), writing news (news_store.py).
 """
 
 from __future__ import annotations

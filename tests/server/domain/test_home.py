@@ -109,7 +109,7 @@ class Waiting:
 
 @dataclass
 class Server:
-    """As service/homes.py is, without I/O."""
+    """As service/cluster.py is, without I/O."""
 
     rows: Rows
     rate: float

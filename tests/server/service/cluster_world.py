@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from keypeg.errors import StorageUnavailable
-from keypeg_server.service.homes import Beat, Cluster, Here, News, Node, There
+from keypeg_server.service.cluster import Cluster
+from keypeg_server.service.homes import Beat, Here, News, Node, There
 
 
 class Clock:
