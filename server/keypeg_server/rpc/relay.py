@@ -6,8 +6,8 @@ that ends a call ends it on the other. A call that can be repeated waits out a t
 with UNAVAILABLE and when to come again. What was carried here is never carried on. Clients that can follow
 (metadata `keypeg-follow`) are told the home's address instead.
 
-Leaves to others: who may call (gate.py, before this, and again at the home), whose home it is (service/homes.py),
-how a call names its parent (routes.py), channels (peers.py).
+Leaves to others: who may call (gate.py, before this, and again at the home), whose home it is (service/cluster.py),
+how a call names its parent (routes.py), carrying one call (carrying.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final, NoReturn
 
@@ -24,19 +24,15 @@ import grpc.aio
 
 from keypeg.errors import Elsewhere, KeypegError, Unreachable
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS, rich_status
-from keypeg.status import DETAILS_KEY
 from keypeg_server.domain.caller import Caller
 from keypeg_server.rpc import relayed, routes
-from keypeg_server.rpc.peer import address_of
-from keypeg_server.rpc.peers import Peer, Peers
+from keypeg_server.rpc.carrying import FOLLOW, NOT_HOME, Carrier, Gone, NotHome
+from keypeg_server.rpc.peers import Peers
 from keypeg_server.rpc.relayed import Seal
 from keypeg_server.rpc.routes import By, Route, Routes
 from keypeg_server.service.homes import Finder, Here, There
 from keypeg_server.service.homes_port import acting_for
 from keypeg_server.service.refusals import draining, elsewhere
-
-FOLLOW: Final = "keypeg-follow"
-NOT_HOME: Final = "keypeg-not-home"  # in the trailing metadata of whoever was asked in vain
 
 PATIENCE: Final = (
     6.0  # seconds that a call waits for a home that does not answer; a takeover takes less
@@ -45,19 +41,6 @@ WAITING: Final = 2_000  # calls that wait so; more are refused at once
 TURNS: Final = 8  # how often a home may turn out to be another one, for one call
 FIRST_FRAME_TIME: Final = 2.0  # seconds that a refusal waits for it
 AGAIN_AFTER: Final = timedelta(milliseconds=250)
-
-# What belongs to one connection, and is made anew for the next; the header is ours alone.
-_OWN: Final = frozenset({"user-agent", "content-type", "te", relayed.HEADER, FOLLOW})
-
-Metadata = Iterable[tuple[str, Any]]
-
-
-class _NotHome(Exception):
-    """Who was asked does not serve this parent."""
-
-
-class _Gone(Exception):
-    """Who was asked does not answer any more."""
 
 
 class Relay(grpc.aio.ServerInterceptor):
@@ -80,8 +63,7 @@ class Relay(grpc.aio.ServerInterceptor):
         self._caller = caller
         self._others = others
         self._waiting = 0
-        self._carried: set[Any] = set()  # streams that are carried at the moment
-        self._draining = False
+        self._carrier = Carrier(seal)
         self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(
@@ -101,9 +83,7 @@ class Relay(grpc.aio.ServerInterceptor):
 
     def drain(self) -> None:
         """End the streams that are carried, for this server ends: their clients begin anew elsewhere."""
-        self._draining = True
-        for call in tuple(self._carried):
-            call.cancel()
+        self._carrier.drain()
 
     def _relaying(self, handler: Any, method: str, route: Route) -> Any:
         kind = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
@@ -146,40 +126,19 @@ class Relay(grpc.aio.ServerInterceptor):
             _check_follower(parent, where, context)
             peer = self._peers.get(where.node, where.address)
             try:
-                return await self._carry(peer, method, request.SerializeToString(), context)
-            except _NotHome:
+                return await self._carrier.unary(peer, method, request.SerializeToString(), context)
+            except NotHome:
                 self._finder.not_there(parent, where)
-            except _Gone:
+            except Gone:
                 await self._wait(where, ends - loop.time(), context)
         raise unreachable(parent)
-
-    async def _carry(self, peer: Peer, method: str, request: bytes, context: Any) -> bytes:
-        """One call at the home; `_Gone` when it did not answer, its own status when it refused."""
-        with peer.line() as line:
-            call = line.method("unary_unary", method)(
-                request,
-                timeout=context.time_remaining(),
-                metadata=self._metadata(method, context),
-            )
-            try:
-                answer: bytes = await call
-            except asyncio.CancelledError:
-                if _own_cancellation():
-                    raise
-                raise _Gone from None  # the channel was closed: the peer is gone
-            except grpc.aio.AioRpcError as error:
-                await self._refused(
-                    peer, error.code(), error.details(), error.trailing_metadata(), context
-                )
-            peer.failing = False
-            return answer
 
     async def _anywhere_else(self, method: str, request: Any, answer: Any, context: Any) -> Any:
         """A session without seats is in the memory of one server: ask them all, until one has it."""
         for there in [] if answer.closed else self._others():
             peer = self._peers.get(there.node, there.address)
-            with contextlib.suppress(_NotHome, _Gone, KeypegError):
-                said = await self._carry(peer, method, request.SerializeToString(), context)
+            with contextlib.suppress(NotHome, Gone, KeypegError):
+                said = await self._carrier.unary(peer, method, request.SerializeToString(), context)
                 answer = type(answer).FromString(said)
                 if answer.closed:
                     break
@@ -200,10 +159,10 @@ class Relay(grpc.aio.ServerInterceptor):
         if isinstance(where, There):
             peer = self._peers.get(where.node, where.address)
             try:
-                await self._carry_stream(peer, method, kind, one, context)
-            except _NotHome:
+                await self._carrier.stream(peer, method, kind, one, context)
+            except NotHome:
                 self._finder.not_there(parent, where)
-            except _Gone:
+            except Gone:
                 pass
             else:
                 return
@@ -215,7 +174,7 @@ class Relay(grpc.aio.ServerInterceptor):
         self, method: str, route: Route, request: Any, context: Any
     ) -> tuple[str, Here | There | None]:
         """For whom a stream is, and where it is served; None for anywhere. `request` if there is one."""
-        if self._draining:
+        if self._carrier.draining:
             raise draining()
         carried = self._origin(method, context)
         parent = await self._routes.parent(route, request, self._caller())
@@ -236,50 +195,6 @@ class Relay(grpc.aio.ServerInterceptor):
             await self._wait(where, ends - asyncio.get_running_loop().time(), context)
         raise unreachable(parent)
 
-    async def _carry_stream(
-        self, peer: Peer, method: str, kind: str, request: Any, context: Any
-    ) -> None:
-        """Carry frames both ways until one side ends; as slow as the slower side reads."""
-        with peer.line() as line:
-            options = {
-                "timeout": context.time_remaining(),
-                "metadata": self._metadata(method, context),
-            }
-            call = (
-                line.method(kind, method)(**options)
-                if request is None
-                else line.method(kind, method)(request.SerializeToString(), **options)
-            )
-            up = asyncio.ensure_future(_up(context, call)) if request is None else None
-            self._carried.add(call)
-            try:
-                while (answer := await call.read()) is not grpc.aio.EOF:
-                    peer.failing = False
-                    await context.write(answer)
-                code = await call.code()
-                if code is not grpc.StatusCode.OK:
-                    await self._refused(
-                        peer, code, await call.details(), await call.trailing_metadata(), context
-                    )
-            except asyncio.CancelledError:
-                if _own_cancellation():
-                    raise
-                if up is not None and up.done() and (error := up.exception()) is not None:
-                    raise error from None  # what the client sent can not be read
-                if self._draining:
-                    raise draining() from None
-                raise _Gone from None
-            except grpc.aio.AioRpcError as error:
-                await self._refused(
-                    peer, error.code(), error.details(), error.trailing_metadata(), context
-                )
-            finally:
-                self._carried.discard(call)
-                call.cancel()
-                if up is not None:
-                    up.cancel()
-                    await asyncio.wait((up,))
-
     # Both.
 
     def _origin(self, method: str, context: Any) -> bool:
@@ -289,15 +204,6 @@ class Relay(grpc.aio.ServerInterceptor):
             return False
         relayed.came_from(address)
         return True
-
-    def _metadata(self, method: str, context: Any) -> list[tuple[str, Any]]:
-        kept: list[tuple[str, Any]] = [
-            (key, value)
-            for key, value in context.invocation_metadata() or ()
-            if key not in _OWN and not key.startswith((":", "grpc-"))
-        ]
-        kept.append((relayed.HEADER, self._seal.header(method, address_of(context))))
-        return kept
 
     async def _serve(self, parent: str, here: Here, work: Awaitable[Any]) -> Any:
         """Serve a call here; what is refused while the home goes elsewhere says only that."""
@@ -315,26 +221,6 @@ class Relay(grpc.aio.ServerInterceptor):
         await context.abort_with_status(status)
         raise AssertionError("abort_with_status always raises")
 
-    async def _refused(
-        self, peer: Peer, code: Any, details: str | None, trailing: Metadata | None, context: Any
-    ) -> NoReturn:
-        """What the home said, word for word; an exception of this module when the client is not to hear it."""
-        said = tuple(trailing or ())
-        if any(key == NOT_HOME for key, _ in said):
-            raise _NotHome
-        if code in _BROKEN and not any(key == DETAILS_KEY for key, _ in said):
-            peer.failing = True
-            raise _Gone
-        status = _Status()
-        status.code, status.details = code, details or ""
-        status.trailing_metadata = tuple(
-            (key, value)
-            for key, value in said
-            if not key.startswith(("grpc-status", "grpc-message")) or key == DETAILS_KEY
-        )
-        await context.abort_with_status(status)
-        raise AssertionError("abort_with_status always raises")
-
     async def _wait(self, there: There, patience: float, context: Any) -> None:
         """Wait until whoever did not answer is gone, or answers again."""
         left = context.time_remaining()
@@ -347,17 +233,6 @@ class Relay(grpc.aio.ServerInterceptor):
             await self._finder.changed(there, min(patience, 1.0))
         finally:
             self._waiting -= 1
-
-
-class _Status(grpc.Status):
-    """A status that is passed on."""
-
-    code: Any
-    details: Any
-    trailing_metadata: Any
-
-
-_BROKEN: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 def unreachable(parent: str) -> Unreachable:
@@ -378,30 +253,11 @@ def _check_follower(parent: str, there: There, context: Any) -> None:
             )
 
 
-def _own_cancellation() -> bool:
-    """Whether the cancellation that is being handled is this task's own, not that of a call it made."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 async def _heard(context: Any) -> None:
     """Wait for what a client sends first: gRPC's own clients lose a status that comes while they send."""
     with contextlib.suppress(TimeoutError, grpc.aio.BaseError, KeypegError):
         async with asyncio.timeout(FIRST_FRAME_TIME):
             await context.read()
-
-
-async def _up(context: Any, call: Any) -> None:
-    """Carry what the client sends."""
-    try:
-        while (request := await context.read()) is not grpc.aio.EOF:
-            await call.write(request.SerializeToString())
-        await call.done_writing()
-    except (grpc.aio.BaseError, grpc.RpcError, asyncio.InvalidStateError):
-        return  # the call has ended, as who reads its answers finds, too
-    except Exception:
-        call.cancel()
-        raise
 
 
 async def _all_of(behavior: Any, request: Any, context: Any) -> None:
