@@ -194,7 +194,7 @@ def _fold_client(beliefs: Beliefs, life: Life, entries: Iterable[Entry]) -> None
                 hold = holds[lease]
                 hold.give(entry)
                 hold.given_back = hold.given_back or entry
-        if entry.what in ("refused", "ended"):
+        if entry.what in ("refused", "left"):
             life.waits = False
     for hold in holds.values():
         hold.cut(life.died)

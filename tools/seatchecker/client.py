@@ -307,23 +307,26 @@ class UnaryClient:
 
         self._journal.write("leaving", ask=ask)
         leaving = seat_service_pb2.LeaveQueueRequest(name=place)
+        why = ""
         while not self._gives_up():
             answer = await self._call(self._seats.LeaveQueue(leaving, timeout=1.5))
-            if isinstance(answer, KeypegError):
-                if answer.reason not in PASSING:
-                    return False
-                await asyncio.sleep(0.2)
-                continue
-            if answer.left:
+            if not isinstance(answer, KeypegError) and answer.left:
+                self._journal.write("left", ask=ask)
                 return False
-            request.ClearField("wait")  # the request itself knows what became of it
-            sent = clock.monotonic()
-            found = await self._call(self._seats.AcquireSeat(request, timeout=1.5))
-            if not isinstance(found, KeypegError):
-                self._given(ask, sent, found)
+            if not isinstance(answer, KeypegError):
+                request.ClearField("wait")  # the request itself knows what became of it
+                sent = clock.monotonic()
+                answer = await self._call(self._seats.AcquireSeat(request, timeout=1.5))
+            if not isinstance(answer, KeypegError):
+                self._given(ask, sent, answer)
                 return True
-            if found.reason not in PASSING:
+            if answer.reason not in PASSING:
+                self._journal.write("left", ask=ask, reason=answer.reason.name)
                 return False
+            if answer.reason.name != why:
+                why = answer.reason.name
+                self._journal.write("not_left", ask=ask, reason=why, sentence=answer.sentence)
+            await asyncio.sleep(0.2)
         return False
 
     def _repeated(self, ask: str, answer: Any) -> None:

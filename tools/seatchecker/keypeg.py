@@ -27,7 +27,8 @@ from seatchecker.namespaces import HUB, Namespaces
 from seatchecker.relay import Relay
 
 UNARY_TTL: Final = 10  # seconds; the least that keypegd takes
-PLACE_KEPT: Final = 60.0  # seconds that a place without a stream is kept for who does not ask
+# Seconds that a place without a stream is kept for who does not ask, and then once more the seat that came of it.
+PLACE_KEPT: Final = 60.0 + 60.0 * 1.01 + 1
 LOOK_TIME: Final = 2.0  # seconds for the server to list what is held
 SERVER: Final = "keypegd"
 
