@@ -2,7 +2,8 @@
 
 Promises: a watcher gets a snapshot, then every event that is on disk and was not when the snapshot was taken,
 each once and in order. Its memory is bounded: one that reads too slowly loses all events that it has not read,
-is told how many, and gets a new snapshot. What is watched costs nothing where nobody watches.
+is told how many, and gets a new snapshot. Whose user was removed, or has signed out, is told nothing more. What is
+watched costs nothing where nobody watches.
 
 Leaves to others: messages and what a caller may see of them (rpc), the log itself (storage).
 """
@@ -20,7 +21,13 @@ from keypeg.errors import KeypegError, LimitExceeded, NotFound, TokenInvalid
 from keypeg.v1 import seat_pb2
 from keypeg_server.domain import pool_event
 from keypeg_server.domain.caller import Caller
-from keypeg_server.domain.events import AccountAbandoned, LogRecorded, PoolRemoved, UserRemoved
+from keypeg_server.domain.events import (
+    AccountAbandoned,
+    LogRecorded,
+    PoolRemoved,
+    TokenRevoked,
+    UserRemoved,
+)
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_event import PoolEvent
@@ -107,6 +114,12 @@ class _Watcher:
         self.error = error
         self.woken.set()
 
+    def shut(self, error: KeypegError) -> None:
+        """It may see nothing more, and not what it has not read yet."""
+        self.active, self.missed = False, 0
+        self.unread.clear()
+        self.end(error)
+
 
 class Watching:
     """All watchers of this server."""
@@ -119,6 +132,7 @@ class Watching:
         hub.subscribe(LogRecorded, lambda event: self.told(event.entries, event.numbers))
         hub.subscribe(AccountAbandoned, lambda event: self._abandon(event.account))
         hub.subscribe(UserRemoved, self._user_removed)
+        hub.subscribe(TokenRevoked, self._token_revoked)
         hub.subscribe(PoolRemoved, self._pool_removed)
 
     def told(self, entries: Sequence[Entry], numbers: Sequence[int]) -> None:
@@ -136,7 +150,10 @@ class Watching:
         watcher = self._enter(caller, parent)
         try:
             while True:
-                yield await self._snapshot(watcher)
+                snapshot = await self._snapshot(watcher)
+                if watcher.error is not None:
+                    raise watcher.error
+                yield snapshot
                 while not watcher.missed:
                     await watcher.woken.wait()
                     watcher.woken.clear()
@@ -144,6 +161,8 @@ class Watching:
                         yield Happened(watcher.account, watcher.unread.popleft())
                     if watcher.error is not None:
                         raise watcher.error
+                if watcher.error is not None:
+                    raise watcher.error
                 yield Missed(watcher.missed)
         finally:
             self._leave(watcher)
@@ -203,7 +222,7 @@ class Watching:
             return tuple(_state(pool) for pool in pools)
 
         def done(found: tuple[PoolState, ...] | KeypegError) -> None:
-            if not isinstance(found, KeypegError):
+            if not isinstance(found, KeypegError) and watcher.error is None:
                 watcher.start()
             if not future.done():
                 if isinstance(found, KeypegError):
@@ -229,11 +248,17 @@ class Watching:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 if watcher.caller.user == event.user:
-                    watcher.end(
+                    watcher.shut(
                         TokenInvalid(
                             f"{event.user} was removed; sign in as another user.", user=event.user
                         )
                     )
+
+    def _token_revoked(self, event: TokenRevoked) -> None:
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                if watcher.caller.token == event.token:
+                    watcher.shut(TokenInvalid("This token was signed out; sign in again."))
 
 
 def _state(pool: Pool) -> PoolState:

@@ -235,6 +235,41 @@ async def test_streams_end_with_their_user_their_pool_their_account_and_their_se
         assert isinstance(ended.value.error, ServerDraining)
 
 
+async def test_who_was_removed_is_told_nothing_more_however_slowly_it_reads(world: World) -> None:
+    world.unread_limit = 3
+    await world.restart()
+    await world.add_pool(20)
+    behind = world.watching.watch(caller("tom", Role.MEMBER), POOL)
+    missing = world.watching.watch(caller("tom", Role.MEMBER), POOL)
+    for watch in (behind, missing):
+        await anext(watch)
+    await take(world)
+    await anext(behind)
+    for _ in range(2):
+        await take(world)
+    world.hub.publish(events.UserRemoved(f"{ACCOUNT}/users/tom"))
+    with pytest.raises(TokenInvalid):
+        await anext(behind)
+    for _ in range(5):
+        await take(world)
+    with pytest.raises(TokenInvalid):
+        await anext(missing)
+
+
+async def test_who_signs_out_watches_no_more(world: World) -> None:
+    await world.add_pool(2)
+    watch = world.watching.watch(caller("tom", Role.MEMBER), POOL)
+    other = world.watching.watch(caller("boss", Role.ADMIN), POOL)
+    for one in (watch, other):
+        await anext(one)
+    world.hub.publish(events.TokenRevoked(caller("tom", Role.MEMBER).token))
+    await take(world)
+    with pytest.raises(TokenInvalid):
+        await anext(watch)
+    assert isinstance(await anext(other), watching.Happened)
+    await other.aclose()
+
+
 async def test_a_user_opens_only_so_many_streams(world: World) -> None:
     await world.add_pool(1)
     streams = [world.watch() for _ in range(watching.OF_USER_LIMIT)]
