@@ -161,6 +161,6 @@ def seen_by(event: PoolEvent, account: str, caller: Caller) -> PoolEvent:
         address="",
         session="",
         by="",
-        # What an administrator wrote was for whom it was written to.
-        reason="" if event.kind is Kind.RECALLED else event.reason,
+        # All others than these are what an administrator wrote, of or to somebody.
+        reason=event.reason if event.kind is Kind.REFUSED else "",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,14 @@ def test_a_member_sees_who_where_it_is_itself(asker: Caller, hidden: set[str]) -
     assert {
         name for name in PoolEvent.__slots__ if not getattr(seen, name) and getattr(EVENT, name)
     } == hidden
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.REFUSED])
+def test_what_was_written_about_somebody_is_not_for_others(kind: Kind) -> None:
+    seen = seen_by(replace(EVENT, kind=kind), ACCOUNT, caller("accounts/acme/users/tom"))
+    assert not seen.reason
+    refused = replace(EVENT, kind=Kind.REFUSED, reason="REASON_POOL_EXHAUSTED")
+    assert seen_by(refused, ACCOUNT, caller("accounts/acme/users/tom")).reason
 
 
 @given(
