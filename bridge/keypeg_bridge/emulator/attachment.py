@@ -44,6 +44,16 @@ class Attachment:
             return answers
         return answers + self._settle()
 
+    @property
+    def deadline(self) -> float | None:
+        """When `poll` has something to do at the latest."""
+        return self._key.deadline
+
+    def poll(self) -> list[usbip.Returned | usbip.Unlinked]:
+        """Let the key do what is due; the answers of transfers that end by it."""
+        self._key.poll()
+        return self._settle()
+
     def _settle(self) -> list[usbip.Returned | usbip.Unlinked]:
         """Answers of waiting transfers that can end now."""
         settled: list[usbip.Returned | usbip.Unlinked] = []

@@ -1,6 +1,6 @@
 """The control socket of an emulated key: one JSON object a line, in and out, on a Unix socket of its owner's.
 
-Commands: `plug`, `unplug`, `status`. Every answer has `ok`; a refusal has `error`, a sentence. Both ends are here.
+Commands: `plug`, `unplug`, `touch`, `status`. Every answer has `ok`; a refusal has `error`, a sentence. Both ends are here.
 """
 
 from __future__ import annotations

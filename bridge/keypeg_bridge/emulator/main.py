@@ -12,9 +12,10 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -22,10 +23,16 @@ from keypeg_bridge.emulator import control
 from keypeg_bridge.emulator.card import Card
 from keypeg_bridge.emulator.ccid_reader import CcidReader
 from keypeg_bridge.emulator.errors import EmulatorError
+from keypeg_bridge.emulator.fido.core import PROFILES as FIDO_PROFILES
+from keypeg_bridge.emulator.fido.core import Core
+from keypeg_bridge.emulator.fido.hid import FidoHid
 from keypeg_bridge.emulator.piv_applet import PROFILES, PivApplet, Profile
-from keypeg_bridge.emulator.state import KeyState, StateFile, new_key
+from keypeg_bridge.emulator.state import KeyState, StateFile, Vault, new_key
+from keypeg_bridge.emulator.touch import Finger, TouchPolicy
 from keypeg_bridge.emulator.usb_device import UsbKey
 from keypeg_bridge.emulator.usbip_server import Port, UsbIpServer, loopback
+
+COMMANDS: Final = ("plug", "unplug", "touch", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Options:
     port: int
     seed: str | None
     profile: Profile
+    touch: TouchPolicy
     plugged: bool
     ready_file: Path | None
 
@@ -62,6 +70,14 @@ def load_or_make(file: StateFile, options: Options) -> KeyState:
     return state
 
 
+def _security_key(vault: Vault, options: Options, clock: Callable[[], float]) -> FidoHid:
+    """The FIDO side of the key."""
+    state = vault.state
+    profile = FIDO_PROFILES[options.profile.name]
+    core = Core(state.seed, state.fido, profile, vault.save_fido, clock, os.urandom)
+    return FidoHid(core, Finger(options.touch, clock))
+
+
 async def serve(options: Options) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -71,8 +87,11 @@ async def serve(options: Options) -> None:
     loopback(options.host)
     file = StateFile(options.state)
     try:
-        applet = PivApplet(load_or_make(file, options), options.profile, file.save)
-        port = Port(UsbKey(CcidReader(Card(applet)), f"{applet.state.serial:010d}"))
+        vault = Vault(load_or_make(file, options), file.save)
+        applet = PivApplet(vault.state, options.profile, vault.save_card)
+        serial = f"{vault.state.serial:010d}"
+        fido = _security_key(vault, options, loop.time)
+        port = Port(UsbKey(CcidReader(Card(applet)), serial, fido))
         if options.plugged:
             port.plug()
         server = UsbIpServer(port)
@@ -81,8 +100,9 @@ async def serve(options: Options) -> None:
             "usbip": address,
             "control": str(options.control),
             "emulated": True,
-            "serial": f"{applet.state.serial:010d}",
+            "serial": serial,
             "profile": options.profile.name,
+            "touch": options.touch.value,
         }
 
         def handle(command: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -91,13 +111,17 @@ async def serve(options: Options) -> None:
                     port.plug()
                 case "unplug":
                     port.unplug()
+                case "touch":
+                    fido.finger.press()
+                    port.poke()
                 case "status":
                     pass
                 case _:
                     raise EmulatorError(
-                        f"The command {command!r} is unknown. Use plug, unplug or status."
+                        f"The command {command!r} is unknown. Use {', '.join(COMMANDS)}."
                     )
-            return {**facts, "plugged": port.plugged, "attached": port.attached}
+            now = {"attached": port.attached, "wants_touch": fido.wants_touch, "winks": fido.winks}
+            return {**facts, "plugged": port.plugged, **now}
 
         controls = control.ControlServer(options.control, handle)
         try:
@@ -133,11 +157,12 @@ def main() -> None:
 
 @main.command("serve")
 @click.option("--state", type=click.Path(path_type=Path), required=True, help="The key's contents.")
-@click.option("--control", "control_path", type=click.Path(path_type=Path), required=True, help="Unix socket for plug, unplug and status.")  # fmt: skip
+@click.option("--control", "control_path", type=click.Path(path_type=Path), required=True, help="Unix socket for plug, unplug, touch and status.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address.")
 @click.option("--port", type=click.IntRange(0, 65535), default=3240, show_default=True, help="USB/IP port; 0 for any free one.")  # fmt: skip
 @click.option("--seed", help="Makes serial number and GUID of a new key repeatable.")
-@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="token", show_default=True, help="Kind of card: with vendor commands, or the standard's alone.")  # fmt: skip
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="token", show_default=True, help="Kind of key: with vendor commands, or the standards' alone.")  # fmt: skip
+@click.option("--touch", type=click.Choice([p.value for p in TouchPolicy]), default="always", show_default=True, help="When the key is touched; command: by `ctl touch`.")  # fmt: skip
 @click.option("--unplugged", is_flag=True, help="Start without the key in.")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Gets the ready line too.")
 @click.option("--verbose", is_flag=True, help="Say more on stderr; never any contents.")
@@ -148,6 +173,7 @@ def serve_command(
     port: int,
     seed: str | None,
     profile: str,
+    touch: str,
     unplugged: bool,
     ready_file: Path | None,
     verbose: bool,
@@ -159,8 +185,9 @@ def serve_command(
         stream=sys.stderr,
     )
     options = Options(
-        state, control_path, host, port, seed, PROFILES[profile], not unplugged, ready_file
-    )
+        state, control_path, host, port, seed, PROFILES[profile], TouchPolicy(touch),
+        not unplugged, ready_file,
+    )  # fmt: skip
     try:
         asyncio.run(serve(options))
     except EmulatorError as error:
@@ -169,9 +196,9 @@ def serve_command(
 
 @main.command("ctl")
 @click.option("--control", "control_path", type=click.Path(path_type=Path), required=True, help="Unix socket of the serving process.")  # fmt: skip
-@click.argument("command", type=click.Choice(["plug", "unplug", "status"]))
+@click.argument("command", type=click.Choice(COMMANDS))
 def control_command(control_path: Path, command: str) -> None:
-    """Plug, unplug or ask a served key; one JSON line on stdout."""
+    """Plug, unplug, touch or ask a served key; one JSON line on stdout."""
     try:
         click.echo(json.dumps(control.call(control_path, command)))
     except EmulatorError as error:

@@ -12,11 +12,14 @@ import json
 import os
 import secrets
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from keypeg_bridge.emulator.errors import EmulatorError
+from keypeg_bridge.emulator.fido import state as fido_state
+from keypeg_bridge.emulator.fido.state import FidoState
 from keypeg_bridge.wire import piv
 
 FORMAT: Final = 1
@@ -40,6 +43,7 @@ class KeyState:
     private_keys: dict[int, bytes]
     pin: bytes = DEFAULT_PIN
     pin_tries: int = PIN_TRIES
+    fido: FidoState = field(default_factory=FidoState)
 
     def __repr__(self) -> str:
         return f"KeyState(serial={self.serial}, objects={len(self.objects)})"
@@ -88,6 +92,7 @@ def to_json(state: KeyState) -> str:
             "pin": {"value": state.pin.hex(), "tries": state.pin_tries},
             "objects": {f"{t:06X}": _b64(c) for t, c in sorted(state.objects.items())},
             "private_keys": {f"{s:02X}": _b64(k) for s, k in sorted(state.private_keys.items())},
+            "fido": fido_state.to_json(state.fido),
         },
         indent=1,
     )
@@ -115,6 +120,8 @@ def from_json(text: str) -> KeyState:
             },
             pin=bytes.fromhex(raw["pin"]["value"]),
             pin_tries=int(raw["pin"]["tries"]),
+            # Files of keys without a FIDO side are read as such keys, never used there.
+            fido=fido_state.from_json(raw["fido"]) if "fido" in raw else FidoState(),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a key's state: {type(error).__name__}") from error
@@ -122,6 +129,29 @@ def from_json(text: str) -> KeyState:
 
 def _b64(data: bytes) -> str:
     return b64encode(data).decode()
+
+
+class Vault:
+    """The contents of one key, of which the card and the FIDO side each change their own part.
+
+    `save` makes contents durable or raises `OSError`; then nothing has changed here either.
+    """
+
+    def __init__(self, state: KeyState, save: Callable[[KeyState], None]) -> None:
+        self.state = state
+        self._save = save
+
+    def save_card(self, state: KeyState) -> None:
+        """New contents of the card; the FIDO side stays."""
+        self._commit(replace(state, fido=self.state.fido))
+
+    def save_fido(self, state: FidoState) -> None:
+        """New contents of the FIDO side; the card stays."""
+        self._commit(replace(self.state, fido=state))
+
+    def _commit(self, state: KeyState) -> None:
+        self._save(state)
+        self.state = state
 
 
 class StateFile:

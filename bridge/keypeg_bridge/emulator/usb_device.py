@@ -1,7 +1,8 @@
 """The emulated key as a USB device: descriptors, control requests and endpoints, without I/O.
 
 Promises: every transfer ends with data, `None` for "nothing yet", or `Stall`; malformed CCID bytes halt the bulk pipes
-until the host clears them, as on real hardware. Which connection the transfers come from is left to `attachment.py`.
+until the host clears them, as on real hardware, and reports that are not of 64 bytes halt the FIDO interface's. Which
+connection the transfers come from is left to `attachment.py`; `poll` is to be called at `deadline`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from keypeg_bridge.emulator import hid_interface
 from keypeg_bridge.emulator.ccid_reader import DESCRIPTOR, CcidReader
+from keypeg_bridge.emulator.fido.hid import FidoHid
 from keypeg_bridge.wire import ccid, usb
 from keypeg_bridge.wire.errors import MalformedFrame
 
@@ -31,27 +34,33 @@ MAX_WAITING: Final = 8  # replies; a host that never reads them gets its command
 _CLASS_TO_INTERFACE: Final = 0x21
 _CCID_ABORT: Final = 0x01
 
-CONFIGURATION: Final = usb.Configuration(
-    value=1,
-    attributes=0x80,  # powered by the bus
-    max_power=50,  # 100 mA
-    interfaces=(
-        usb.Interface(
-            number=CCID_INTERFACE,
-            alternate=0,
-            interface_class=ccid.INTERFACE_CLASS,
-            subclass=0,
-            protocol=0,
-            name_index=4,
-            extra=DESCRIPTOR.encode(),
-            endpoints=(
-                usb.Endpoint(BULK_OUT, 2, PACKET),
-                usb.Endpoint(BULK_IN, 2, PACKET),
-                usb.Endpoint(INTERRUPT_IN, 3, 8, interval=32),
-            ),
-        ),
+_CCID: Final = usb.Interface(
+    number=CCID_INTERFACE,
+    alternate=0,
+    interface_class=ccid.INTERFACE_CLASS,
+    subclass=0,
+    protocol=0,
+    name_index=4,
+    extra=DESCRIPTOR.encode(),
+    endpoints=(
+        usb.Endpoint(BULK_OUT, 2, PACKET),
+        usb.Endpoint(BULK_IN, 2, PACKET),
+        usb.Endpoint(INTERRUPT_IN, 3, 8, interval=32),
     ),
 )
+
+
+def _configuration(*interfaces: usb.Interface) -> usb.Configuration:
+    return usb.Configuration(
+        value=1,
+        attributes=0x80,  # powered by the bus
+        max_power=50,  # 100 mA
+        interfaces=interfaces,
+    )
+
+
+CARD_CONFIGURATION: Final = _configuration(_CCID)
+CONFIGURATION: Final = _configuration(_CCID, hid_interface.describe(5))
 
 
 class Stall(Exception):
@@ -61,9 +70,11 @@ class Stall(Exception):
 class UsbKey:
     """One emulated key on its cable."""
 
-    def __init__(self, reader: CcidReader, serial: str) -> None:
+    def __init__(self, reader: CcidReader, serial: str, fido: FidoHid | None = None) -> None:
         self._reader = reader
-        self._strings = (MANUFACTURER_NAME, PRODUCT_NAME, serial, "CCID")
+        self._fido = fido
+        self._strings = (MANUFACTURER_NAME, PRODUCT_NAME, serial, "CCID", "FIDO")
+        self.configuration = CARD_CONFIGURATION if fido is None else CONFIGURATION
         self.descriptor = usb.DeviceDescriptor(
             vendor=VENDOR,
             product=PRODUCT,
@@ -77,13 +88,31 @@ class UsbKey:
         self._halted: set[int] = set()
         self._configuration = 0
 
+    @property
+    def deadline(self) -> float | None:
+        """When `poll` has something to do at the latest."""
+        return None if self._fido is None else self._fido.deadline
+
+    def poll(self) -> None:
+        """Do what is due; waiting reads may have an answer then."""
+        if self._fido is not None:
+            self._fido.poll()
+
+    def power_up(self) -> None:
+        """As after plugging in."""
+        self.reset()
+        if self._fido is not None:
+            self._fido.power_up()
+
     def reset(self) -> None:
-        """As after plugging in: not configured, card without power."""
+        """As after a bus reset: not configured, card without power."""
         self._configuration = 0
         self._halted.clear()
         self._replies.clear()
         self._notices.clear()
         self._reader.reset()
+        if self._fido is not None:
+            self._fido.reset()
 
     def control(self, setup: usb.Setup, data: bytes) -> bytes:
         """One control transfer; the bytes of its data stage to the host, if any."""
@@ -91,6 +120,10 @@ class UsbKey:
             self._reader.clear_input()
             self._replies.clear()
             return b""
+        if self._fido is not None and setup.index == hid_interface.INTERFACE:
+            answer = self._hid_control(self._fido, setup, data)
+            if answer is not None:
+                return answer[: setup.length]
         if setup.request_type & 0x60:
             raise Stall
         if setup.is_in:
@@ -98,13 +131,36 @@ class UsbKey:
         self._standard_out(setup)
         return b""
 
+    def _hid_control(self, fido: FidoHid, setup: usb.Setup, data: bytes) -> bytes | None:
+        """A request of the HID class, or for its descriptors; None for any other."""
+        match (setup.request_type, setup.request):
+            case (0x81, usb.GET_DESCRIPTOR):
+                return hid_interface.descriptor(setup)
+            case hid_interface.SET_REPORT if setup.value == hid_interface.OUTPUT_REPORT:
+                self._report(fido, data)
+                return b""
+            case hid_interface.SET_IDLE:
+                return b""
+            case hid_interface.GET_IDLE:
+                return b"\x00"
+        return None
+
+    def _report(self, fido: FidoHid, data: bytes) -> None:
+        if not self._configuration or fido.full:
+            raise Stall
+        try:
+            fido.receive(data)
+        except MalformedFrame:
+            self._halted |= {hid_interface.OUT, hid_interface.IN}
+            raise Stall from None
+
     def _standard_in(self, setup: usb.Setup) -> bytes:
         match setup.request:
             case usb.GET_DESCRIPTOR:
                 return self._describe(setup.value >> 8, setup.value & 0xFF)
             case usb.GET_CONFIGURATION:
                 return bytes((self._configuration,))
-            case usb.GET_INTERFACE if setup.index == CCID_INTERFACE:
+            case usb.GET_INTERFACE if setup.index < len(self.configuration.interfaces):
                 return b"\x00"
             case usb.GET_STATUS:
                 halted = setup.request_type & 0x1F == 2 and setup.index in self._halted
@@ -115,7 +171,7 @@ class UsbKey:
         if kind == usb.DEVICE:
             return self.descriptor.encode()
         if kind == usb.CONFIGURATION and index == 0:
-            return CONFIGURATION.encode()
+            return self.configuration.encode()
         if kind == usb.STRING and index == 0:
             return usb.LANGUAGES
         if kind == usb.STRING and index <= len(self._strings):
@@ -126,12 +182,14 @@ class UsbKey:
         match setup.request:
             case usb.SET_ADDRESS:
                 return
-            case usb.SET_CONFIGURATION if setup.value in (0, CONFIGURATION.value):
+            case usb.SET_CONFIGURATION if setup.value in (0, self.configuration.value):
                 self.reset()
                 self._configuration = setup.value
                 if self._configuration:
                     self._notices.append(ccid.notify_slot_change(present=True, changed=True))
-            case usb.SET_INTERFACE if (setup.index, setup.value) == (CCID_INTERFACE, 0):
+            case usb.SET_INTERFACE if setup.value == 0 and setup.index < len(
+                self.configuration.interfaces
+            ):
                 return
             case usb.CLEAR_FEATURE if setup.request_type == 0x02 and setup.value == 0:
                 self._halted.discard(setup.index)
@@ -142,7 +200,12 @@ class UsbKey:
                 raise Stall
 
     def write(self, endpoint: int, data: bytes) -> None:
-        """One OUT transfer on a bulk endpoint (its number, without direction)."""
+        """One OUT transfer on a bulk or interrupt endpoint (its number, without direction)."""
+        if self._fido is not None and endpoint == hid_interface.OUT:
+            if endpoint in self._halted:
+                raise Stall
+            self._report(self._fido, data)
+            return
         if endpoint != BULK_OUT or not self._configuration or endpoint in self._halted:
             raise Stall
         if len(self._replies) >= MAX_WAITING:
@@ -162,6 +225,11 @@ class UsbKey:
         A reply that fills the room and ends on a full packet is followed by an empty transfer, as a host sees it.
         """
         address = endpoint | usb.DIRECTION_IN
+        if self._fido is not None and address == hid_interface.IN:
+            if not self._configuration or address in self._halted:
+                raise Stall
+            report = self._fido.take()
+            return None if report is None else report[:room]
         if address not in (BULK_IN, INTERRUPT_IN) or not self._configuration:
             raise Stall
         if address in self._halted:

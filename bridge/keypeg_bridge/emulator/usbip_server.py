@@ -14,7 +14,7 @@ from typing import Final
 
 from keypeg_bridge.emulator.attachment import Attachment
 from keypeg_bridge.emulator.errors import EmulatorError
-from keypeg_bridge.emulator.usb_device import CONFIGURATION, UsbKey
+from keypeg_bridge.emulator.usb_device import UsbKey
 from keypeg_bridge.wire import usb, usbip
 from keypeg_bridge.wire.errors import MalformedFrame
 from keypeg_bridge.wire.usbip_stream import ServerDecoder
@@ -41,6 +41,37 @@ def loopback(host: str) -> str:
     )
 
 
+class Pump:
+    """Lets an attached key do what is due in time, and writes the answers of transfers that end by it."""
+
+    def __init__(self, attachment: Attachment, transport: asyncio.WriteTransport) -> None:
+        self._attachment = attachment
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def run(self) -> None:
+        """Do what is due now."""
+        if self._transport.is_closing():
+            return
+        for answer in self._attachment.poll():
+            self._transport.write(answer.encode())
+        self.plan()
+
+    def plan(self) -> None:
+        """Be called again when there is something to do."""
+        self.stop()
+        deadline = self._attachment.deadline
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self.run)
+
+    def stop(self) -> None:
+        """Be called no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class Port:
     """Where the key is plugged in, or not."""
 
@@ -49,6 +80,7 @@ class Port:
         self.plugged = False
         self._address = 0
         self._importer: asyncio.WriteTransport | None = None
+        self._pump: Pump | None = None
 
     @property
     def attached(self) -> bool:
@@ -60,7 +92,7 @@ class Port:
         if not self.plugged:
             self.plugged = True
             self._address = self._address % 127 + 1
-            self.key.reset()
+            self.key.power_up()
 
     def unplug(self) -> None:
         """Pull the key: the importer's connection ends now. Nothing happens when it is out."""
@@ -68,7 +100,16 @@ class Port:
         importer, self._importer = self._importer, None
         if importer is not None:
             importer.abort()
-        self.key.reset()
+        self.key.power_up()
+
+    def poke(self) -> None:
+        """Something happened to the key that no transfer told: a touch. Waiting transfers may end by it."""
+        if self._pump is not None:
+            self._pump.run()
+
+    def drive(self, pump: Pump | None) -> None:
+        """Who moves the transfers of the importer."""
+        self._pump = pump
 
     def describe(self) -> usbip.Device:
         """The plugged key as lists show it."""
@@ -78,9 +119,9 @@ class Port:
             speed=usb.SPEED_FULL, vendor=d.vendor, product=d.product, release=d.release,
             device_class=d.device_class, device_subclass=d.device_subclass,
             device_protocol=d.device_protocol, configuration=0, configurations=d.configurations,
-            interface_count=len(CONFIGURATION.interfaces),
+            interface_count=len(self.key.configuration.interfaces),
             interfaces=tuple(
-                (i.interface_class, i.subclass, i.protocol) for i in CONFIGURATION.interfaces
+                (i.interface_class, i.subclass, i.protocol) for i in self.key.configuration.interfaces
             ),
         )  # fmt: skip
 
@@ -91,14 +132,15 @@ class Port:
         if self._importer is not None:
             return usbip.STATUS_BUSY
         self._importer = transport
-        self.key.reset()
+        self.key.power_up()
         return usbip.STATUS_OK
 
     def detach(self, transport: asyncio.WriteTransport) -> None:
         """The host let go; the card loses power."""
         if self._importer is transport:
             self._importer = None
-            self.key.reset()
+            self._pump = None
+            self.key.power_up()
 
 
 class UsbIpServer:
@@ -177,19 +219,27 @@ class UsbIpServer:
         device_id: int,
     ) -> None:
         attachment = Attachment(self._port.key)
-        while True:
-            while (message := decoder.next()) is not None:
-                if not isinstance(message, usbip.Submit | usbip.Unlink):
-                    raise MalformedFrame("USB/IP", "an operation inside an import")
-                if message.device_id != device_id:
-                    raise MalformedFrame("USB/IP", f"device {message.device_id} is not imported")
-                if writer.transport.is_closing():
+        pump = Pump(attachment, writer.transport)
+        self._port.drive(pump)
+        try:
+            while True:
+                while (message := decoder.next()) is not None:
+                    if not isinstance(message, usbip.Submit | usbip.Unlink):
+                        raise MalformedFrame("USB/IP", "an operation inside an import")
+                    if message.device_id != device_id:
+                        raise MalformedFrame(
+                            "USB/IP", f"device {message.device_id} is not imported"
+                        )
+                    if writer.transport.is_closing():
+                        return
+                    for answer in attachment.handle(message):
+                        writer.write(answer.encode())
+                    pump.plan()
+                    await writer.drain()
+                if not await _feed(reader, decoder):
                     return
-                for answer in attachment.handle(message):
-                    writer.write(answer.encode())
-                await writer.drain()
-            if not await _feed(reader, decoder):
-                return
+        finally:
+            pump.stop()
 
 
 async def _feed(reader: asyncio.StreamReader, decoder: ServerDecoder) -> bool:
