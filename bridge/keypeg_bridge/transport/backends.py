@@ -1,4 +1,4 @@
-"""Which devices there are, over all the ways to reach them: `usbip:HOST:PORT` and `libusb`.
+"""Which devices there are, over all the ways to reach them: `libusb`, `hidapi` and `usbip:HOST:PORT`.
 
 Promises: one backend that fails never hides the others' devices; a device keeps its handle as long as it stays plugged in,
 and a replugged one gets a new handle; listing is cheap enough to poll, as each device's strings are read once.
@@ -14,6 +14,7 @@ from typing import Any, Final
 import usb.core
 import usb.util
 
+from keypeg_bridge.transport import hidapi
 from keypeg_bridge.transport.errors import (
     BackendUnavailable,
     DeviceGone,
@@ -21,32 +22,35 @@ from keypeg_bridge.transport.errors import (
     TransportError,
 )
 from keypeg_bridge.transport.ports import (
+    CARD,
+    FIDO,
     Backend,
     CardPipe,
     FoundDevice,
+    HidPipe,
     Listing,
     Monotonic,
     OnGone,
     Problem,
 )
+from keypeg_bridge.transport.strings import is_emulated, shown
 from keypeg_bridge.transport.usb_ccid import (
     Watch,
     ccid_interface,
     open_pipe,
     translated_errors,
 )
+from keypeg_bridge.transport.usb_hid import fido_interface, open_hid_pipe
 from keypeg_bridge.transport.usbip_backend import UsbIpBackend
 
-EMULATED_STRINGS: Final = ("keypeg", "keypeg emulated key")
-MAX_TEXT: Final = 126  # characters of a string descriptor
 REST_LISTINGS: Final = 20  # that pass over a device that did not answer, so that it slows no other
-FORMS: Final = "usbip:HOST:PORT, libusb"
+FORMS: Final = "libusb, hidapi, usbip:HOST:PORT"
 
 _Identity = tuple[int, int, int, int]
 
 
 class PyusbBackend:
-    """The CCID devices of one pyusb backend."""
+    """The devices of one pyusb backend that hold a card, or speak FIDO with nobody else having them."""
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class PyusbBackend:
         self._resting: dict[_Identity, tuple[int, Problem]] = {}
 
     def devices(self) -> tuple[list[FoundDevice], list[Problem]]:
-        """The CCID devices there now, and what kept others from being looked at."""
+        """The devices of use that are there now, and what kept others from being looked at."""
         with self._listing:
             try:
                 devices = list(usb.core.find(find_all=True, backend=self._backend))
@@ -93,6 +97,15 @@ class PyusbBackend:
 
     def open(self, handle: str, on_gone: OnGone | None = None) -> CardPipe:
         """Power the card of a listed device."""
+        device, watch = self._find(handle)
+        return open_pipe(device, self._now, on_gone=on_gone, watch=watch)
+
+    def open_hid(self, handle: str, on_gone: OnGone | None = None) -> HidPipe:
+        """Open the FIDO interface of a listed device."""
+        device, watch = self._find(handle)
+        return open_hid_pipe(device, on_gone=on_gone, watch=watch)
+
+    def _find(self, handle: str) -> tuple[Any, Watch | None]:
         known = self._known  # replaced as a whole by a listing
         wanted = [i for i, f in known.items() if f is not None and f.handle == handle]
         if not wanted:
@@ -104,13 +117,16 @@ class PyusbBackend:
         if device is None:
             raise DeviceGone("The device was unplugged.")
         watch = self._watch(identity[0], identity[1]) if self._watch else None
-        return open_pipe(device, self._now, on_gone=on_gone, watch=watch)
+        return device, watch
 
     def _examine(self, device: Any) -> FoundDevice | None:
-        """What is known of a device seen for the first time; None when it has no card reader in it."""
+        """What is known of a device seen for the first time; None when it is of no use."""
         try:
             with translated_errors():
-                if ccid_interface(device) is None:
+                interfaces = {CARD} if ccid_interface(device) is not None else set()
+                if fido_interface(device) is not None:
+                    interfaces.add(FIDO)
+                if not interfaces:
                     return None
                 texts = [
                     _text(device, index)
@@ -130,7 +146,8 @@ class PyusbBackend:
             manufacturer=texts[0],
             product_name=texts[1],
             serial=texts[2],
-            emulated=(texts[0], texts[1]) == EMULATED_STRINGS,
+            emulated=is_emulated(texts[0], texts[1]),
+            interfaces=frozenset(interfaces),
         )
 
 
@@ -146,7 +163,7 @@ def _text(device: Any, index: int) -> str | None:
         raw = usb.util.get_string(device, index)
     except (ValueError, IndexError):  # no languages, or no text in it
         return None
-    return "".join(c for c in raw[:MAX_TEXT] if c.isprintable()) if raw else None
+    return shown(raw)
 
 
 def make_backend(setting: str, now: Monotonic) -> Backend:
@@ -154,6 +171,8 @@ def make_backend(setting: str, now: Monotonic) -> Backend:
     kind, _, rest = setting.partition(":")
     if setting == "libusb":
         return PyusbBackend(setting, _libusb(), now)
+    if setting == hidapi.NAME:
+        return hidapi.HidapiBackend(hidapi.load_library())
     if kind == "usbip":
         host, _, port = rest.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+CARD: Final = "card"  # a CCID interface: smart-card commands
+FIDO: Final = "fido"  # a HID interface with FIDO's usage: CTAPHID
 
 Monotonic = Callable[[], float]
 OnGone = Callable[[], None]
@@ -31,9 +34,30 @@ class CardPipe(Protocol):
         ...
 
 
+class HidPipe(Protocol):
+    """An open FIDO interface: reports of 64 bytes, in and out."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the device was seen to disappear; never turns back."""
+        ...
+
+    def write(self, report: bytes, timeout: float) -> None:
+        """Send one report. `DeviceGone`, `DeviceTimeout` or another `TransportError`."""
+        ...
+
+    def read(self, timeout: float) -> bytes:
+        """The next report. `DeviceTimeout` when none came in time, `DeviceGone` or another `TransportError`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device; safe to repeat, and from any thread. `on_gone` is not called for it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FoundDevice:
-    """One CCID device. `handle` is opaque and stays the same as long as the device stays plugged in."""
+    """One device with a card in it, a FIDO interface, or both. `handle` is opaque and stays the same as long as the device stays plugged in."""
 
     handle: str
     backend: str
@@ -45,6 +69,7 @@ class FoundDevice:
     product_name: str | None = None
     serial: str | None = None
     emulated: bool = False
+    interfaces: frozenset[str] = frozenset({CARD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +98,13 @@ class Backend(Protocol):
         ...
 
     def devices(self) -> tuple[list[FoundDevice], list[Problem]]:
-        """The CCID devices there now; `BackendUnavailable` when there is no telling. Cheap enough to poll."""
+        """The devices of use that are there now; `BackendUnavailable` when there is no telling. Cheap enough to poll."""
         ...
 
     def open(self, handle: str, on_gone: OnGone | None = None) -> CardPipe:
         """Power the card of a listed device. `on_gone` is called once, from another thread, if it disappears."""
+        ...
+
+    def open_hid(self, handle: str, on_gone: OnGone | None = None) -> HidPipe:
+        """Open the FIDO interface of a listed device; `on_gone` as in `open`."""
         ...

@@ -22,6 +22,7 @@ from keypeg_bridge.transport.errors import (
     DeviceTimeout,
     TransportError,
 )
+from keypeg_bridge.transport.permissions import not_permitted
 from keypeg_bridge.transport.ports import Monotonic, OnGone
 from keypeg_bridge.wire import ccid
 from keypeg_bridge.wire.errors import MalformedFrame
@@ -66,9 +67,7 @@ def _translate(error: Any) -> TransportError:
             "Another program holds the device. If a card service (pcscd) runs, stop it or use it."
         )
     if error.errno in _REFUSED:
-        return DeviceRefused(
-            "No permission to open the device. Give this user access to it (a udev rule on Linux)."
-        )
+        return DeviceRefused(not_permitted("the device"))
     return TransportError(f"The USB transfer failed: {error.strerror or error}.")
 
 
@@ -128,7 +127,7 @@ class CcidPipe:
     def start(self, watch: Watch | None) -> None:
         """Claim, power the card, and begin to watch for its disappearance: by `watch`, else by interrupts."""
         with translated_errors():
-            _configure(self._device)
+            configure(self._device)
             usb.util.claim_interface(self._device, self._interface)
         reply = self._request(ccid.Kind.ICC_POWER_ON, b"", POWER_SECONDS)
         self.atr = reply.data
@@ -251,7 +250,7 @@ class CcidPipe:
                 return
 
 
-def _configure(device: Any) -> None:
+def configure(device: Any) -> None:
     """Choose the first configuration, unless the system has chosen: others may be using it."""
     try:
         device.get_active_configuration()

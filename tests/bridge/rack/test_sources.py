@@ -12,9 +12,10 @@ from keypeg_bridge.transport.errors import (
     BackendUnavailable,
     DeviceBusy,
     DeviceGone,
+    DeviceRefused,
     DeviceTimeout,
 )
-from keypeg_bridge.transport.ports import CardPipe, FoundDevice, OnGone, Problem
+from keypeg_bridge.transport.ports import CardPipe, FoundDevice, HidPipe, OnGone, Problem
 from tests.bridge.cards import DirectKey
 
 DEVICE = FoundDevice("h1", "fake", 1, 2, 3, 4, product_name="a key", serial="7")
@@ -38,6 +39,9 @@ class FakeBackend:
         if self.error is not None:
             raise self.error
         return self.key.pipe(on_gone)
+
+    def open_hid(self, handle: str, on_gone: OnGone | None = None) -> HidPipe:
+        raise DeviceRefused("It has a card only.")
 
 
 def test_devices_and_problems_of_a_backend_are_seen() -> None:
