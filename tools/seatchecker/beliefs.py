@@ -194,7 +194,7 @@ def _fold_client(beliefs: Beliefs, life: Life, entries: Iterable[Entry]) -> None
                 hold = holds[lease]
                 hold.give(entry)
                 hold.given_back = hold.given_back or entry
-        if entry.what in ("refused", "left"):
+        if entry.what == "left" or (entry.what == "refused" and not facts.get("uncertain")):
             life.waits = False
     for hold in holds.values():
         hold.cut(life.died)

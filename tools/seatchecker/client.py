@@ -208,7 +208,7 @@ class UnaryClient:
         quick = [
             ("grpc.enable_retries", 0),  # it repeats by itself, and counts
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 500),
+            ("grpc.min_reconnect_backoff_ms", 2_000),  # how long an attempt may take
             ("grpc.max_reconnect_backoff_ms", 500),
             ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
             ("grpc.ssl_target_name_override", name),

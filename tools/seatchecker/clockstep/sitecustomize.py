@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 import time
 from typing import Any
 
@@ -27,6 +28,13 @@ def step() -> int:
             return int(file.read() or 0)
     except (OSError, ValueError):
         return 0
+
+
+def _stepped() -> float:
+    """The time; the true one for gRPC, which makes deadlines of it that its core holds against the real clock."""
+    if str(sys._getframe(1).f_globals.get("__name__")).startswith("grpc."):
+        return _time()
+    return _time() + step()
 
 
 class _AsReal(type):
@@ -66,7 +74,7 @@ class _Date(_RealDate, metaclass=_AsReal):
 
 
 if _FILE:
-    time.time = lambda: _time() + step()
+    time.time = _stepped
     time.time_ns = lambda: _time_ns() + step() * 1_000_000_000
     datetime.datetime = _Datetime  # type: ignore[misc]  # a stand-in for this process
     datetime.date = _Date  # type: ignore[misc]  # likewise
