@@ -251,7 +251,7 @@ class App:
 
         seat_grant = settings.sessions.seat_grant
         entitlements = AccountEntitlements(store, clock, signing, seat_grant, held, placing)
-        self._borrows = Borrows(engine, entitlements, signing, clock)
+        self._borrows = Borrows(engine, entitlements, signing, clock, clock.date_us)
         self._sessions = Sessions(
             engine,
             entitlements,

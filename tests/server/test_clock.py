@@ -14,6 +14,7 @@ def test_the_wall_clock_never_answers_less_than_its_mark() -> None:
     clock.never_before(mark)
     assert clock.wall() == mark
     assert clock.set_back_by() > timedelta(hours=2)
+    assert from_us(clock.date_us()) < mark - timedelta(hours=2)
     clock.never_before(mark - timedelta(days=1))
     assert clock.wall() == mark
 

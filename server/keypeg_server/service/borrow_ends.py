@@ -1,9 +1,10 @@
 """When borrows are over: each is ended after its document's end and the margin for its computer's clock.
 
-Promises: never before the wall clock says so, and never before as much time has passed here on a clock that
+Promises: never before the computer's date says so, and never before as much time has passed here on a clock that
 nobody sets as was left when the borrow was made, renewed, or read from disk: to step the wall clock
-forward frees nothing, to step it back keeps a seat only until the clock is right again. When the disk
-does not take an end, it is tried until it does.
+forward frees nothing, to step it back keeps a seat only until the clock is right again. It is the date of now:
+one that was far ahead once, and is put right, ends nothing after a restart either. When the disk does not take
+an end, it is tried until it does.
 
 Leaves to others: ending (whoever made this). After a restart only the wall clock is left to go by.
 """
@@ -14,7 +15,6 @@ from collections.abc import Callable
 from typing import Final
 
 from keypeg.errors import KeypegError
-from keypeg_server.clock import to_us
 from keypeg_server.domain.borrow import Borrow
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service.deadlines import RETRY_PAUSE, Deadlines
@@ -41,9 +41,15 @@ class _Watched:
 class BorrowEnds:
     """All borrows that are not over, by id."""
 
-    def __init__(self, clock: Clock, here: Callable[[Pool], bool], end: End) -> None:
-        """`here` says whether a pool is served here; `end` ends a borrow, and tells when that is on disk."""
+    def __init__(
+        self, clock: Clock, date_us: Callable[[], int], here: Callable[[Pool], bool], end: End
+    ) -> None:
+        """`date_us` is the date without a high-water mark, `here` says whether a pool is served here.
+
+        `end` ends a borrow, and tells when that is on disk.
+        """
         self._clock = clock
+        self._date_us = date_us
         self._here = here
         self._end = end
         self._watched: dict[str, _Watched] = {}
@@ -74,7 +80,7 @@ class BorrowEnds:
         self._deadlines.stop()
 
     def _left(self, borrow: Borrow) -> float:
-        return max(0.0, (borrow.free_us - to_us(self._clock.wall())) / 1e6)
+        return max(0.0, (borrow.free_us - self._date_us()) / 1e6)
 
     def _due(self, watched: _Watched, now: float) -> float | None:
         if self._watched.get(watched.id) is not watched:

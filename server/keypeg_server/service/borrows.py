@@ -10,7 +10,7 @@ end (borrow_ends.py), decoding and encoding (rpc/borrow_service.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -74,15 +74,23 @@ class Borrows:
     """The use cases."""
 
     def __init__(
-        self, engine: Engine, entitlements: Entitlements, signer: BorrowSigner, clock: Clock
+        self,
+        engine: Engine,
+        entitlements: Entitlements,
+        signer: BorrowSigner,
+        clock: Clock,
+        date_us: Callable[[], int],
     ) -> None:
-        """To be made before the engine's pools are read: it watches over the borrows in them."""
+        """To be made before the engine's pools are read: it watches over the borrows in them.
+
+        `date_us` is what the computer's clock says, without a high-water mark.
+        """
         self._engine = engine
         self._entitlements = entitlements
         self._signer = signer
         self._clock = clock
         self._ids = LeaseIds()
-        self.ends: Final = BorrowEnds(clock, engine.pools.has, self._end)
+        self.ends: Final = BorrowEnds(clock, date_us, engine.pools.has, self._end)
         engine.heard.append(self.ends.came)
 
     async def create(

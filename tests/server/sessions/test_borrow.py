@@ -364,6 +364,17 @@ async def test_setting_the_wall_clock_frees_nothing_early(world: World, hours: i
     assert free(world) == 1
 
 
+async def test_a_date_that_was_ahead_once_frees_nothing_after_a_restart(world: World) -> None:
+    await pool(world, 1)
+    await world.lending().CreateBorrow(request())
+    world.clock.marked = 30 * DAY
+    await world.restart()
+    await world.pass_time(2 * DAY)
+    assert free(world) == 0
+    await world.pass_time(CLOCK_MARGIN.total_seconds() + 1)
+    assert free(world) == 1
+
+
 # Renewing and returning
 
 

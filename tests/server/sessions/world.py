@@ -87,15 +87,21 @@ class ManualClock:
     def __init__(self) -> None:
         self.seconds = 1_000.0
         self.stepped = 0.0  # by which somebody has set the wall clock forward
+        self.marked = (
+            0.0  # by which the high-water mark is ahead: somebody had, and has put it right
+        )
 
     def monotonic(self) -> float:
         return self.seconds
 
     def wall(self) -> datetime:
-        return NOW + timedelta(seconds=self.seconds - 1_000.0 + self.stepped)
+        return NOW + timedelta(seconds=self.seconds - 1_000.0 + self.stepped + self.marked)
 
     def wall_us(self) -> int:
         return to_us(self.wall())
+
+    def date_us(self) -> int:
+        return to_us(self.wall() - timedelta(seconds=self.marked))
 
 
 class Trust:
@@ -254,7 +260,9 @@ class World:
             self.hub,
             alive=lambda: self.sure,
         )
-        self.borrows = Borrows(self.engine, self.licenses, self.trust, self.clock)
+        self.borrows = Borrows(
+            self.engine, self.licenses, self.trust, self.clock, self.clock.date_us
+        )
         self.sessions = Sessions(
             self.engine,
             self.licenses,
