@@ -136,7 +136,7 @@ class Shelf:
 
     def asked(self) -> tuple[Asked, ...]:
         """What the server was asked without an answer, the oldest first."""
-        places = [one for one in self._places() if (one / _REQUEST).exists()]
+        places = [one for one in self._places() if _awaits(one)]
         return tuple(Asked(one, read(one / _REQUEST, REQUEST_SIZE)) for one in places)
 
     def refused(self, asked: Asked) -> None:
@@ -218,9 +218,11 @@ class Shelf:
             if after != memory:
                 write(self._directory / _MEMORY, after.to_text().encode())
 
-    def sweep(self, wall: datetime) -> None:
-        """Takes away what has ended long ago: the server has freed those seats by itself."""
-        now = self.memory().now(wall)
+    def sweep(self, now: datetime) -> None:
+        """Takes away what has ended long ago: the server has freed those seats by itself.
+
+        `now` is what a server has said: by this computer's clock, which may be wrong, nothing is taken away.
+        """
         for kept in self.kept():
             if instant(kept.document.expire_time) + SWEPT_AFTER < now:
                 with self._locked():
@@ -257,6 +259,11 @@ class Shelf:
             return ()
         with self._locked():
             return tuple(self._settle(place) for place in places)
+
+    def is_over(self, name: str, wall: datetime) -> bool:
+        """Whether a borrow is known to no server any more: its end is long ago, or nothing is known of it."""
+        known = self.memory().borrows.get(name)
+        return known is None or known.end + SWEPT_AFTER < wall
 
     def handed_in(self, given_up: GivenUp) -> None:
         """The server has the statement: only the memory is kept."""
@@ -344,6 +351,12 @@ def _document(proof: BorrowProof) -> BorrowDocument:
     if not names.BORROW.matches(document.borrow):
         raise DocumentMalformed("The document names no borrow; borrow the seat again.")
     return document
+
+
+def _awaits(place: Path) -> bool:
+    """Whether the server was asked, and nothing came of it yet."""
+    later = (place / _DOCUMENTS, place / _STATEMENT)
+    return (place / _REQUEST).exists() and not any(one.exists() for one in later)
 
 
 def _destroy(path: Path) -> None:

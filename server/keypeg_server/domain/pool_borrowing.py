@@ -35,11 +35,13 @@ def lend(pool: Pool, ask: Ask, terms: Terms, now_us: int, seal: Seal) -> Decisio
     """A seat for a computer to take offline, at once or not at all."""
     _check_rules(pool, ask.holder, terms.duration_us)
     _check_count(pool, ask.units)
-    if any(one.return_key == terms.return_key for one in pool.borrows.values()):
-        raise AlreadyExists(
-            f"A seat of {pool.name} is borrowed with this key already; make a key for each borrow.",
-            resource=pool.name,
-        )
+    for one in pool.borrows.values():
+        if one.return_key == terms.return_key:
+            raise AlreadyExists(
+                f"A seat of {pool.name} is borrowed with this key already; make a key for each borrow.",
+                # Whose it is may have asked so long ago that only the key is known, and not the request.
+                resource=one.name if one.holder.user == ask.holder.user else pool.name,
+            )
     more = ask.units if pool.book is None else pool.book.extra_of(ask).units
     if more and pool.capacity < pool.held + more <= pool.most:
         raise refusals.too_many(pool, ask.units, pool.capacity, "borrow_overdraft")

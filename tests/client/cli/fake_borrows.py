@@ -1,7 +1,7 @@
 """A server's BorrowService for one pool, with real documents.
 
 Promises: what it sends verifies against its publisher's root; a return is verified by the borrow's key; the same
-request id gets the same answer. Refusals and what was asked are kept as in `fakes`.
+request id gets the same answer, while it is remembered. Refusals and what was asked are kept as in `fakes`.
 
 Leaves to others: rules of pools, and accounts.
 """
@@ -31,11 +31,15 @@ class Borrows(fakes.Asked, borrow_service_pb2_grpc.BorrowServiceServicer):
         self.borrows: dict[str, borrow_pb2.Borrow] = {}
         self.keys: dict[str, Any] = {}
         self.answers: dict[str, Any] = {}
+        self.proofs: dict[str, Any] = {}
         self.forget_answers = 0  # how many answers are lost on the way
 
     @handler
     def CreateBorrow(self, request, context):
         if request.request_id not in self.answers:
+            for name, asked in self.keys.items():
+                if asked.return_key == request.return_key:
+                    raise errors.AlreadyExists("It is borrowed with this key.", resource=name)
             name = f"{request.pool}/borrows/019abc0000007000800000000000{len(self.borrows):04x}"
             one = borrow_pb2.Borrow(
                 name=name,
@@ -89,7 +93,9 @@ class Borrows(fakes.Asked, borrow_service_pb2_grpc.BorrowServiceServicer):
 
     @handler
     def GetBorrow(self, request, context):
-        return pb.GetBorrowResponse(borrow=self._there(request.name))
+        return pb.GetBorrowResponse(
+            borrow=self._there(request.name), proof=self.proofs[request.name]
+        )
 
     @handler
     def ListBorrows(self, request, context):
@@ -117,6 +123,7 @@ class Borrows(fakes.Asked, borrow_service_pb2_grpc.BorrowServiceServicer):
             serial=one.serial,
             borrow=one.name,
         )
+        self.proofs[one.name] = proof
         return answer(borrow=one, proof=proof)
 
     def _lose(self):

@@ -106,6 +106,86 @@ def test_what_is_refused_meanwhile_makes_room_for_a_new_request(keypeg, borrows,
     assert (len(shelf.kept()), shelf.asked()) == (1, ())
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        errors.LimitExceeded("Too much at once.", limit="pending"),
+        errors.TokenExpired("Sign in."),
+        errors.LicenseMissing("None."),
+        errors.NotFound("No such pool."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_says_nothing_of_the_first_time_keeps_the_key_of_a_seat_that_may_be_out(
+    keypeg, borrows, shelf, refusal
+):
+    borrows.forget_answers = 99
+    assert keypeg(*TAKE).exit_code == 7
+    borrows.forget_answers = 0
+    borrows.refusals["CreateBorrow"] = [refusal] * 99
+    assert keypeg(*TAKE).exit_code != 0
+    assert len(shelf.asked()) == 1
+    borrows.refusals["CreateBorrow"] = []
+    assert keypeg(*TAKE).exit_code == 0
+    assert len(borrows.borrows) == len(shelf.kept()) == 1
+    assert shelf.kept()[0].return_key
+
+
+def test_a_refusal_in_passing_leaves_the_request(keypeg, borrows, shelf):
+    borrows.refuse("CreateBorrow", *[errors.ServerDraining("It goes away.")] * 99)
+    assert keypeg(*TAKE).exit_code != 0
+    assert len(shelf.asked()) == 1
+    borrows.refusals["CreateBorrow"] = []
+    assert keypeg(*TAKE).exit_code == 0
+    assert len({one.request_id for one in borrows.asked["CreateBorrow"]}) == 1
+
+
+def test_what_was_asked_so_long_ago_that_only_its_key_is_known_is_kept(keypeg, borrows, shelf):
+    borrows.forget_answers = 99
+    assert keypeg(*TAKE).exit_code == 7
+    borrows.forget_answers = 0
+    borrows.answers.clear()  # a day later
+    made = keypeg.json(*TAKE)
+    assert list(borrows.borrows) == [made["name"]]
+    (kept,) = shelf.kept()
+    assert (kept.name, bool(kept.return_key)) == (made["name"], True)
+
+
+def test_a_clock_that_is_wrong_takes_no_borrow_away(keypeg, borrows, shelf, monkeypatch):
+    made = keypeg.json(*TAKE)
+    far = fakes.NOW + timedelta(days=400)
+    monkeypatch.setattr("keypeg.cli.context.Cli.now", lambda self: far)
+    keypeg.json(*TAKE)
+    assert made["name"] in {one.name for one in shelf.kept()}
+
+
+def test_what_another_server_does_not_know_is_kept_to_be_handed_in(keypeg, offline, borrows, shelf):
+    made = keypeg.json(*TAKE)
+    assert offline("borrow", "return").exit_code == 7
+    there = dict(borrows.borrows)
+    borrows.borrows.clear()
+    result = keypeg("borrow", "return")
+    assert result.exit_code == 1
+    assert "where it was borrowed" in result.stderr
+    assert keypeg("borrow", "list").exit_code == 0
+    borrows.borrows.update(there)
+    assert keypeg("borrow", "return").exit_code == 0
+    assert there[made["name"]].state == borrow_pb2.BORROW_STATE_RETURNED
+    assert shelf.given_up() == ()
+
+
+def test_after_its_end_nothing_is_kept_to_be_handed_in(
+    keypeg, offline, borrows, shelf, monkeypatch
+):
+    keypeg.json(*TAKE)
+    assert offline("borrow", "return").exit_code == 7
+    borrows.borrows.clear()
+    later = fakes.NOW + timedelta(days=6)
+    monkeypatch.setattr("keypeg.cli.context.Cli.now", lambda self: later)
+    assert keypeg("borrow", "return").exit_code == 0
+    assert shelf.given_up() == ()
+
+
 def test_a_list_shows_where_and_until_when(keypeg, borrows):
     made = keypeg.json(*TAKE)
     assert [one["name"] for one in keypeg.json("borrow", "list")] == [made["name"]]

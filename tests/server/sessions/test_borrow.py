@@ -209,9 +209,11 @@ async def test_an_overdraft_is_not_lent(world: World) -> None:
 
 async def test_a_key_is_of_one_borrow(world: World) -> None:
     await pool(world)
-    await world.lending().CreateBorrow(request())
-    with pytest.raises(AlreadyExists):
-        await world.lending().CreateBorrow(request())
+    made = await world.lending().CreateBorrow(request())
+    for who, resource in (("mia", made.borrow.name), ("tom", "pools/p1")):
+        with pytest.raises(AlreadyExists) as refused:
+            await world.lending(who).CreateBorrow(request())
+        assert refused.value.metadata["resource"] == resource
 
 
 async def test_a_document_does_not_outlive_the_license(world: World) -> None:

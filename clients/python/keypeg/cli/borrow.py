@@ -68,9 +68,9 @@ async def take(
     """
     from keypeg.cli import borrow_calls as calls
     from keypeg.cli import resolve
+    from keypeg.cli.values import moment
 
     shelf = calls.shelf(cli)
-    shelf.sweep(cli.now())
     async with cli.server() as link:
         await calls.hand_in(cli, link, shelf)
         name = await resolve.pool_name(link, pool, account)
@@ -78,6 +78,9 @@ async def take(
         if made is None:
             request = calls.new_request(cli, name, count, wanted, duration)
             made = await calls.create(cli, link, shelf, request)
+    told = moment(made, "create_time")
+    if told is not None:
+        shelf.sweep(min(told, cli.now()))  # a clock here that is wrong must take nothing away
     cli.printer.item(made, BORROW)
     cli.printer.note("Apps on this computer run by it without a connection until then.")
 
@@ -177,6 +180,7 @@ async def give_back(
       keypeg borrow return --from-file returned.keypeg
     """
     from keypeg.cli import borrow_calls as calls
+    from keypeg.errors import NotFound
 
     if from_file is not None:
         if borrow or to_file:
@@ -194,7 +198,12 @@ async def give_back(
         )
         return
     async with cli.server() as link:
-        await calls.hand_in(cli, link, shelf)
+        unknown = await calls.hand_in(cli, link, shelf)
+    if unknown:
+        raise NotFound(
+            f"{unknown[0]} can not be handed in here; use the server and the account of which it was borrowed.",
+            resource=unknown[0],
+        )
 
 
 @borrow_group.command("write-off")

@@ -8,7 +8,6 @@ Leaves to others: options and printing (borrow), locks and files (keypeg.borrow_
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import Final
 
 import click
 
-from keypeg import borrowed, errors, fingerprint, hostinfo, profile
+from keypeg import borrowed, errors, fingerprint, hostinfo, names, profile
 from keypeg.borrow_shelf import Asked, GivenUp, Kept, Shelf
 from keypeg.cli import resolve, short, when
 from keypeg.cli.context import Cli
@@ -38,11 +37,32 @@ from keypeg.v1 import (
     borrow_service_pb2,
     borrow_service_pb2_grpc,
     product_pb2,
+    proof_pb2,
     session_pb2,
 )
 
 # After these nobody knows whether the server has done it; the request is kept, and asked again.
-_UNKNOWN: Final = (Reason.UNREACHABLE, Reason.TIMED_OUT, Reason.INTERNAL, Reason.ELSEWHERE)
+_UNKNOWN: Final = (
+    Reason.UNREACHABLE,
+    Reason.TIMED_OUT,
+    Reason.INTERNAL,
+    Reason.ELSEWHERE,
+    Reason.SERVER_DRAINING,
+    Reason.STORAGE_UNAVAILABLE,
+    Reason.LIMIT_EXCEEDED,
+    Reason.BUSY,
+)
+# By these the server refuses what it has not done before. All others may come before it has looked for that.
+_NOT_DONE: Final = (
+    Reason.FIELD_INVALID,
+    Reason.REQUEST_ID_REUSED,
+    Reason.ALREADY_EXISTS,
+    Reason.POOL_EXHAUSTED,
+    Reason.POOL_TOO_SMALL,
+    Reason.FEATURE_UNKNOWN,
+    Reason.POOL_RULE,
+    Reason.LEASE_EXPIRED,
+)
 
 
 def shelf(cli: Cli) -> Shelf:
@@ -94,15 +114,18 @@ async def create(
 
 
 async def finish(cli: Cli, link: Link, here: Shelf, pool: str) -> borrow_pb2.Borrow | None:
-    """Asks again for a borrow of the pool whose answer was lost; None when there is none, or it is refused."""
+    """Asks again for a borrow of the pool whose answer was lost; None when there is none, or it is over.
+
+    While that is not known, nothing is: the seat may be out, and its key is here.
+    """
     for asked in here.asked():
         request = borrow_service_pb2.CreateBorrowRequest.FromString(asked.request)
         if request.pool != pool:
             continue
         try:
-            made = await _ask(cli, link, here, asked)
+            made = await _ask(cli, link, here, asked, again=True)
         except KeypegError as error:
-            if error.reason in _UNKNOWN:
+            if error.reason not in _NOT_DONE:
                 raise
             continue
         cli.printer.note("This is the seat that was asked for before, whose answer was lost.")
@@ -110,20 +133,39 @@ async def finish(cli: Cli, link: Link, here: Shelf, pool: str) -> borrow_pb2.Bor
     return None
 
 
-async def _ask(cli: Cli, link: Link, here: Shelf, asked: Asked) -> borrow_pb2.Borrow:
-    request = borrow_service_pb2.CreateBorrowRequest.FromString(asked.request)
+async def _ask(
+    cli: Cli, link: Link, here: Shelf, asked: Asked, *, again: bool = False
+) -> borrow_pb2.Borrow:
     try:
-        answer = await link.call(_stub(link).CreateBorrow, request)
+        made, proof = await _lent(link, asked)
     except KeypegError as error:
-        if error.reason not in _UNKNOWN:
+        if error.reason in _NOT_DONE or (not again and error.reason not in _UNKNOWN):
             here.refused(asked)
             raise
         cli.printer.note(
             "Whether the seat was borrowed is not known: run the same command again to find out."
         )
         raise
-    here.keep(asked.directory, answer.proof, cli.now())
-    return answer.borrow
+    here.keep(asked.directory, proof, cli.now())
+    return made
+
+
+async def _lent(link: Link, asked: Asked) -> tuple[borrow_pb2.Borrow, proof_pb2.BorrowProof]:
+    request = borrow_service_pb2.CreateBorrowRequest.FromString(asked.request)
+    try:
+        answer = await link.call(_stub(link).CreateBorrow, request)
+    except errors.AlreadyExists as error:
+        # It was asked so long ago that the server does not remember the request: it names the borrow.
+        name = error.metadata.get("resource", "")
+        if not names.BORROW.matches(name):
+            raise
+        found = await link.call(
+            _stub(link).GetBorrow, borrow_service_pb2.GetBorrowRequest(name=name)
+        )
+        if not found.HasField("proof"):
+            raise
+        return found.borrow, found.proof
+    return answer.borrow, answer.proof
 
 
 async def renew(
@@ -160,14 +202,27 @@ def save(statements: Sequence[GivenUp], path: Path) -> None:
     write(path.absolute(), "".join(to_text(one.statement) for one in statements).encode())
 
 
-async def hand_in(cli: Cli, link: Link, here: Shelf) -> None:
-    """Hands in what this computer has given up and nobody has handed in yet."""
+async def hand_in(cli: Cli, link: Link, here: Shelf) -> tuple[str, ...]:
+    """Hands in what this computer has given up and nobody has handed in yet; what is not known to the server.
+
+    That is kept until its end has come for sure: it may be another server, or another account.
+    """
+    unknown = []
     for one in here.given_up():
         request = borrow_service_pb2.ReturnBorrowRequest(name=one.name, statement=one.statement)
-        with contextlib.suppress(errors.NotFound):  # its end has come before
+        try:
             await link.call(_stub(link).ReturnBorrow, request)
+        except errors.NotFound:
+            if not here.is_over(one.name, cli.now()):
+                unknown.append(one.name)
+                cli.printer.note(
+                    f"{one.name} is not known to this server and user; its statement is kept, to be handed in "
+                    "where it was borrowed."
+                )
+                continue
         here.handed_in(one)
         cli.printer.note(f"{one.name} is given back.")
+    return tuple(unknown)
 
 
 async def hand_in_file(link: Link, path: Path) -> list[borrow_pb2.Borrow]:
