@@ -78,6 +78,10 @@ class Emukey:
         """Pull the key out; on return the importer's connection has been closed."""
         return control.call(self.control, "unplug")
 
+    def touch(self) -> dict[str, Any]:
+        """Put the finger on it, for a key that was started with `--touch command`."""
+        return control.call(self.control, "touch")
+
     def status(self) -> dict[str, Any]:
         """What the process says of itself."""
         return control.call(self.control, "status")

@@ -338,7 +338,7 @@ def test_hmac_secret_depends_on_salt_credential_and_verification(version: int) -
         mac = key.token(Permission.GET_ASSERTION, RP).sign(HASH) if verified else None
         platform = key.platform(version)
         cipher = platform.encrypt(salts)
-        asked = {1: platform.public, 2: cipher, 3: platform.mac(cipher)}
+        asked: dict[int, Any] = {1: platform.public, 2: cipher, 3: platform.mac(cipher)}
         asked |= {4: version} if version > 1 else {}
         more = {} if mac is None else {"p6": mac, "p7": 2}
         status, body = assertion(key, identifier, p4={"hmac-secret": asked}, **more)

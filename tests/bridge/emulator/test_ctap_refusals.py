@@ -254,9 +254,10 @@ def test_pins_that_are_not_taken(padded: bytes, status: Status, version: int) ->
     key = Key()
     platform = key.platform(version)
     cipher = platform.encrypt(padded)
-    asked = {1: version, 2: 3, 3: platform.public, 4: platform.mac(cipher), 5: cipher}
+    mac = platform.mac(cipher)
+    asked = {1: version, 2: 3, 3: platform.public, 4: mac, 5: cipher}
     assert key.call(6, asked)[0] is status
-    assert key.call(6, asked | {4: bytes(len(asked[4]))})[0] is S.PIN_AUTH_INVALID
+    assert key.call(6, asked | {4: bytes(len(mac))})[0] is S.PIN_AUTH_INVALID
     assert key.core.state.pin_hash is None
 
 
