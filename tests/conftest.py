@@ -1,7 +1,8 @@
 """What every test of the project shares: the behaviour markers, real keys only on demand, hypothesis.
 
 Promises: tests below tests/device are collected only with `--device SERIAL`; a test that hangs ends the
-run with every thread's stack (faulthandler settings in pyproject.toml).
+run with every thread's stack (faulthandler settings in pyproject.toml); files whose tests mostly wait for
+whole processes come first, so that no worker is left alone with one of them at the end.
 
 Leaves to others: fixtures, which live in the conftest.py of the room that they serve.
 """
@@ -16,6 +17,16 @@ from hypothesis import HealthCheck, settings
 import behaviours_plugin
 
 DEVICE_TESTS = Path(__file__).parent / "device"
+
+# By what they wait for, the longest first.
+WAITING = (
+    "tests/system/test_seats.py",
+    "tests/server/test_program.py",
+    "tests/test_seatcheck_runs.py",
+    "tests/system/",
+    "tests/server/test_backup.py",
+    "tests/bridge/test_bridge_process.py",
+)
 
 # No deadline: this project's machines are shared, and a slow example is not a wrong one.
 settings.register_profile("keypeg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,3 +48,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.is_relative_to(DEVICE_TESTS) and not config.getoption("--device"):
         return True
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stable: within a file, and among the others, the order stays."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((i for i, begin in enumerate(WAITING) if item.nodeid.startswith(begin)), 99)
+
+    items.sort(key=rank)

@@ -56,6 +56,7 @@ def check_goals(goals: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.long
 def test_the_bench_measures_presence_and_seats_beside_the_floor(tmp_path: Path) -> None:
     found = bench(
         tmp_path,

@@ -89,6 +89,7 @@ def test_a_server_that_forgets_request_ids_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.long
 def test_a_server_that_forgets_to_free_what_was_given_back_is_found(tmp_path: Path) -> None:
     check_named(planted(tmp_path, "forgotten_release", 12), {"leaked"})
 
