@@ -68,6 +68,11 @@ class Call:
         self.waited = False
         self.told: asyncio.Future[Told] | None = None  # while it waits
 
+    @property
+    def hears(self) -> bool:
+        """Whether it waits, and nothing has answered it yet."""
+        return self.told is not None and not self.told.done()
+
     def tell(self, what: Told | KeypegError) -> None:
         """Answer it, if nothing has yet."""
         if self.told is None or self.told.done():
@@ -176,7 +181,8 @@ class Polls:
         """Who waited holds a seat now; that is on disk."""
         wait = self._waits.get(lease.id)
         now = self._clock.monotonic()
-        calls = set() if wait is None else wait.calls
+        # One that was just told something else hears no more: it asks for the seat, or nobody does.
+        calls = [] if wait is None else [call for call in wait.calls if call.hears]
         error = None if self._alive() else doubtful()
         if not calls or error is not None:
             if wait is not None:

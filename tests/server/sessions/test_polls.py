@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -30,6 +31,8 @@ from keypeg.v1.seat_service_pb2 import (
     RenewSeatRequest,
 )
 from keypeg_server.domain import events
+from keypeg_server.domain.lease import Holder, Lease, Place
+from keypeg_server.service.polls import ATTENDED, Call, Polls
 from tests.server.sessions.test_seat_service import ask, same
 from tests.server.sessions.world import ACCOUNT, LICENSE, App, World
 
@@ -308,6 +311,28 @@ async def test_a_license_that_ends_ends_the_waiting_too(world: World) -> None:
         for task in (waiting, other):
             with pytest.raises(LicenseExpired):
                 await task
+
+
+@pytest.mark.parametrize("ended", ["told to look again", "canceled"])
+async def test_a_seat_that_comes_when_no_call_hears_it_is_kept_for_a_minute_only(
+    world: World, ended: str
+) -> None:
+    await world.add_pool(1)
+    kept: list[timedelta] = []
+    polls = Polls(world.clock, lambda *hold: kept.append(hold[2]), lambda *_: None)
+    holder = Holder("", f"{ACCOUNT}/users/tom", "device-a", "a", "cad", 1)
+    place = Place("l1", "p1", holder, 1, (), 0, 0, 1, 3_600_000_000, str(uuid.uuid4()), 0)
+    waits = Call(world.clock.monotonic(), world.clock.monotonic() + 30, None)
+    polls.open(world.pool_of(POOL), place, waits)
+    assert waits.told is not None
+    if ended == "canceled":
+        waits.told.cancel()
+    else:
+        polls.look_again()  # whose license may have ended: it is not sure that it takes the seat
+    polls.served(world.pool_of(POOL), Lease("l1", "p1", holder, 1, (), 1, 0, 3_600_000_000))
+    assert kept == [ATTENDED]
+    assert polls.known(holder.user, place.request_id) is not None
+    polls.stop()
 
 
 async def test_a_user_who_is_held_off_waits_no_more(world: World) -> None:
