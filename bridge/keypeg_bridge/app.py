@@ -37,6 +37,7 @@ from keypeg.v1 import (
     session_service_pb2_grpc,
 )
 from keypeg_bridge import identity
+from keypeg_bridge.keys.opening import Drivers
 from keypeg_bridge.rack.ports import Timer
 from keypeg_bridge.rack.rack import Rack, RackSettings
 from keypeg_bridge.rack.record import Namer
@@ -52,6 +53,8 @@ FIRST_LOOK: Final = 2.0
 """Seconds that the start waits for the first look at the keys, so that an app right after it finds them."""
 SETTLE: Final = timedelta(seconds=5)
 """How long an ending agent tries to close the sessions of processes that have died."""
+CREDENTIALS: Final = "fido2"
+"""The folder in the state directory for what FIDO2 keys cannot hold themselves."""
 _SERVICES: Final = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
@@ -102,10 +105,8 @@ async def serve(
     _withdraw(ready_file)
     try:
         me = identity.load(state)
-        sources = [
-            make_source(name, SystemClock().monotonic)
-            for name in dict.fromkeys(settings.keys.backends)
-        ]
+        drivers = Drivers(SystemClock().monotonic, state / CREDENTIALS, settings.keys.drivers)
+        sources = [make_source(name, drivers) for name in dict.fromkeys(settings.keys.backends)]
     except (identity.IdentityError, ValueError) as error:
         raise StartError(str(error)) from error
     time = LoopTime(SystemClock())

@@ -72,7 +72,13 @@ class Keys:
     """The ways to keys."""
 
     backends: tuple[str, ...] = setting(
-        ("libusb",), "The ways to keys: `libusb`, `usbip:HOST:PORT`; each may come once."
+        ("libusb", "hidapi"),
+        "The ways to keys: `libusb`, `hidapi`, `usbip:HOST:PORT`; each may come once.",
+    )
+    drivers: tuple[str, ...] = setting(
+        ("piv", "fido2"),
+        "The drivers in the order in which a key with several sides is tried: `piv`, `fido2`. One that"
+        " is left out is not used.",
     )
     poll_interval: timedelta = setting(
         _ms(200),
@@ -146,6 +152,7 @@ class Settings:
 
 
 CHOICES: Final = {
+    ("keys", "drivers"): ("piv", "fido2"),
     ("logs", "level"): ("debug", "info", "warning", "error"),
     ("logs", "format"): ("auto", "json", "text"),
 }
@@ -264,6 +271,7 @@ def _checked(place: str, section: str, section_kind: type[Any], key: str, value:
             f"{name} is {_show(value)}; it goes from {_show(low)} to {_show(high)}."
         )
     choices = CHOICES.get((section, key))
-    if choices and value not in choices:
-        raise SettingsError(f"{name} is one of {', '.join(choices)}; not {value!r}.")
+    for one in value if isinstance(value, tuple) else (value,):
+        if choices and one not in choices:
+            raise SettingsError(f"{name} is one of {', '.join(choices)}; not {one!r}.")
     return value

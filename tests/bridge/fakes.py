@@ -83,6 +83,7 @@ class FakeKey:
         self.stall: threading.Event | None = None
         self.stalled = threading.Event()
         self.proofs: list[bytes] = []
+        self.suspicions: tuple[str, ...] = ()
         self.events: list[str] = []
 
     @property
@@ -122,6 +123,9 @@ class FakeKey:
     def probe(self) -> Capabilities:
         self._answer()
         return Capabilities(True, False, self.slot_count, 0, "aes192")
+
+    def signals(self) -> tuple[str, ...]:
+        return self.suspicions
 
     def prove(self, challenge: bytes) -> bytes:
         self._answer()

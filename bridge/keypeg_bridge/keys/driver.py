@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from keypeg.management import ManagementAlgorithm
+from keypeg.v1.document_pb2 import KEY_ALGORITHM_ECDSA_P256
 
 CHALLENGE_BYTES: Final = 32
 INDEX_SLOT: Final = 0  # the index and the delegation; slots 1 and up hold a license each
@@ -29,22 +30,25 @@ class Capabilities:
     management_is_default: bool | None  # None: the key does not say
     can_change_management_key: bool | None  # None: only trying tells
     missing: tuple[str, ...] = ()  # sentences about what this key lacks
+    counter: bool | None = False  # its signatures count; None before it has signed
+    features: tuple[str, ...] = ()  # what else it has, words of its driver, for people
 
 
 @dataclass(frozen=True, slots=True)
 class KeyIdentity:
     """Who a key is. Only the public key is proof; the rest is for people and for finding records."""
 
-    public_key: bytes | None  # P-256, uncompressed point, 65 bytes; None when not enrolled
+    public_key: bytes | None  # its form is `key_algorithm`'s; None when not enrolled
     card_id: bytes | None  # 16 bytes, stable; None when the key has none yet
     serial: str | None
     model: str
     emulated: bool
+    key_algorithm: int | None = KEY_ALGORITHM_ECDSA_P256  # keypeg.v1.KeyAlgorithm
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature over the challenge itself: ECDSA, P-256, the challenge taken as the SHA-256 digest; DER."""
+    """A signature over the challenge itself, in the form of the key's algorithm (docs/formats.md, "Challenges")."""
 
     value: bytes
 
@@ -67,6 +71,10 @@ class KeyDriver(Protocol):
 
     def identity(self) -> KeyIdentity:
         """Who the key is."""
+        ...
+
+    def signals(self) -> tuple[str, ...]:
+        """What makes this key suspicious, one clause each, without asking it: nothing is refused for it here."""
         ...
 
     def prove(self, challenge: bytes) -> Signature:
@@ -101,7 +109,10 @@ class KeyDriver(Protocol):
         ...
 
     def generate_identity_key(self) -> bytes:
-        """Let the key make a new identity key, replacing an old one; its public point. Needs authorization."""
+        """Let the key make a new identity key, replacing an old one; its public key. Needs authorization.
+
+        May wait for a touch: `NotTouched` when none came. `NotSupported` when that key does not sign silently.
+        """
         ...
 
     def set_management_key(self, algorithm: ManagementAlgorithm, new_key: bytes) -> None:

@@ -44,5 +44,13 @@ class NotSupported(KeyDriverError):
     """This key cannot do it at all, or not without a PIN or a touch."""
 
 
+class TouchWanted(NotSupported):
+    """It wants a touch for what it should do silently."""
+
+
+class NotTouched(KeyDriverError):
+    """It waited for a touch, and nobody came, or it was refused."""
+
+
 class MalformedReply(KeyDriverError):
     """The key's answer breaks the rules of its protocol."""

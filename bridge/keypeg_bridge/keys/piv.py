@@ -125,6 +125,10 @@ class PivDriver:
             return False
         return True
 
+    def signals(self) -> tuple[str, ...]:
+        """Nothing: PIV signatures count nothing."""
+        return ()
+
     # Proving
 
     def prove(self, challenge: bytes) -> Signature:

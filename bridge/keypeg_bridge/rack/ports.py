@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from keypeg.v1.document_pb2 import KEY_ALGORITHM_ECDSA_P256
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -35,6 +37,10 @@ class Capabilities:
     slot_size_bytes: int
     """0 when only a write tells."""
     management_algorithm: str
+    features: tuple[str, ...] = ()
+    """What else it has, words of its driver."""
+    missing: tuple[str, ...] = ()
+    """Sentences about what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,11 @@ class Identity:
     emulated: bool
     card_id: bytes | None
     public_key: bytes | None
-    """Uncompressed P-256 point, 65 bytes; None when the key has made none."""
+    """In the form of `key_algorithm`; None when the key has made none."""
     factory_key: bool
     """Whether the management key is still the one every such key is delivered with."""
+    key_algorithm: int | None = KEY_ALGORITHM_ECDSA_P256
+    """A keypeg.v1.KeyAlgorithm."""
 
 
 class SlotMalformed(Exception):
@@ -70,8 +78,12 @@ class OpenKey(Protocol):
         """What it can do."""
         ...
 
+    def signals(self) -> tuple[str, ...]:
+        """What makes it suspicious, one clause each; asks nothing of it, and never raises."""
+        ...
+
     def prove(self, challenge: bytes) -> bytes:
-        """Its signature (DER) over 32 bytes. Leaves an authorization as it is."""
+        """Its signature over 32 bytes, in the form of its algorithm. Leaves an authorization as it is."""
         ...
 
     def read(self, slot: int) -> bytes | None:
@@ -103,7 +115,7 @@ class OpenKey(Protocol):
         ...
 
     def generate_identity_key(self) -> bytes:
-        """Make a new private key inside the key; its public point, 65 bytes."""
+        """Make a new private key inside the key; its public key. Raises KeyUnsuitable, KeyAuthorizationFailed (not touched)."""
         ...
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -132,7 +132,15 @@ class Rack:
 
     async def prove(self, name: str, caller: str, challenge: bytes) -> bytes:
         """The key's signature over a challenge. Raises what `run` raises."""
-        return await self.run(name, caller, lambda key: key.prove(challenge), PROVE_LIMIT)
+        signature, signals = await self.run(
+            name, caller, lambda key: (key.prove(challenge), key.signals()), PROVE_LIMIT
+        )
+        record = self._shelf.find(name)
+        if record is not None and record.reading is not None and record.state is State.PRESENT:
+            reading = record.reading
+            if signals != reading.signals:  # told to whoever watches keys, and in the log
+                self.rewritten(name, replace(reading, signals=signals))
+        return signature
 
     async def run(self, name: str, caller: str, work: Callable[[OpenKey], T], limit: float) -> T:
         """Do `work` on the key's thread, in `caller`'s turn, for at most `limit` seconds once it has begun.

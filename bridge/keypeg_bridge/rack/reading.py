@@ -25,6 +25,8 @@ class Reading:
     """Slots that hold something else, which is left alone."""
     notes: tuple[str, ...] = ()
     """What was passed over, one clause each."""
+    signals: tuple[str, ...] = ()
+    """What makes the key suspicious, one clause each."""
 
 
 def read_key(key: OpenKey) -> Reading:
@@ -48,5 +50,11 @@ def read_key(key: OpenKey) -> Reading:
             foreign.append(slot)
             notes.append(str(error) or f"slot {slot} cannot be read")
     return Reading(
-        identity, capabilities, tuple(licenses), delegations, tuple(foreign), tuple(notes)
+        identity,
+        capabilities,
+        tuple(licenses),
+        delegations,
+        tuple(foreign),
+        tuple(notes),
+        key.signals(),
     )

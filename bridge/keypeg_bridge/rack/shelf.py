@@ -191,7 +191,10 @@ class Shelf:
 
     def _judged(self, record: KeyRecord) -> KeyRecord:
         """With what is wrong, if anything, with a key that answers."""
-        faults = [f"{note}." for note in record.reading.notes] if record.reading else []
+        read = record.reading
+        faults = (
+            [*_sentences(read.signals), *_missing(read), *_sentences(read.notes)] if read else []
+        )
         if len(record.absences) >= FLAP_COUNT:
             faults.insert(
                 0,
@@ -211,6 +214,15 @@ class Shelf:
         for name in gone[: max(0, len(gone) - GONE_KEPT)]:
             del self._records[name]
         return KeyChange(before, happening, record)
+
+
+def _sentences(clauses: tuple[str, ...]) -> list[str]:
+    return [f"{clause}." for clause in clauses]
+
+
+def _missing(reading: Reading) -> tuple[str, ...]:
+    """What a key lacks is said while it can still be another one that is enrolled."""
+    return reading.capabilities.missing if reading.identity.public_key is None else ()
 
 
 def _cut(text: str) -> str:

@@ -25,9 +25,10 @@ from keypeg_bridge.keys.errors import (
     KeyMissing,
     MalformedReply,
     NotSupported,
+    NotTouched,
     StorageFull,
 )
-from keypeg_bridge.keys.opening import open_driver
+from keypeg_bridge.keys.opening import Drivers, open_driver
 from keypeg_bridge.rack.ports import (
     Capabilities,
     Identity,
@@ -38,7 +39,7 @@ from keypeg_bridge.rack.ports import (
 )
 from keypeg_bridge.transport.backends import make_backend
 from keypeg_bridge.transport.errors import BackendUnavailable, DeviceGone, TransportError
-from keypeg_bridge.transport.ports import Backend, FoundDevice, Monotonic
+from keypeg_bridge.transport.ports import Backend, FoundDevice
 
 ALGORITHM_NAMES: Final = {
     ManagementAlgorithm.TRIPLE_DES: "3des",
@@ -57,7 +58,7 @@ def _errors() -> Iterator[None]:
         yield
     except DeviceGone as error:
         raise KeyUnplugged("The key was unplugged. Plug it in again.") from error
-    except AuthorizationFailed as error:
+    except (AuthorizationFailed, NotTouched) as error:
         raise KeyAuthorizationFailed(str(error)) from error
     except StorageFull as error:
         raise KeyFull(str(error)) from error
@@ -88,6 +89,7 @@ class DriverKey:
             card_id=found.card_id,
             public_key=found.public_key,
             factory_key=not able.enrolled if default is None else default,
+            key_algorithm=found.key_algorithm,
         )
 
     def probe(self) -> Capabilities:
@@ -95,13 +97,18 @@ class DriverKey:
             able = self._driver.probe()
         return Capabilities(
             silent_proof=bool(able.silent),
-            counter=False,
+            counter=bool(able.counter),
             slot_count=max(0, able.slots - 1),
             slot_size_bytes=able.slot_bytes or 0,
             management_algorithm=(
                 ALGORITHM_NAMES[able.management_algorithm] if able.management_algorithm else ""
             ),
+            features=able.features,
+            missing=able.missing,
         )
+
+    def signals(self) -> tuple[str, ...]:
+        return self._driver.signals()
 
     def prove(self, challenge: bytes) -> bytes:
         with _errors():
@@ -187,10 +194,10 @@ class ClosedSource:
         raise KeyFaulty(self._sentence, detail=self._sentence)
 
 
-def make_source(name: str, now: Monotonic) -> KeySource:
+def make_source(name: str, drivers: Drivers) -> KeySource:
     """The way to keys that a setting names. ValueError with a sentence for anything else."""
     try:
-        return BackendSource(make_backend(name, now))
+        return BackendSource(make_backend(name, drivers.now), drivers)
     except BackendUnavailable as error:
         return ClosedSource(name, str(error))
 
@@ -198,8 +205,9 @@ def make_source(name: str, now: Monotonic) -> KeySource:
 class BackendSource:
     """A way to keys, through its backend."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, drivers: Drivers) -> None:
         self._backend = backend
+        self._drivers = drivers
         self._devices: dict[str, FoundDevice] = {}
 
     @property
@@ -220,4 +228,4 @@ class BackendSource:
         if device is None:
             raise KeyUnplugged("The key was unplugged. Plug it in again.")
         with _errors():
-            return DriverKey(open_driver(self._backend, device, gone))
+            return DriverKey(open_driver(self._backend, device, self._drivers, gone))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keypeg.v1 import document_pb2, key_pb2, proof_pb2
+from keypeg.v1 import key_pb2, proof_pb2
 from keypeg_bridge.rack.choice import Choice
 from keypeg_bridge.rack.record import KeyRecord
 from keypeg_bridge.rack.states import State
@@ -33,13 +33,14 @@ def key(record: KeyRecord) -> key_pb2.Key:
     message.card_id = identity.card_id.hex() if identity.card_id else ""
     if identity.public_key is not None:
         message.enrolled = True
-        message.public_key.algorithm = document_pb2.KEY_ALGORITHM_ECDSA_P256
+        message.public_key.algorithm = identity.key_algorithm  # type: ignore[assignment]
         message.public_key.key = identity.public_key
     message.capabilities.silent_proof = able.silent_proof
     message.capabilities.counter = able.counter
     message.capabilities.slot_count = able.slot_count
     message.capabilities.slot_size_bytes = able.slot_size_bytes
     message.capabilities.management_algorithm = able.management_algorithm
+    message.capabilities.features.extend(able.features)
     for stored in reading.licenses:
         message.licenses.add(slot=stored.slot, license=stored.envelope)
     return message

@@ -108,8 +108,7 @@ class ReportPipe:
         except queue.Empty:
             raise DeviceTimeout("The key did not answer in time.") from None
         if not report:  # the reader has ended
-            with contextlib.suppress(queue.Full):
-                self._reports.put_nowait(b"")
+            self._keep(b"")
             self._need_device()
             raise self._failure or TransportError("The key's interface was closed.")
         return report
@@ -131,10 +130,17 @@ class ReportPipe:
                 self._failure = error
                 break
             if report:
-                with contextlib.suppress(queue.Full):  # nobody reads: it is of no use to anybody
-                    self._reports.put_nowait(report)
-        with contextlib.suppress(queue.Full):
-            self._reports.put_nowait(b"")
+                self._keep(report)
+        self._keep(b"")
+
+    def _keep(self, report: bytes) -> None:
+        """Add to the queue; what nobody has read for long, mostly others' answers, makes room."""
+        while True:
+            try:
+                return self._reports.put_nowait(report)
+            except queue.Full:
+                with contextlib.suppress(queue.Empty):
+                    self._reports.get_nowait()
 
     def _mark_gone(self) -> None:
         with self._state_lock:

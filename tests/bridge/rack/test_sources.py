@@ -6,6 +6,7 @@ import pytest
 
 from keypeg.errors import KeyFaulty, KeyFull, KeyUnplugged, KeyUnsuitable
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
+from keypeg_bridge.keys.opening import Drivers
 from keypeg_bridge.keys.piv import PivDriver
 from keypeg_bridge.rack.sources import BackendSource, ClosedSource, DriverKey, make_source
 from keypeg_bridge.transport.errors import (
@@ -18,6 +19,7 @@ from keypeg_bridge.transport.errors import (
 from keypeg_bridge.transport.ports import CardPipe, FoundDevice, HidPipe, OnGone, Problem
 from tests.bridge.cards import DirectKey
 
+DRIVERS = Drivers(lambda: 0.0)
 DEVICE = FoundDevice("h1", "fake", 1, 2, 3, 4, product_name="a key", serial="7")
 
 
@@ -45,7 +47,7 @@ class FakeBackend:
 
 
 def test_devices_and_problems_of_a_backend_are_seen() -> None:
-    source = BackendSource(FakeBackend())
+    source = BackendSource(FakeBackend(), DRIVERS)
     look = source.look()
     assert list(look.bus_ids) == ["h1"]
     assert look.problems == ("Device 1:2: no permission.",)
@@ -67,7 +69,7 @@ def test_what_keeps_a_device_from_being_opened_is_said(
     error: Exception, expected: type[Exception]
 ) -> None:
     backend = FakeBackend()
-    source = BackendSource(backend)
+    source = BackendSource(backend, DRIVERS)
     source.look()
     backend.error = error
     with pytest.raises(expected):
@@ -76,18 +78,18 @@ def test_what_keeps_a_device_from_being_opened_is_said(
 
 def test_a_device_that_was_never_seen_is_unplugged() -> None:
     with pytest.raises(KeyUnplugged):
-        BackendSource(FakeBackend()).open("h2", lambda: None)
+        BackendSource(FakeBackend(), DRIVERS).open("h2", lambda: None)
 
 
 def test_a_backend_that_cannot_be_asked_is_a_problem_and_an_unknown_one_is_an_error() -> None:
     backend = FakeBackend()
     backend.error = BackendUnavailable("no server")
     with pytest.raises(KeyFaulty, match="no server"):
-        BackendSource(backend).look()
+        BackendSource(backend, DRIVERS).look()
     with pytest.raises(KeyFaulty, match="no library"):
         ClosedSource("libusb", "no library").look()
     with pytest.raises(ValueError, match="unknown"):
-        make_source("parport", lambda: 0.0)
+        make_source("parport", DRIVERS)
 
 
 def authorized(profile: str) -> tuple[DriverKey, DirectKey]:

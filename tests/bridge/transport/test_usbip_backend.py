@@ -17,7 +17,7 @@ import usb.util
 
 from keypeg.clock import monotonic
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, respond
-from keypeg_bridge.keys.opening import open_driver
+from keypeg_bridge.keys.opening import Drivers, open_driver
 from keypeg_bridge.transport import usb_ccid, usbip_client, usbip_transfers
 from keypeg_bridge.transport.backends import list_all, make_backend
 from keypeg_bridge.transport.errors import (
@@ -175,7 +175,7 @@ def test_contents_survive_a_killed_process(tmp_path: Path) -> None:
     with running(tmp_path) as key:
         backend, found = only_device(key)
         noticed = threading.Event()
-        driver = open_driver(backend, found, noticed.set)
+        driver = open_driver(backend, found, Drivers(monotonic), noticed.set)
         card_id = driver.identity().card_id
         asked = driver.begin_authorization()
         answer = respond(asked.algorithm, DEFAULT_MANAGEMENT_KEY, asked.challenge)
@@ -191,7 +191,7 @@ def test_contents_survive_a_killed_process(tmp_path: Path) -> None:
         assert listing.failed == {key.backend}
         key.start()
         backend, found = only_device(key)
-        again = open_driver(backend, found)
+        again = open_driver(backend, found, Drivers(monotonic))
         assert again.identity().card_id == card_id
         assert again.identity().public_key == point
         assert again.read(1) == b"a license"

@@ -1,0 +1,383 @@
+"""The FIDO2 driver: security keys as keys, by silent assertions of a credential made for keypeg (docs/protocols.md, "FIDO2").
+
+Promises: the port in `driver.py`. What a key can do is tried at enrollment, and a key that signs only when touched is
+refused there. Licenses, the card id and the management key stand on the bridge's disk (`fido2_shelf.py`), bound to the
+credential: a key is recognized by signing, never by a model or serial number. The counter is a signal: told, and kept.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from keypeg.errors import KeyProofInvalid
+from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
+from keypeg.possession import AUTHENTICATOR_DATA_BYTES, Assertion, check_possession
+from keypeg.v1.document_pb2 import PublicKey
+from keypeg_bridge.keys.driver import (
+    CHALLENGE_BYTES,
+    Capabilities,
+    KeyIdentity,
+    ManagementChallenge,
+    Signature,
+)
+from keypeg_bridge.keys.errors import (
+    AuthorizationFailed,
+    KeyDriverError,
+    KeyMissing,
+    MalformedReply,
+    NotSupported,
+    StorageFull,
+)
+from keypeg_bridge.keys.fido2_commands import Fido2Key, Info, NewCredential
+from keypeg_bridge.keys.fido2_shelf import CARD_ID_BYTES, CredentialRecord, Fall, Shelf
+from keypeg_bridge.transport.errors import DeviceGone
+
+SLOTS: Final = 20
+SLOT_BYTES: Final = 65_536  # an envelope of the largest size that is read
+SAVE_EVERY: Final = 256  # counts; a crash forgets no more than these, and a copy that is further behind is still found
+
+_LOG = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blank:
+    """What is known of a key before it has a credential; nothing of it is on disk."""
+
+    card_id: bytes | None = None
+    algorithm: ManagementAlgorithm = ManagementAlgorithm.AES_192
+    key: bytes = DEFAULT_MANAGEMENT_KEY
+
+
+class Fido2Driver:
+    """One FIDO2 key. `model` and `serial` are what the transport knows, for people to read."""
+
+    def __init__(
+        self,
+        key: Fido2Key,
+        shelf: Shelf,
+        *,
+        gone: Callable[[], bool],
+        model: str = "FIDO2 key",
+        serial: str | None = None,
+        emulated: bool = False,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._key = key
+        self._shelf = shelf
+        self._gone = gone
+        self._model = model
+        self._serial = serial
+        self._emulated = emulated
+        self._random = random
+        self._closed = False
+        self._blank = _Blank()
+        self._challenge: bytes | None = None
+        self._authorized = False
+        self._refusal = ""
+        self._saved_counter = 0
+        self._fell = False
+        self._info: Info = key.info()
+        if not self._info.speaks_ctap2:
+            raise NotSupported(
+                "The key speaks only U2F, which keypeg does not use. It needs FIDO2."
+            )
+        self._record = self._recognize()
+
+    # Asking
+
+    def _recognize(self) -> CredentialRecord | None:
+        """The record whose credential the key signs with."""
+        known = {record.credential: record for record in self._shelf.records()}
+        for group in self._key.room_for(list(known), self._info):
+            challenge = self._random(CHALLENGE_BYTES)
+            try:
+                signed = self._key.get_assertion(group, challenge)
+            except (
+                NotSupported
+            ) as error:  # it does not sign silently: no key that was enrolled here
+                self._refusal = str(error)
+                return None
+            if signed is None:
+                continue
+            record = known.get(signed.credential or group[0])
+            if record is None or (signed.credential is None and len(group) > 1):
+                raise MalformedReply("The key signs with a credential that it was not asked for.")
+            proof = Signature(signed.data + signed.signature)
+            counter = self._checked(record.key_algorithm, record.public_key, challenge, proof)
+            self._saved_counter = record.counter
+            return self._noted(record, counter.counter)
+        return None
+
+    def probe(self) -> Capabilities:
+        """What the key said of itself, and what its enrollment has shown."""
+        self._need_key()
+        record, options = self._record, self._info.options
+        features = [
+            *(["resident_keys"] if options.get("rk") else []),
+            *(["large_blobs"] if options.get("largeBlobs") else []),
+            *(["pin_set"] if options.get("clientPin") else []),
+            *(["always_pin"] if options.get("alwaysUv") else []),
+            *(["attested"] if record and record.attested else []),
+        ]
+        missing = [self._refusal] if self._refusal else []
+        default = (
+            record.management_is_default if record else self._blank.key == DEFAULT_MANAGEMENT_KEY
+        )
+        return Capabilities(
+            driver="fido2",
+            enrolled=record is not None,
+            silent=True if record else None,
+            slots=SLOTS,
+            slot_bytes=SLOT_BYTES,
+            management_algorithm=record.management_algorithm if record else self._blank.algorithm,
+            management_is_default=default,
+            can_change_management_key=True,
+            missing=tuple(missing),
+            counter=record.counts if record else None,
+            features=tuple(features),
+        )
+
+    def identity(self) -> KeyIdentity:
+        """Who the key is; its card id is given by this bridge."""
+        self._need_key()
+        record = self._record
+        return KeyIdentity(
+            public_key=record.public_key if record else None,
+            card_id=record.card_id if record else self._blank.card_id,
+            serial=self._serial,
+            model=self._model,
+            emulated=self._emulated,
+            key_algorithm=record.key_algorithm if record else None,
+        )
+
+    def signals(self) -> tuple[str, ...]:
+        """Whether there may be two of the key."""
+        fall = self._record.fall if self._record else None
+        if fall is None:
+            return ()
+        return (
+            f"its counter told {fall.told} after {fall.seen}: there may be a copy of it; enroll it"
+            " anew, or another one",
+        )
+
+    # Proving
+
+    def prove(self, challenge: bytes) -> Signature:
+        """Sign 32 bytes silently: authenticator data and signature (docs/formats.md, "Challenges")."""
+        if len(challenge) != CHALLENGE_BYTES:
+            raise ValueError(f"a challenge has {CHALLENGE_BYTES} bytes, not {len(challenge)}")
+        self._need_key()
+        record = self._record
+        if record is None:
+            raise KeyMissing("The key has no credential of this bridge. Enroll it first.")
+        proof, assertion = self._asserted(
+            record.credential, record.key_algorithm, record.public_key, challenge
+        )
+        self._record = self._noted(record, assertion.counter)
+        return proof
+
+    def _asserted(
+        self, credential: bytes, algorithm: int, public_key: bytes, challenge: bytes
+    ) -> tuple[Signature, Assertion]:
+        signed = self._key.get_assertion([credential], challenge)
+        if signed is None:
+            raise KeyMissing("The key has lost its credential: it was reset. Enroll it again.")
+        proof = Signature(signed.data + signed.signature)
+        return proof, self._checked(algorithm, public_key, challenge, proof)
+
+    @staticmethod
+    def _checked(
+        algorithm: int, public_key: bytes, challenge: bytes, proof: Signature
+    ) -> Assertion:
+        """What the app will check, too."""
+        named = PublicKey(algorithm=algorithm, key=public_key)  # type: ignore[arg-type]
+        try:
+            assertion = check_possession(named, challenge, proof.value)
+        except KeyProofInvalid as error:
+            raise MalformedReply("The key's signature is wrong.") from error
+        if assertion is None or len(proof.value) <= AUTHENTICATOR_DATA_BYTES:
+            raise MalformedReply("The key's signature is not of FIDO2's form.")
+        return assertion
+
+    def _noted(self, record: CredentialRecord, counter: int) -> CredentialRecord:
+        """With the counter taken in: the highest is kept, and a fall is told and kept."""
+        if record.counts and counter <= record.counter:
+            fallen = replace(record, fall=Fall(record.counter, counter))
+            if not self._fell:
+                self._fell = True
+                _LOG.warning(
+                    "clone suspected",
+                    card_id=record.card_id.hex(),
+                    seen=record.counter,
+                    told=counter,
+                )
+                self._save(fallen)
+            return fallen
+        record = replace(record, counter=max(record.counter, counter))
+        if record.counter - self._saved_counter >= SAVE_EVERY:
+            self._save(record)
+        return record
+
+    # Slots
+
+    def read(self, slot: int) -> bytes | None:
+        """The data in a slot of the credential's record."""
+        _check_slot(slot)
+        self._need_key()
+        return self._record.slots.get(slot) if self._record else None
+
+    def write(self, slot: int, data: bytes) -> None:
+        """Replace a slot's data; on disk on return."""
+        _check_slot(slot)
+        self._need_authorization()
+        if len(data) > SLOT_BYTES:
+            raise StorageFull(f"A slot holds {SLOT_BYTES} bytes, and this is {len(data)}.")
+        if self._record is None:
+            raise KeyMissing("The key has no credential of this bridge. Enroll it first.")
+        record = self._record.with_slot(slot, data)
+        self._save(record)
+        self._record = record
+
+    # Authorization
+
+    def begin_authorization(self) -> ManagementChallenge:
+        """Ask for a challenge under the record's management key."""
+        self._need_key()
+        algorithm, _ = self._management()
+        self._challenge = self._random(algorithm.block_bytes)
+        return ManagementChallenge(algorithm, self._challenge)
+
+    def finish_authorization(self, response: bytes) -> None:
+        """Give the answer to the challenge asked for last."""
+        self._need_key()
+        challenge, self._challenge = self._challenge, None
+        if challenge is None:
+            raise AuthorizationFailed("No challenge was asked for. Begin an authorization first.")
+        algorithm, key = self._management()
+        if not hmac.compare_digest(respond(algorithm, key, challenge), response):
+            self._authorized = False
+            raise AuthorizationFailed(
+                "The answer was not taken. The key's management key is another one, or the"
+                " challenge is out of date."
+            )
+        self._authorized = True
+
+    def end_authorization(self) -> None:
+        """Forget an authorization."""
+        self._challenge, self._authorized = None, False
+
+    def set_management_key(self, algorithm: ManagementAlgorithm, new_key: bytes) -> None:
+        """Replace the management key of the record; before there is one, of the record to come."""
+        if len(new_key) != algorithm.key_bytes:
+            raise ValueError(f"a {algorithm.name} key has {algorithm.key_bytes} bytes")
+        self._need_authorization()
+        if self._record is None:
+            self._blank = replace(self._blank, algorithm=algorithm, key=new_key)
+            return
+        record = replace(self._record, management_algorithm=algorithm, management_key=new_key)
+        self._save(record)
+        self._record = record
+
+    def _management(self) -> tuple[ManagementAlgorithm, bytes]:
+        if self._record is not None:
+            return self._record.management_algorithm, self._record.management_key
+        return self._blank.algorithm, self._blank.key
+
+    # Enrollment
+
+    def ensure_card_id(self) -> bytes:
+        """A random card id, kept with the credential once there is one."""
+        self._need_key()
+        if self._record is not None:
+            return self._record.card_id
+        if self._blank.card_id is None:
+            self._blank = replace(self._blank, card_id=self._random(CARD_ID_BYTES))
+        assert self._blank.card_id is not None
+        return self._blank.card_id
+
+    def generate_identity_key(self) -> bytes:
+        """Let the key make a credential (it waits for a touch), and try that it signs silently; its public key."""
+        self._need_authorization()
+        card_id = self.ensure_card_id()
+        made = self._key.make_credential(card_id, self._random(CHALLENGE_BYTES))
+        first = self._silent_counter(made)
+        second = self._silent_counter(made)
+        algorithm, key = self._management()
+        record = CredentialRecord(
+            card_id=card_id,
+            credential=made.id,
+            key_algorithm=made.algorithm,
+            public_key=made.public_key,
+            counts=second > first,
+            counter=second,
+            attested=made.attested,
+            management_algorithm=algorithm,
+            management_key=key,
+            slots=self._record.slots if self._record else {},
+        )
+        self._save(record)
+        self._record, self._refusal, self._fell = record, "", False
+        return made.public_key
+
+    def _silent_counter(self, made: NewCredential) -> int:
+        """The counter of a silent assertion, or `NotSupported` with what the key lacks."""
+        challenge = self._random(CHALLENGE_BYTES)
+        advice = (
+            "It cannot serve as a key; use a security key that signs silently, or a smart card."
+        )
+        try:
+            _, assertion = self._asserted(made.id, made.algorithm, made.public_key, challenge)
+        except NotSupported as error:
+            raise NotSupported(f"{error} {advice}") from error
+        except KeyMissing as error:
+            raise NotSupported(
+                f"The key does not find its new credential when it is asked silently. {advice}"
+            ) from error
+        if assertion.touched:
+            raise NotSupported(
+                f"The key says that it was touched when it was not to ask for that. {advice}"
+            )
+        return assertion.counter
+
+    def close(self) -> None:
+        """Let go of the key."""
+        if self._closed:
+            return
+        self._closed = True
+        record = self._record
+        if record is not None and record.counter > self._saved_counter:
+            try:
+                self._save(record)
+            except KeyDriverError as error:
+                _LOG.error("counter not kept", reason=str(error))
+        self._key.close()
+
+    def _save(self, record: CredentialRecord) -> None:
+        try:
+            self._shelf.save(record)
+        except OSError as error:
+            raise KeyDriverError(
+                f"The key's record cannot be written to disk: {error.strerror or error}."
+            ) from error
+        self._saved_counter = record.counter
+
+    def _need_key(self) -> None:
+        """What is on disk is of no use without the key."""
+        if self._closed or self._gone():
+            raise DeviceGone("The key was unplugged, or let go.")
+
+    def _need_authorization(self) -> None:
+        self._need_key()
+        if not self._authorized:
+            raise AuthorizationFailed("The key allows no change without authorization.")
+
+
+def _check_slot(slot: int) -> None:
+    if not 0 <= slot < SLOTS:
+        raise ValueError(f"slot {slot} is not one of 0 to {SLOTS - 1}")
