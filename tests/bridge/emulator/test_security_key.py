@@ -19,7 +19,10 @@ from fido2.ctap2.pin import ClientPin, PinProtocolV1, PinProtocolV2
 from fido2.hid import CAPABILITY
 from fido2.hid.base import parse_report_descriptor
 from fido2.webauthn import PublicKeyCredentialUserEntity
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from keypeg_bridge.wire.ctaphid import BROADCAST, Command, fragment
 from tests.bridge.emukey import Emukey, running
 from tests.bridge.security_key import connected, plugged_in
 
@@ -202,6 +205,25 @@ def test_a_touch_comes_by_the_control_socket_and_waiting_can_be_cancelled(tmp_pa
         with refused(CtapError.ERR.KEEPALIVE_CANCEL):
             ctap.selection(event=cancelled, on_keepalive=lambda _: cancelled.set())
         assert key.status()["wants_touch"] is False
+
+
+@pytest.mark.behaviour("KEY-14")
+def test_any_packets_leave_a_key_that_answers(served: Emukey) -> None:
+    init = fragment(BROADCAST, Command.INIT, bytes(8))[0]
+
+    with connected(served) as connection:
+
+        @settings(max_examples=40, deadline=None)
+        @given(st.lists(st.binary(min_size=64, max_size=64), max_size=5))
+        def send(packets: list[bytes]) -> None:
+            for packet in [*packets, init]:
+                connection.write_packet(packet)
+            while (answer := connection.read_packet())[:15] != init[:5] + b"\x00\x11" + bytes(8):
+                assert len(answer) == 64
+
+        send()
+    with plugged_in(served) as device:
+        assert device.ping(b"x") == b"x"
 
 
 @pytest.mark.behaviour("KEY-10")
