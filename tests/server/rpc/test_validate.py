@@ -25,7 +25,7 @@ from keypeg.v1.borrow_service_pb2 import (
 )
 from keypeg.v1.catalog_service_pb2 import CreateProductRequest
 from keypeg.v1.cloud_session_service_pb2 import OpenCloudSessionRequest
-from keypeg.v1.document_pb2 import Envelope, HostFingerprint, PublicKey
+from keypeg.v1.document_pb2 import Envelope, HostFingerprint, KeyAlgorithm, PublicKey
 from keypeg.v1.license_service_pb2 import CreateLicenseRequest
 from keypeg.v1.product_pb2 import FeatureGrant
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
@@ -57,7 +57,7 @@ def borrow(**changes: Any) -> CreateBorrowRequest:
         "duration": Duration(seconds=60),
         "device": session_pb2.Device(id="laptop-1"),
         "app": session_pb2.App(),
-        "return_key": PublicKey(algorithm=1, key=b"k" * 32),
+        "return_key": PublicKey(algorithm=KeyAlgorithm.KEY_ALGORITHM_ED25519, key=b"k" * 32),
         **changes,
     }
     return CreateBorrowRequest(**fields)
@@ -173,7 +173,9 @@ DAW = "publishers/acme/products/daw"
         (borrow(duration=Duration(seconds=59)), {"duration"}),
         (borrow(duration=Duration(seconds=367 * 86_400)), {"duration"}),
         (
-            borrow(return_key=PublicKey(algorithm=2, key=b"4" * 65)),
+            borrow(
+                return_key=PublicKey(algorithm=KeyAlgorithm.KEY_ALGORITHM_ECDSA_P256, key=b"4" * 65)
+            ),
             {"return_key.algorithm", "return_key.key"},
         ),
         (

@@ -14,9 +14,11 @@ from keypeg import borrowed, proof, usage
 from keypeg.document import Ed25519Signer, ed25519_key
 from keypeg.errors import (
     AlreadyExists,
+    DelegationExpired,
     DocumentOtherDevice,
     KeypegError,
     LeaseExpired,
+    LimitExceeded,
     NotFound,
     PermissionDenied,
     PoolExhausted,
@@ -24,9 +26,10 @@ from keypeg.errors import (
     SignerUnknown,
 )
 from keypeg.fingerprint import make
-from keypeg.v1 import borrow_pb2, pool_rules_pb2, proof_pb2, session_pb2
+from keypeg.v1 import borrow_pb2, explanation_pb2, pool_rules_pb2, proof_pb2, session_pb2
 from keypeg.v1 import borrow_service_pb2 as b
 from keypeg.v1 import seat_service_pb2 as s
+from keypeg_server.domain import pool_borrowing
 from keypeg_server.domain.borrow import CLOCK_MARGIN
 from keypeg_server.domain.pool_rules import Borrowing, Counting, Deny, Kind, Limit, PoolRules, Who
 from keypeg_server.storage.log_blocks import unpacked
@@ -41,9 +44,15 @@ LENDING = PoolRules(borrowing=Borrowing(longest_us=WEEK_US), write_off=1)
 
 
 async def pool(world: World, seats: int = 2, rules: PoolRules = LENDING, **features: int) -> str:
-    name = await world.add_pool(seats, **features)
+    name = await world.add_pool(seats, "p1", **features)
     await world.engine.set_rules(world.pool_of(name), rules, "", "boss")
     return name
+
+
+def told(refused: KeypegError) -> explanation_pb2.Explanation:
+    """Its explanation, which it must have."""
+    assert refused.explanation is not None
+    return refused.explanation
 
 
 def request(**changed: Any) -> b.CreateBorrowRequest:
@@ -145,7 +154,7 @@ async def test_without_rules_nothing_is_lent(world: World) -> None:
     with pytest.raises(PoolRule) as refused:
         await world.lending().CreateBorrow(request())
     assert refused.value.metadata["rule"] == "borrow"
-    assert refused.value.explanation.remedies[0].action == "change_rules"
+    assert told(refused.value).remedies[0].action == "change_rules"
 
 
 @pytest.mark.parametrize(
@@ -230,6 +239,29 @@ async def test_nor_the_delegation_of_what_signs_the_license(world: World) -> Non
     assert made.borrow.expire_time.ToDatetime(NOW.tzinfo) == NOW + timedelta(days=365)
 
 
+async def test_nothing_is_lent_that_would_be_over_at_once(world: World) -> None:
+    await pool(world)
+    await world.pass_time(366 * DAY)  # the delegation has ended
+    with pytest.raises(DelegationExpired):
+        await world.lending().CreateBorrow(request())
+    assert free(world) == 2
+
+
+async def test_who_borrows_and_returns_again_and_again_stops_nobody_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_borrowing, "RECORDS_OF_USER_LIMIT", 2)
+    await pool(world)
+    for number in range(2):
+        key = Ed25519Signer(bytes([number]) * 32)
+        made = await world.lending().CreateBorrow(request(return_key=key.public_key))
+        await world.lending().ReturnBorrow(statement(made.borrow.name, key))
+    with pytest.raises(LimitExceeded) as refused:
+        await world.lending().CreateBorrow(request())
+    assert refused.value.metadata["limit"] == "pool.borrows_of_user"
+    await world.lending("tom").CreateBorrow(request())
+
+
 # What others hear
 
 
@@ -243,7 +275,7 @@ async def test_a_denial_says_until_when_seats_are_borrowed_and_by_whom(world: Wo
     )
     with pytest.raises(PoolExhausted) as refused:
         await world.seats("boss").AcquireSeat(acquire)
-    why = refused.value.explanation
+    why = told(refused.value)
     assert "Borrowed: 1 by accounts/acme/users/mia until 2026-11-23 12:00:00 UTC." in why.sentence
     assert why.holders[0].borrowed_until_time == made.borrow.expire_time
     assert why.earliest_time == made.borrow.free_time
@@ -309,6 +341,7 @@ async def test_a_report_counts_a_borrowed_seat_as_used_until_it_is_back(world: W
     await world.lending().ReturnBorrow(statement(made.name))
     history = usage.read(json.dumps(one).encode() for one in await log_of(world))
     (use,) = history.uses
+    assert use.end_us is not None
     assert (use.units, use.end_us - use.begin_us) == (1, int(DAY * 1e6))
 
 
@@ -488,7 +521,7 @@ async def test_beyond_the_budget_nothing_is_written_off(world: World) -> None:
         with pytest.raises(PoolRule) as refused:
             await world.lending("boss").WriteOffBorrow(asked)
         assert refused.value.metadata["rule"] == "write_off"
-        assert "the publisher" in refused.value.explanation.remedies[0].sentence
+        assert "the publisher" in told(refused.value).remedies[0].sentence
     # The first turns up: its exposure is over, and the second can be written off.
     await world.lending().ReturnBorrow(statement(first.name))
     await world.lending("boss").WriteOffBorrow(lost(second.name))

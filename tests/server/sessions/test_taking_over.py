@@ -196,12 +196,12 @@ async def test_work_on_a_pool_from_before_its_account_left_is_refused(world: Wor
 async def test_a_recall_goes_on_where_the_account_goes(world: World):
     await world.add_pool(1)
     app = world.app()
-    await app.open()
+    opened = await app.open()
     lease = await app.acquire()
     await world.seats("boss").FreeSeat(free(lease))
     world.sessions.abandon(ACCOUNT)
     await app.ends()
-    assert world.engine.aftermath.recalls.of_session(id_of(app.opened.session)) == []
+    assert world.engine.aftermath.recalls.of_session(id_of(opened.session)) == []
     await world.sessions.adopt(ACCOUNT)
     await app.resume()
     assert (await app.next("recalled")).lease == lease.name
