@@ -24,6 +24,9 @@ CLOCK_MARGIN: Final = timedelta(hours=1)
 CLOCK_MARGIN_US: Final = CLOCK_MARGIN // timedelta(microseconds=1)
 
 RECORDS_LIMIT: Final = 10_000  # borrows of a pool that are known: each is a row of some 2 KiB
+RECORDS_OF_USER_LIMIT: Final = (
+    1_000  # of them; who borrows and returns in a loop stops at that, and nobody else
+)
 
 
 class State(enum.Enum):

@@ -10,9 +10,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from keypeg.errors import LeaseExpired, LimitExceeded, PoolRule
+from keypeg.errors import DelegationExpired, LeaseExpired, LimitExceeded, PoolRule
 from keypeg.v1 import error_pb2, explanation_pb2
-from keypeg_server.domain.borrow import RECORDS_LIMIT, Borrow, State
+from keypeg_server.domain.borrow import RECORDS_LIMIT, RECORDS_OF_USER_LIMIT, Borrow, State
 from keypeg_server.domain.pool_state import PoolState
 
 CHANGE_RULES: Final = "change_rules"
@@ -105,6 +105,26 @@ def too_many_known(pool: PoolState) -> LimitExceeded:
         "ended.",
         limit="pool.borrows",
         value=str(RECORDS_LIMIT),
+        pool=pool.name,
+    )
+
+
+def too_many_of_user(pool: PoolState) -> LimitExceeded:
+    """So many of them are of one user."""
+    return LimitExceeded(
+        f"{RECORDS_OF_USER_LIMIT} borrows of {pool.name} that are not over are yours, also those that were "
+        "returned, which is the limit; wait until some have ended.",
+        limit="pool.borrows_of_user",
+        value=str(RECORDS_OF_USER_LIMIT),
+        pool=pool.name,
+    )
+
+
+def too_late(pool: PoolState) -> DelegationExpired:
+    """A document would have ended before it is made."""
+    return DelegationExpired(
+        f"What signs the license of {pool.name} was delegated until now, so that nothing can be borrowed; ask the "
+        "publisher to renew its delegation.",
         pool=pool.name,
     )
 

@@ -15,7 +15,15 @@ from dataclasses import replace
 
 from keypeg.errors import AlreadyExists, KeypegError
 from keypeg_server.domain import borrow_refusals as refusals
-from keypeg_server.domain.borrow import RECORDS_LIMIT, Borrow, Event, Exposure, State, Terms
+from keypeg_server.domain.borrow import (
+    RECORDS_LIMIT,
+    RECORDS_OF_USER_LIMIT,
+    Borrow,
+    Event,
+    Exposure,
+    State,
+    Terms,
+)
 from keypeg_server.domain.decision import (
     Ask,
     Decision,
@@ -35,6 +43,9 @@ def lend(pool: Pool, ask: Ask, terms: Terms, now_us: int, seal: Seal) -> Decisio
     """A seat for a computer to take offline, at once or not at all."""
     _check_rules(pool, ask.holder, terms.duration_us)
     _check_count(pool, ask.units)
+    _check_records(pool, ask.holder)
+    if terms.end_us(now_us) <= now_us:
+        raise refusals.too_late(pool)
     for one in pool.borrows.values():
         if one.return_key == terms.return_key:
             raise AlreadyExists(
@@ -138,8 +149,16 @@ def _check_count(pool: Pool, units: int) -> None:
         raise refusals.too_many(pool, units, lent.most, "borrow_most")
     if pool.borrowed + units > pool.capacity - lent.floor:
         raise refusals.too_many(pool, units, pool.capacity - lent.floor, "borrow_floor")
-    if units and len(pool.borrows) >= RECORDS_LIMIT:
+
+
+def _check_records(pool: Pool, holder: Holder) -> None:
+    """Whether one more can be known."""
+    if len(pool.borrows) >= RECORDS_LIMIT:
         raise refusals.too_many_known(pool)
+    if len(pool.borrows) >= RECORDS_OF_USER_LIMIT:
+        own = sum(one.holder.user == holder.user for one in pool.borrows.values())
+        if own >= RECORDS_OF_USER_LIMIT:
+            raise refusals.too_many_of_user(pool)
 
 
 def _lent(
