@@ -43,6 +43,14 @@ def test_a_server_says_what_time_it_is_both_ways():
     assert silent.now(NOW - DAY) == NOW
 
 
+def test_a_document_that_was_there_before_says_nothing_of_the_time():
+    memory = Memory().received(document(issued=NOW), NOW).used(NOW + 2 * DAY, {})
+    again = memory.received(document(issued=NOW), NOW + 2 * DAY)
+    assert again.latest == NOW + 2 * DAY
+    newer = document(serial=2, issued=NOW + DAY)
+    assert again.received(newer, NOW + 2 * DAY).latest == NOW + DAY
+
+
 def test_what_was_given_up_stays_so():
     memory = Memory().received(document(), NOW).gave_up(document())
     assert memory.is_given_up(ONE)

@@ -65,8 +65,11 @@ class Memory:
         )._without_old()
 
     def received(self, document: BorrowDocument, wall: datetime) -> Memory:
-        """A server has just sent this document, and with it what time it is."""
+        """A server has just sent this document, and with it what time it is, unless it is one of before."""
         now = instant(document.issue_time) if document.HasField("issue_time") else self.now(wall)
+        known = self.borrows.get(document.borrow)
+        if known is not None and document.serial <= known.serial:
+            now = max(now, self.latest)
         return replace(self, latest=now)._with(document, is_given_up=False)
 
     def gave_up(self, document: BorrowDocument) -> Memory:
