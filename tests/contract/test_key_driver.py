@@ -35,6 +35,7 @@ from keypeg_bridge.keys.errors import (
 from keypeg_bridge.keys.fido2 import SLOT_BYTES
 from keypeg_bridge.keys.opening import Drivers, open_driver
 from keypeg_bridge.keys.piv import PivDriver
+from keypeg_bridge.transport import hid_pipe
 from keypeg_bridge.transport.backends import make_backend
 from keypeg_bridge.transport.errors import DeviceGone, TransportError
 from tests.bridge.cards import DirectKey
@@ -152,8 +153,11 @@ def shared_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emukey]:
         "usb-token-fido2",
     ]
 )
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
     kind, profile, driver = request.param.split("-")
+    monkeypatch.setattr(hid_pipe, "WATCH_MS", 10)  # closing waits for one wait of the reader
     if kind == "card":
         yield DirectBench(profile)
     elif kind == "hid":
