@@ -190,6 +190,25 @@ def test_a_damaged_borrow_does_not_hide_the_others(borrowing):
     assert [type(one) for one in refusals] == [errors.DocumentMalformed]
 
 
+def test_what_is_handed_in_while_it_is_read_was_given_back(borrowing, monkeypatch):
+    kept, other = borrowing.take("gone"), borrowing.take("other")
+    (kept.directory / "borrow.keypeg").unlink()
+    monkeypatch.setattr(Path, "exists", lambda self: self.name != "return.keypeg")  # a moment ago
+    refusals: list[errors.KeypegError] = []
+    assert borrowing.shelf.kept(refusals) == (other,)
+    with pytest.raises(errors.DocumentOtherDevice, match="given back"):
+        borrowing.shelf.again(kept)
+    assert [type(one) for one in refusals] == [errors.DocumentOtherDevice]
+
+
+def test_a_lock_that_can_not_be_had_is_said(borrowing):
+    kept = borrowing.take()
+    (kept.directory / "unit-0").mkdir()
+    with pytest.raises(errors.FieldInvalid, match="unit-0 can not be locked"):
+        borrowing.shelf.use(kept, 1, {})
+    borrowing.shelf.give_up(kept, NOW)  # what failed has left no lock
+
+
 def test_a_damaged_key_is_said_without_showing_it(borrowing):
     kept = borrowing.take()
     (kept.directory / "key").write_text("5ecre7")

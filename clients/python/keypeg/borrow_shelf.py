@@ -295,7 +295,12 @@ class Shelf:
         return [self._directory / name for _, name in sorted(places)[: 2 * BORROW_COUNT]]
 
     def _kept(self, place: Path) -> Kept:
-        text = read(place / _DOCUMENTS, TEXT_CHARACTERS).decode(errors="replace")
+        try:
+            text = read(place / _DOCUMENTS, TEXT_CHARACTERS).decode(errors="replace")
+        except FileNotFoundError as error:
+            raise DocumentOtherDevice(
+                f"The seat of {place} was given back at this moment; borrow another one."
+            ) from error
         found = all_from_text(text)
         proof = BorrowProof(
             delegation=one_of(found, DELEGATION_TYPE),

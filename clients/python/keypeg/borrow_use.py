@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from keypeg.errors import DocumentOtherDevice, PoolExhausted
+from keypeg.errors import DocumentOtherDevice, FieldInvalid, PoolExhausted
 from keypeg.v1.document_pb2 import GrantedLease
 
 if sys.platform != "win32":
@@ -85,12 +85,25 @@ def lock(path: Path, *, exclusive: bool) -> int | None:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         return None  # its borrow was handed in
+    except OSError as error:
+        raise _not_locked(path, error) from error
     try:
         fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(file)
         return None
+    except OSError as error:
+        os.close(file)
+        raise _not_locked(path, error) from error
     return file
+
+
+def _not_locked(path: Path, error: OSError) -> FieldInvalid:
+    return FieldInvalid(
+        f"{path} can not be locked: {error.strerror}; set KEYPEG_CONFIG_DIR to a local directory of your own, "
+        "or let this program open more files.",
+        field="config",
+    )
 
 
 def wait_for(path: Path) -> int:
