@@ -265,6 +265,23 @@ def test_a_statement_goes_by_file(keypeg, offline, borrows, shelf, tmp_path):
     assert other("borrow", "return", "--from-file", str(path)).exit_code == 0
 
 
+def test_of_several_statements_in_a_file_one_that_is_over_keeps_no_other_back(
+    keypeg, offline, borrows, tmp_path
+):
+    over, held = keypeg.json(*TAKE), keypeg.json(*TAKE)
+    paths = [tmp_path / "over", tmp_path / "held"]
+    for made, path in zip((over, held), paths, strict=True):
+        assert offline("borrow", "return", made["name"], "--to-file", str(path)).exit_code == 0
+    both = tmp_path / "both"
+    both.write_text("".join(path.read_text() for path in paths))
+    del borrows.borrows[over["name"]]
+    result = keypeg("-o", "json", "borrow", "return", "--from-file", str(both))
+    assert result.exit_code == 1
+    assert over["name"] in result.stderr
+    assert [one["name"] for one in json.loads(result.stdout)] == [held["name"]]
+    assert borrows.borrows[held["name"]].state == borrow_pb2.BORROW_STATE_RETURNED
+
+
 def test_a_file_without_a_statement_is_refused(keypeg, tmp_path):
     path = tmp_path / "other.keypeg"
     path.write_text("nothing")

@@ -186,8 +186,11 @@ async def give_back(
         if borrow or to_file:
             raise click.UsageError("--from-file stands alone: the file names the borrow.")
         async with cli.server() as link:
-            found = await calls.hand_in_file(link, from_file)
-        cli.printer.listing(found, BORROWS)
+            found, refusal = await calls.hand_in_file(link, from_file)
+        if found:
+            cli.printer.listing(found, BORROWS)
+        if refusal is not None:
+            raise refusal
         return
     shelf = calls.shelf(cli)
     given_up = calls.give_up(cli, shelf, borrow)

@@ -225,21 +225,28 @@ async def hand_in(cli: Cli, link: Link, here: Shelf) -> tuple[str, ...]:
     return tuple(unknown)
 
 
-async def hand_in_file(link: Link, path: Path) -> list[borrow_pb2.Borrow]:
-    """Hands in the statements of a file."""
+async def hand_in_file(
+    link: Link, path: Path
+) -> tuple[list[borrow_pb2.Borrow], KeypegError | None]:
+    """Hands in all statements of a file; what was given back, and the first refusal."""
     text = read(path, TEXT_CHARACTERS).decode(errors="replace")
     statements = [one for one in all_from_text(text) if one.payload_type == RETURN_TYPE]
     if not statements:
         raise errors.DocumentMalformed(
             f"There is no statement of return in {path}; write one with `keypeg borrow return --to-file`."
         )
-    found = []
+    found, refusal = [], None
     for statement in statements:
         request = borrow_service_pb2.ReturnBorrowRequest(
             name=borrowed.named_by(statement), statement=statement
         )
-        found.append((await link.call(_stub(link).ReturnBorrow, request)).borrow)
-    return found
+        try:
+            found.append((await link.call(_stub(link).ReturnBorrow, request)).borrow)
+        except KeypegError as error:
+            refusal = refusal or error
+            if error.reason in _UNKNOWN:
+                break  # it would be the same for all others
+    return found, refusal
 
 
 # What is there.
