@@ -54,8 +54,8 @@ class KeyLab:
         self.backend = f"usbip:{self.lab.ready(self.emukey, ready)['usbip']}"
         return self.emukey
 
-    def start_bridge(self, *backends: str) -> Program:
-        """Start keypeg-bridge with this key's backend, or with others."""
+    def start_bridge(self, *backends: str, drivers: str = "") -> Program:
+        """Start keypeg-bridge with this key's backend, or with others; `drivers` as its setting has them."""
         ready = self._ready_file()
         ways = [word for way in (backends or (self.backend,)) for word in ("--backend", way)]
         self.bridge = self.lab.start(
@@ -67,6 +67,7 @@ class KeyLab:
                 "--ready-file", str(ready),
                 *ways,
             ],
+            env={"KEYPEG_BRIDGE_KEYS__DRIVERS": drivers} if drivers else None,
         )  # fmt: skip
         self.lab.ready(self.bridge, ready)
         return self.bridge
