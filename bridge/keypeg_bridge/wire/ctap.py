@@ -25,6 +25,7 @@ class Command(IntEnum):
     CREDENTIAL_MANAGEMENT = 0x0A
     SELECTION = 0x0B
     LARGE_BLOBS = 0x0C
+    CREDENTIAL_MANAGEMENT_PREVIEW = 0x41  # of FIDO_2_1_PRE; libfido2 spoke no other up to 1.13
 
 
 class Status(IntEnum):

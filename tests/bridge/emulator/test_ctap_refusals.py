@@ -274,9 +274,12 @@ MANAGING: dict[str, tuple[dict[int, Any], Status]] = {
 }
 
 
+@pytest.mark.parametrize("command", [0x0A, 0x41], ids=["management", "preview"])
 @pytest.mark.parametrize(("parameters", "status"), MANAGING.values(), ids=MANAGING)
-def test_malformed_credential_management(parameters: dict[int, Any], status: Status) -> None:
-    assert Key().call(Command.CREDENTIAL_MANAGEMENT, parameters)[0] is status
+def test_malformed_credential_management(
+    parameters: dict[int, Any], status: Status, command: int
+) -> None:
+    assert Key().call(command, parameters)[0] is status
 
 
 SIGNED: dict[str, tuple[int, dict[int, Any], Status]] = {
@@ -289,15 +292,16 @@ SIGNED: dict[str, tuple[int, dict[int, Any], Status]] = {
 }
 
 
+@pytest.mark.parametrize("number", [0x0A, 0x41], ids=["management", "preview"])
 @pytest.mark.parametrize(("command", "inner", "status"), SIGNED.values(), ids=SIGNED)
 def test_credential_management_with_the_right_mac(
-    command: int, inner: dict[int, Any], status: Status
+    command: int, inner: dict[int, Any], status: Status, number: int
 ) -> None:
     key = Key()
     key.set_pin()
     token = key.token(Permission.CREDENTIAL_MANAGEMENT)
     mac = token.sign(bytes((command,)) + cbor.encode(inner))
-    assert key.call(10, {1: command, 2: inner, 3: 2, 4: mac})[0] is status
+    assert key.call(number, {1: command, 2: inner, 3: 2, 4: mac})[0] is status
 
 
 GOOD = b"\x80" + hashlib.sha256(b"\x80").digest()[:16]

@@ -75,7 +75,7 @@ def test_a_third_party_greets_it(device: Any) -> None:
     device.lock(1)
     device.lock(0)
     info = Ctap2(device).info
-    assert info.versions == ["U2F_V2", "FIDO_2_0", "FIDO_2_1"]
+    assert info.versions == ["U2F_V2", "FIDO_2_0", "FIDO_2_1_PRE", "FIDO_2_1"]
     assert str(info.aaguid) == "6b657970-6567-2d65-6d75-6c6174656421"
 
 

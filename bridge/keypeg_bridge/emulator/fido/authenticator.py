@@ -30,7 +30,7 @@ from keypeg_bridge.wire import cbor
 from keypeg_bridge.wire.ctap import Command, Status
 from keypeg_bridge.wire.errors import MalformedFrame
 
-VERSIONS: Final = ("U2F_V2", "FIDO_2_0", "FIDO_2_1")
+VERSIONS: Final = ("U2F_V2", "FIDO_2_0", "FIDO_2_1_PRE", "FIDO_2_1")
 EXTENSIONS: Final = ("credProtect", "hmac-secret", "largeBlobKey")
 FIRMWARE: Final = 1
 
@@ -76,7 +76,7 @@ class Authenticator:
                 return get_next_assertion(core, pending)
             case Command.CLIENT_PIN:
                 return client_pin(core, parameters)
-            case Command.CREDENTIAL_MANAGEMENT:
+            case Command.CREDENTIAL_MANAGEMENT | Command.CREDENTIAL_MANAGEMENT_PREVIEW:
                 return credential_management(core, parameters, pending)
             case _:
                 return large_blobs(core, parameters)
@@ -106,6 +106,7 @@ def information(core: Core) -> Body:
             "plat": False,
             "clientPin": core.state.pin_hash is not None,
             "credMgmt": True,
+            "credentialMgmtPreview": True,
             "largeBlobs": True,
             "pinUvAuthToken": True,
             "makeCredUvNotRqd": True,
