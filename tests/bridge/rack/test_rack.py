@@ -51,6 +51,23 @@ async def test_a_key_comes_goes_and_comes_back_under_the_same_name(open_bench: O
         assert await bench.rack.prove(name, "a", CHALLENGE)
 
 
+@pytest.mark.behaviour("KEY-7")
+async def test_what_makes_a_key_suspicious_is_announced_with_the_proof_that_showed_it(
+    open_bench: OpenBench,
+) -> None:
+    bus, key = FakeSource(), FakeKey()
+    async with open_bench(bus) as bench:
+        bus.plug(key)
+        name = await arrived(bench)
+        key.suspicions = ("its counter fell",)
+        assert await bench.rack.prove(name, "a", CHALLENGE)
+        change = await bench.watch.next(lambda one: one.happening is Happening.REWRITTEN)
+        assert change.record.state is State.PRESENT
+        assert change.record.fault == "its counter fell."
+        assert await bench.rack.prove(name, "a", CHALLENGE)
+        assert bench.watch.changes[-1] is change
+
+
 async def test_a_departure_that_nobody_reports_is_seen_at_the_next_look(
     open_bench: OpenBench,
 ) -> None:

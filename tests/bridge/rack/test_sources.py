@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from keypeg.errors import KeyFaulty, KeyFull, KeyUnplugged, KeyUnsuitable
+from keypeg.errors import KeyAuthorizationFailed, KeyFaulty, KeyFull, KeyUnplugged, KeyUnsuitable
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
+from keypeg_bridge.emulator.touch import TouchPolicy
+from keypeg_bridge.keys import fido2_commands
 from keypeg_bridge.keys.opening import Drivers
 from keypeg_bridge.keys.piv import PivDriver
 from keypeg_bridge.rack.sources import BackendSource, ClosedSource, DriverKey, make_source
@@ -18,6 +22,7 @@ from keypeg_bridge.transport.errors import (
 )
 from keypeg_bridge.transport.ports import CardPipe, FoundDevice, HidPipe, OnGone, Problem
 from tests.bridge.cards import DirectKey
+from tests.bridge.security_keys import SecurityKey
 
 DRIVERS = Drivers(lambda: 0.0)
 DEVICE = FoundDevice("h1", "fake", 1, 2, 3, 4, product_name="a key", serial="7")
@@ -90,6 +95,26 @@ def test_a_backend_that_cannot_be_asked_is_a_problem_and_an_unknown_one_is_an_er
         ClosedSource("libusb", "no library").look()
     with pytest.raises(ValueError, match="unknown"):
         make_source("parport", DRIVERS)
+
+
+def test_a_security_key_that_nobody_touched_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fido2_commands, "TOUCH_SECONDS", 0.05)
+    security_key = SecurityKey(tmp_path, touch=TouchPolicy.COMMAND)
+    key = DriverKey(security_key.open())
+    key.give_card_id()
+    asked = key.begin_authorization()
+    key.finish_authorization(respond(ManagementAlgorithm.AES_192, DEFAULT_MANAGEMENT_KEY, asked))
+    key.set_management_key("aes256", bytes(32))
+    with pytest.raises(KeyAuthorizationFailed, match="touch it"):
+        key.generate_identity_key()
+    assert key.identity().public_key is None
+    security_key.finger.press()
+    assert key.generate_identity_key() == key.identity().public_key
+    assert key.probe().counter
+    assert not key.identity().factory_key
+    key.close()
 
 
 def authorized(profile: str) -> tuple[DriverKey, DirectKey]:

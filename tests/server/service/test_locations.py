@@ -20,6 +20,7 @@ from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.service.locations import NewKey, WriteAuthorization, WriteRequest
 from keypeg_server.storage.log_search import SqlLogSearch
 from keypeg_server.storage.log_writer import LogWriter
+from tests.client.proof_cases import Fido2Signer, P256Signer
 from tests.server.service.office import Office
 
 CARD = "00112233445566778899aabbccddeeff"
@@ -166,6 +167,27 @@ async def test_a_signature_of_another_key_is_refused(office: Office) -> None:
     with pytest.raises(errors.KeyProofInvalid):
         await office.locations.create_key_location(office.request([]), forged)
     await office.locations.create_key_location(office.request([]), mine.new_key(nonce))
+
+
+async def test_a_security_key_proves_itself_in_the_form_of_its_algorithm(office: Office) -> None:
+    signer = Fido2Signer(P256Signer("a security key"))
+    nonce = (await authorized(office)).enrollment_nonce
+    proof = signer.sign_challenge(enrollment_challenge(CARD, "accounts/studio", nonce))
+    key = Location(
+        "studio",
+        "",
+        LocationKind.KEY,
+        "my key",
+        card_id=CARD,
+        key_algorithm=signer.public_key.algorithm,
+        public_key=signer.public_key.key,
+    )
+    plain = replace(key, key_algorithm=document_pb2.KEY_ALGORITHM_ECDSA_P256)
+    with pytest.raises(errors.KeyProofInvalid):
+        await office.locations.create_key_location(office.request([]), NewKey(plain, nonce, proof))
+    done: list[Location] = []
+    await office.locations.create_key_location(office.request(done), NewKey(key, nonce, proof))
+    assert done[0].key_algorithm == document_pb2.KEY_ALGORITHM_FIDO2_P256
 
 
 async def test_a_card_with_a_new_private_key_keeps_its_place_while_nothing_lives_there(

@@ -50,7 +50,7 @@ def abilities(one: key_pb2.Key) -> Value:
     """What it can do, in words."""
     able = one.capabilities
     size = f" of {able.slot_size_bytes} bytes" if able.slot_size_bytes else ""
-    return tuple(
+    words = tuple(
         text
         for text, there in (
             ("proves silently", able.silent_proof),
@@ -59,7 +59,10 @@ def abilities(one: key_pb2.Key) -> Value:
         )
         if there
     )
+    return words + tuple(feature.replace("_", " ") for feature in able.features)
 
+
+ENROLL_SECONDS: Final = 25.0  # slow cards take their time, and people look for the key to touch
 
 KEYS: Final[list[Column[key_pb2.Key]]] = [
     Column("KEY", lambda one: Name(one.name)),
@@ -187,6 +190,9 @@ async def enroll(cli: Cli, key: str | None, name: str | None, account: str | Non
 
     async with cli.server() as link, cli.bridge() as bridge:
         found = await resolve.key(bridge, key)
+        bridge.deadline = ENROLL_SECONDS
+        if found.driver == "fido2":
+            cli.printer.note("Touch the key when it blinks.")
         location = await keys.enroll_key(
             link,
             bridge,
