@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keypeg_bridge.emulator.attachment import Attachment
+from keypeg_bridge.emulator.card import ATR
 from keypeg_bridge.emulator.ccid_reader import CcidReader
 from keypeg_bridge.emulator.fido.hid import MAX_WAITING, TOUCH_SECONDS
 from keypeg_bridge.emulator.touch import PRESS_SECONDS, TouchPolicy
 from keypeg_bridge.emulator.usb_device import CONFIGURATION, UsbKey
-from keypeg_bridge.wire import ctap, usb, usbip
+from keypeg_bridge.wire import ccid, ctap, usb, usbip
 from keypeg_bridge.wire.ctap import Status
 from keypeg_bridge.wire.ctaphid import (
     BROADCAST,
@@ -24,6 +25,7 @@ from keypeg_bridge.wire.ctaphid import (
     Command,
     ErrorCode,
     Failed,
+    Keepalive,
     KeepaliveStatus,
     Packet,
     fragment,
@@ -214,8 +216,8 @@ def test_both_protocols_share_their_credentials_and_their_counter() -> None:
 class Host:
     """Transfers to a key with both interfaces."""
 
-    def __init__(self) -> None:
-        self.key = Key()
+    def __init__(self, touch: TouchPolicy = TouchPolicy.ALWAYS) -> None:
+        self.key = Key(touch)
         self.device = UsbKey(CcidReader(DirectKey().card), "1", self.key.hid)
         self.attachment = Attachment(self.device)
         self._sequence = 0
@@ -279,6 +281,23 @@ def test_reports_go_by_endpoint_and_by_control() -> None:
     answers = [host.device.read(4, 64) for _ in range(3)]
     assert answers[-1] is None
     assert all(a is not None and a[4] == 0x86 for a in answers[:1])
+
+
+@pytest.mark.behaviour("KEY-10")
+def test_the_card_answers_while_the_security_key_waits_for_a_touch() -> None:
+    host = Host(TouchPolicy.NEVER)
+    link = host.key.open()
+    for packet in link.request(Command.CBOR, bytes((ctap.Command.SELECTION,))):
+        assert host.write(packet).status == 0
+    keepalive = host.read()
+    assert keepalive is not None
+    assert link.receive(keepalive.data) == Keepalive(UP_NEEDED)
+    power_on = ccid.Command(ccid.Kind.ICC_POWER_ON, 0, 0).encode()
+    written = host.submit(2, usbip.DIRECTION_OUT, len(power_on), power_on)
+    answer = host.submit(2, usbip.DIRECTION_IN, 512)
+    assert written is not None
+    assert answer is not None
+    assert ccid.Reply.decode(answer.data).data == ATR
 
 
 def test_a_report_of_another_size_halts_the_interface_until_cleared() -> None:

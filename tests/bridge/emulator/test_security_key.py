@@ -65,6 +65,8 @@ def refused(code: CtapError.ERR) -> Any:
 def test_the_report_descriptor_is_a_security_keys_to_a_third_party(served: Emukey) -> None:
     with connected(served) as connection:
         assert parse_report_descriptor(connection.descriptor(0x22)) == (64, 64)
+        connection.send_by_control(fragment(BROADCAST, Command.INIT, bytes(8))[0])
+        assert connection.read_packet()[4] == 0x86
 
 
 @pytest.mark.behaviour("KEY-10")
