@@ -16,7 +16,6 @@ from typing import Final, TypeVar
 
 from keypeg_server.domain.decision import Ask, Obstacle
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
-from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.domain.pool_standing import Register
 
 _T = TypeVar("_T")
@@ -49,10 +48,10 @@ class Delta:
 class Book:
     """The counts. One of a pool, made anew when its rules change."""
 
-    def __init__(self, rules: PoolRules, capacity: int) -> None:
-        self.rules: Final = rules
+    def __init__(self, register: Register, capacity: int) -> None:
+        self.rules = rules = register.rules
         self.capacity: Final = capacity
-        self.register: Final = Register(rules)
+        self.register: Final = register
         self._seats: dict[str, Seat] = {}
         self._used = [0] * len(rules.reservations)
         self._reserved = sum(one.units for one in rules.reservations)
@@ -73,10 +72,10 @@ class Book:
         """A lease is there."""
         key = lease.subject or lease.id
         seat = self._seats.get(key)
-        if seat is None:
-            seat = self._seats[key] = Seat()
         if lease.subject in self._of_subject:
             self._hints["subject", lease.subject] = None
+        if seat is None:
+            return self._put_first(key, lease)
         return self._changed(key, seat, lambda: seat.leases.__setitem__(lease.id, lease))
 
     def drop(self, lease: Lease) -> Delta:
@@ -241,6 +240,18 @@ class Book:
         return not delta.features and delta.units <= self.unused(own)
 
     # Inside.
+
+    def _put_first(self, key: str, lease: Lease) -> Delta:
+        """What `_changed` comes to for a seat that nobody had: most of all changes, and all at a start."""
+        standing = self.register.standing(lease.holder)
+        seat = self._seats[key] = Seat()
+        seat.leases[lease.id] = lease
+        seat.units = lease.units
+        seat.features = dict(lease.features)
+        seat.reservation = standing.reservation
+        seat.limits = frozenset(standing.limits)
+        self._charge(seat, 1)
+        return Delta(lease.units, lease.features)
 
     def _changed(self, key: str, seat: Seat, change: Callable[[], None]) -> Delta:
         units, features = seat.units, seat.features

@@ -34,7 +34,6 @@ from keypeg_server.domain.decision import (
 )
 from keypeg_server.domain.lease import Holder, Lease
 from keypeg_server.domain.pool import Pool
-from keypeg_server.domain.pool_standing import Register
 
 Seal = Callable[[Borrow], bytes]  # the signed document of a borrow
 
@@ -74,8 +73,7 @@ def renew(pool: Pool, id: str, terms: Terms, now_us: int, seal: Seal) -> Decisio
         raise refusals.over(before)
     _check_rules(pool, before.holder, terms.duration_us)
     _check_count(pool, 0)
-    register = Register(pool.rules)
-    standing = register.standing(before.holder)
+    standing = pool.register.standing(before.holder)
     if standing.denied is not None or not standing.allowed:
         raise refusals.may_not_use(pool)
     end_us = terms.end_us(now_us)
@@ -136,10 +134,8 @@ def _check_rules(pool: Pool, holder: Holder, duration_us: int) -> None:
         raise refusals.not_lent(pool)
     if duration_us > lent.longest_us:
         raise refusals.too_long(pool, duration_us)
-    if lent.allowed:
-        register = Register(pool.rules)
-        if not any(register.names(who, holder) for who in lent.allowed):
-            raise refusals.not_among(pool)
+    if not pool.register.standing(holder).borrows:
+        raise refusals.not_among(pool)
 
 
 def _check_count(pool: Pool, units: int) -> None:

@@ -18,7 +18,6 @@ from keypeg_server.domain.borrow_refusals import moment
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_rules import Deny, PoolRules
-from keypeg_server.domain.pool_standing import Register
 
 EFFECTS_SHOWN: Final = 1_000  # an answer must fit into a message
 
@@ -60,18 +59,16 @@ def effects(pool: Pool, rules: PoolRules, now_us: int) -> list[Effect]:
 
 def cut(pool: Pool) -> list[tuple[Lease, Deny]]:
     """The leases that the pool's rules recall."""
-    register = Register(pool.rules)
     if not any(one.cut for one in pool.rules.denied):
         return []
     online = (lease for lease in pool.leases() if not lease.borrowed_until_us)
-    standing = ((lease, register.standing(lease.holder).denied) for lease in online)
+    standing = ((lease, pool.register.standing(lease.holder).denied) for lease in online)
     return [(lease, deny) for lease, deny in standing if deny is not None and deny.cut]
 
 
 def _effects(pool: Pool, rules: PoolRules) -> Iterator[Effect]:
-    register = Register(rules)
     for lease in pool.leases():
-        standing = register.standing(lease.holder)
+        standing = pool.register.standing(lease.holder)
         if standing.denied is not None:
             if standing.denied.cut and not lease.borrowed_until_us:
                 yield Effect(

@@ -30,6 +30,7 @@ from keypeg_server.domain.decision import (
 from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool_book import Book, Delta
 from keypeg_server.domain.pool_rules import PoolRules
+from keypeg_server.domain.pool_standing import Register
 from keypeg_server.domain.pool_view import PoolView, ranking
 
 
@@ -90,6 +91,7 @@ class PoolState(PoolView):
     def install(self, rules: PoolRules, *, shared: bool = False) -> None:
         """Count by other rules; `shared` when there are leases that share seats, of rules before."""
         self.rules = rules
+        self.register = Register(rules)
         self.rank = ranking(rules)
         queue = sorted(self.line, key=self.rank)
         self.line = queue
@@ -98,7 +100,7 @@ class PoolState(PoolView):
         shared = shared or any(lease.subject for lease in self._leases.values())
         self.book = book = None
         if shared or rules.count or self.lingers:
-            self.book = book = Book(rules, self.capacity)
+            self.book = book = Book(self.register, self.capacity)
         for lease in (*self._leases.values(), *self.lingers.values()):
             self.add(Delta(lease.units, lease.features) if book is None else book.put(lease))
         if book is not None:

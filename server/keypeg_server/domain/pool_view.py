@@ -18,6 +18,7 @@ from keypeg_server.domain.lease import Lease, Place, lease_prefix, place_prefix
 from keypeg_server.domain.outlook import Usual
 from keypeg_server.domain.pool_book import Book
 from keypeg_server.domain.pool_rules import PLAIN, PoolRules
+from keypeg_server.domain.pool_standing import Register
 
 QUEUE_LIMIT: Final = (
     10_000  # places: each is a row and a few hundred bytes; named `pool.queue_length`
@@ -55,6 +56,7 @@ class PoolView:
         "product",
         "queue_limit",
         "rank",
+        "register",
         "retired",
         "rules",
         "usual",
@@ -96,8 +98,9 @@ class PoolView:
         self._of_session: dict[str, set[str]] = {}  # ids of leases and places
         self.usual: Final = Usual()
         self.rules = rules
+        self.register = Register(rules)
         # What rules count; None when there is nothing of that.
-        self.book: Book | None = Book(rules, capacity) if rules.count else None
+        self.book: Book | None = Book(self.register, capacity) if rules.count else None
         self.lingers: dict[str, Lease] = {}
         self.borrows: dict[str, Borrow] = {}  # that are not over, whatever became of them
         self.borrowed = 0  # units that are out
