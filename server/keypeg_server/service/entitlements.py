@@ -56,9 +56,10 @@ class AccountEntitlements:
         self._clock = clock
         self._signing = signing
         self._seat_grant = seat_grant
-        # By who asked for what: what was found, and of which generation of the store it is.
+        # By who asked for which product, and nothing that an app says of itself: what was found, and of which
+        # generation of the store it is.
         self._known: OrderedDict[
-            tuple[str, str, str | None], tuple[int, tuple[Holdings, dict[str, Product]]]
+            tuple[str, str], tuple[int, tuple[Holdings, dict[str, Product]]]
         ] = OrderedDict()
 
     async def admit(
@@ -92,15 +93,15 @@ class AccountEntitlements:
                     f"This server knows no product {product}; check its name and the server.",
                     product=product,
                 )
-            if app is not None:
-                check_version(asked, app.version)
             return _holdings(unit, account, asked)
 
         # A license whose copy in the cloud has ended is free, and automatic mode leaves nothing free.
-        holdings, sold = await self._found(caller, product, app, look)
+        holdings, sold = await self._found(caller, product, look)
+        if app is not None:
+            check_version(holdings.product, app.version)
         if holdings.to_activate(now):
             await self._store.change(lambda unit: self._placing.license_freed(unit, account, now))
-            holdings, sold = await self._found(caller, product, app, look)
+            holdings, sold = await self._found(caller, product, look)
         there = [pool.name for one in holdings.activations for pool in one.pools]
         if len(there) > 1 or pools:
             held = {pool: self._held(pool) for pool in there}
@@ -118,11 +119,10 @@ class AccountEntitlements:
         self,
         caller: Caller,
         product: str,
-        app: AppInfo | None,
         look: Callable[[Unit], tuple[Holdings, dict[str, Product]]],
     ) -> tuple[Holdings, dict[str, Product]]:
         """What `look` finds, or found when nothing has changed since."""
-        asked_by = (caller.user, product, None if app is None else app.version)
+        asked_by = (caller.user, product)
         known = self._known.get(asked_by)
         if known is not None and known[0] == self._store.generation:
             self._known.move_to_end(asked_by)

@@ -192,6 +192,20 @@ async def test_who_asks_again_costs_no_read_until_somebody_changes_something(
     assert len(reads) == 1
 
 
+async def test_what_an_app_says_of_itself_is_not_remembered(office: Office) -> None:
+    anna = await office.user("anna")
+    await office.product("new", minimum_app_version="2.1")
+    new = "publishers/acme/products/new"
+    await office.activate(await office.license(new, seat_count=2), "site")
+    for number in range(1, 9):
+        app = AppInfo("daw", f"2.{number}", "test", number)
+        await office.entitlements.admit(anna, A, app, new, ())
+    assert len(office.entitlements._known) == 1
+    with pytest.raises(errors.ClientTooOld):
+        await office.entitlements.admit(anna, A, AppInfo("daw", "2.0", "test", 1), new, ())
+    await office.entitlements.admit(anna, A, None, new, ())
+
+
 async def test_what_was_found_before_still_ends_with_its_license(office: Office) -> None:
     anna = await office.user("anna")
     await office.license(DAW, expire_time=START + timedelta(hours=1))
