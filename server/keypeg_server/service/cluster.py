@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -181,14 +181,14 @@ class Cluster:
                     await self._change.wait()
         return there.node not in self._nodes
 
-    def lost(self, parents: Collection[str]) -> KeypegError:
-        """Another server turned out to have these; what to tell those who asked."""
-        for parent in parents:
+    def lost(self, believed: Mapping[str, int | None]) -> KeypegError:
+        """These turned out not to be here under these epochs; what to tell those who asked."""
+        for parent, epoch in believed.items():
             home = self._homes.get(parent)
-            if home is not None and home.state in (State.MINE, State.TAKING):
+            if home is not None and epoch is not None and home.epoch == epoch:
                 _LOG.info("home lost", extra={"parent": parent})
                 self._lose(parent, home)
-        return elsewhere(", ".join(sorted(parents)))
+        return elsewhere(", ".join(sorted(believed)))
 
     # Its life.
 

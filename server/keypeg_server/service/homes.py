@@ -76,7 +76,7 @@ class Directory(Protocol):
         ...
 
     async def take(self, parent: str, node: str) -> Here | There:
-        """Make a node the home of a parent that nobody who is there has; who is it otherwise."""
+        """Make a node the home of a parent that nobody else who is there has, under a new epoch; who is it otherwise."""
         ...
 
     async def look(self, parent: str) -> There | None:

@@ -5,6 +5,9 @@ grows. Several servers on one database write beside each other, and what a serve
 is another's by now must not count. So every transaction that writes for parents says which, and storage looks
 in that transaction whether their homes are still those that this server believes in (storage/fence.py).
 
+What was decided in memory is written under the epoch of that moment, and no other: this server may have lost the home
+since, and have taken it again.
+
 Promises: `acting_for` says for whom everything that is written in this call is; `HomesLost` tells which parents
 are another server's, after nothing was written.
 
@@ -13,7 +16,7 @@ Leaves to others: taking and giving back homes, and what a call is about (Homes'
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Protocol
@@ -41,9 +44,11 @@ def acting_for(*names: str) -> Iterator[None]:
 class HomesLost(Exception):
     """Parents that this server is not the home of any more; nothing was written."""
 
-    def __init__(self, lost: Collection[str]) -> None:
-        super().__init__(f"not the home of {', '.join(sorted(lost))}")
-        self.lost: Final = frozenset(lost)
+    def __init__(self, believed: Mapping[str, int | None]) -> None:
+        """Each with the epoch that was believed in; None when this server knew already that it is not its home."""
+        super().__init__(f"not the home of {', '.join(sorted(believed))}")
+        self.believed: Final = dict(believed)
+        self.lost: Final = frozenset(believed)
 
 
 class Homes(Protocol):
@@ -58,6 +63,9 @@ class Homes(Protocol):
         """The epoch under which this server took a parent; None when it is not its home. Quick: a dict's get."""
         ...
 
-    def lost(self, parents: Collection[str]) -> KeypegError:
-        """These are another server's: forget them; what those who asked are told. In the event loop."""
+    def lost(self, believed: Mapping[str, int | None]) -> KeypegError:
+        """Under these epochs they are this server's no more: forget those that still are believed in.
+
+        What those who asked are told. In the event loop.
+        """
         ...

@@ -46,6 +46,7 @@ Recorded = tuple[bytes, bytes]  # digest and result
 Recorder = Callable[[Sequence[Entry], Sequence[int]], None]
 """Hears which records are on disk, and their numbers in their logs, when what they tell of is answered."""
 _Key = tuple[str, str]  # caller and request id
+_Believed = dict[str, int | None]  # under which epochs homes were this server's when it was asked
 _Found = dict[_Key, Recorded]  # what is on record of the requests that were looked up
 
 
@@ -53,6 +54,7 @@ class _Item:
     """An operation between its decision and its answer."""
 
     __slots__ = (
+        "believed",
         "changes",
         "entries",
         "error",
@@ -63,8 +65,9 @@ class _Item:
         "unsure",
     )
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: Operation, believed: _Believed) -> None:
         self.operation = operation
+        self.believed = believed
         self.changes: Sequence[Change] = ()
         self.entries: Sequence[Entry] = ()  # of the log
         self.numbers: Sequence[int] = ()  # of the entries there, once they are written
@@ -114,7 +117,8 @@ class BatchCommitter:
                 )
             )
             return
-        self._take(operation)
+        fence = self._database.fence
+        self._take(operation, {} if fence is None else fence.believed(operation.parents()))
 
     async def close(self) -> None:
         """Return when everything that was submitted has ended."""
@@ -123,8 +127,8 @@ class BatchCommitter:
             self._idle.append(idle)
             await idle
 
-    def _take(self, operation: Operation) -> None:
-        item = _Item(operation)
+    def _take(self, operation: Operation, believed: _Believed) -> None:
+        item = _Item(operation, believed)
         request = operation.request
         recorded = None if request is None else self._recent.get((request.caller, request.id))
         if request is not None and recorded is not None:
@@ -201,13 +205,13 @@ class BatchCommitter:
     ) -> None:
         """Let the writer do something for a batch, and go on with its outcome in the event loop."""
         loop = asyncio.get_running_loop()
-        parents = () if self._database.fence is None else _parents(batch)
+        believed = _believed(batch)
 
         def done(future: Future[_Found]) -> None:
             loop.call_soon_threadsafe(then, batch, future)
 
         try:
-            future = self._database.submit(work, parents=parents, committed=committed)
+            future = self._database.submit(work, parents=believed, committed=committed)
         except RuntimeError as error:  # the database is closed
             self._fail(batch, unavailable(error))
         else:
@@ -294,10 +298,10 @@ class BatchCommitter:
         """Some parents are another server's: refuse what is about them, and decide the rest again."""
         undecided = self._undo(batch)
         assert self._database.fence is not None
-        refusal = self._database.fence.homes.lost(error.lost)
+        refusal = self._database.fence.homes.lost(error.believed)
         again = []
         for item in undecided:
-            if error.lost.isdisjoint(item.operation.parents()):
+            if error.lost.isdisjoint(item.believed):
                 again.append(item)
             else:
                 item.error = refusal
@@ -307,7 +311,7 @@ class BatchCommitter:
     def _decide_again(self, undecided: list[_Item]) -> None:
         self._writing = True  # so that they are answered in order, after what is decided again
         for item in undecided:
-            self._take(item.operation)
+            self._take(item.operation, item.believed)  # what it is about is that of then
         self._go_on()
 
     def _answer_unsure(self, batch: list[_Item], on_record: dict[_Key, Recorded]) -> None:
@@ -376,10 +380,12 @@ def _keys(batch: list[_Item]) -> list[_Key]:
     return [(request.caller, request.id) for request in made if request is not None]
 
 
-def _parents(batch: list[_Item]) -> set[str]:
-    """Whom a batch writes for."""
-    found: set[str] = set()
+def _believed(batch: list[_Item]) -> _Believed:
+    """Whom a batch writes for, under which epochs; of two of one home the older, which then is found to be lost."""
+    found: _Believed = {}
     for item in batch:
         if item.needs_disk:
-            found.update(item.operation.parents())
+            for parent, epoch in item.believed.items():
+                if epoch is None or (found.get(parent, epoch) or 0) >= epoch:
+                    found[parent] = epoch
     return found

@@ -12,7 +12,7 @@ database) nothing is asked.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
@@ -43,12 +43,20 @@ class Fence:
         self.homes: Final = homes
 
     def epochs(self, parents: Collection[str]) -> dict[str, int]:
-        """In order, the epochs believed in; HomesLost for those that this server knows to be another's."""
-        found = {parent: self.homes.epoch(parent) for parent in sorted(set(parents))}
+        """In order, the epochs believed in; HomesLost for those that this server knows to be another's.
+
+        A mapping says them itself: those of when it was decided what is written.
+        """
+        believed = parents if isinstance(parents, Mapping) else self.believed(parents)
+        found = {parent: believed[parent] for parent in sorted(believed)}
         lost = [parent for parent, epoch in found.items() if epoch is None]
         if lost:
-            raise HomesLost(lost)
+            raise HomesLost(dict.fromkeys(lost))
         return {parent: epoch for parent, epoch in found.items() if epoch is not None}
+
+    def believed(self, parents: Collection[str]) -> dict[str, int | None]:
+        """Under which epochs these are this server's at this moment, as it believes."""
+        return {parent: self.homes.epoch(parent) for parent in parents}
 
     def check(self, connection: Connection, parents: Collection[str]) -> None:
         """Look in the transaction that the connection is in; HomesLost when one is not this server's."""
@@ -60,7 +68,7 @@ class Fence:
         rows = connection.execute(text(statement), names)
         mine = {row.parent for row in rows if self._is_mine(row, wanted)}
         if len(mine) != len(wanted):
-            raise HomesLost(set(wanted) - mine)
+            raise HomesLost({parent: wanted[parent] for parent in set(wanted) - mine})
 
     def values(self, epochs: dict[str, int]) -> tuple[str, ...]:
         """What GUARD is run with."""

@@ -2,7 +2,8 @@
 
 Promises: every method is one short transaction beside the server's other writing. What makes homes safe stands
 here: a beat and a declaration of death change the same row, so that one of them finds what the other did; a home
-is taken only from a node that has no row, and raises its epoch, which the fence of whoever had it then finds.
+is taken only from a node that has no row, or by its own again, and raises its epoch each time, which the fence of
+whatever was decided before then finds.
 
 Leaves to others: when to call what (service/cluster.py), the fence (fence.py), writing news (news_store.py).
 """
@@ -183,9 +184,8 @@ class SqlHomes:
             if row is None:
                 connection.execute(insert(_HOME), {"parent": parent, "node": node, "epoch": 1})
                 return Here(1)
-            if row.node == node:
-                return Here(row.epoch)
-            if row.address is not None:
+            # It may be this node's already: what was decided before it is loaded again must not be written then.
+            if row.address is not None and row.node != node:
                 return There(row.node, row.address)
             if connection.execute(_FREE, {"of": parent}).first() is None:
                 return None

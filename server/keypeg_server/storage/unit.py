@@ -123,7 +123,7 @@ class SqlStore:
             result, events = await self._database.write(work, parents=homes_port.parents())
         except homes_port.HomesLost as error:
             assert self._database.fence is not None
-            raise self._database.fence.homes.lost(error.lost) from error
+            raise self._database.fence.homes.lost(error.believed) from error
         for event in events:
             self._publish(event)
         return result

@@ -74,9 +74,7 @@ class MemoryRows:
     async def take(self, parent: str, node: str) -> Here | There:
         self._ask()
         owner, epoch = self.homes.get(parent, (None, 0))
-        if owner == node:
-            return Here(epoch)
-        if owner in self.there:
+        if owner in self.there and owner != node:
             return There(owner, self.there[owner].address)
         self.homes[parent] = node, epoch + 1
         return Here(epoch + 1)

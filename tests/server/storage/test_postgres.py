@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -322,8 +322,8 @@ class Homes:
     def epoch(self, parent: str) -> int | None:
         return self.epochs.get(parent)
 
-    def lost(self, parents: Collection[str]) -> KeypegError:
-        self.was_lost.append(frozenset(parents))
+    def lost(self, believed: Mapping[str, int | None]) -> KeypegError:
+        self.was_lost.append(frozenset(believed))
         return Elsewhere("It is served elsewhere.")
 
 
@@ -421,6 +421,30 @@ async def test_a_batch_with_a_lost_home_is_undone_and_the_others_are_decided_aga
     assert bench.log[1:5] == ["undo b4", "undo b3", "undo a2", "undo b2"]
     assert bench.log[5:] == ["refuse a2", "answer b2", "answer b3", "answer b4"]
     assert await held(bench) == ["a1", "b2", "b3", "b4"]
+
+
+async def test_what_was_decided_before_a_home_was_lost_and_taken_again_is_not_written(
+    bench: Bench, homes: Homes
+):
+    def take(id: str) -> TakeFor:
+        operation = TakeFor(bench.pool, id, bench.log)
+        bench.committer.submit(operation)
+        return operation
+
+    gate = bench.hold_the_disk()
+    early = take("a1")
+    await asyncio.sleep(0)
+    later, other = take("a2"), take("b3")
+    retake = text("UPDATE home SET epoch = epoch + 2 WHERE parent = 'accounts/a'")
+    await asyncio.wrap_future(bench.database.aside(lambda c: c.execute(retake)))
+    homes.epochs["accounts/a"] += 2
+    gate.set()
+    for stale in (early, later):
+        with pytest.raises(Elsewhere):
+            await asyncio.wait_for(stale.ended, SECONDS)
+    await asyncio.wait_for(other.ended, SECONDS)
+    await take("a4").ended
+    assert await held(bench) == ["a4", "b3"]
 
 
 async def test_a_unit_of_work_for_a_lost_home_is_refused(bench: Bench, homes: Homes):
