@@ -64,8 +64,8 @@ class Bench(Protocol):
 class DirectBench:
     """A card in this process."""
 
-    algorithm = KEY_ALGORITHM_ECDSA_P256
-    too_large = (3_060, 70_000)
+    algorithm: int = KEY_ALGORITHM_ECDSA_P256
+    too_large: tuple[int, ...] = (3_060, 70_000)
     born_with_id = True
 
     def __init__(self, profile: str) -> None:
@@ -80,8 +80,8 @@ class DirectBench:
 class SecurityKeyBench:
     """A security key in this process."""
 
-    algorithm = KEY_ALGORITHM_FIDO2_P256
-    too_large = (SLOT_BYTES + 1,)
+    algorithm: int = KEY_ALGORITHM_FIDO2_P256
+    too_large: tuple[int, ...] = (SLOT_BYTES + 1,)
     born_with_id = False
 
     def __init__(self, folder: Path) -> None:
@@ -106,9 +106,10 @@ class UsbBench:
     """A process behind USB/IP."""
 
     def __init__(self, key: Emukey, folder: Path, driver: str) -> None:
-        like = DirectBench if driver == "piv" else SecurityKeyBench
-        self.algorithm, self.too_large = like.algorithm, like.too_large
-        self.born_with_id = like.born_with_id
+        like: type[Bench] = DirectBench if driver == "piv" else SecurityKeyBench
+        self.algorithm: int = like.algorithm
+        self.too_large: tuple[int, ...] = like.too_large
+        self.born_with_id: bool = like.born_with_id
         self._drivers = Drivers(monotonic, folder, (driver,))
         self._key = key
         self._backend = make_backend(key.backend, monotonic)

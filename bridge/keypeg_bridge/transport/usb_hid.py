@@ -7,6 +7,8 @@ that driver (`hidapi.py` reaches it there), and never taken away from it.
 from __future__ import annotations
 
 import contextlib
+import errno
+from collections.abc import Iterator
 from typing import Any, Final
 
 import usb.core
@@ -66,6 +68,18 @@ def _is_fido(device: Any, interface: Any) -> bool:
     return FIDO_USAGE in hid.top_usages(bytes(raw))
 
 
+@contextlib.contextmanager
+def _cleared(endpoint: Any) -> Iterator[None]:
+    """A stalled endpoint is made usable again; its error stays one."""
+    try:
+        yield
+    except usb.core.USBError as error:
+        if error.errno == errno.EPIPE:
+            with contextlib.suppress(usb.core.USBError):
+                endpoint.clear_halt()
+        raise
+
+
 class UsbHid:
     """The claimed interface of one device, as `ReportPipe` wants it."""
 
@@ -80,12 +94,12 @@ class UsbHid:
 
     def write(self, report: bytes, timeout_ms: int) -> None:
         """One interrupt transfer out."""
-        with translated_errors():
+        with translated_errors(), _cleared(self._out):
             self._out.write(report, timeout_ms)
 
     def read(self, timeout_ms: int) -> bytes:
         """One interrupt transfer in."""
-        with translated_errors():
+        with translated_errors(), _cleared(self._in):
             received: bytes = self._in.read(ctaphid.PACKET_BYTES, timeout_ms).tobytes()
         return received
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from keypeg_bridge.transport import hidapi
+from keypeg_bridge.transport import hid_pipe, hidapi
 from keypeg_bridge.transport.backends import list_all, make_backend
 from keypeg_bridge.transport.errors import (
     BackendUnavailable,
@@ -24,6 +24,11 @@ REPORT = bytes(range(64))
 
 def echo(report: bytes) -> list[bytes]:
     return [report]
+
+
+@pytest.fixture(autouse=True)
+def quick_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hid_pipe, "WATCH_MS", 10)
 
 
 @pytest.fixture

@@ -208,6 +208,8 @@ def test_a_broken_backend_hides_no_other(emukey: Emukey) -> None:
         def open(self, handle: str, on_gone: Callable[[], None] | None = None) -> Any:
             raise AssertionError
 
+        open_hid = open
+
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     dead = make_backend(f"usbip:127.0.0.1:{port}", monotonic)
