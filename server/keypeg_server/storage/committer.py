@@ -6,8 +6,7 @@ the newest first, before anyone has seen it, and its operation is refused with S
 is tried afresh. A request that comes again is answered by its first result and changes nothing, also over
 a restart. One event loop; the queue is bounded.
 
-Leaves to others: what is decided (service/pools.py), rows (pool_store.py), the log (log_writer.py), sweeping old requests
-(requests.py).
+Leaves to others: what is decided (service/pools.py), what a batch writes (batches.py), sweeping old requests (requests.py).
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from sqlalchemy.exc import IntegrityError
 
 from keypeg.errors import Busy, KeypegError
 from keypeg_server.clock import Clock, to_us
-from keypeg_server.domain.decision import Change
 from keypeg_server.domain.record import Entry
 from keypeg_server.service.commits import Operation
 from keypeg_server.service.homes_port import HomesLost
-from keypeg_server.storage import pool_store, requests
+from keypeg_server.storage import batches, requests
+from keypeg_server.storage.batches import Believed, Found, Item, Key, Recorded
 from keypeg_server.storage.database import Database, unavailable
 from keypeg_server.storage.log_writer import LogWriter
 
@@ -42,44 +41,8 @@ LINGER_TURNS: Final = 4  # at most, while GROWTH operations or more come in each
 GROWTH: Final = 2
 RETRY_AFTER: Final = timedelta(milliseconds=250)
 
-Recorded = tuple[bytes, bytes]  # digest and result
 Recorder = Callable[[Sequence[Entry], Sequence[int]], None]
 """Hears which records are on disk, and their numbers in their logs, when what they tell of is answered."""
-_Key = tuple[str, str]  # caller and request id
-_Believed = dict[str, int | None]  # under which epochs homes were this server's when it was asked
-_Found = dict[_Key, Recorded]  # what is on record of the requests that were looked up
-
-
-class _Item:
-    """An operation between its decision and its answer."""
-
-    __slots__ = (
-        "believed",
-        "changes",
-        "entries",
-        "error",
-        "numbers",
-        "operation",
-        "recorded",
-        "result",
-        "unsure",
-    )
-
-    def __init__(self, operation: Operation, believed: _Believed) -> None:
-        self.operation = operation
-        self.believed = believed
-        self.changes: Sequence[Change] = ()
-        self.entries: Sequence[Entry] = ()  # of the log
-        self.numbers: Sequence[int] = ()  # of the entries there, once they are written
-        self.error: KeypegError | None = None  # refused already; told in its turn
-        self.recorded: bytes | None = None  # was answered with this before
-        self.result: bytes | None = None  # to be recorded with its request
-        self.unsure = False  # refused, unless its request was answered before this server started
-
-    @property
-    def needs_disk(self) -> bool:
-        """Whether there is something to write, or to look up."""
-        return bool(self.changes or self.entries) or self.result is not None or self.unsure
 
 
 class BatchCommitter:
@@ -99,11 +62,11 @@ class BatchCommitter:
         self._log = log
         self._pending_limit = pending_limit
         self._linger = linger
-        self._pending: list[_Item] = []
+        self._pending: list[Item] = []
         self._writing = False  # a batch is with the writer, or its start is scheduled
         self._last_size = 0
         # Ordered for its quick end at the front: a plain dict searches there among what was deleted.
-        self._recent: OrderedDict[_Key, Recorded] = OrderedDict()
+        self._recent: OrderedDict[Key, Recorded] = OrderedDict()
         self._idle: list[asyncio.Future[None]] = []
         self.recorded: Recorder | None = None
 
@@ -127,8 +90,8 @@ class BatchCommitter:
             self._idle.append(idle)
             await idle
 
-    def _take(self, operation: Operation, believed: _Believed) -> None:
-        item = _Item(operation, believed)
+    def _take(self, operation: Operation, believed: Believed) -> None:
+        item = Item(operation, believed)
         request = operation.request
         recorded = None if request is None else self._recent.get((request.caller, request.id))
         if request is not None and recorded is not None:
@@ -157,7 +120,7 @@ class BatchCommitter:
         else:
             self._end(item)  # nothing to write, and nothing before it is still on its way
 
-    def _remember(self, key: _Key, recorded: Recorded) -> None:
+    def _remember(self, key: Key, recorded: Recorded) -> None:
         recent = self._recent
         recent[key] = recorded
         if len(recent) > RECENT_LIMIT:
@@ -191,23 +154,23 @@ class BatchCommitter:
         expire_time_us = to_us(self._clock.wall()) + requests.KEPT_US
         log = self._log
 
-        def write(connection: Connection) -> _Found:
-            return _write(connection, batch, expire_time_us, log)
+        def write(connection: Connection) -> Found:
+            return batches.write(connection, batch, expire_time_us, log)
 
         self._submit(batch, write, self._finished, None if log is None else log.committed)
 
     def _submit(
         self,
-        batch: list[_Item],
-        work: Callable[[Connection], _Found],
-        then: Callable[[list[_Item], Future[_Found]], None],
+        batch: list[Item],
+        work: Callable[[Connection], Found],
+        then: Callable[[list[Item], Future[Found]], None],
         committed: Callable[[], None] | None = None,
     ) -> None:
         """Let the writer do something for a batch, and go on with its outcome in the event loop."""
         loop = asyncio.get_running_loop()
-        believed = _believed(batch)
+        believed = batches.believed(batch)
 
-        def done(future: Future[_Found]) -> None:
+        def done(future: Future[Found]) -> None:
             loop.call_soon_threadsafe(then, batch, future)
 
         try:
@@ -217,12 +180,12 @@ class BatchCommitter:
         else:
             future.add_done_callback(done)
 
-    def _finished(self, batch: list[_Item], future: Future[_Found] | None) -> None:
+    def _finished(self, batch: list[Item], future: Future[Found] | None) -> None:
         if future is not None:
             error = future.exception()
             if isinstance(error, IntegrityError):
                 _LOG.info("repeated request", extra={"error": str(error.orig)})
-                keys = _keys(batch)
+                keys = batches.keys(batch)
                 self._submit(batch, lambda c: requests.recorded(c, keys), self._looked_up)
                 return
             if isinstance(error, HomesLost):
@@ -239,7 +202,7 @@ class BatchCommitter:
         for item in batch:
             self._end(item)
 
-    def _looked_up(self, batch: list[_Item], future: Future[_Found]) -> None:
+    def _looked_up(self, batch: list[Item], future: Future[Found]) -> None:
         error = future.exception()
         if isinstance(error, HomesLost):
             self._move(batch, error)
@@ -259,7 +222,7 @@ class BatchCommitter:
             if not future.done():
                 future.set_result(None)
 
-    def _undo(self, batch: list[_Item]) -> list[_Item]:
+    def _undo(self, batch: list[Item]) -> list[Item]:
         """Take back all that is not on disk; gives it in order."""
         undecided = batch + self._pending
         self._pending = []
@@ -271,14 +234,14 @@ class BatchCommitter:
                 self._recent.pop((request.caller, request.id), None)
         return undecided
 
-    def _fail(self, batch: list[_Item], error: KeypegError) -> None:
+    def _fail(self, batch: list[Item], error: KeypegError) -> None:
         undecided = self._undo(batch)
         self._go_on()
         for item in undecided:
             item.error = error
             self._end(item)
 
-    def _repeat(self, batch: list[_Item], conflicts: dict[_Key, Recorded]) -> None:
+    def _repeat(self, batch: list[Item], conflicts: dict[Key, Recorded]) -> None:
         """Some requests were answered before this server started: answer them so, decide the others again."""
         undecided = self._undo(batch)
         if not conflicts:
@@ -294,7 +257,7 @@ class BatchCommitter:
             self._remember(key, recorded)
         self._decide_again(undecided)
 
-    def _move(self, batch: list[_Item], error: HomesLost) -> None:
+    def _move(self, batch: list[Item], error: HomesLost) -> None:
         """Some parents are another server's: refuse what is about them, and decide the rest again."""
         undecided = self._undo(batch)
         assert self._database.fence is not None
@@ -308,13 +271,13 @@ class BatchCommitter:
                 self._end(item)
         self._decide_again(again)
 
-    def _decide_again(self, undecided: list[_Item]) -> None:
+    def _decide_again(self, undecided: list[Item]) -> None:
         self._writing = True  # so that they are answered in order, after what is decided again
         for item in undecided:
             self._take(item.operation, item.believed)  # what it is about is that of then
         self._go_on()
 
-    def _answer_unsure(self, batch: list[_Item], on_record: dict[_Key, Recorded]) -> None:
+    def _answer_unsure(self, batch: list[Item], on_record: dict[Key, Recorded]) -> None:
         """What would be refused now, but was answered before, is answered so again."""
         for item in batch:
             request = item.operation.request
@@ -327,7 +290,7 @@ class BatchCommitter:
                 else:
                     item.error = requests.reused(request.id)
 
-    def _end(self, item: _Item) -> None:
+    def _end(self, item: Item) -> None:
         operation = item.operation
         try:
             if item.error is not None:
@@ -340,52 +303,3 @@ class BatchCommitter:
                     self.recorded(item.entries, item.numbers)
         except Exception:  # the fault of one operation is not that of the others in its batch
             _LOG.exception("answering failed", extra={"operation": type(operation).__name__})
-
-
-def _write(
-    connection: Connection, batch: list[_Item], expire_time_us: int, log: LogWriter | None
-) -> _Found:
-    """Write a batch, and look up what it is unsure of; in a transaction."""
-    rows = []
-    unsure = []
-    changes: list[Change] = []
-    entries: list[Entry] = []
-    for item in batch:
-        changes.extend(item.changes)
-        entries.extend(item.entries)
-        request = item.operation.request
-        if request is None:
-            continue
-        if item.result is not None:
-            rows.append((request.caller, request.id, request.digest, item.result, expire_time_us))
-        elif item.unsure:
-            unsure.append((request.caller, request.id))
-    if rows:
-        requests.record(connection, rows)
-    if changes:
-        pool_store.write(connection, changes)
-    if log is not None and entries:
-        numbers = log.append(connection, entries)
-        at = 0
-        for item in batch:
-            if item.entries:
-                item.numbers = numbers[at : at + len(item.entries)]
-                at += len(item.entries)
-    return requests.recorded(connection, unsure) if unsure else {}
-
-
-def _keys(batch: list[_Item]) -> list[_Key]:
-    """The requests whose answers a batch records."""
-    made = (item.operation.request for item in batch if item.result is not None)
-    return [(request.caller, request.id) for request in made if request is not None]
-
-
-def _believed(batch: list[_Item]) -> _Believed:
-    """Whom a batch writes for, under which epochs; of two of one home the older, which then is found to be lost."""
-    found: _Believed = {}
-    for item in batch:
-        if item.needs_disk:
-            for parent, epoch in item.believed.items():
-                if epoch is None or (found.get(parent, epoch) or 0) >= epoch:
-                    found[parent] = epoch
-    return found

@@ -6,15 +6,12 @@ anything is answered: every transaction moves a mark of this writer's own, from 
 other. So who moves the mark away afterwards either finds that it was moved, and the transaction is there, or has
 made sure that it never will be. Until the database answers, the transaction and all after it wait.
 
-Leaves to others: what is sent together (script.py), readers and other connections (postgres.py).
+Leaves to others: what is sent together (script.py), how a connection is set up and ended (connections.py), readers and other connections (postgres.py).
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import select
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Collection
@@ -30,6 +27,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from keypeg.errors import StorageUnavailable
 from keypeg_server.clock import SystemClock
 from keypeg_server.storage import script
+from keypeg_server.storage.connections import after, cut, prepared, was_ended
 from keypeg_server.storage.database import RETRY_AFTER, unavailable
 from keypeg_server.storage.fence import GUARD, MISSED, Fence
 from keypeg_server.storage.script import CommitUnknown, Prepared, Script, literal
@@ -43,15 +41,6 @@ RETRY_PAUSE: Final = 0.005  # seconds, doubled with each try
 SETTLE_PAUSE: Final = (0.05, 1.0)  # seconds between attempts to reach a database that went away
 IDLE: Final = 0.2  # seconds, after which a connection is looked at before it is used
 CLOSE_PATIENCE: Final = 10.0  # seconds for a database that does not answer, when the server stops
-# How a session of the writer is; what an engine does not know of these, it goes without.
-SETTINGS: Final = (
-    "SET standard_conforming_strings = on",
-    "SET synchronous_commit = on",
-    "SET lock_timeout = '10s'",
-    "SET idle_in_transaction_session_timeout = '5s'",
-    "SET enable_seqscan = off",  # plans are made once, when tables may be empty: by their keys
-    "SET plan_cache_mode = force_generic_plan",
-)
 _MARK: Final = Prepared(
     "keypeg_mark",
     ("text", "text", "text"),
@@ -241,20 +230,14 @@ class Lane:
 
     def _connected(self) -> Connection:
         now = self._clock.monotonic()
-        if now - self._used > IDLE and self._driver is not None and _was_ended(self._driver):
+        if now - self._used > IDLE and self._driver is not None and was_ended(self._driver):
             self._drop()
         self._used = now
         if self._connection is not None and not self._is_open():
             self._drop()
         if self._connection is None:
             connection = self._engine.connect()
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            driver.autocommit = True
-            for setting in SETTINGS:
-                with suppress(psycopg.errors.DatabaseError):
-                    driver.execute(setting)
-            driver.autocommit = False
+            driver = prepared(connection)
             self._script = connection.info[script.KEY] = Script(driver)
             self._connection, self._driver = connection, driver
         return self._connection
@@ -298,37 +281,6 @@ class Lane:
                     text("DELETE FROM meta WHERE key = :key"), {"key": self._mark}
                 )
         self._drop()
-
-
-def after(pause: float, work: Callable[[], object]) -> threading.Timer:
-    timer = threading.Timer(pause, work)
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
-def cut(*drivers: psycopg.Connection[Any]) -> None:
-    """End connections under threads that wait for them."""
-    for driver in drivers:
-        with suppress(OSError, psycopg.Error):
-            copy = socket.socket(fileno=os.dup(driver.pgconn.socket))
-            with copy:
-                copy.shutdown(socket.SHUT_RDWR)
-
-
-def _was_ended(driver: psycopg.Connection[Any]) -> bool:
-    """Whether the other end closed an idle connection, so that nothing more need be sent on it."""
-    if driver.closed:
-        return True
-    found = select.poll()
-    found.register(driver.pgconn.socket, select.POLLIN)
-    if not found.poll(0):
-        return False
-    try:
-        driver.pgconn.consume_input()  # notices are no end
-    except psycopg.Error:
-        return True
-    return driver.pgconn.status != pq.ConnStatus.OK
 
 
 def _in_order(connection: Connection, *_: object) -> None:

@@ -28,8 +28,9 @@ from sqlmodel import Session
 
 from keypeg.errors import StorageUnavailable
 from keypeg_server.address import PostgresUrl
+from keypeg_server.storage.connections import after, cut
 from keypeg_server.storage.database import READERS, RETRY_AFTER, Database, unavailable
-from keypeg_server.storage.lane import CLOSE_PATIENCE, Lane, after, cut
+from keypeg_server.storage.lane import CLOSE_PATIENCE, Lane
 
 _T = TypeVar("_T")
 
