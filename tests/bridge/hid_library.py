@@ -87,6 +87,7 @@ class HidLibrary:
         self.keys: list[Key] = []
         self.stale: list[Key] = []
         self.problem: OSError | None = None
+        self.asked = 0
         self._nodes = 100
 
     def at(self, path: bytes) -> Key | None:
@@ -112,11 +113,16 @@ class HidLibrary:
         key = self.at(path)
         return key.node if key else None
 
+    def nodes(self) -> frozenset[tuple[bytes, int]]:
+        """What stands in /dev."""
+        return frozenset((one.path, one.node) for one in self.keys)
+
     def may_open(self, path: bytes) -> bool:
         key = self.at(path)
         return key is not None and key.allowed
 
     def enumerate(self) -> list[dict[str, Any]]:
+        self.asked += 1
         if self.problem is not None:
             raise self.problem
         return [dict(one.facts) for one in (*self.keys, *self.stale)]

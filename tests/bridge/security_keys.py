@@ -38,7 +38,10 @@ class SecurityKey:
         self.hid = FidoHid(self.core, self.finger)
         self.library = HidLibrary()
         self.backend = HidapiBackend(
-            self.library, node=self.library.node, may_open=self.library.may_open
+            self.library,
+            node=self.library.node,
+            nodes=self.library.nodes,
+            may_open=self.library.may_open,
         )
         self.drivers = Drivers(monotonic, folder, FIDO2_ONLY)
         self.change: Callable[[Sequence[bytes]], Sequence[bytes]] = lambda reports: reports

@@ -36,6 +36,9 @@ from keypeg_bridge.transport.strings import is_emulated, shown
 from keypeg_bridge.wire import ctaphid
 
 NAME: Final = "hidapi"
+SETTLED_LOOKS: Final = (
+    10  # at the same device nodes, after which the library is asked only when they change
+)
 _NO_REPORT_NUMBER: Final = b"\x00"
 # The library's calls that touch its global state; listing and opening are not safe at once.
 _library: Final = threading.Lock()
@@ -60,6 +63,17 @@ def node_of(path: bytes) -> int | None:
         return None
 
 
+def nodes_there(platform: str = sys.platform) -> frozenset[tuple[str, int]] | None:
+    """The HID device nodes, cheaply; None where there are none to look at."""
+    if platform != "linux":
+        return None
+    try:
+        with os.scandir("/dev") as entries:
+            return frozenset((e.name, e.inode()) for e in entries if e.name.startswith("hidraw"))
+    except OSError:
+        return None
+
+
 class HidapiBackend:
     """The FIDO interfaces that the system's HID driver knows."""
 
@@ -70,19 +84,30 @@ class HidapiBackend:
         library: Any,
         *,
         node: Callable[[bytes], int | None] = node_of,
+        nodes: Callable[[], object | None] = nodes_there,
         may_open: Callable[[bytes], bool] = lambda path: os.access(path, os.R_OK | os.W_OK),
     ) -> None:
         self._library = library
         self._node = node
+        self._nodes = nodes
         self._may_open = may_open
+        self._seen: object | None = None
+        self._looks = 0
+        self._last: list[FoundDevice] = []
         self._known: dict[str, tuple[bytes, int | None]] = {}
 
     def devices(self) -> tuple[list[FoundDevice], list[Problem]]:
-        """The FIDO interfaces there now."""
+        """The FIDO interfaces there now. Asking the library takes milliseconds, so it is spared while nothing changes."""
+        nodes = self._nodes()
+        self._looks = self._looks + 1 if nodes is not None and nodes == self._seen else 0
+        self._seen = nodes
+        if self._looks > SETTLED_LOOKS:
+            return list(self._last), []
         try:
             with _library:
                 listed = self._library.enumerate()
         except OSError as error:
+            self._looks = 0
             raise BackendUnavailable(f"{self.name}: {error}") from error
         known: dict[str, tuple[bytes, int | None]] = {}
         found: list[FoundDevice] = []
@@ -96,8 +121,8 @@ class HidapiBackend:
             device = self._found(one, path, node)
             known[device.handle] = (path, node)
             found.append(device)
-        self._known = known
-        return found, []
+        self._known, self._last = known, found
+        return list(found), []
 
     def _found(self, one: dict[str, Any], path: bytes, node: int | None) -> FoundDevice:
         maker, product, serial = (

@@ -38,7 +38,9 @@ def library() -> HidLibrary:
 
 @pytest.fixture
 def backend(library: HidLibrary) -> hidapi.HidapiBackend:
-    return hidapi.HidapiBackend(library, node=library.node, may_open=library.may_open)
+    return hidapi.HidapiBackend(
+        library, node=library.node, nodes=library.nodes, may_open=library.may_open
+    )
 
 
 def test_only_fido_interfaces_are_listed(
@@ -126,6 +128,21 @@ def test_a_replugged_key_on_the_same_path_is_a_new_device(
     backend.open_hid(new).close()
 
 
+def test_the_library_is_spared_while_the_same_nodes_are_there(
+    library: HidLibrary, backend: hidapi.HidapiBackend
+) -> None:
+    library.plug(echo)
+    listed = [backend.devices()[0] for _ in range(50)]
+    assert all(one == listed[0] for one in listed)
+    assert library.asked <= hidapi.SETTLED_LOOKS + 1
+    second = library.plug(echo, b"/dev/hidraw4")
+    assert len(backend.devices()[0]) == 2
+    library.pull(second)
+    assert backend.devices()[0] == listed[0]
+    assert hidapi.nodes_there("linux") is not None
+    assert hidapi.nodes_there("win32") is None
+
+
 def test_closing_calls_nobody(library: HidLibrary, backend: hidapi.HidapiBackend) -> None:
     key = library.plug(echo)
     noticed = threading.Event()
@@ -160,7 +177,7 @@ def test_a_library_that_fails_hides_no_other_way(
 ) -> None:
     other = HidLibrary()
     other.plug(echo)
-    well = hidapi.HidapiBackend(other, node=other.node, may_open=other.may_open)
+    well = hidapi.HidapiBackend(other, node=other.node, nodes=other.nodes, may_open=other.may_open)
     library.problem = OSError("no udev")
     listing = list_all([backend, well])
     assert len(listing.devices) == 1
