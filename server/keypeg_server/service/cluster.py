@@ -6,8 +6,9 @@ no more is dropped (`Household.abandon`) before anything else is answered of it.
 others may take what is here. After an outage of the database, and after having been stopped, a server goes on
 by itself: with what it still has, or as a new node with nothing.
 
-Leaves to others: the rules and their argument (domain/home.py), the rows (storage/home_store.py), what is
-loaded and dropped (the household), calls that belong elsewhere (rpc/relay.py). One event loop.
+Leaves to others: the rules and their argument (domain/home.py), the rows (storage/home_store.py), which news
+are new (cluster_news.py), what is loaded and dropped (the household), calls that belong elsewhere (rpc/relay.py).
+One event loop.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
 from keypeg.errors import KeypegError, StorageUnavailable
 from keypeg_server.domain import home as rules
 from keypeg_server.domain.home import Happens, Observation, State
-from keypeg_server.service.homes import Directory, Here, Household, News, Node, There
+from keypeg_server.service.cluster_homes import Home, Nobody
+from keypeg_server.service.cluster_news import Newsroom
+from keypeg_server.service.homes import Directory, Here, Household, Node, There
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.refusals import doubtful, draining, elsewhere
 
@@ -32,38 +34,9 @@ _LOG: Final = logging.getLogger(__name__)
 LOOK_FOR_ORPHANS: Final = 30.0  # seconds; beside at the start and whenever a server goes
 ORPHANS_AT_ONCE: Final = 500
 TAKEN_AT_ONCE: Final = 8  # homes loaded at a time, so that calls come in between
-NEWS_KEPT: Final = 60.0  # seconds that news stay, for servers that were away
-SWEEP: Final = 10.0  # seconds between looks for news that all have had
 RETRY_AFTER: Final = timedelta(milliseconds=250)
 LEAVE_TIME: Final = 3.0  # seconds to say so, when the database does not answer
 TIMER_SLACK: Final = 0.005  # seconds
-
-
-class _Nobody:
-    """The household of a server that has not started: nothing is taken, nothing is told."""
-
-    async def adopt(self, parent: str) -> None:
-        raise draining()
-
-    def abandon(self, parent: str) -> None: ...
-    def suspend(self) -> None: ...
-    def hear(self, news: Sequence[News]) -> None: ...
-    def forget(self) -> None: ...
-
-
-class _Home:
-    """What is known of one parent."""
-
-    __slots__ = ("epoch", "state", "task", "there")
-
-    def __init__(self) -> None:
-        self.state = State.UNOWNED
-        self.epoch: int | None = None  # while it is this server's by its row
-        self.there: There | None = None
-        self.task: asyncio.Task[None] | None = None  # that takes it
-
-    def happens(self, what: Happens) -> None:
-        self.state = rules.following(self.state, what)
 
 
 class Cluster:
@@ -88,26 +61,22 @@ class Cluster:
         self._new_id = new_id
         self._process = process
         self._gone = gone
-        self._last_news = last_news
+        self._news = Newsroom(rows, last_news)
         self._renamed = renamed
         self._node = ""
-        self._homes: dict[str, _Home] = {}
+        self._homes: dict[str, Home] = {}
         self._nodes: Mapping[str, Node] = {}
         self._acts_until = float("-inf")
         self._suspended = False
         self._failing = False
         self._leaving = False
         self._observation = Observation()
-        self._heard: dict[str, int] = {}  # the last number of each node's news
-        self._news_marks: deque[tuple[float, int]] = deque()
-        self._gone_since: dict[str, float] = {}
-        self._swept_at = float("-inf")
         self._looked_at = float("-inf")
         self._change = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._taking_over: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._household: Household = _Nobody()
+        self._household: Household = Nobody()
         self.on_alive: Callable[[bool], None] = lambda alive: None
         self.on_nodes: Callable[[Mapping[str, Node]], None] = lambda nodes: None
 
@@ -149,7 +118,7 @@ class Cluster:
         while True:
             home = self._homes.get(parent)
             if home is None:
-                home = self._homes[parent] = _Home()
+                home = self._homes[parent] = Home()
             if home.state is State.ELSEWHERE and home.there is not None:
                 if home.there.node in self._nodes and not self._leaving:
                     return home.there
@@ -243,7 +212,7 @@ class Cluster:
         if beat is None:
             await self._died()
             return False
-        if asked - self._observation.answered > NEWS_KEPT / 2 and self._heard:
+        if self._news.missed(asked - self._observation.answered):
             self._household.forget()
         before = self._nodes
         self._nodes = beat.nodes
@@ -251,7 +220,8 @@ class Cluster:
             {id: one.beat for id, one in beat.nodes.items() if id != node}, asked, answered
         )
         self._act_until(rules.acts_until(asked))
-        self._hear(beat.news)
+        if news := self._news.new_of(beat.news):
+            self._household.hear(news)
         left = set(before) - set(beat.nodes)
         for id, last in self._observation.dead().items():
             with contextlib.suppress(KeypegError):
@@ -260,13 +230,13 @@ class Cluster:
                     left.add(id)
                     self._nodes = {other: n for other, n in self._nodes.items() if other != id}
         if left or set(self._nodes) != set(before):
-            self._gone_since.update(dict.fromkeys(left, answered))
+            self._news.left(left, answered)
             self.on_nodes(self._nodes)
             self._change.set()
             self._change = asyncio.Event()
         if left or answered - self._looked_at >= LOOK_FOR_ORPHANS:
             self._look_for_orphans(answered)
-        await self._sweep(answered)
+        await self._news.sweep(node, answered)
         return True
 
     async def _beat_forever(self) -> None:
@@ -328,7 +298,7 @@ class Cluster:
 
     # Homes.
 
-    async def _take(self, parent: str, home: _Home) -> None:
+    async def _take(self, parent: str, home: Home) -> None:
         node = self._node
         try:
             found = await self._rows.take(parent, node)
@@ -356,13 +326,13 @@ class Cluster:
             if home.state is State.LOSING:
                 self._drop(parent, home)
 
-    def _lose(self, parent: str, home: _Home) -> None:
+    def _lose(self, parent: str, home: Home) -> None:
         home.happens(Happens.LOST)
         home.epoch = None
         if home.task is None:
             self._drop(parent, home)
 
-    def _drop(self, parent: str, home: _Home) -> None:
+    def _drop(self, parent: str, home: Home) -> None:
         self._household.abandon(parent)
         home.happens(Happens.DROPPED)
 
@@ -372,7 +342,7 @@ class Cluster:
                 self._lose(parent, home)
 
     @staticmethod
-    def _orphaned(home: _Home) -> None:
+    def _orphaned(home: Home) -> None:
         home.happens(Happens.ORPHANED)
         home.there = None
 
@@ -396,34 +366,6 @@ class Cluster:
             return
         mine = [one for one in orphans if rules.ranked(one, self._nodes)[:1] == [self._node]]
         await asyncio.gather(*(take(parent) for parent in mine))
-
-    # News.
-
-    def _hear(self, news: Sequence[News]) -> None:
-        new = [one for one in news if one.number > self._heard.get(one.node, 0)]
-        for one in new:
-            self._heard[one.node] = one.number
-        if new:
-            self._household.hear(new)
-
-    async def _sweep(self, now: float) -> None:
-        """Remove news that everyone has heard who may have: by this server's own clock alone."""
-        if now - self._swept_at < SWEEP:
-            return
-        self._swept_at = now
-        marks = self._news_marks
-        marks.append((now, self._last_news()))
-        through = 0
-        while marks and now - marks[0][0] >= NEWS_KEPT:
-            through = marks.popleft()[1]
-        gone = [node for node, since in self._gone_since.items() if now - since >= NEWS_KEPT]
-        heard = {self._node: through} if through else {}
-        with contextlib.suppress(KeypegError):
-            for node in await self._rows.sweep(heard, gone):
-                self._gone_since.setdefault(node, now)
-            for node in gone:
-                del self._gone_since[node]
-                self._heard.pop(node, None)
 
 
 def _seen(task: asyncio.Task[None]) -> None:
