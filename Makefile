@@ -18,7 +18,7 @@ test: setup  ## run the tests; also writes build/behaviours.json
 	@$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" --behaviours-report=build/behaviours.json
 
 test-long: setup  ## run the tests that take their time
-	@$(VENV_PYTHON) -m pytest -m long
+	@$(VENV_PYTHON) -m pytest -m long -o faulthandler_timeout=600
 
 check: setup  ## format, lint, types, architecture, contract, generated code, documents
 	@$(VENV_PYTHON) tools/check
