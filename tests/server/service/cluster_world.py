@@ -147,12 +147,16 @@ class Server:
     async def start(
         cls, rows: MemoryRows, clock: Clock, name: str, gone: Collection[str] = ()
     ) -> Server:
+        def last_news() -> int:
+            return max((one.number for one in rows.news if one.node == cluster.node), default=0)
+
         cluster = Cluster(
             rows,
             clock,
             lambda: f"{name}-{next(_numbers)}",
             process=f"process of {name}",
             gone=lambda process: process in gone,
+            last_news=last_news,
         )
         household = Household()
         await cluster.start(f"{name}:1", household)
