@@ -15,10 +15,8 @@ from typing import Final
 
 import structlog
 
-from keypeg.errors import KeyProofInvalid
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
-from keypeg.possession import AUTHENTICATOR_DATA_BYTES, Assertion, check_possession
-from keypeg.v1.document_pb2 import PublicKey
+from keypeg_bridge.keys import fido2_proving
 from keypeg_bridge.keys.driver import (
     CHALLENGE_BYTES,
     Capabilities,
@@ -30,11 +28,10 @@ from keypeg_bridge.keys.errors import (
     AuthorizationFailed,
     KeyDriverError,
     KeyMissing,
-    MalformedReply,
     NotSupported,
     StorageFull,
 )
-from keypeg_bridge.keys.fido2_commands import Fido2Key, Info, NewCredential
+from keypeg_bridge.keys.fido2_commands import Fido2Key, Info
 from keypeg_bridge.keys.fido2_shelf import CARD_ID_BYTES, CredentialRecord, Fall, Shelf
 from keypeg_bridge.transport.errors import DeviceGone
 
@@ -93,26 +90,18 @@ class Fido2Driver:
 
     def _recognize(self) -> CredentialRecord | None:
         """The record whose credential the key signs with."""
-        known = {record.credential: record for record in self._shelf.records()}
-        for group in self._key.room_for(list(known), self._info):
-            challenge = self._random(CHALLENGE_BYTES)
-            try:
-                signed = self._key.get_assertion(group, challenge)
-            except (
-                NotSupported
-            ) as error:  # it does not sign silently: no key that was enrolled here
-                self._refusal = str(error)
-                return None
-            if signed is None:
-                continue
-            record = known.get(signed.credential or group[0])
-            if record is None or (signed.credential is None and len(group) > 1):
-                raise MalformedReply("The key signs with a credential that it was not asked for.")
-            proof = Signature(signed.data + signed.signature)
-            counter = self._checked(record.key_algorithm, record.public_key, challenge, proof)
-            self._saved_counter = record.counter
-            return self._noted(record, counter.counter)
-        return None
+        try:
+            found = fido2_proving.recognized(
+                self._key, self._info, self._shelf.records(), self._random
+            )
+        except NotSupported as error:  # it does not sign silently: no key that was enrolled here
+            self._refusal = str(error)
+            return None
+        if found is None:
+            return None
+        record, assertion = found
+        self._saved_counter = record.counter
+        return self._noted(record, assertion.counter)
 
     def probe(self) -> Capabilities:
         """What the key said of itself, and what its enrollment has shown."""
@@ -176,34 +165,11 @@ class Fido2Driver:
         record = self._record
         if record is None:
             raise KeyMissing("The key has no credential of this bridge. Enroll it first.")
-        proof, assertion = self._asserted(
-            record.credential, record.key_algorithm, record.public_key, challenge
+        proof, assertion = fido2_proving.asserted(
+            self._key, record.credential, record.key_algorithm, record.public_key, challenge
         )
         self._record = self._noted(record, assertion.counter)
         return proof
-
-    def _asserted(
-        self, credential: bytes, algorithm: int, public_key: bytes, challenge: bytes
-    ) -> tuple[Signature, Assertion]:
-        signed = self._key.get_assertion([credential], challenge)
-        if signed is None:
-            raise KeyMissing("The key has lost its credential: it was reset. Enroll it again.")
-        proof = Signature(signed.data + signed.signature)
-        return proof, self._checked(algorithm, public_key, challenge, proof)
-
-    @staticmethod
-    def _checked(
-        algorithm: int, public_key: bytes, challenge: bytes, proof: Signature
-    ) -> Assertion:
-        """What the app will check, too."""
-        named = PublicKey(algorithm=algorithm, key=public_key)  # type: ignore[arg-type]
-        try:
-            assertion = check_possession(named, challenge, proof.value)
-        except KeyProofInvalid as error:
-            raise MalformedReply("The key's signature is wrong.") from error
-        if assertion is None or len(proof.value) <= AUTHENTICATOR_DATA_BYTES:
-            raise MalformedReply("The key's signature is not of FIDO2's form.")
-        return assertion
 
     def _noted(self, record: CredentialRecord, counter: int) -> CredentialRecord:
         """With the counter taken in: the highest is kept, and a fall is told and kept."""
@@ -306,8 +272,8 @@ class Fido2Driver:
         self._need_authorization()
         card_id = self.ensure_card_id()
         made = self._key.make_credential(card_id, self._random(CHALLENGE_BYTES))
-        first = self._silent_counter(made)
-        second = self._silent_counter(made)
+        first = fido2_proving.silent_counter(self._key, made, self._random)
+        second = fido2_proving.silent_counter(self._key, made, self._random)
         algorithm, key = self._management()
         record = CredentialRecord(
             card_id=card_id,
@@ -324,26 +290,6 @@ class Fido2Driver:
         self._save(record)
         self._record, self._refusal, self._fell = record, "", False
         return made.public_key
-
-    def _silent_counter(self, made: NewCredential) -> int:
-        """The counter of a silent assertion, or `NotSupported` with what the key lacks."""
-        challenge = self._random(CHALLENGE_BYTES)
-        advice = (
-            "It cannot serve as a key; use a security key that signs silently, or a smart card."
-        )
-        try:
-            _, assertion = self._asserted(made.id, made.algorithm, made.public_key, challenge)
-        except NotSupported as error:
-            raise NotSupported(f"{error} {advice}") from error
-        except KeyMissing as error:
-            raise NotSupported(
-                f"The key does not find its new credential when it is asked silently. {advice}"
-            ) from error
-        if assertion.touched:
-            raise NotSupported(
-                f"The key says that it was touched when it was not to ask for that. {advice}"
-            )
-        return assertion.counter
 
     def close(self) -> None:
         """Let go of the key."""

@@ -250,13 +250,18 @@ async def test_stopping_fails_those_who_wait_and_lets_go_of_the_keys(
         bus.plug(key)
         name = await arrived(bench)
         gate = threading.Event()
-        asyncio.get_running_loop().call_later(0.05, gate.set)
-        holding = asyncio.ensure_future(
-            bench.rack.run(name, "first", lambda _key: gate.wait(10), 100)
-        )
-        await turns()
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+        def hold(_key: OpenKey) -> bool:
+            loop.call_soon_threadsafe(begun.set)
+            return gate.wait(10)
+
+        holding = asyncio.ensure_future(bench.rack.run(name, "first", hold, 100))
+        async with asyncio.timeout(10):
+            await begun.wait()
         waiting = asyncio.ensure_future(bench.rack.prove(name, "b", CHALLENGE))
         await turns()
+        loop.call_later(0.05, gate.set)
         await bench.rack.stop()
         with pytest.raises(KeyUnplugged):
             await waiting
