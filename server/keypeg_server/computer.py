@@ -40,12 +40,23 @@ def _place() -> str:
         return ""
 
 
+def _lives(pid: int) -> bool:
+    """Whether there is such a process: `hidepid` leaves those of others out of /proc."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _began(pid: int) -> str | None:
     """When a process started, in ticks since the computer did; empty when there is none; None when unknown."""
     try:
         status = (_PROC / str(pid) / "stat").read_text("ascii", "replace")
     except FileNotFoundError:
-        return "" if (_PROC / "self").exists() else None
+        return "" if (_PROC / "self").exists() and not _lives(pid) else None
     except OSError:
         return None
     return status.rpartition(")")[2].split()[19]

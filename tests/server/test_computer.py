@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from keypeg_server import computer
 
@@ -21,6 +24,20 @@ def test_a_process_has_ended_when_it_has_and_not_before() -> None:
         assert not computer.has_ended(said)
         other.communicate("\n")
     assert computer.has_ended(said)
+
+
+def test_a_process_that_the_system_only_hides_has_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `hidepid`: who lives is not in /proc for other users."""
+    said = computer.this_process()
+    place, _, _ = said.partition("/")
+    hiding = tmp_path / "proc"
+    (hiding / "sys/kernel/random").mkdir(parents=True)
+    (hiding / "sys/kernel/random/boot_id").write_text(place)
+    (hiding / "self").symlink_to("/proc/self")
+    monkeypatch.setattr(computer, "_PROC", hiding)
+    assert not computer.has_ended(said)
 
 
 def test_this_process_has_not_ended() -> None:
