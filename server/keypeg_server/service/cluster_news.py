@@ -34,7 +34,7 @@ class Newsroom:
 
     def missed(self, silence: float) -> bool:
         """Whether news may have gone unheard in so many seconds without a beat."""
-        return silence > NEWS_KEPT / 2 and bool(self._heard)
+        return NEWS_KEPT / 2 < silence < float("inf")  # who has just come remembers nothing
 
     def new_of(self, news: Sequence[News]) -> list[News]:
         """Those that were not heard before; they are now."""

@@ -30,12 +30,12 @@ SETTINGS: Final = (
 )
 
 
-def prepared(connection: Connection) -> psycopg.Connection[Any]:
-    """The driver's connection, set up for writing."""
+def prepared(connection: Connection, *more: str) -> psycopg.Connection[Any]:
+    """The driver's connection, set up for writing; with more settings of its own."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     driver.autocommit = True
-    for setting in SETTINGS:
+    for setting in (*SETTINGS, *more):
         with suppress(psycopg.errors.DatabaseError):
             driver.execute(setting)
     driver.autocommit = False

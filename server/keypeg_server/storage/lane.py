@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -53,10 +53,20 @@ MARK_PREFIX: Final = "writer/"  # of keys in table meta: one row for each writer
 class Lane:
     """A connection that writes, and the one thread that uses it."""
 
-    def __init__(self, name: str, engine: Engine, closing: threading.Event, *, marks: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        closing: threading.Event,
+        *,
+        marks: bool,
+        settings: Sequence[str] = (),
+    ) -> None:
+        """`settings` are statements that set up each connection, beside what they all need."""
         self._engine = engine
         self._closing = closing
         self._marks = marks
+        self._settings = settings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._connection: Connection | None = None
         self._driver: psycopg.Connection[Any] | None = None
@@ -237,7 +247,7 @@ class Lane:
             self._drop()
         if self._connection is None:
             connection = self._engine.connect()
-            driver = prepared(connection)
+            driver = prepared(connection, *self._settings)
             self._script = connection.info[script.KEY] = Script(driver)
             self._connection, self._driver = connection, driver
         return self._connection

@@ -46,6 +46,10 @@ CONNECT: Final = {
     "client_encoding": "UTF8",
 }
 
+# Beats are made there. What another server's transaction holds, that was stopped in its midst, is not waited for as
+# long as a server acts by one beat (domain/home.py).
+ASIDE: Final = ("SET lock_timeout = '1s'",)
+
 
 def connect(url: PostgresUrl, *, reads: bool = False) -> psycopg.Connection[Any]:
     """A connection that sees one state in each transaction and can not write, or one that writes; psycopg's errors."""
@@ -68,7 +72,9 @@ class PostgresDatabase(Database):
         self._read: WeakSet[psycopg.Connection[Any]] = WeakSet()
         super().__init__(self._engine(reads=True))
         self._main = Lane("keypeg-writer", self._engine(), self._closing, marks=True)
-        self._beside = Lane("keypeg-aside", self._engine(), self._closing, marks=False)
+        self._beside = Lane(
+            "keypeg-aside", self._engine(), self._closing, marks=False, settings=ASIDE
+        )
 
     @classmethod
     def open(cls, url: PostgresUrl) -> PostgresDatabase:

@@ -261,3 +261,38 @@ async def test_it_says_when_it_may_act_and_when_not(rows: MemoryRows, clock: Clo
     rows.away = False
     await one.cluster.tick()
     assert heard == [True, False, True]
+
+
+async def test_who_was_cut_off_believes_nothing_though_it_never_heard_of_anything(
+    rows: MemoryRows, clock: Clock
+) -> None:
+    """What was told meanwhile may be removed by now; and nobody was there to declare it dead."""
+    one = await Server.start(rows, clock, "one")
+    await one.cluster.tick()
+    one.household.said.clear()
+    rows.away = True
+    await pass_time(clock, 90.0, one)
+    rows.away = False
+    await one.cluster.tick()
+    assert one.household.said == ["forget"]
+
+
+async def test_beats_do_not_wait_behind_all_the_homes_that_are_asked_for(
+    rows: MemoryRows, clock: Clock
+) -> None:
+    """As when everyone whose server died comes at once: the rows are asked on one connection, in turn."""
+    one = await Server.start(rows, clock, "one")
+    take, most, now = rows.take, 0, 0
+
+    async def slow(parent: str, node: str) -> Here | There:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+        return await take(parent, node)
+
+    rows.take = slow  # type: ignore[method-assign]
+    found = await asyncio.gather(*(one.cluster.find(f"accounts/a{n}") for n in range(200)))
+    assert all(isinstance(where, Here) for where in found)
+    assert 1 < most <= 8

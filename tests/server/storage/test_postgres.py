@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from keypeg.errors import Elsewhere, KeypegError, StorageUnavailable
 from keypeg_server.address import AddressError, PostgresUrl
 from keypeg_server.clock import SystemClock
+from keypeg_server.domain.home import SELF
 from keypeg_server.service import homes_port
 from keypeg_server.service.homes_port import HomesLost
 from keypeg_server.settings_reading import SettingsError, load, with_database
@@ -445,6 +446,30 @@ async def test_what_was_decided_before_a_home_was_lost_and_taken_again_is_not_wr
     await asyncio.wait_for(other.ended, SECONDS)
     await take("a4").ended
     assert await held(bench) == ["a4", "b3"]
+
+
+async def test_beats_wait_for_no_lock_that_a_stopped_server_holds(
+    bench: Bench, homes: Homes, postgres: PostgresPlace
+):
+    """No longer than a server acts by one beat: it would not beat meanwhile."""
+    held_up, go_on = threading.Event(), threading.Event()
+    other = postgres.make()
+    touch = text("UPDATE home SET node = node WHERE parent = 'accounts/a'")
+
+    def hold(connection: Connection) -> None:
+        connection.execute(touch)
+        held_up.set()
+        go_on.wait(SECONDS)
+
+    holding = other.submit(hold)
+    held_up.wait(SECONDS)
+    waiting = bench.database.aside(lambda c: c.execute(touch).rowcount)
+    with pytest.raises(StorageUnavailable):
+        waiting.result(SELF)
+    go_on.set()
+    holding.result(SECONDS)
+    other.close()
+    assert bench.database.aside(lambda c: c.execute(touch).rowcount).result(SECONDS) == 1
 
 
 async def test_a_unit_of_work_for_a_lost_home_is_refused(bench: Bench, homes: Homes):
