@@ -21,6 +21,7 @@ from keypeg_server.domain.admission import Admission, Holdings, admit
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import Product, check_version
+from keypeg_server.service.homes_port import acting_for
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlement
 from keypeg_server.service.signing import Signing
@@ -100,7 +101,12 @@ class AccountEntitlements:
         if app is not None:
             check_version(holdings.product, app.version)
         if holdings.to_activate(now):
-            await self._store.change(lambda unit: self._placing.license_freed(unit, account, now))
+            with acting_for(
+                caller.account
+            ):  # whatever brought this about, as a change of the catalog
+                await self._store.change(
+                    lambda unit: self._placing.license_freed(unit, account, now)
+                )
             holdings, sold = await self._found(caller, product, look)
         there = [pool.name for one in holdings.activations for pool in one.pools]
         if len(there) > 1 or pools:

@@ -13,6 +13,7 @@ from keypeg.v1.document_pb2 import Grant
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.license import Feature
 from keypeg_server.domain.location import LocationKind
+from keypeg_server.service import homes_port
 from keypeg_server.service.ports import AppInfo, DeviceInfo, Entitlement
 from keypeg_server.service.store import Unit
 from tests.server.service.office import DAW, START, Office
@@ -227,6 +228,29 @@ async def test_when_the_license_in_the_cloud_ends_its_free_copy_takes_over(offic
     assert (await admitted(office, anna)).license == second.name
     with pytest.raises(errors.CloudSessionElsewhere):
         await admitted(office, anna, B)
+
+
+async def test_what_admission_writes_is_written_for_the_account_whatever_brought_it_about(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the fence finds out when the account is served by another server."""
+    anna = await office.user("anna")
+    ends = START + timedelta(hours=1)
+    await office.license(expire_time=ends)
+    await office.license()
+    await office.open_cloud("a")
+    office.clock.now = ends
+    written: list[tuple[str, ...]] = []
+    change = office.store.change
+
+    async def noted(work: Callable[[Unit], object]) -> object:
+        written.append(homes_port.parents())
+        return await change(work)
+
+    monkeypatch.setattr(office.store, "change", noted)
+    with homes_port.acting_for("publishers/acme"):
+        await admitted(office, anna)
+    assert written == [(anna.account,)]
 
 
 async def test_a_license_is_activated_though_a_copy_that_has_ended_is_in_the_cloud(
