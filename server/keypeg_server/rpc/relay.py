@@ -38,7 +38,7 @@ PATIENCE: Final = (
     6.0  # seconds that a call waits for a home that does not answer; a takeover takes less
 )
 WAITING: Final = 2_000  # calls that wait so; more are refused at once
-TURNS: Final = 8  # how often a home may turn out to be another one, for one call
+TURNS: Final = 32  # how often a home may turn out to be another one, for one call
 FIRST_FRAME_TIME: Final = 2.0  # seconds that a refusal waits for it
 AGAIN_AFTER: Final = timedelta(milliseconds=250)
 
@@ -117,6 +117,7 @@ class Relay(grpc.aio.ServerInterceptor):
             return answer
         loop = asyncio.get_running_loop()
         ends = loop.time() + PATIENCE
+        denied = None
         for _ in range(TURNS):
             where = await self._finder.find(parent)
             if isinstance(where, Here):
@@ -129,6 +130,11 @@ class Relay(grpc.aio.ServerInterceptor):
                 return await self._carrier.unary(peer, method, request.SerializeToString(), context)
             except NotHome:
                 self._finder.not_there(parent, where)
+                if (
+                    where == denied
+                ):  # it was started anew; the one that it was is still to be found dead
+                    await self._wait(where, ends - loop.time(), context)
+                denied = where
             except Gone:
                 await self._wait(where, ends - loop.time(), context)
         raise unreachable(parent)

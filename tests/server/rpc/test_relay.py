@@ -286,6 +286,24 @@ async def test_who_is_not_the_home_any_more_is_left_for_who_is(world: World) -> 
     assert (await world.seats.GetPool(POOL)).pool.product == "first for 127.0.0.1"
 
 
+async def test_a_home_by_its_row_that_says_it_is_not_is_waited_for(world: World) -> None:
+    """As a server that was started anew at its address, before the one that it was is declared dead."""
+    world.home.finder.where = There("before", world.home.there.address)
+    waits = 0
+
+    async def changed(there: There, within: float) -> bool:
+        nonlocal waits
+        waits += 1
+        if waits == 10:
+            world.home.finder.where = Here(2)
+        return False
+
+    world.first.finder.changed = changed  # type: ignore[method-assign]
+    answer = await world.seats.GetPool(POOL)
+    assert answer.pool.product.startswith("home for")
+    assert waits == 10
+
+
 async def test_only_servers_with_the_same_secrets_carry_calls(world: World) -> None:
     forged = (relayed.HEADER, f"10.0.0.1 {'0' * 32}")
     error = await refusal(world.seats.GetPool(POOL, metadata=(forged,)))
