@@ -54,12 +54,14 @@ from keypeg_server.domain.events import TokenRevoked, UserRemoved
 from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.listening import bind
 from keypeg_server.opened import MARKER, Opened, StartError, new_ids
+from keypeg_server.rpc import accepting
 from keypeg_server.rpc.account_service import AccountRpc
 from keypeg_server.rpc.activation_service import ActivationRpc
 from keypeg_server.rpc.borrow_service import BorrowRpc
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.catalog_service import CatalogRpc
 from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
+from keypeg_server.rpc.composed import Composed
 from keypeg_server.rpc.gate import Gate
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.limits import options
@@ -150,9 +152,9 @@ class App:
         if isinstance(opened.database, PostgresDatabase):
             several = Several(opened, opened.database, identity)
         relay = several.interceptors if several is not None else ()
-        server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), Gate(tokens), *relay],
-            options=options(
+        server = accepting.server(
+            [Composed([ErrorInterceptor(), Gate(tokens), *relay])],
+            options(
                 max_message_bytes=limits.max_message_bytes,
                 max_concurrent_streams=limits.max_concurrent_streams,
                 max_pending=limits.max_pending_requests,

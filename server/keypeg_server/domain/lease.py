@@ -8,19 +8,23 @@ Leaves to others: when a lease is given (pool.py) and when it ends (service).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from keypeg import names
 
 Features = tuple[tuple[str, int], ...]  # feature id and units, by id; the same feature once
 _SAMPLE: Final = "0"
+_KNOWN_POOLS: Final = 4_096  # whose prefixes are not built again
 
 
+@lru_cache(_KNOWN_POOLS)
 def lease_prefix(pool: str) -> str:
     """What the names of all leases of the pool with this id begin with."""
     return names.LEASE.build(pool, _SAMPLE)[: -len(_SAMPLE)]
 
 
+@lru_cache(_KNOWN_POOLS)
 def place_prefix(pool: str) -> str:
     """What the names of all queue places of the pool with this id begin with."""
     return names.PLACE.build(pool, _SAMPLE)[: -len(_SAMPLE)]

@@ -29,6 +29,10 @@ _Behavior = Callable[..., Any]
 class Authenticator(Protocol):
     """Knows tokens."""
 
+    def known(self, text: str) -> SignedIn | None:
+        """Who sent this token, when that needs no second look."""
+        ...
+
     async def authenticate(self, text: str) -> SignedIn:
         """Who sent this token; TokenInvalid or TokenExpired when nobody may have."""
         ...
@@ -58,31 +62,36 @@ class Gate(grpc.aio.ServerInterceptor):
             self._guards[method] = known = (handler, self._guarded(handler, method, rule))
         return known[1]
 
-    async def _enter(self, rule: Rule, method: str, context: Any) -> None:
-        if rule.access is Access.PUBLIC:
-            return
-        signed_in = await self._tokens.authenticate(_token(context.invocation_metadata()))
-        authorization.check_role(rule, signed_in.caller, method)
-        caller.become(signed_in)
-
     def _guarded(self, handler: Any, method: str, rule: Rule) -> Any:
         kind = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behavior: _Behavior = getattr(handler, kind)
         one_request = not handler.request_streaming
+        public = rule.access is Access.PUBLIC
+        tokens = self._tokens
 
-        async def pass_gate(request: Any, context: Any) -> None:
-            await self._enter(rule, method, context)
+        def known(context: Any) -> SignedIn | None:
+            return None if public else tokens.known(_token(context.invocation_metadata()))
+
+        async def unknown(context: Any) -> SignedIn | None:
+            if public:
+                return None
+            return await tokens.authenticate(_token(context.invocation_metadata()))
+
+        def enter(signed_in: SignedIn | None, request: Any) -> None:
+            if signed_in is not None:
+                authorization.check_role(rule, signed_in.caller, method)
+                caller.become(signed_in)
             if one_request:
                 validate.request(request)
-                if rule.field:
-                    authorization.check_account(rule, caller.current(), request, method)
+                if signed_in is not None:
+                    authorization.check_account(rule, signed_in.caller, request, method)
 
         async def coroutine(request: Any, context: Any) -> Any:
-            await pass_gate(request, context)
+            enter(known(context) or await unknown(context), request)
             return await behavior(request, context)
 
         async def generator(request: Any, context: Any) -> AsyncIterator[Any]:
-            await pass_gate(request, context)
+            enter(known(context) or await unknown(context), request)
             async with contextlib.aclosing(behavior(request, context)) as responses:
                 async for response in responses:
                     yield response

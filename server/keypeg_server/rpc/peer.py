@@ -10,11 +10,14 @@ Leaves to others: what rules make of it (domain/pool_rules.py). Behind a proxy i
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from keypeg_server.rpc import relayed
+
+_KNOWN_PEERS: Final = 4_096  # connections whose addresses are not read again at each call
 
 
 def address_of(context: Any) -> str:
@@ -23,6 +26,7 @@ def address_of(context: Any) -> str:
     return address_in(context.peer()) if carried is None else carried
 
 
+@lru_cache(_KNOWN_PEERS)
 def address_in(peer: str) -> str:
     """The address in what gRPC calls a peer: `ipv4:10.0.0.7:4711`, `ipv6:%5B::1%5D:4711`, `unix:`."""
     kind, _, rest = unquote(peer).partition(":")

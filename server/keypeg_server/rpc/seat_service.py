@@ -66,6 +66,8 @@ from keypeg_server.service.seat_taking import Queued, Wanted
 from keypeg_server.service.seats import TTL_DEFAULT, Seats
 from keypeg_server.service.watching import Watching
 
+_US: Final = timedelta(microseconds=1)
+_NO_TIME: Final = timedelta(0)
 _DIGITS: Final = 20  # of the numbers in page tokens, so that they sort as texts
 _ABOVE: Final = 10**18  # above all ranks, which may be negative
 _WOULD: Final[Mapping[type, Would.ValueType]] = {Lease: WOULD_GRANTED, Place: WOULD_QUEUED}
@@ -100,18 +102,18 @@ class SeatService(SeatServiceServicer):
                 request.ttl.ToTimedelta() if request.HasField("ttl") else TTL_DEFAULT,
                 frames.device(request.device),
                 frames.app(request.app),
-                request.wait.ToTimedelta(),
+                request.wait.ToTimedelta() if request.HasField("wait") else _NO_TIME,
                 request.priority,
                 address_of(context),
             ),
         )
         if isinstance(got, Queued):
             return AcquireSeatResponse(place=seat_encode.own_place(got))
-        return AcquireSeatResponse(
-            lease=frames.own_lease(frames.lease_name(got.lease), "", got.lease),
-            valid_for=frames.duration(got.valid_for),
-            expire_time=self._after(got.valid_for - got.asked_before),
-        )
+        response = AcquireSeatResponse()  # filled in place: a message put into another is copied
+        frames.show_lease(response.lease, frames.lease_name(got.lease), "", got.lease)
+        response.valid_for.FromTimedelta(got.valid_for)
+        self._show_end(response.expire_time, got.valid_for - got.asked_before)
+        return response
 
     async def LeaveQueue(self, request: LeaveQueueRequest, context: Any) -> LeaveQueueResponse:
         left = await self._seats.taking.leave(self._caller(), request.name)
@@ -120,9 +122,10 @@ class SeatService(SeatServiceServicer):
     async def RenewSeat(self, request: RenewSeatRequest, context: Any) -> RenewSeatResponse:
         ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else None
         held = await self._seats.renew(self._caller(), request.name, request.fencing_number, ttl)
-        return RenewSeatResponse(
-            valid_for=frames.duration(held.valid_for), expire_time=self._after(held.valid_for)
-        )
+        response = RenewSeatResponse()
+        response.valid_for.FromTimedelta(held.valid_for)
+        self._show_end(response.expire_time, held.valid_for)
+        return response
 
     async def ReleaseSeat(self, request: ReleaseSeatRequest, context: Any) -> ReleaseSeatResponse:
         released = await self._seats.release(self._caller(), request.name, request.fencing_number)
@@ -270,10 +273,11 @@ class SeatService(SeatServiceServicer):
             next_page_token="" if found.after is None else token_of(str(found.after)),
         )
 
-    def _after(self, time: timedelta) -> Timestamp:
-        moment = Timestamp()
-        moment.FromDatetime(self._clock.wall() + time)
-        return moment
+    def _show_end(self, moment: Timestamp, time: timedelta) -> None:
+        """The moment so long after now, in an empty message in its place."""
+        seconds, us = divmod(self._clock.wall_us() + time // _US, 1_000_000)
+        moment.seconds = seconds
+        moment.nanos = us * 1_000
 
 
 def _number(lease: Lease) -> str:

@@ -9,14 +9,13 @@ Leaves to others: what only the server's data can tell (services), who may ask (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from keypeg import names
 from keypeg.errors import FieldInvalid, ProtocolViolation
 from keypeg.v1.account_pb2 import ROLE_ADMIN, ROLE_MEMBER, Role
-from keypeg.v1.document_pb2 import KeyAlgorithm
 from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_event_pb2 import PoolEventKind
@@ -24,8 +23,6 @@ from keypeg.v1.pool_rules_pb2 import SeatCounting
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg_server.rpc import borrow_checks
 from keypeg_server.rpc.checks import (
-    Check,
-    Problem,
     anything,
     duration,
     each,
@@ -42,9 +39,26 @@ from keypeg_server.rpc.checks import (
     uuid,
     value_of,
 )
-from keypeg_server.rpc.frame_checks import PLAINLY_RIGHT
+from keypeg_server.rpc.frame_checks import PLAINLY_RIGHT, REQUESTS_PLAINLY_RIGHT
+from keypeg_server.rpc.parts import (
+    APP,
+    DEVICE,
+    FEATURE,
+    FEATURE_GRANT,
+    FRAMES,
+    KINDS,
+    OPTIONAL_LABEL,
+    PERIOD,
+    POOL,
+    POOL_RULES,
+    PRODUCT,
+    PUBLIC_KEY,
+    UNITS,
+    VERSION,
+    Fields,
+    same_feature,
+)
 
-Fields = Mapping[str, Check]
 PACKAGE: Final = "keypeg.v1"
 
 _ID = matching(r"[a-z][a-z0-9-]{2,62}", "3 to 63 characters of [a-z0-9-], a letter first")
@@ -53,109 +67,22 @@ _LOGIN = matching(
 )
 _PASSWORD = text(8, 1_024)
 _LABEL = text(1, 128)
-_OPTIONAL_LABEL = text(0, 128)
 _CARD_ID = matching(r"[0-9a-f]{32}", "16 bytes in lower-case hexadecimal")
-_FEATURE = matching(r"[a-z0-9][a-z0-9_.-]{0,62}", "1 to 63 characters of [a-z0-9_.-]")
-_VERSION = matching(r"(v?\d{1,9}(\.\d{1,9}){0,7}.{0,64})?", "dotted numbers")
-_ACCOUNT, _PRODUCT = name(names.ACCOUNT), name(names.PRODUCT)
-_POOL, _LEASE, _BORROW = name(names.POOL), name(names.LEASE), name(names.BORROW)
+_ACCOUNT, _LEASE, _BORROW = name(names.ACCOUNT), name(names.LEASE), name(names.BORROW)
 _CLOUD, _ACTIVATION = name(names.CLOUD_SESSION), name(names.ACTIVATION)
-_KINDS = each(one_of(LocationKind), high=4, key=int)
 _TTL = duration(timedelta(seconds=10), timedelta(hours=1))
 _PAGE: Fields = {"page_size": number(0, 1_000), "page_token": text(0, 256)}
 
-
-def _same(value: Any) -> str:
-    feature: str = value.feature
-    return feature
-
-
-DEVICE: Final[Fields] = {
-    "id": matching(r"[a-z0-9-]{8,64}", "8 to 64 characters of [a-z0-9-]"),
-    "host_name": text(0, 255),
-}
-APP: Final[Fields] = {
-    "name": _OPTIONAL_LABEL,
-    "version": _VERSION,
-    "sdk": _OPTIONAL_LABEL,
-    "process_id": anything,
-}
-FEATURE_GRANT: Final[Fields] = {"feature": _FEATURE, "seat_count": number(0, 1_000_000)}
-FEATURE_UNITS: Final[Fields] = {"feature": _FEATURE, "units": number(1, 10_000)}
-PUBLIC_KEY: Final[Fields] = {"algorithm": one_of(KeyAlgorithm), "key": size(32, 65)}
-_UNITS = each(message(FEATURE_UNITS), high=64, key=_same)
-_SEQUENCE = number(1, 2**63 - 1)
-
-OPEN: Final[Fields] = {
-    "sequence": _SEQUENCE,
-    "protocol_version": anything,  # another one is PROTOCOL_UNSUPPORTED
-    "device": message(DEVICE),
-    "app": message(APP),
-    "product": _PRODUCT,
-    "nonce": size(32),
-    "key_share": size(32),
-    "location_kinds": _KINDS,
-}
-RESUME: Final[Fields] = {
-    "sequence": _SEQUENCE,
-    "protocol_version": anything,
-    "session": name(names.SESSION),
-    "resume_ticket": size_between(1, 4_096),
-    "nonce": size(32),
-    "key_share": size(32),
-    "mac": size(16),
-}
-RENEW: Final[Fields] = {"sequence": _SEQUENCE, "nonce": size(0, 32), "mac": size(16)}
-ACQUIRE: Final[Fields] = {
-    "sequence": _SEQUENCE,
-    "request_id": uuid,
-    "pool": optional(_POOL),
-    "units": number(0, 10_000),
-    "features": _UNITS,
-    "wait": anything,
-    "priority": number(-100, 100),
-}
-RELEASE: Final[Fields] = {"sequence": _SEQUENCE, "name": name(names.LEASE, names.PLACE)}
-CLOSE: Final[Fields] = {"sequence": _SEQUENCE}
-
-_SUBJECT_NAME = text(0, 255)
-POOL_SUBJECT: Final[Fields] = {
-    "user": _SUBJECT_NAME,
-    "group": _SUBJECT_NAME,
-    "host": _SUBJECT_NAME,
-    "network": _SUBJECT_NAME,
-}
-
-
-def _subject(value: Any) -> Iterable[Problem]:
-    kind = None if value is None else value.WhichOneof("subject")
-    if kind is None:
-        return (("", "names nobody: set a user, a group, a host or a network"),)
-    return text(1, 255)(getattr(value, kind))
-
-
-_PERIOD = duration(timedelta(0), timedelta(days=30))
-_ENTRIES = 1_000
-POOL_GROUP: Final[Fields] = {"name": _FEATURE, "members": each(_subject, high=10_000)}
-POOL_RESERVATION: Final[Fields] = {"subject": _subject, "units": number(1, 1_000_000)}
-POOL_LIMIT: Final[Fields] = {"subject": _subject, "units": number(0, 1_000_000)}
-POOL_DENIAL: Final[Fields] = {"subject": _subject, "cut": anything}
-POOL_BORROWING: Final[Fields] = {
-    "longest": duration(timedelta(0), timedelta(days=366)),
-    "floor_units": number(0, 1_000_000),
-    "most_units": number(0, 1_000_000),
-    "allowed": each(_subject, high=_ENTRIES),
-}
-POOL_RULES: Final[Fields] = {
+RULES: Final[Fields] = {
     "counting": one_of(SeatCounting, unset=True),
     "reservations": each(message(POOL_RESERVATION), high=_ENTRIES),
     "limits": each(message(POOL_LIMIT), high=_ENTRIES),
     "allowed": each(_subject, high=_ENTRIES),
     "denied": each(message(POOL_DENIAL), high=_ENTRIES),
     "groups": each(message(POOL_GROUP), high=_ENTRIES),
-    "linger": _PERIOD,
+    "linger": PERIOD,
     "overdraft_units": number(0, 1_000_000),
-    "ageing": _PERIOD,
+    "ageing": PERIOD,
     "queue_length": number(0, 1_000_000),
     "etag": text(0, 64),
     "borrowing": message(POOL_BORROWING, required=False),
@@ -187,7 +114,7 @@ RULES: Final[Mapping[str, Fields]] = {
         "request_id": uuid,
         "login": _LOGIN,
         "password": _PASSWORD,
-        "display_name": _OPTIONAL_LABEL,
+        "display_name": OPTIONAL_LABEL,
         "role": one_of(Role, ROLE_MEMBER, ROLE_ADMIN, unset=True),
     },
     "ListUsersRequest": {"parent": _ACCOUNT, **_PAGE},
@@ -198,28 +125,28 @@ RULES: Final[Mapping[str, Fields]] = {
         "request_id": uuid,
         "product_id": _ID,
         "display_name": _LABEL,
-        "bundle_products": each(_PRODUCT, high=256, key=str),
+        "bundle_products": each(PRODUCT, high=256, key=str),
         "allowed_locations": each(one_of(LocationKind), low=1, high=4, key=int),
         "offline_grace": duration(timedelta(seconds=10), timedelta(days=30)),
         "unplug_grace": duration(timedelta(0), timedelta(hours=24)),
-        "minimum_app_version": _VERSION,
-        "features": each(_FEATURE, high=256, key=str),
+        "minimum_app_version": VERSION,
+        "features": each(FEATURE, high=256, key=str),
     },
-    "GetProductRequest": {"name": _PRODUCT},
+    "GetProductRequest": {"name": PRODUCT},
     "ListProductsRequest": {"parent": name(names.PUBLISHER), **_PAGE},
     "CreateLicenseRequest": {
         "parent": _ACCOUNT,
         "request_id": uuid,
-        "product": _PRODUCT,
+        "product": PRODUCT,
         "type": one_of(LicenseType, unset=True),
-        "allowed_locations": _KINDS,
+        "allowed_locations": KINDS,
         "activation_count": number(0, 10_000),
         "seat_count": number(0, 1_000_000),
-        "features": each(message(FEATURE_GRANT), high=256, key=_same),
+        "features": each(message(FEATURE_GRANT), high=256, key=same_feature),
         "expire_time": timestamp,
         "term_days": number(0, 36_500),
         "maintenance_end_time": timestamp,
-        "external_reference": _OPTIONAL_LABEL,
+        "external_reference": OPTIONAL_LABEL,
     },
     "GetLicenseRequest": {"name": name(names.LICENSE)},
     "ListLicensesRequest": {"parent": _ACCOUNT, **_PAGE},
@@ -256,18 +183,18 @@ RULES: Final[Mapping[str, Fields]] = {
         "public_key": message(PUBLIC_KEY),
         "enrollment_nonce": size(32),
         "signature": size_between(1, 1_024),
-        "display_name": _OPTIONAL_LABEL,
-        "model": _OPTIONAL_LABEL,
-        "serial": _OPTIONAL_LABEL,
+        "display_name": OPTIONAL_LABEL,
+        "model": OPTIONAL_LABEL,
+        "serial": OPTIONAL_LABEL,
         "emulated": anything,
     },
     "HoldSessionRequest": {kind: message(fields) for kind, fields in FRAMES.items()},
     "CloseSessionRequest": {"session": name(names.SESSION), "release_token": size_between(1, 64)},
     "AcquireSeatRequest": {
         "request_id": uuid,
-        "pool": _POOL,
+        "pool": POOL,
         "units": number(0, 10_000),
-        "features": _UNITS,
+        "features": UNITS,
         "ttl": _TTL,
         "device": message(DEVICE),
         "app": message(APP),
@@ -281,15 +208,15 @@ RULES: Final[Mapping[str, Fields]] = {
         "name": _LEASE,
         "request_id": uuid,
         "reason": text(1, 500),
-        "hold_off": _PERIOD,
+        "hold_off": PERIOD,
     },
-    "GetPoolRequest": {"name": _POOL},
-    "ListPoolsRequest": {"parent": _ACCOUNT, "product": optional(_PRODUCT), **_PAGE},
-    "ListLeasesRequest": {"parent": _POOL, **_PAGE},
-    "ListQueuePlacesRequest": {"parent": _POOL, **_PAGE},
-    "GetPoolRulesRequest": {"name": _POOL},
+    "GetPoolRequest": {"name": POOL},
+    "ListPoolsRequest": {"parent": _ACCOUNT, "product": optional(PRODUCT), **_PAGE},
+    "ListLeasesRequest": {"parent": POOL, **_PAGE},
+    "ListQueuePlacesRequest": {"parent": POOL, **_PAGE},
+    "GetPoolRulesRequest": {"name": POOL},
     "UpdatePoolRulesRequest": {
-        "name": _POOL,
+        "name": POOL,
         "rules": message(POOL_RULES),
         "dry_run": anything,
     },
@@ -302,9 +229,9 @@ RULES: Final[Mapping[str, Fields]] = {
         **_PAGE,
     },
     "ExplainRequest": {
-        "pool": _POOL,
+        "pool": POOL,
         "units": number(0, 10_000),
-        "features": _UNITS,
+        "features": UNITS,
         "device": message(DEVICE),
         "app": message(APP),
         "wait": anything,
@@ -312,9 +239,9 @@ RULES: Final[Mapping[str, Fields]] = {
     },
     "CreateBorrowRequest": {
         "request_id": uuid,
-        "pool": _POOL,
+        "pool": POOL,
         "units": number(0, 10_000),
-        "features": _UNITS,
+        "features": UNITS,
         "duration": borrow_checks.borrow_duration,
         "device": message(DEVICE),
         "app": message(APP),
@@ -338,7 +265,7 @@ RULES: Final[Mapping[str, Fields]] = {
     "ExportLogRequest": {"parent": name(names.ACCOUNT, names.PUBLISHER)},
     "SimulateSeatsRequest": {
         "parent": _ACCOUNT,
-        "pool": _POOL,
+        "pool": POOL,
         "seat_counts": each(number(1, 1_000_000), high=16),
         "begin_time": timestamp,
         "end_time": timestamp,
@@ -346,35 +273,12 @@ RULES: Final[Mapping[str, Fields]] = {
     },
 }
 
-# Messages within requests, for the test that looks for fields without a rule.
-PARTS: Final[Mapping[str, Fields]] = {
-    "Device": DEVICE,
-    "App": APP,
-    "FeatureGrant": FEATURE_GRANT,
-    "FeatureUnits": FEATURE_UNITS,
-    "PublicKey": PUBLIC_KEY,
-    "Open": OPEN,
-    "Resume": RESUME,
-    "Renew": RENEW,
-    "Acquire": ACQUIRE,
-    "Release": RELEASE,
-    "Close": CLOSE,
-    "PoolRules": POOL_RULES,
-    "PoolSubject": POOL_SUBJECT,
-    "PoolGroup": POOL_GROUP,
-    "PoolReservation": POOL_RESERVATION,
-    "PoolLimit": POOL_LIMIT,
-    "PoolDenial": POOL_DENIAL,
-    "PoolBorrowing": POOL_BORROWING,
-    "HostFingerprint": borrow_checks.FINGERPRINT,
-    "FingerprintComponent": borrow_checks.COMPONENT,
-    "Envelope": borrow_checks.ENVELOPE,
-    "Signature": borrow_checks.SIGNATURE,
-}
-
 
 def request(request: Any) -> None:
     """Refuse a request of the contract that is not well-formed; requests of others pass."""
+    plainly_right = REQUESTS_PLAINLY_RIGHT.get(type(request))
+    if plainly_right is not None and plainly_right(request):
+        return
     descriptor = request.DESCRIPTOR
     if descriptor.file.package == PACKAGE:
         _check(request, RULES[descriptor.name])

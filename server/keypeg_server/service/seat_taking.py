@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from keypeg import names
@@ -35,6 +36,12 @@ _US: Final = timedelta(microseconds=1)
 Done = Callable[[Lease | Place | KeypegError], None]
 
 
+@lru_cache(frames.DIGESTS_KNOWN)
+def _digest(*parts: object) -> bytes:
+    """The digest of a request: who asks again mostly asks for the same."""
+    return frames.digest(*parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A request for seats, as it came."""
@@ -56,7 +63,7 @@ class Wanted:
         How long its call may stay open is not a part of it.
         """
         parts = (pool, self.units, self.features, self.valid_for, self.device, self.app)
-        return frames.digest(*parts, self.priority) if self.priority else frames.digest(*parts)
+        return _digest(*parts, self.priority) if self.priority else _digest(*parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from keypeg.errors import StorageUnavailable, TokenExpired, TokenInvalid
+from keypeg_server.clock import to_us
 from keypeg_server.domain.account import User
 from keypeg_server.domain.caller import Caller
 from keypeg_server.service.ports import Clock
@@ -48,6 +49,15 @@ class NewToken:
     token: Token
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A token in memory, and what it says; `fresh_until_us` for nobody needs to look at its end before."""
+
+    token: Token
+    signed_in: SignedIn
+    fresh_until_us: int
+
+
 class Tokens:
     """Makes tokens and recognizes them."""
 
@@ -55,7 +65,7 @@ class Tokens:
         self._store = store
         self._clock = clock
         self._valid_for = valid_for
-        self._known: OrderedDict[bytes, Token] = OrderedDict()
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._epoch = 0  # grows with every revocation
 
     def new(self, user: User, id: str) -> NewToken:
@@ -64,24 +74,32 @@ class Tokens:
         expire_time = self._clock.wall() + self._valid_for
         return NewToken(text, Token(id, _digest(text), user, expire_time))
 
+    def known(self, text: str) -> SignedIn | None:
+        """Who sent this token, when it is in memory and in the first half of its time; None else."""
+        digest = _digest(text)
+        known = self._known.get(digest)
+        if known is None or self._clock.wall_us() >= known.fresh_until_us:
+            return None
+        self._known.move_to_end(digest)
+        return known.signed_in
+
     async def authenticate(self, text: str) -> SignedIn:
         """Who sent this token; TokenInvalid or TokenExpired when nobody may have."""
         if not _TEXT.fullmatch(text):
             raise _invalid()
         digest = _digest(text)
-        token = self._known.get(digest)
-        if token is None:
+        known = self._known.get(digest)
+        if known is None:
             token = await self._find(digest)
         else:
+            token = known.token
             self._known.move_to_end(digest)
         if self._clock.wall() >= token.expire_time:
             self._known.pop(digest, None)
             raise TokenExpired("This sign-in has run out; sign in again.")
         if token.expire_time - self._clock.wall() < self._valid_for / 2:
             token = await self._extended(token)
-        user = token.user
-        caller = Caller(user.name, user.login, user.account_name, user.role, token.id)
-        return SignedIn(caller, user, token.expire_time)
+        return _signed_in(token)
 
     def forget(self, token_id: str) -> None:
         """A token was taken away."""
@@ -107,7 +125,7 @@ class Tokens:
         if not there:
             raise _invalid()
         if token.digest in self._known:  # else it was revoked meanwhile
-            self._known[token.digest] = longer
+            self._known[token.digest] = self._knowing(longer)
         return longer
 
     async def _find(self, digest: bytes) -> Token:
@@ -116,19 +134,29 @@ class Tokens:
         if token is None:
             raise _invalid()
         if epoch == self._epoch:  # else it may be the one that was revoked meanwhile
-            self._known[digest] = token
+            self._known[digest] = self._knowing(token)
             if len(self._known) > KNOWN_COUNT:
                 self._known.popitem(last=False)
         return token
 
+    def _knowing(self, token: Token) -> _Known:
+        fresh_until = token.expire_time - self._valid_for / 2
+        return _Known(token, _signed_in(token), to_us(fresh_until))
+
     def _drop(self, gone: Callable[[Token], bool]) -> None:
         self._epoch += 1
-        for digest in [digest for digest, token in self._known.items() if gone(token)]:
+        for digest in [digest for digest, known in self._known.items() if gone(known.token)]:
             del self._known[digest]
 
 
+def _signed_in(token: Token) -> SignedIn:
+    user = token.user
+    caller = Caller(user.name, user.login, user.account_name, user.role, token.id)
+    return SignedIn(caller, user, token.expire_time)
+
+
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("ascii")).digest()
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _invalid() -> TokenInvalid:
