@@ -19,8 +19,10 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from grpc._cython import cygrpc
-from grpc.aio._server import Server as _LibraryServer
+from grpc._cython import cygrpc  # pyright: ignore[reportMissingImports]  # compiled
+from grpc.aio._server import (  # pyright: ignore[reportMissingImports]  # not in its types
+    Server as _LibraryServer,
+)
 
 from keypeg_server.rpc.limits import Options
 
