@@ -1,9 +1,9 @@
 """Frames and requests that are plainly right: the quick way past the rules, for those that come most.
 
-Promises: whatever passes here passes the rules (validate.FRAMES, validate.RULES) too; what does not may still be right, and is
+Promises: whatever passes here passes the rules (parts.FRAMES, validate.RULES) too; what does not may still be right, and is
 for the rules to judge and to explain.
 
-Leaves to others: the rules themselves (validate.py).
+Leaves to others: the rules themselves (validate.py, parts.py).
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from keypeg.v1.account_pb2 import ROLE_ADMIN, ROLE_MEMBER, Role
 from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_event_pb2 import PoolEventKind
-from keypeg.v1.pool_rules_pb2 import SeatCounting
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg_server.rpc import borrow_checks
 from keypeg_server.rpc.checks import (
@@ -72,31 +71,6 @@ _ACCOUNT, _LEASE, _BORROW = name(names.ACCOUNT), name(names.LEASE), name(names.B
 _CLOUD, _ACTIVATION = name(names.CLOUD_SESSION), name(names.ACTIVATION)
 _TTL = duration(timedelta(seconds=10), timedelta(hours=1))
 _PAGE: Fields = {"page_size": number(0, 1_000), "page_token": text(0, 256)}
-
-RULES: Final[Fields] = {
-    "counting": one_of(SeatCounting, unset=True),
-    "reservations": each(message(POOL_RESERVATION), high=_ENTRIES),
-    "limits": each(message(POOL_LIMIT), high=_ENTRIES),
-    "allowed": each(_subject, high=_ENTRIES),
-    "denied": each(message(POOL_DENIAL), high=_ENTRIES),
-    "groups": each(message(POOL_GROUP), high=_ENTRIES),
-    "linger": PERIOD,
-    "overdraft_units": number(0, 1_000_000),
-    "ageing": PERIOD,
-    "queue_length": number(0, 1_000_000),
-    "etag": text(0, 64),
-    "borrowing": message(POOL_BORROWING, required=False),
-    "write_off_units": number(0, 1_000_000),
-}
-
-FRAMES: Final[Mapping[str, Fields]] = {
-    "open": OPEN,
-    "resume": RESUME,
-    "renew": RENEW,
-    "acquire": ACQUIRE,
-    "release": RELEASE,
-    "close": CLOSE,
-}
 
 RULES: Final[Mapping[str, Fields]] = {
     "SignInRequest": {"login": text(1, 128), "password": _PASSWORD},
