@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from keypeg.errors import FieldInvalid
 from keypeg.v1 import seat_service_pb2, session_pb2
-from keypeg_server.rpc import validate
+from keypeg_server.rpc import parts, validate
 from keypeg_server.rpc.frame_checks import PLAINLY_RIGHT, REQUESTS_PLAINLY_RIGHT
-from keypeg_server.rpc.parts import FRAMES
 
 SEQUENCES = st.integers(0, 3) | st.integers(2**63 - 2, 2**63 + 2)
 UUIDS = st.uuids().map(str) | st.uuids().map(lambda id: str(id).upper()) | st.text(max_size=40)
@@ -43,7 +42,7 @@ FRAMES = (
 
 def by_the_rules(frame) -> bool:
     try:
-        validate._check(frame, FRAMES[frame.DESCRIPTOR.name.lower()])
+        validate._check(frame, parts.FRAMES[frame.DESCRIPTOR.name.lower()])
     except FieldInvalid:
         return False
     return True
