@@ -130,9 +130,7 @@ class Relay(grpc.aio.ServerInterceptor):
                 return await self._carrier.unary(peer, method, request.SerializeToString(), context)
             except NotHome:
                 self._finder.not_there(parent, where)
-                if (
-                    where == denied
-                ):  # it was started anew; the one that it was is still to be found dead
+                if where == denied:  # started anew at its address; who was there is yet to be found dead
                     await self._wait(where, ends - loop.time(), context)
                 denied = where
             except Gone:

@@ -34,9 +34,7 @@ _LOG: Final = logging.getLogger(__name__)
 LOOK_FOR_ORPHANS: Final = 30.0  # seconds; beside at the start and whenever a server goes
 ORPHANS_AT_ONCE: Final = 500
 TAKEN_AT_ONCE: Final = 8  # homes loaded at a time, so that calls come in between
-ASKED_AT_ONCE: Final = (
-    4  # homes asked for at a time: beats wait for no more, on the same connection
-)
+ASKED_AT_ONCE: Final = 4  # homes asked for at a time: so many may come before a beat
 RETRY_AFTER: Final = timedelta(milliseconds=250)
 LEAVE_TIME: Final = 3.0  # seconds to say so, when the database does not answer
 TIMER_SLACK: Final = 0.005  # seconds
