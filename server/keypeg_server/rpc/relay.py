@@ -130,7 +130,8 @@ class Relay(grpc.aio.ServerInterceptor):
                 return await self._carrier.unary(peer, method, request.SerializeToString(), context)
             except NotHome:
                 self._finder.not_there(parent, where)
-                if where == denied:  # started anew at its address; who was there is yet to be found dead
+                # Again the same: it was started anew there, and who was there before is yet to be found dead.
+                if where == denied:
                     await self._wait(where, ends - loop.time(), context)
                 denied = where
             except Gone:
