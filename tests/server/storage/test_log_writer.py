@@ -14,7 +14,7 @@ from keypeg import log
 from keypeg.document import DELEGATION_TYPE, Ed25519Signer, seal
 from keypeg.v1 import document_pb2
 from keypeg.v1.document_pb2 import Delegation, Envelope
-from keypeg.v1.log_pb2 import LogHead
+from keypeg.v1.log_pb2 import LOG_OCCASION_STOP, LogHead
 from keypeg_server.clock import to_us
 from keypeg_server.domain.record import Entry, about
 from keypeg_server.service.reports import Reports
@@ -141,6 +141,21 @@ async def test_the_chain_goes_on_after_a_restart(desk: Desk):
     assert await desk.restart() == []
     await desk.write(*desk.entries(3))
     assert await desk.said() == [1, 2, 3]
+    assert (await desk.verdict()).ok
+
+
+async def test_the_chain_goes_on_over_servers_that_take_the_account_in_turns(desk: Desk):
+    """Each remembers where the log stood when it had it; the date of one is hours behind."""
+    other = LogWriter(desk.signer.sign_log, b"s" * 32)
+    for turn in range(4):
+        desk.log, other = other, desk.log
+        desk.clock.now += timedelta(hours=-3 if turn % 2 else 4)
+        desk.log.forget([ACME])
+        assert await log_store.check(desk.database, desk.log, desk.clock, parents=[ACME]) == []
+        await desk.write(*desk.entries(turn * 2))
+        await desk.write(*desk.entries(turn * 2 + 1))
+    await log_store.sign_heads(desk.database, desk.log, desk.clock, LOG_OCCASION_STOP)
+    assert await desk.said() == list(range(8))
     assert (await desk.verdict()).ok
 
 
