@@ -15,9 +15,10 @@ from pathlib import Path
 import click
 import platformdirs
 
+from keypeg.settings_reading import SettingsError
 from keypeg_bridge import app, logs
 from keypeg_bridge import settings as settings_module
-from keypeg_bridge.settings import Settings, SettingsError
+from keypeg_bridge.settings import Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +66,7 @@ def serve(
 @main.command("settings")
 def show_settings() -> None:
     """List all settings, with their defaults and limits."""
-    for name, default, limits, what in settings_module.describe():
+    for name, _, default, limits, what in settings_module.describe():
         click.echo(f"{name} = {default}" + (f" ({limits})" if limits else ""))
         click.echo(f"    {what}")
 

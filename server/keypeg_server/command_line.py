@@ -40,7 +40,8 @@ DATABASE = click.option(
 
 def read_settings(data: Path, settings_file: Path | None, database: str | None = None) -> Any:
     """The settings of a data directory, with this database if there is one; ends the program when they are wrong."""
-    from keypeg_server.settings_reading import FILE_NAME, SettingsError, load, with_database
+    from keypeg.settings_reading import SettingsError
+    from keypeg_server.settings_reading import FILE_NAME, load, with_database
 
     if settings_file is not None and not settings_file.exists():
         fail(f"{settings_file}: there is no such settings file.", EXIT_USAGE)

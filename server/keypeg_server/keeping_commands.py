@@ -40,7 +40,7 @@ MIB: Final = 1024 * 1024
 
 def _duration(_context: object, _option: object, text: str) -> timedelta:
     """Reads an option such as 90s, 10m or 2h."""
-    from keypeg_server.settings_reading import duration
+    from keypeg.settings_reading import duration
 
     found = duration(text)
     if found is None:

@@ -11,17 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-
-def setting(default: Any, what: str, *, low: Any = None, high: Any = None) -> Any:
-    """A field of a section: its default, what it does and why, and its limits."""
-    return field(default=default, metadata={"what": what, "low": low, "high": high})
-
-
-def secret_setting(default: str, what: str) -> Any:
-    """A field that may hold a secret: not in the repr."""
-    return field(default=default, repr=False, metadata={"what": what, "low": None, "high": None})
+from keypeg.settings_reading import secret_setting, setting
 
 
 def seconds(count: float) -> timedelta:

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from keypeg.settings_reading import SettingsError
 from keypeg_bridge.rack.states import TRANSITIONS
 from keypeg_bridge.rack.writes import STEPS
 from keypeg_bridge.rpc.protocol import PHASES
-from keypeg_bridge.settings import Settings, SettingsError, describe, load
+from keypeg_bridge.settings import Settings, describe, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "bridge.md"
 
 
 def test_without_a_file_everything_is_as_described() -> None:
-    assert load(None, {"KEYPEG_BRIDGE": "unix:/x", "HOME": "/"}) == Settings()
+    assert (
+        load(None, {"KEYPEG_BRIDGE": "unix:/x", "KEYPEG_BRIDGE__X": "1", "HOME": "/"}) == Settings()
+    )
 
 
 def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
@@ -71,13 +74,13 @@ def test_what_is_wrong_is_said_in_one_sentence(
 
 
 def test_a_file_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="can not be read"):
         load(tmp_path / "none.toml", {})
 
 
 def test_the_page_shows_every_setting_and_every_table() -> None:
     page = PAGE.read_text()
-    rows = [f"| `{n}` | `{d}` | {limits} | {what} |" for n, d, limits, what in describe()]
+    rows = [f"| `{n}` | `{d}` | {limits} | {what} |" for n, _, d, limits, what in describe()]
     rows += [
         f"| {a.name.lower()} | {h.value} | {b.name.lower()} |" for (a, h), b in TRANSITIONS.items()
     ]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from keypeg.settings_reading import SettingsError
 from keypeg_server.settings import Settings
-from keypeg_server.settings_reading import SettingsError, describe, load
+from keypeg_server.settings_reading import describe, load
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,12 +12,13 @@ import pytest
 from sqlalchemy import Connection, text
 
 from keypeg.errors import Elsewhere, KeypegError, StorageUnavailable
+from keypeg.settings_reading import SettingsError
 from keypeg_server.address import AddressError, PostgresUrl
 from keypeg_server.clock import SystemClock
 from keypeg_server.domain.home import SELF
 from keypeg_server.service import homes_port
 from keypeg_server.service.homes_port import HomesLost
-from keypeg_server.settings_reading import SettingsError, load, with_database
+from keypeg_server.settings_reading import load, with_database
 from keypeg_server.storage import lane as module
 from keypeg_server.storage import tables
 from keypeg_server.storage.committer import BatchCommitter
