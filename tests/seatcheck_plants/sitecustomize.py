@@ -23,9 +23,9 @@ def grant_before_commit() -> None:
     take, end = BatchCommitter._take, BatchCommitter._end
     told: set[int] = set()
 
-    def taken(self: Any, operation: Any) -> None:
+    def taken(self: Any, operation: Any, *more: Any) -> None:
         before = len(self._pending)
-        take(self, operation)
+        take(self, operation, *more)
         if len(self._pending) > before and self._pending[-1].error is None:
             item = self._pending[-1]
             told.add(id(item))
