@@ -1,51 +1,15 @@
-"""Structured logs on standard error: an event in lower case, and fields.
+"""What the bridge logs: structured, on standard error.
 
-Promises: one line an event, JSON when standard error is no terminal; what libraries log comes out the same way. Nothing
-secret is given to a logger in the first place.
+Promises: nothing secret is given to a logger in the first place.
+
+Leaves to others: how it is written (keypeg.log_output).
 """
 
 from __future__ import annotations
 
-import logging
-import sys
-
-import structlog
-from structlog.typing import Processor
+from keypeg import log_output
 
 
 def configure(level: str, form: str) -> None:
     """Set up logging for the process, by the settings `logs.level` and `logs.format`."""
-    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
-    before: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    last: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if as_json
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                exception_formatter=structlog.dev.plain_traceback,  # others show variables: secrets
-            )
-        ]
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=before,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for chatty in ("asyncio", "usb"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
-    structlog.configure(
-        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    log_output.configure(level, form, chatty=("asyncio", "usb"))
