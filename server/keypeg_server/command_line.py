@@ -36,6 +36,14 @@ DATABASE = click.option(
     help="A PostgreSQL database, postgresql://user@host/name, instead of storage.database; other users of this "
     "computer see a password in it, so leave that to PGPASSFILE.",
 )
+OUTPUT = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print what was found.",
+)
 
 
 def read_settings(data: Path, settings_file: Path | None, database: str | None = None) -> Any:

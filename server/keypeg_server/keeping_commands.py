@@ -24,6 +24,7 @@ from keypeg_server.command_line import (
     DATABASE,
     EXIT_ERROR,
     EXIT_USAGE,
+    OUTPUT,
     SETTINGS,
     fail,
     read_settings,
@@ -173,14 +174,7 @@ def restore(
 @DATA
 @SETTINGS
 @DATABASE
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print what was found.",
-)
+@OUTPUT
 def check(data: Path, settings_file: Path | None, database: str | None, output: str) -> None:
     """Look whether a data directory is whole.
 

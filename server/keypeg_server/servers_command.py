@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from keypeg_server.command_line import DATA, DATABASE, EXIT_ERROR, SETTINGS, fail, read_settings
+from keypeg_server.command_line import (
+    DATA,
+    DATABASE,
+    EXIT_ERROR,
+    OUTPUT,
+    SETTINGS,
+    fail,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from keypeg_server.service.homes import Node
@@ -27,14 +35,7 @@ WATCHED: Final = 1.2  # seconds: more than two beats
 @DATA
 @SETTINGS
 @DATABASE
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print what was found.",
-)
+@OUTPUT
 def servers(data: Path, settings_file: Path | None, database: str | None, output: str) -> None:
     """List the servers of a PostgreSQL database.
 
