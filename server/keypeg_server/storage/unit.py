@@ -8,7 +8,7 @@ Leaves to others: the repositories, one file each.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from sqlmodel import Session
@@ -77,15 +77,19 @@ class SqlStore:
         return await to_its_end(self._change(self._work(change)))
 
     def _work(self, change: Callable[[Unit], T]) -> Callable[[Session], tuple[T, list[Event]]]:
+        parents = homes_port.parents()
+
         def work(session: Session) -> tuple[T, list[Event]]:
             unit = SqlUnit(session, to_us(self._clock.wall()))
             result = change(unit)
-            self._record(session, unit)
+            self._record(session, unit, parents)
             return result, unit.events
 
         return work
 
     async def once(self, request: Request[T], change: Callable[[Unit], T]) -> bytes:
+        parents = homes_port.parents()
+
         def work(session: Session) -> tuple[bytes, list[Event]]:
             now_us = to_us(self._clock.wall())
             unit = SqlUnit(session, now_us, request.caller)
@@ -97,7 +101,7 @@ class SqlStore:
                 now_us,
                 lambda _: request.answer(change(unit)),
             )
-            self._record(session, unit)
+            self._record(session, unit, parents)
             return answer, unit.events
 
         return await to_its_end(self._change(work))
@@ -110,7 +114,12 @@ class SqlStore:
         finally:
             self.generation += 1
 
-    def _record(self, session: Session, unit: SqlUnit) -> None:
+    def _record(self, session: Session, unit: SqlUnit, parents: Collection[str]) -> None:
+        if self._database.fence is not None:  # it looks at the homes of these, and no others
+            for entry in unit.entries:
+                assert entry.parent in parents, (
+                    f"a change of {entry.parent} is written for {parents}"
+                )
         if self.log is not None and unit.entries:
             session.flush()
             numbers = self.log.append(session.connection(), unit.entries)

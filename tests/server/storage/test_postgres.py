@@ -482,6 +482,16 @@ async def test_a_unit_of_work_for_a_lost_home_is_refused(bench: Bench, homes: Ho
         await store.change(lambda _: None)
 
 
+async def test_what_is_recorded_of_another_than_the_fence_was_asked_for_is_not_written(
+    bench: Bench, homes: Homes
+):
+    """It would fork the log of whoever is the home."""
+    store = SqlStore(bench.database, SystemClock(), lambda _: None)
+    with homes_port.acting_for("accounts/b"), pytest.raises(AssertionError, match="accounts/a"):
+        await store.write(lambda unit: unit.record("accounts/a", "tried"))
+    assert await rows(bench) == {}
+
+
 # Values and addresses.
 
 
