@@ -96,6 +96,8 @@ class PoolRegistry:
     async def present(self, pools: Iterable[str]) -> None:
         """See to it that pools (names) that were just created are here; ServerDraining when they belong elsewhere."""
         for name in pools:
+            if name in self._by_name:
+                continue
             (id,) = names.POOL.parse(name)
             if id not in self._pools:
                 await self._fetch(id)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from keypeg import names
 from keypeg.errors import KeypegError, NotFound, PoolRule
@@ -42,8 +42,7 @@ def _digest(*parts: object) -> bytes:
     return frames.digest(*parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A request for seats, as it came."""
 
     request_id: str
