@@ -18,34 +18,19 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import (
-    aio as health,  # pyright: ignore[reportAttributeAccessIssue]  # defined by Python version
-)
-from grpc_reflection.v1alpha import reflection
 
 from keypeg.errors import KeypegError
 from keypeg.serving import ErrorInterceptor
 from keypeg.v1 import (
-    account_service_pb2,
     account_service_pb2_grpc,
-    activation_service_pb2,
     activation_service_pb2_grpc,
-    borrow_service_pb2,
     borrow_service_pb2_grpc,
-    catalog_service_pb2,
     catalog_service_pb2_grpc,
-    cloud_session_service_pb2,
     cloud_session_service_pb2_grpc,
-    license_service_pb2,
     license_service_pb2_grpc,
-    location_service_pb2,
     location_service_pb2_grpc,
-    report_service_pb2,
     report_service_pb2_grpc,
-    seat_service_pb2,
     seat_service_pb2_grpc,
-    session_service_pb2,
     session_service_pb2_grpc,
 )
 from keypeg.v1.log_pb2 import LogOccasion
@@ -63,6 +48,7 @@ from keypeg_server.rpc.catalog_service import CatalogRpc
 from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
 from keypeg_server.rpc.composed import Composed
 from keypeg_server.rpc.gate import Gate
+from keypeg_server.rpc.health import Health
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.limits import options
 from keypeg_server.rpc.location_service import LocationRpc
@@ -124,8 +110,7 @@ class App:
         self._opened = opened
         self._server = server
         self._several = several
-        self._health = health.HealthServicer()
-        self._serving = True
+        self._health = Health()
         self._tasks: list[asyncio.Task[None]] = []
         self._passwords = opened.passwords()
 
@@ -172,7 +157,7 @@ class App:
 
     async def stop(self) -> None:
         """Tell clients to go elsewhere, let calls end, and put everything on disk."""
-        await self._health.enter_graceful_shutdown()
+        await self._health.leave()
         for task in self._tasks:
             task.cancel()
         loop = asyncio.get_running_loop()
@@ -320,9 +305,9 @@ class App:
             BorrowRpc(self._borrows, current), server
         )
         keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
-        await self._serve_health()
+        await self._health.serve(server)
         if several is not None:
-            await several.start(self.address, self._sessions, tokens, log, self._show_health)
+            await several.start(self.address, self._sessions, tokens, log, self._health.show)
         await server.start()
         self._tasks += [
             _every(HIGH_WATER_EVERY, lambda: upkeep.keep_high_water(opened.database, clock)),
@@ -335,49 +320,6 @@ class App:
         ]
         for task in self._tasks:
             task.add_done_callback(_died)
-
-    def _show_health(self, serving: bool) -> None:
-        """Balancers pass over a server that may not act."""
-        if serving is not self._serving:
-            self._serving = serving
-            self._showing = asyncio.get_running_loop().create_task(self._set_health(serving))
-
-    async def _set_health(self, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse
-        for service in ("", *SERVICES):
-            await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
-
-    async def _serve_health(self) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        await self._set_health(True)
-        reflection.enable_server_reflection(
-            (
-                *SERVICES,
-                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-                reflection.SERVICE_NAME,
-            ),
-            self._server,
-        )
-
-
-# What this server serves of the contract.
-CONTRACT: Final = (
-    account_service_pb2,
-    activation_service_pb2,
-    borrow_service_pb2,
-    catalog_service_pb2,
-    cloud_session_service_pb2,
-    license_service_pb2,
-    location_service_pb2,
-    report_service_pb2,
-    seat_service_pb2,
-    session_service_pb2,
-)
-SERVICES: Final = tuple(
-    service.full_name
-    for module in CONTRACT
-    for service in module.DESCRIPTOR.services_by_name.values()
-)
 
 
 def _died(task: asyncio.Task[None]) -> None:

@@ -10,7 +10,6 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from keypeg.errors import NotFound, PermissionDenied
 from keypeg.v1 import account_service_pb2
-from keypeg_server.app import CONTRACT
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.rpc.authorization import (
     TABLE,
@@ -20,6 +19,7 @@ from keypeg_server.rpc.authorization import (
     check_role,
     rule_of,
 )
+from keypeg_server.rpc.health import CONTRACT
 
 MEMBER = Caller("accounts/acme/users/anna", "anna", "accounts/acme", Role.MEMBER, "t1")
 ADMIN = Caller("accounts/acme/users/ada", "ada", "accounts/acme", Role.ADMIN, "t2")

@@ -11,9 +11,9 @@ from keypeg.v1 import (
     seat_service_pb2,
     session_service_pb2,
 )
-from keypeg_server.app import CONTRACT
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.rpc import authorization, routes
+from keypeg_server.rpc.health import CONTRACT
 from keypeg_server.rpc.routes import By, Routes
 
 METHODS = {

@@ -29,8 +29,8 @@ from keypeg.v1.document_pb2 import Envelope, HostFingerprint, KeyAlgorithm, Publ
 from keypeg.v1.license_service_pb2 import CreateLicenseRequest
 from keypeg.v1.product_pb2 import FeatureGrant
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
-from keypeg_server.app import CONTRACT
 from keypeg_server.rpc import validate
+from keypeg_server.rpc.health import CONTRACT
 from keypeg_server.rpc.parts import PARTS
 
 UUID = "8b4a2c9e-0d6f-4f3a-9c1b-2f7d5e6a1c30"
