@@ -41,7 +41,7 @@ def grant_before_commit() -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(LAG, self._start, loop)
 
-    BatchCommitter._take = taken  # type: ignore[method-assign]
+    BatchCommitter._take = taken  # type: ignore[assignment,method-assign]
     BatchCommitter._end = ended  # type: ignore[method-assign]
     BatchCommitter._schedule = schedule  # type: ignore[method-assign]
 

@@ -13,19 +13,20 @@ Leaves to others: serving the calls (grpc.aio), the server's options (limits.py)
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import grpc
 import grpc.aio
-from grpc._cython import cygrpc  # pyright: ignore[reportMissingImports]  # compiled
 from grpc.aio._server import (  # pyright: ignore[reportMissingImports]  # not in its types
     Server as _LibraryServer,
 )
 
 from keypeg_server.rpc.limits import Options
 
+_LIBRARY: Final[Any] = importlib.import_module("grpc._cython.cygrpc")  # compiled, without types
 SLOTS: Final = 64  # some KiB each; more than come in one turn of a busy loop
 
 _Asked = asyncio.Future[Any]  # ends with a call
@@ -71,7 +72,7 @@ class Slots:
             self._open()
 
 
-class _Accepting(cygrpc.AioServer):  # type: ignore[misc]  # compiled, without types
+class _Accepting(_LIBRARY.AioServer):  # type: ignore[misc]  # of no type
     """The library's server with more slots, all for any method."""
 
     _slots: Slots | None = None
@@ -94,13 +95,13 @@ class _Server(_LibraryServer):
         self, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Options
     ) -> None:
         # Instead of the constructor that it inherits, which makes the library's own.
-        self._loop = cygrpc.get_working_loop()
+        self._loop = _LIBRARY.get_working_loop()
         self._server = _Accepting(self._loop, None, (), tuple(interceptors), tuple(options), None)
 
 
 def possible() -> bool:
     """Whether the library is built as this needs it; since grpcio 1.76 or so."""
-    return hasattr(cygrpc.AioServer, "_make_request_call_future")
+    return hasattr(_LIBRARY.AioServer, "_make_request_call_future")
 
 
 def server(interceptors: Sequence[grpc.aio.ServerInterceptor], options: Options) -> grpc.aio.Server:

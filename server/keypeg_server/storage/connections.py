@@ -37,7 +37,7 @@ def prepared(connection: Connection, *more: str) -> psycopg.Connection[Any]:
     driver.autocommit = True
     for setting in (*SETTINGS, *more):
         with suppress(psycopg.errors.DatabaseError):
-            driver.execute(setting)
+            driver.execute(setting.encode())
     driver.autocommit = False
     return driver
 

@@ -111,7 +111,7 @@ def test_the_library_that_is_installed_is_built_as_this_needs_it():
         return accepting.server([], [])
 
     assert accepting.possible()
-    assert type(asyncio.run(made())) is accepting._Server
+    assert isinstance(asyncio.run(made()), accepting._Server)
 
 
 async def test_many_calls_at_once_are_each_served_once(served):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -266,9 +267,7 @@ async def test_a_writer_whose_mark_was_taken_away_makes_another(bench: Bench):
     await bench.take("a").ended
     assert isinstance(bench.database, PostgresDatabase)
     await asyncio.wrap_future(
-        bench.database.aside(
-            lambda c: c.execute(text(f"DELETE FROM meta WHERE key LIKE '{MARK_PREFIX}%'"))
-        )
+        aside(bench)(lambda c: c.execute(text(f"DELETE FROM meta WHERE key LIKE '{MARK_PREFIX}%'")))
     )
     await bench.take("b").ended
     assert await held(bench) == ["a", "b"]
@@ -425,6 +424,12 @@ async def test_a_batch_with_a_lost_home_is_undone_and_the_others_are_decided_aga
     assert await held(bench) == ["a1", "b2", "b3", "b4"]
 
 
+def aside(bench: Bench) -> Callable[[Callable[[Connection], Any]], Future[Any]]:
+    """The connection of beats."""
+    assert isinstance(bench.database, PostgresDatabase)
+    return bench.database.aside
+
+
 async def test_what_was_decided_before_a_home_was_lost_and_taken_again_is_not_written(
     bench: Bench, homes: Homes
 ):
@@ -438,7 +443,7 @@ async def test_what_was_decided_before_a_home_was_lost_and_taken_again_is_not_wr
     await asyncio.sleep(0)
     later, other = take("a2"), take("b3")
     retake = text("UPDATE home SET epoch = epoch + 2 WHERE parent = 'accounts/a'")
-    await asyncio.wrap_future(bench.database.aside(lambda c: c.execute(retake)))
+    await asyncio.wrap_future(aside(bench)(lambda c: c.execute(retake)))
     homes.epochs["accounts/a"] += 2
     gate.set()
     for stale in (early, later):
@@ -464,13 +469,13 @@ async def test_beats_wait_for_no_lock_that_a_stopped_server_holds(
 
     holding = other.submit(hold)
     held_up.wait(SECONDS)
-    waiting = bench.database.aside(lambda c: c.execute(touch).rowcount)
+    waiting = aside(bench)(lambda c: c.execute(touch).rowcount)
     with pytest.raises(StorageUnavailable):
         waiting.result(SELF)
     go_on.set()
     holding.result(SECONDS)
     other.close()
-    assert bench.database.aside(lambda c: c.execute(touch).rowcount).result(SECONDS) == 1
+    assert aside(bench)(lambda c: c.execute(touch).rowcount).result(SECONDS) == 1
 
 
 async def test_a_unit_of_work_for_a_lost_home_is_refused(bench: Bench, homes: Homes):
