@@ -112,7 +112,7 @@ def test_a_server_that_frees_seats_early_is_found(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_a_server_that_answers_before_the_disk_is_found(tmp_path: Path) -> None:
     verdict = planted(tmp_path, "grant_before_commit", 25, ("kill_server",))
-    check_named(verdict, {"lost", "capacity", "fencing"})
+    check_named(verdict, {"lost", "capacity", "fencing", "retry", "queue"})
 
 
 def broken_by_deaf_servers(plant: str) -> set[str]:
