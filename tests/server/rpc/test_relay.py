@@ -136,7 +136,7 @@ class Services(SeatServiceServicer, SessionServiceServicer, ReportServiceService
         try:
             while (request := await context.read()) is not grpc.aio.EOF:
                 await self._see(context)
-                for _ in range(200 if self.size else 1):
+                for _ in range(2_000 if self.size else 1):
                     await context.write(self._answer(request))
                     self.written += 1
         finally:
@@ -393,7 +393,7 @@ async def test_a_slow_reader_holds_up_the_home_and_no_memory(world: World) -> No
     while world.home.services.written != before:  # until nothing moves any more
         before = world.home.services.written
         await asyncio.sleep(0.1)
-    assert 0 < before < 150
+    assert 0 < before < 1_000  # of what is sent: the windows of two connections, which grow
     for _ in range(200):
         answer: Any = await stream.read()
         assert len(answer.opened.resume_ticket) == 1 << 16
