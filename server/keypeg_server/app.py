@@ -85,7 +85,7 @@ from keypeg_server.storage.requests import sweep_forever
 
 _LOG: Final = structlog.get_logger("keypegd")
 
-HIGH_WATER_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
+CLOCK_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
 HEADS_EVERY: Final = 10.0  # seconds: for so long, records may be without a signed head over them
 REMOVAL_EVERY: Final = 600.0  # seconds
 LAST_TIME: Final = (
@@ -179,7 +179,7 @@ class App:
         self._passwords.close()
         if several is None:
             await self._at_last(self._sign_heads(log_store.STOP))
-        await self._at_last(upkeep.keep_high_water(self._opened.database, self._opened.clock))
+        await self._at_last(upkeep.keep_clock(self._opened.database, self._opened.clock))
         self._opened.close()
 
     async def _at_last(self, work: Awaitable[object]) -> None:
@@ -310,7 +310,7 @@ class App:
             await several.start(self.address, self._sessions, tokens, log, self._health.show)
         await server.start()
         self._tasks += [
-            _every(HIGH_WATER_EVERY, lambda: upkeep.keep_high_water(opened.database, clock)),
+            _every(CLOCK_EVERY, lambda: upkeep.keep_clock(opened.database, clock)),
             asyncio.create_task(sweep_forever(opened.database, clock)),
             _every(HEADS_EVERY, lambda: self._sign_heads(log_store.PERIOD)),
             _every(

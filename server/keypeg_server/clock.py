@@ -2,9 +2,10 @@
 
 Promises: `monotonic()` never goes backward and counts while the computer sleeps; `wall()` never goes
 backward past the highest value it has seen or was told of, so that a license term that ended stays
-ended whatever is done to the computer's clock. No other file of the server reads time.
+ended whatever is done to the computer's clock; `served_us()` counts how long the database was served, over
+restarts, whatever is done to the computer's clock. No other file of the server reads time.
 
-Leaves to others: keeping the high-water mark over restarts (storage/upkeep.py).
+Leaves to others: keeping the high-water mark and the served time over restarts (storage/upkeep.py).
 """
 
 from __future__ import annotations
@@ -35,12 +36,17 @@ class Clock(Protocol):
         """The same, in microseconds since 1970."""
         ...
 
+    def served_us(self) -> int:
+        """Microseconds that the database was served, by this process and those before it; stands while none does."""
+        ...
+
 
 class SystemClock:
     """The computer's clocks, with a floor below the wall clock."""
 
     def __init__(self) -> None:
         self._high_water = 0  # microseconds since 1970
+        self._served_ahead = -self.monotonic()  # seconds: what is added to the monotonic clock
 
     def monotonic(self) -> float:
         return time.clock_gettime(_MONOTONIC_ID)
@@ -57,6 +63,13 @@ class SystemClock:
         if now > self._high_water:
             self._high_water = now
         return self._high_water
+
+    def served_us(self) -> int:
+        return round((self.monotonic() + self._served_ahead) * 1e6)
+
+    def served_before(self, us: int) -> None:
+        """Count on from no less than this: so long the database was served already."""
+        self._served_ahead = max(self._served_ahead, us / 1e6 - self.monotonic())
 
     def never_before(self, mark: datetime) -> None:
         """Raise the floor: `wall()` answers no less than `mark` from now on."""

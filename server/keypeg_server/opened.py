@@ -99,10 +99,8 @@ class Opened:
                     "there."
                 )
             schema.bring_up_to_date(database)
-            mark = await upkeep.high_water(database)
-            if mark is not None:
-                clock.never_before(mark)
-            await upkeep.keep_high_water(database, clock)
+            await upkeep.restore_clock(database, clock)
+            await upkeep.keep_clock(database, clock)
         except KeypegError as error:
             database.close()
             raise StartError(error.sentence) from error

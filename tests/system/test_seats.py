@@ -289,15 +289,20 @@ def test_a_killed_server_loses_no_seat_frees_none_early_and_keeps_none_for_ever(
             app.stop()
 
 
-@pytest.mark.behaviour("SEAT-7")
-def test_stepping_a_wall_clock_by_hours_changes_nothing(tmp_path: Path, new_name: Namer) -> None:
-    """A world of its own: its server, and one of its apps, read a clock that is stepped."""
-    step = tmp_path / "step"
+def steppable(folder: Path) -> tuple[Path, dict[str, str]]:
+    """A file of seconds, and what lets a program's wall clock be ahead by those."""
+    step = folder / "step"
     step.write_text("0")
-    stepped = {
+    return step, {
         "PYTHONPATH": str(Path(__file__).parent / "clockstep"),
         "KEYPEG_TEST_CLOCK_STEP": str(step),
     }
+
+
+@pytest.mark.behaviour("SEAT-7")
+def test_stepping_a_wall_clock_by_hours_changes_nothing(tmp_path: Path, new_name: Namer) -> None:
+    """A world of its own: its server, and one of its apps, read a clock that is stepped."""
+    step, stepped = steppable(tmp_path)
     app_step = tmp_path / "app-step"
     app_step.write_text("0")
     folder = tmp_path / "lab"
@@ -329,6 +334,30 @@ def test_stepping_a_wall_clock_by_hours_changes_nothing(tmp_path: Path, new_name
         assert "seat" not in {event["event"] for event in waiter.events}
         assert apps[0].stop() == 0
         waiter.expect("seat", timeout=5)
+
+
+@pytest.mark.behaviour("SEAT-7")
+def test_a_wall_clock_that_is_days_ahead_after_a_restart_forgets_no_request(
+    tmp_path: Path, new_name: Namer
+) -> None:
+    step, stepped = steppable(tmp_path)
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    with Lab(folder) as lab:
+        world = World(lab, settings=SETTINGS, server_env=stepped)
+        customer = Customer(world)
+        product = world.product(new_name("solver"), locations=[SITE])
+        pool = world.seats(customer.account, product, 2)
+        identifier = request_id()
+        given = acquire(customer.member, pool, identifier=identifier).lease
+        world.server.kill()
+        step.write_text(str(3 * 86_400))
+        world.serve()
+        member, admin = (
+            world.sign_in(login) for login in (customer.member_login, customer.admin_login)
+        )  # tokens do not outlive three days
+        assert acquire(member, pool, identifier=identifier).lease.name == given.name
+        assert [lease.name for lease in world.leases(admin, pool)] == [given.name]
 
 
 @pytest.mark.behaviour("SEAT-8")

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from keypeg.errors import Busy, KeypegError
-from keypeg_server.clock import Clock, to_us
+from keypeg_server.clock import Clock
 from keypeg_server.domain.record import Entry
 from keypeg_server.service.commits import Operation
 from keypeg_server.service.homes_port import HomesLost
@@ -151,7 +151,7 @@ class BatchCommitter:
         if not any(item.needs_disk for item in batch):
             self._finished(batch, None)
             return
-        expire_time_us = to_us(self._clock.wall()) + requests.KEPT_US
+        expire_time_us = self._clock.served_us() + requests.KEPT_US
         log = self._log
 
         def write(connection: Connection) -> Found:

@@ -1,7 +1,8 @@
 """A request that comes again gets its first answer: kept beside what it did, in the same transaction.
 
 Promises: `once` runs the work at most once per caller and request id within 24 h; the same id with another
-body is refused. Rows past their time are swept in small steps.
+body is refused. Rows past their time are swept in small steps. The 24 h are of the time for which the database was
+served (clock.py): a wall clock that is stepped forward by a day forgets no answer.
 
 Leaves to others: transactions (database.py), requests for seats (committer.py, on the same table).
 """
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, bindparam, delete, select, tuple_
 from sqlmodel import Session
 
 from keypeg.errors import RequestIdReused, StorageUnavailable
-from keypeg_server.clock import Clock, to_us
+from keypeg_server.clock import Clock
 from keypeg_server.storage.bulk import BulkInsert
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.tables_seat import RequestRow
@@ -63,7 +64,7 @@ def once(
     caller: str,
     request_id: str,
     request: bytes,
-    now_us: int,
+    served_us: int,
     work: Callable[[Session], bytes],
 ) -> bytes:
     """The answer that this request had, or that `work` gives now; RequestIdReused for another body.
@@ -78,14 +79,14 @@ def once(
             raise reused(request_id)
         return bytes(found.result)
     result = work(session)
-    record(session.connection(), [(caller, request_id, digest, result, now_us + KEPT_US)])
+    record(session.connection(), [(caller, request_id, digest, result, served_us + KEPT_US)])
     return result
 
 
 def record(connection: Connection, rows: Sequence[tuple[str, str, bytes, bytes, int]]) -> None:
     """Keep the answers of many requests; IntegrityError when one of them has an answer already.
 
-    A row is caller, id, digest, result and expire time (microseconds since 1970), as the table's columns are.
+    A row is caller, id, digest, result and expire time (microseconds of served time), as the table's columns are.
     """
     _INSERT.run(connection, rows)
 
@@ -98,9 +99,9 @@ def recorded(
     return {(one.caller, one.id): (bytes(one.digest), bytes(one.result)) for one in found}
 
 
-def sweep(connection: Connection, now_us: int) -> int:
+def sweep(connection: Connection, served_us: int) -> int:
     """Delete one step's worth of answers past their time; how many. Fewer than SWEEP_ROWS: all done."""
-    old = connection.execute(_OLD, {"now": now_us}).all()
+    old = connection.execute(_OLD, {"now": served_us}).all()
     if old:
         connection.execute(_DELETE, [{"old_caller": one.caller, "old_id": one.id} for one in old])
     return len(old)
@@ -110,7 +111,7 @@ async def sweep_forever(database: Database, clock: Clock, pause: float = SWEEP_P
     """Sweep now and whenever `pause` seconds have passed, one short step at a time; until canceled."""
     while True:
         try:
-            step = database.submit(lambda connection: sweep(connection, to_us(clock.wall())))
+            step = database.submit(lambda connection: sweep(connection, clock.served_us()))
             swept = await asyncio.wrap_future(step)
         except StorageUnavailable:  # logged where it was found; the next time may be better
             swept = 0

@@ -135,7 +135,7 @@ class BorrowRow(SQLModel, table=True):
 
 
 class RequestRow(SQLModel, table=True):
-    """What a request was answered with, in the transaction of what it did; kept for 24 h.
+    """What a request was answered with, in the transaction of what it did; kept for 24 h of served time.
 
     The id comes first in the key: ids that grow with time (UUID version 7, as the SDK makes them) end up side
     by side, and a batch touches a few pages of the file instead of one for each row.
@@ -147,4 +147,4 @@ class RequestRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # of the request's body
     result: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    expire_time_us: int = Field(sa_type=BigInteger, index=True)
+    expire_time_us: int = Field(sa_type=BigInteger, index=True)  # of served time (clock.py)

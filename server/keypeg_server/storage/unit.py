@@ -98,7 +98,7 @@ class SqlStore:
                 request.caller,
                 request.id,
                 request.body,
-                now_us,
+                self._clock.served_us(),
                 lambda _: request.answer(change(unit)),
             )
             self._record(session, unit, parents)

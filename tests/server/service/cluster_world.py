@@ -33,6 +33,9 @@ class Clock:
     def wall_us(self) -> int:
         return round(self.now * 1e6)
 
+    def served_us(self) -> int:
+        return round(self.monotonic() * 1e6)
+
 
 class MemoryRows:
     """`Directory` in memory."""

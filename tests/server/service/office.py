@@ -63,6 +63,9 @@ class HandClock:
     def wall_us(self) -> int:
         return to_us(self.wall())
 
+    def served_us(self) -> int:
+        return round(self.monotonic() * 1e6)
+
 
 class SomePools:
     """Pools of which some are in use."""

@@ -100,6 +100,9 @@ class ManualClock:
     def wall_us(self) -> int:
         return to_us(self.wall())
 
+    def served_us(self) -> int:
+        return round(self.monotonic() * 1e6)
+
     def date_us(self) -> int:
         return to_us(self.wall() - timedelta(seconds=self.marked))
 

@@ -38,6 +38,9 @@ class Clock:
     def wall_us(self) -> int:
         return to_us(self.wall())
 
+    def served_us(self) -> int:
+        return round(self.monotonic() * 1e6)
+
     def monotonic(self) -> float:
         return 0.0
 
