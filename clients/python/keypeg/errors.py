@@ -87,6 +87,7 @@ class Reason(enum.Enum):
     KEY_EMULATED = 76
     KEY_NOT_ENROLLED = 77
     KEY_AUTHORIZATION_FAILED = 78
+    KEY_ROLLED_BACK = 79
 
     DOCUMENT_MALFORMED = 80
     DOCUMENT_TYPE = 81
@@ -370,6 +371,10 @@ class KeyNotEnrolled(KeypegError, reason=Reason.KEY_NOT_ENROLLED):
 
 class KeyAuthorizationFailed(KeypegError, reason=Reason.KEY_AUTHORIZATION_FAILED):
     """The key did not accept the authorization to write."""
+
+
+class KeyRolledBack(KeypegError, reason=Reason.KEY_ROLLED_BACK):
+    """A key tells less than was seen of it: it was put back, or copied; metadata `told` and `seen`."""
 
 
 class DocumentMalformed(KeypegError, reason=Reason.DOCUMENT_MALFORMED):

@@ -48,6 +48,11 @@ class _KeyAlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyAlgor
     """
     KEY_ALGORITHM_FIDO2_ED25519: _KeyAlgorithm.ValueType  # 4
     """A credential of a FIDO2 key, Ed25519; 32 bytes. Signs as the one above."""
+    KEY_ALGORITHM_SMARTKEY_P256: _KeyAlgorithm.ValueType  # 5
+    """A smartkey, P-256; 65 bytes as above. It signs challenges only: 8 bytes of
+    a counter that only grows and the signature over both stand where a
+    signature does (docs/formats.md).
+    """
 
 class KeyAlgorithm(_KeyAlgorithm, metaclass=_KeyAlgorithmEnumTypeWrapper):
     """What a public key is for."""
@@ -67,6 +72,11 @@ signature does (docs/formats.md).
 """
 KEY_ALGORITHM_FIDO2_ED25519: KeyAlgorithm.ValueType  # 4
 """A credential of a FIDO2 key, Ed25519; 32 bytes. Signs as the one above."""
+KEY_ALGORITHM_SMARTKEY_P256: KeyAlgorithm.ValueType  # 5
+"""A smartkey, P-256; 65 bytes as above. It signs challenges only: 8 bytes of
+a counter that only grows and the signature over both stand where a
+signature does (docs/formats.md).
+"""
 Global___KeyAlgorithm: _TypeAlias = KeyAlgorithm  # noqa: Y015
 
 class _Purpose:

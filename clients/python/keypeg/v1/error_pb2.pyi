@@ -138,6 +138,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The key is not enrolled at this account."""
     REASON_KEY_AUTHORIZATION_FAILED: _Reason.ValueType  # 78
     """The key did not accept the authorization to write."""
+    REASON_KEY_ROLLED_BACK: _Reason.ValueType  # 79
+    """The key tells less than was seen of it before: its counter or its contents
+    were put back, or there is a copy of it. Metadata `told` and `seen`.
+    """
     REASON_DOCUMENT_MALFORMED: _Reason.ValueType  # 80
     """Bytes that are no document."""
     REASON_DOCUMENT_TYPE: _Reason.ValueType  # 81
@@ -293,6 +297,10 @@ REASON_KEY_NOT_ENROLLED: Reason.ValueType  # 77
 """The key is not enrolled at this account."""
 REASON_KEY_AUTHORIZATION_FAILED: Reason.ValueType  # 78
 """The key did not accept the authorization to write."""
+REASON_KEY_ROLLED_BACK: Reason.ValueType  # 79
+"""The key tells less than was seen of it before: its counter or its contents
+were put back, or there is a copy of it. Metadata `told` and `seen`.
+"""
 REASON_DOCUMENT_MALFORMED: Reason.ValueType  # 80
 """Bytes that are no document."""
 REASON_DOCUMENT_TYPE: Reason.ValueType  # 81
