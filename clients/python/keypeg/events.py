@@ -24,6 +24,7 @@ class ChangeKind(enum.Enum):
     LICENSE_CHANGED = 2
     LICENSE_REMOVED = 3
     KEY_RETURNED = 4
+    CLOUD_MODE = 5
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "GetCloudSession": _member("name"),
         "OpenCloudSession": _member("name"),
         "CloseCloudSession": _member("name"),
+        "SetCloudSessionMode": _member("name"),
+        "ChooseCloudLicenses": _member("name"),
+        "WatchCloudSession": _member("name"),
     },
     "keypeg.v1.LocationService": {
         "GetLocation": _member("name"),

@@ -91,6 +91,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "GetCloudSession": _ANYWHERE,
         "OpenCloudSession": _of("name"),
         "CloseCloudSession": _of("name"),
+        "SetCloudSessionMode": _of("name"),
+        "ChooseCloudLicenses": _of("name"),
+        "WatchCloudSession": _of("name"),
     },
     "keypeg.v1.LocationService": {
         "GetLocation": _ANYWHERE,

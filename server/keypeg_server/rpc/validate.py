@@ -16,6 +16,7 @@ from typing import Any, Final
 from keypeg import names
 from keypeg.errors import FieldInvalid, ProtocolViolation
 from keypeg.v1.account_pb2 import ROLE_ADMIN, ROLE_MEMBER, Role
+from keypeg.v1.cloud_session_pb2 import CloudMode
 from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_event_pb2 import PoolEventKind
@@ -140,6 +141,14 @@ RULES: Final[Mapping[str, Fields]] = {
         "keep_elsewhere": anything,
     },
     "CloseCloudSessionRequest": {"name": _CLOUD, "request_id": uuid, "device": message(DEVICE)},
+    "SetCloudSessionModeRequest": {"name": _CLOUD, "request_id": uuid, "mode": one_of(CloudMode)},
+    "ChooseCloudLicensesRequest": {
+        "name": _CLOUD,
+        "request_id": uuid,
+        "add_licenses": each(name(names.LICENSE), high=100, key=str),
+        "remove_licenses": each(name(names.LICENSE), high=100, key=str),
+    },
+    "WatchCloudSessionRequest": {"name": _CLOUD},
     "GetLocationRequest": {"name": name(names.LOCATION)},
     "ListLocationsRequest": {"parent": _ACCOUNT, **_PAGE},
     "AuthorizeKeyWriteRequest": {

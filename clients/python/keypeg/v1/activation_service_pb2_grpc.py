@@ -85,7 +85,8 @@ class ActivationServiceServicer(object):
 
     def DeleteActivation(self, request, context):
         """Takes an activation back, so that it can be placed elsewhere. What lives on
-        a key or a host is given back there, with a receipt. Idempotent.
+        a key or a host is given back there, with a receipt. Taking one out of the
+        cloud switches the account to managed mode. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

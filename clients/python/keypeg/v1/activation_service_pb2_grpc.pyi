@@ -43,7 +43,8 @@ class ActivationServiceStub:
     """The activations of an account, or of one license."""
     DeleteActivation: _grpc.UnaryUnaryMultiCallable[_activation_service_pb2.DeleteActivationRequest, _activation_service_pb2.DeleteActivationResponse]
     """Takes an activation back, so that it can be placed elsewhere. What lives on
-    a key or a host is given back there, with a receipt. Idempotent.
+    a key or a host is given back there, with a receipt. Taking one out of the
+    cloud switches the account to managed mode. Idempotent.
     """
 
 @_typing.type_check_only
@@ -61,7 +62,8 @@ class ActivationServiceAsyncStub(ActivationServiceStub):
     """The activations of an account, or of one license."""
     DeleteActivation: _aio.UnaryUnaryMultiCallable[_activation_service_pb2.DeleteActivationRequest, _activation_service_pb2.DeleteActivationResponse]  # type: ignore[assignment]
     """Takes an activation back, so that it can be placed elsewhere. What lives on
-    a key or a host is given back there, with a receipt. Idempotent.
+    a key or a host is given back there, with a receipt. Taking one out of the
+    cloud switches the account to managed mode. Idempotent.
     """
 
 class ActivationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -100,7 +102,8 @@ class ActivationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_activation_service_pb2.DeleteActivationResponse, _abc.Awaitable[_activation_service_pb2.DeleteActivationResponse]]:
         """Takes an activation back, so that it can be placed elsewhere. What lives on
-        a key or a host is given back there, with a receipt. Idempotent.
+        a key or a host is given back there, with a receipt. Taking one out of the
+        cloud switches the account to managed mode. Idempotent.
         """
 
 def add_ActivationServiceServicer_to_server(servicer: ActivationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -29,9 +29,11 @@ class _CloudModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CloudMode.V
     CLOUD_MODE_UNSPECIFIED: _CloudMode.ValueType  # 0
     """Never sent."""
     CLOUD_MODE_AUTOMATIC: _CloudMode.ValueType  # 1
-    """Opening activates every free license that may live in the cloud."""
+    """While it is open, no free license that may live in the cloud is outside of
+    it, but for further copies of one that is there; closing frees all.
+    """
     CLOUD_MODE_MANAGED: _CloudMode.ValueType  # 2
-    """Only what the user chose is in the cloud."""
+    """Only what the user chose is in the cloud; closing keeps it reserved."""
 
 class CloudMode(_CloudMode, metaclass=_CloudModeEnumTypeWrapper):
     """Who chooses what is activated in the cloud."""
@@ -39,9 +41,11 @@ class CloudMode(_CloudMode, metaclass=_CloudModeEnumTypeWrapper):
 CLOUD_MODE_UNSPECIFIED: CloudMode.ValueType  # 0
 """Never sent."""
 CLOUD_MODE_AUTOMATIC: CloudMode.ValueType  # 1
-"""Opening activates every free license that may live in the cloud."""
+"""While it is open, no free license that may live in the cloud is outside of
+it, but for further copies of one that is there; closing frees all.
+"""
 CLOUD_MODE_MANAGED: CloudMode.ValueType  # 2
-"""Only what the user chose is in the cloud."""
+"""Only what the user chose is in the cloud; closing keeps it reserved."""
 Global___CloudMode: _TypeAlias = CloudMode  # noqa: Y015
 
 class _CloudSessionState:
@@ -68,6 +72,46 @@ CLOUD_SESSION_STATE_OPEN: CloudSessionState.ValueType  # 2
 """One device holds it."""
 Global___CloudSessionState: _TypeAlias = CloudSessionState  # noqa: Y015
 
+class _CloudChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CloudChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CloudChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLOUD_CHANGE_KIND_UNSPECIFIED: _CloudChangeKind.ValueType  # 0
+    """Of a newer server."""
+    CLOUD_CHANGE_KIND_OPENED: _CloudChangeKind.ValueType  # 1
+    """It was opened where it was closed, or by another user on its device."""
+    CLOUD_CHANGE_KIND_MOVED: _CloudChangeKind.ValueType  # 2
+    """It was moved to another device; apps on the one that had it have stopped."""
+    CLOUD_CHANGE_KIND_CLOSED: _CloudChangeKind.ValueType  # 3
+    """It was closed."""
+    CLOUD_CHANGE_KIND_MODE: _CloudChangeKind.ValueType  # 4
+    """It has another mode."""
+    CLOUD_CHANGE_KIND_ACTIVATED: _CloudChangeKind.ValueType  # 5
+    """A license was activated in the cloud."""
+    CLOUD_CHANGE_KIND_FREED: _CloudChangeKind.ValueType  # 6
+    """An activation left the cloud: its license is free."""
+
+class CloudChangeKind(_CloudChangeKind, metaclass=_CloudChangeKindEnumTypeWrapper):
+    """What happened to a cloud session."""
+
+CLOUD_CHANGE_KIND_UNSPECIFIED: CloudChangeKind.ValueType  # 0
+"""Of a newer server."""
+CLOUD_CHANGE_KIND_OPENED: CloudChangeKind.ValueType  # 1
+"""It was opened where it was closed, or by another user on its device."""
+CLOUD_CHANGE_KIND_MOVED: CloudChangeKind.ValueType  # 2
+"""It was moved to another device; apps on the one that had it have stopped."""
+CLOUD_CHANGE_KIND_CLOSED: CloudChangeKind.ValueType  # 3
+"""It was closed."""
+CLOUD_CHANGE_KIND_MODE: CloudChangeKind.ValueType  # 4
+"""It has another mode."""
+CLOUD_CHANGE_KIND_ACTIVATED: CloudChangeKind.ValueType  # 5
+"""A license was activated in the cloud."""
+CLOUD_CHANGE_KIND_FREED: CloudChangeKind.ValueType  # 6
+"""An activation left the cloud: its license is free."""
+Global___CloudChangeKind: _TypeAlias = CloudChangeKind  # noqa: Y015
+
 @_typing.final
 class CloudSession(_message.Message):
     """The one cloud session of an account."""
@@ -83,6 +127,8 @@ class CloudSession(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     ACTIVATIONS_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    MODE_LETTER_FIELD_NUMBER: _builtins.int
+    IMPLIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/cloudSession`."""
     state: Global___CloudSessionState.ValueType
@@ -96,14 +142,22 @@ class CloudSession(_message.Message):
     user: _builtins.str
     """The user who opened it there; empty when closed."""
     generation: _builtins.int
-    """Grows with every change."""
+    """Grows whenever it is opened, moved or closed, and with its mode."""
+    mode_letter: _builtins.str
+    """`A` in automatic mode, `M` in managed mode: for every place that shows it."""
+    implies: _builtins.str
+    """What the mode implies as long as the cloud session is open or closed as it is
+    now: one sentence for a person.
+    """
     @_builtins.property
     def open_time(self) -> _timestamp_pb2.Timestamp:
         """Since when it is held there; unset when closed."""
 
     @_builtins.property
     def activations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Activations in the cloud."""
+        """Activations in the cloud, the oldest first. While the cloud session is closed
+        they are reserved: no app runs by them, and no other location gets them.
+        """
 
     def __init__(
         self,
@@ -117,11 +171,73 @@ class CloudSession(_message.Message):
         user: _builtins.str = ...,
         activations: _abc.Iterable[_builtins.str] | None = ...,
         generation: _builtins.int = ...,
+        mode_letter: _builtins.str = ...,
+        implies: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["open_time", b"open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "device", b"device", "generation", b"generation", "host_name", b"host_name", "mode", b"mode", "name", b"name", "open_time", b"open_time", "state", b"state", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "device", b"device", "generation", b"generation", "host_name", b"host_name", "implies", b"implies", "mode", b"mode", "mode_letter", b"mode_letter", "name", b"name", "open_time", b"open_time", "state", b"state", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CloudSession: _TypeAlias = CloudSession  # noqa: Y015
+
+@_typing.final
+class CloudChange(_message.Message):
+    """One thing that happened to a cloud session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    FROM_DEVICE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    ACTIVATION_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its number in the account's log; grows, with gaps."""
+    kind: Global___CloudChangeKind.ValueType
+    """What."""
+    user: _builtins.str
+    """The user who asked for it; empty where the server did it by itself."""
+    device: _builtins.str
+    """Opened, moved, closed: the id of the device that asked."""
+    host_name: _builtins.str
+    """Opened, moved, closed: what that device calls itself."""
+    from_device: _builtins.str
+    """Moved: the id of the device that had it."""
+    mode: Global___CloudMode.ValueType
+    """Mode: the new one."""
+    activation: _builtins.str
+    """Activated, freed: the activation."""
+    product: _builtins.str
+    """Activated, freed: the license's product."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___CloudChangeKind.ValueType = ...,
+        user: _builtins.str = ...,
+        device: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        from_device: _builtins.str = ...,
+        mode: Global___CloudMode.ValueType = ...,
+        activation: _builtins.str = ...,
+        product: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "device", b"device", "from_device", b"from_device", "host_name", b"host_name", "kind", b"kind", "mode", b"mode", "product", b"product", "sequence", b"sequence", "time", b"time", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloudChange: _TypeAlias = CloudChange  # noqa: Y015

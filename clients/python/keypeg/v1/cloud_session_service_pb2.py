@@ -26,7 +26,7 @@ from keypeg.v1 import cloud_session_pb2 as keypeg_dot_v1_dot_cloud__session__pb2
 from keypeg.v1 import session_pb2 as keypeg_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%keypeg/v1/cloud_session_service.proto\x12\tkeypeg.v1\x1a\x1dkeypeg/v1/cloud_session.proto\x1a\x17keypeg/v1/session.proto\"&\n\x16GetCloudSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x17GetCloudSessionResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession\"v\n\x17OpenCloudSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12!\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x16\n\x0ekeep_elsewhere\x18\x04 \x01(\x08\"h\n\x18OpenCloudSessionResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession\x12\x1c\n\x14moved_from_host_name\x18\x02 \x01(\t\"_\n\x18\x43loseCloudSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12!\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x11.keypeg.v1.Device\"K\n\x19\x43loseCloudSessionResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession2\xac\x02\n\x13\x43loudSessionService\x12X\n\x0fGetCloudSession\x12!.keypeg.v1.GetCloudSessionRequest\x1a\".keypeg.v1.GetCloudSessionResponse\x12[\n\x10OpenCloudSession\x12\".keypeg.v1.OpenCloudSessionRequest\x1a#.keypeg.v1.OpenCloudSessionResponse\x12^\n\x11\x43loseCloudSession\x12#.keypeg.v1.CloseCloudSessionRequest\x1a$.keypeg.v1.CloseCloudSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%keypeg/v1/cloud_session_service.proto\x12\tkeypeg.v1\x1a\x1dkeypeg/v1/cloud_session.proto\x1a\x17keypeg/v1/session.proto\"&\n\x16GetCloudSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x17GetCloudSessionResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession\"v\n\x17OpenCloudSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12!\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x16\n\x0ekeep_elsewhere\x18\x04 \x01(\x08\"h\n\x18OpenCloudSessionResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession\x12\x1c\n\x14moved_from_host_name\x18\x02 \x01(\t\"_\n\x18\x43loseCloudSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12!\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x11.keypeg.v1.Device\"i\n\x19\x43loseCloudSessionResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession\x12\x1c\n\x14moved_from_host_name\x18\x02 \x01(\t\"b\n\x1aSetCloudSessionModeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\"\n\x04mode\x18\x03 \x01(\x0e\x32\x14.keypeg.v1.CloudMode\"M\n\x1bSetCloudSessionModeResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession\"m\n\x1a\x43hooseCloudLicensesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61\x64\x64_licenses\x18\x03 \x03(\t\x12\x17\n\x0fremove_licenses\x18\x04 \x03(\t\"j\n\x1b\x43hooseCloudLicensesResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession\x12\x1b\n\x13switched_to_managed\x18\x02 \x01(\x08\"(\n\x18WatchCloudSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8a\x01\n\x19WatchCloudSessionResponse\x12.\n\rcloud_session\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.CloudSession\x12\'\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x16.keypeg.v1.CloudChange\x12\x14\n\x0cmissed_count\x18\x03 \x01(\x04\x32\xda\x04\n\x13\x43loudSessionService\x12X\n\x0fGetCloudSession\x12!.keypeg.v1.GetCloudSessionRequest\x1a\".keypeg.v1.GetCloudSessionResponse\x12[\n\x10OpenCloudSession\x12\".keypeg.v1.OpenCloudSessionRequest\x1a#.keypeg.v1.OpenCloudSessionResponse\x12^\n\x11\x43loseCloudSession\x12#.keypeg.v1.CloseCloudSessionRequest\x1a$.keypeg.v1.CloseCloudSessionResponse\x12\x64\n\x13SetCloudSessionMode\x12%.keypeg.v1.SetCloudSessionModeRequest\x1a&.keypeg.v1.SetCloudSessionModeResponse\x12\x64\n\x13\x43hooseCloudLicenses\x12%.keypeg.v1.ChooseCloudLicensesRequest\x1a&.keypeg.v1.ChooseCloudLicensesResponse\x12`\n\x11WatchCloudSession\x12#.keypeg.v1.WatchCloudSessionRequest\x1a$.keypeg.v1.WatchCloudSessionResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,7 +44,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLOSECLOUDSESSIONREQUEST']._serialized_start=449
   _globals['_CLOSECLOUDSESSIONREQUEST']._serialized_end=544
   _globals['_CLOSECLOUDSESSIONRESPONSE']._serialized_start=546
-  _globals['_CLOSECLOUDSESSIONRESPONSE']._serialized_end=621
-  _globals['_CLOUDSESSIONSERVICE']._serialized_start=624
-  _globals['_CLOUDSESSIONSERVICE']._serialized_end=924
+  _globals['_CLOSECLOUDSESSIONRESPONSE']._serialized_end=651
+  _globals['_SETCLOUDSESSIONMODEREQUEST']._serialized_start=653
+  _globals['_SETCLOUDSESSIONMODEREQUEST']._serialized_end=751
+  _globals['_SETCLOUDSESSIONMODERESPONSE']._serialized_start=753
+  _globals['_SETCLOUDSESSIONMODERESPONSE']._serialized_end=830
+  _globals['_CHOOSECLOUDLICENSESREQUEST']._serialized_start=832
+  _globals['_CHOOSECLOUDLICENSESREQUEST']._serialized_end=941
+  _globals['_CHOOSECLOUDLICENSESRESPONSE']._serialized_start=943
+  _globals['_CHOOSECLOUDLICENSESRESPONSE']._serialized_end=1049
+  _globals['_WATCHCLOUDSESSIONREQUEST']._serialized_start=1051
+  _globals['_WATCHCLOUDSESSIONREQUEST']._serialized_end=1091
+  _globals['_WATCHCLOUDSESSIONRESPONSE']._serialized_start=1094
+  _globals['_WATCHCLOUDSESSIONRESPONSE']._serialized_end=1232
+  _globals['_CLOUDSESSIONSERVICE']._serialized_start=1235
+  _globals['_CLOUDSESSIONSERVICE']._serialized_end=1837
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 The cloud session of an account."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from keypeg.v1 import cloud_session_pb2 as _cloud_session_pb2
 from keypeg.v1 import session_pb2 as _session_pb2
 import builtins as _builtins
@@ -169,6 +171,66 @@ class CloseCloudSessionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CLOUD_SESSION_FIELD_NUMBER: _builtins.int
+    MOVED_FROM_HOST_NAME_FIELD_NUMBER: _builtins.int
+    moved_from_host_name: _builtins.str
+    """What the device that it was moved from, to be closed here, calls itself; empty
+    when the device that asked held it, or nobody did.
+    """
+    @_builtins.property
+    def cloud_session(self) -> _cloud_session_pb2.CloudSession:
+        """The cloud session."""
+
+    def __init__(
+        self,
+        *,
+        cloud_session: _cloud_session_pb2.CloudSession | None = ...,
+        moved_from_host_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session", "moved_from_host_name", b"moved_from_host_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseCloudSessionResponse: _TypeAlias = CloseCloudSessionResponse  # noqa: Y015
+
+@_typing.final
+class SetCloudSessionModeRequest(_message.Message):
+    """Sets the mode of a cloud session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/cloudSession`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    mode: _cloud_session_pb2.CloudMode.ValueType
+    """The mode to have."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        mode: _cloud_session_pb2.CloudMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetCloudSessionModeRequest: _TypeAlias = SetCloudSessionModeRequest  # noqa: Y015
+
+@_typing.final
+class SetCloudSessionModeResponse(_message.Message):
+    """The cloud session has the mode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOUD_SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cloud_session(self) -> _cloud_session_pb2.CloudSession:
         """The cloud session."""
@@ -184,4 +246,129 @@ class CloseCloudSessionResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CloseCloudSessionResponse: _TypeAlias = CloseCloudSessionResponse  # noqa: Y015
+Global___SetCloudSessionModeResponse: _TypeAlias = SetCloudSessionModeResponse  # noqa: Y015
+
+@_typing.final
+class ChooseCloudLicensesRequest(_message.Message):
+    """Chooses licenses for the cloud."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ADD_LICENSES_FIELD_NUMBER: _builtins.int
+    REMOVE_LICENSES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/cloudSession`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    @_builtins.property
+    def add_licenses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Licenses to activate in the cloud; at most 100, in this order."""
+
+    @_builtins.property
+    def remove_licenses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Licenses to take out of the cloud, before the others are activated; at most 100."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        add_licenses: _abc.Iterable[_builtins.str] | None = ...,
+        remove_licenses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_licenses", b"add_licenses", "name", b"name", "remove_licenses", b"remove_licenses", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChooseCloudLicensesRequest: _TypeAlias = ChooseCloudLicensesRequest  # noqa: Y015
+
+@_typing.final
+class ChooseCloudLicensesResponse(_message.Message):
+    """What was chosen is in the cloud, and what was taken out is not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOUD_SESSION_FIELD_NUMBER: _builtins.int
+    SWITCHED_TO_MANAGED_FIELD_NUMBER: _builtins.int
+    switched_to_managed: _builtins.bool
+    """True when this switched the account to managed mode."""
+    @_builtins.property
+    def cloud_session(self) -> _cloud_session_pb2.CloudSession:
+        """The cloud session."""
+
+    def __init__(
+        self,
+        *,
+        cloud_session: _cloud_session_pb2.CloudSession | None = ...,
+        switched_to_managed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session", "switched_to_managed", b"switched_to_managed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChooseCloudLicensesResponse: _TypeAlias = ChooseCloudLicensesResponse  # noqa: Y015
+
+@_typing.final
+class WatchCloudSessionRequest(_message.Message):
+    """What to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/cloudSession`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCloudSessionRequest: _TypeAlias = WatchCloudSessionRequest  # noqa: Y015
+
+@_typing.final
+class WatchCloudSessionResponse(_message.Message):
+    """What is, and what has happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOUD_SESSION_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    MISSED_COUNT_FIELD_NUMBER: _builtins.int
+    missed_count: _builtins.int
+    """How many older changes are not told, since too many had come meanwhile."""
+    @_builtins.property
+    def cloud_session(self) -> _cloud_session_pb2.CloudSession:
+        """The cloud session as it is after the changes, or later. The first response
+        comes at once; of changes that come faster than they are read, several come
+        together.
+        """
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_cloud_session_pb2.CloudChange]:
+        """What has happened since the response before, the oldest first; none in the first."""
+
+    def __init__(
+        self,
+        *,
+        cloud_session: _cloud_session_pb2.CloudSession | None = ...,
+        changes: _abc.Iterable[_cloud_session_pb2.CloudChange] | None = ...,
+        missed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cloud_session", b"cloud_session", "missed_count", b"missed_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCloudSessionResponse: _TypeAlias = WatchCloudSessionResponse  # noqa: Y015

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class CloudSessionServiceStub(object):
-    """Opens, moves and closes the one cloud session of an account.
+    """Opens, moves and closes the one cloud session of an account, and says what is
+    in the cloud.
     """
 
     def __init__(self, channel):
@@ -50,10 +51,26 @@ class CloudSessionServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.CloseCloudSessionRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.CloseCloudSessionResponse.FromString,
                 _registered_method=True)
+        self.SetCloudSessionMode = channel.unary_unary(
+                '/keypeg.v1.CloudSessionService/SetCloudSessionMode',
+                request_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.SetCloudSessionModeRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.SetCloudSessionModeResponse.FromString,
+                _registered_method=True)
+        self.ChooseCloudLicenses = channel.unary_unary(
+                '/keypeg.v1.CloudSessionService/ChooseCloudLicenses',
+                request_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ChooseCloudLicensesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ChooseCloudLicensesResponse.FromString,
+                _registered_method=True)
+        self.WatchCloudSession = channel.unary_stream(
+                '/keypeg.v1.CloudSessionService/WatchCloudSession',
+                request_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionResponse.FromString,
+                _registered_method=True)
 
 
 class CloudSessionServiceServicer(object):
-    """Opens, moves and closes the one cloud session of an account.
+    """Opens, moves and closes the one cloud session of an account, and says what is
+    in the cloud.
     """
 
     def GetCloudSession(self, request, context):
@@ -72,8 +89,37 @@ class CloudSessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CloseCloudSession(self, request, context):
-        """Closes it, from any device of the account. In automatic mode all cloud
-        activations return to the account. Closing what is closed changes nothing.
+        """Closes it, from any device of the account: one that does not hold it moves it
+        there and closes it. In automatic mode all cloud activations return to the
+        account; in managed mode they stay reserved. Closing what is closed changes
+        nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCloudSessionMode(self, request, context):
+        """Sets the mode. Going to automatic activates every free license when the cloud
+        session is open, and frees all that is reserved when it is closed; of copies
+        in the cloud all but one become free. Going to managed takes what is in the
+        cloud now as chosen. Setting the mode that it has changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChooseCloudLicenses(self, request, context):
+        """Chooses what is in the cloud, whether the cloud session is open or closed: all
+        that is asked for, or nothing. Taking something out switches to managed mode.
+        Licenses that are there already, or are not when they are to be taken out,
+        change nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchCloudSession(self, request, context):
+        """Shows it, and then again whenever something has happened to it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +143,21 @@ def add_CloudSessionServiceServicer_to_server(servicer, server):
                     request_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.CloseCloudSessionRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.CloseCloudSessionResponse.SerializeToString,
             ),
+            'SetCloudSessionMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCloudSessionMode,
+                    request_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.SetCloudSessionModeRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.SetCloudSessionModeResponse.SerializeToString,
+            ),
+            'ChooseCloudLicenses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChooseCloudLicenses,
+                    request_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ChooseCloudLicensesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ChooseCloudLicensesResponse.SerializeToString,
+            ),
+            'WatchCloudSession': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchCloudSession,
+                    request_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'keypeg.v1.CloudSessionService', rpc_method_handlers)
@@ -106,7 +167,8 @@ def add_CloudSessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CloudSessionService(object):
-    """Opens, moves and closes the one cloud session of an account.
+    """Opens, moves and closes the one cloud session of an account, and says what is
+    in the cloud.
     """
 
     @staticmethod
@@ -180,6 +242,87 @@ class CloudSessionService(object):
             '/keypeg.v1.CloudSessionService/CloseCloudSession',
             keypeg_dot_v1_dot_cloud__session__service__pb2.CloseCloudSessionRequest.SerializeToString,
             keypeg_dot_v1_dot_cloud__session__service__pb2.CloseCloudSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCloudSessionMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.CloudSessionService/SetCloudSessionMode',
+            keypeg_dot_v1_dot_cloud__session__service__pb2.SetCloudSessionModeRequest.SerializeToString,
+            keypeg_dot_v1_dot_cloud__session__service__pb2.SetCloudSessionModeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChooseCloudLicenses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.CloudSessionService/ChooseCloudLicenses',
+            keypeg_dot_v1_dot_cloud__session__service__pb2.ChooseCloudLicensesRequest.SerializeToString,
+            keypeg_dot_v1_dot_cloud__session__service__pb2.ChooseCloudLicensesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchCloudSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/keypeg.v1.CloudSessionService/WatchCloudSession',
+            keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionRequest.SerializeToString,
+            keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

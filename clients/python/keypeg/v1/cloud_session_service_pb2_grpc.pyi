@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CloudSessionServiceStub:
-    """Opens, moves and closes the one cloud session of an account."""
+    """Opens, moves and closes the one cloud session of an account, and says what is
+    in the cloud.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,13 +42,31 @@ class CloudSessionServiceStub:
     told at once. Opening where it is open already changes nothing.
     """
     CloseCloudSession: _grpc.UnaryUnaryMultiCallable[_cloud_session_service_pb2.CloseCloudSessionRequest, _cloud_session_service_pb2.CloseCloudSessionResponse]
-    """Closes it, from any device of the account. In automatic mode all cloud
-    activations return to the account. Closing what is closed changes nothing.
+    """Closes it, from any device of the account: one that does not hold it moves it
+    there and closes it. In automatic mode all cloud activations return to the
+    account; in managed mode they stay reserved. Closing what is closed changes
+    nothing.
     """
+    SetCloudSessionMode: _grpc.UnaryUnaryMultiCallable[_cloud_session_service_pb2.SetCloudSessionModeRequest, _cloud_session_service_pb2.SetCloudSessionModeResponse]
+    """Sets the mode. Going to automatic activates every free license when the cloud
+    session is open, and frees all that is reserved when it is closed; of copies
+    in the cloud all but one become free. Going to managed takes what is in the
+    cloud now as chosen. Setting the mode that it has changes nothing.
+    """
+    ChooseCloudLicenses: _grpc.UnaryUnaryMultiCallable[_cloud_session_service_pb2.ChooseCloudLicensesRequest, _cloud_session_service_pb2.ChooseCloudLicensesResponse]
+    """Chooses what is in the cloud, whether the cloud session is open or closed: all
+    that is asked for, or nothing. Taking something out switches to managed mode.
+    Licenses that are there already, or are not when they are to be taken out,
+    change nothing.
+    """
+    WatchCloudSession: _grpc.UnaryStreamMultiCallable[_cloud_session_service_pb2.WatchCloudSessionRequest, _cloud_session_service_pb2.WatchCloudSessionResponse]
+    """Shows it, and then again whenever something has happened to it."""
 
 @_typing.type_check_only
 class CloudSessionServiceAsyncStub(CloudSessionServiceStub):
-    """Opens, moves and closes the one cloud session of an account."""
+    """Opens, moves and closes the one cloud session of an account, and says what is
+    in the cloud.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCloudSession: _aio.UnaryUnaryMultiCallable[_cloud_session_service_pb2.GetCloudSessionRequest, _cloud_session_service_pb2.GetCloudSessionResponse]  # type: ignore[assignment]
@@ -56,12 +76,30 @@ class CloudSessionServiceAsyncStub(CloudSessionServiceStub):
     told at once. Opening where it is open already changes nothing.
     """
     CloseCloudSession: _aio.UnaryUnaryMultiCallable[_cloud_session_service_pb2.CloseCloudSessionRequest, _cloud_session_service_pb2.CloseCloudSessionResponse]  # type: ignore[assignment]
-    """Closes it, from any device of the account. In automatic mode all cloud
-    activations return to the account. Closing what is closed changes nothing.
+    """Closes it, from any device of the account: one that does not hold it moves it
+    there and closes it. In automatic mode all cloud activations return to the
+    account; in managed mode they stay reserved. Closing what is closed changes
+    nothing.
     """
+    SetCloudSessionMode: _aio.UnaryUnaryMultiCallable[_cloud_session_service_pb2.SetCloudSessionModeRequest, _cloud_session_service_pb2.SetCloudSessionModeResponse]  # type: ignore[assignment]
+    """Sets the mode. Going to automatic activates every free license when the cloud
+    session is open, and frees all that is reserved when it is closed; of copies
+    in the cloud all but one become free. Going to managed takes what is in the
+    cloud now as chosen. Setting the mode that it has changes nothing.
+    """
+    ChooseCloudLicenses: _aio.UnaryUnaryMultiCallable[_cloud_session_service_pb2.ChooseCloudLicensesRequest, _cloud_session_service_pb2.ChooseCloudLicensesResponse]  # type: ignore[assignment]
+    """Chooses what is in the cloud, whether the cloud session is open or closed: all
+    that is asked for, or nothing. Taking something out switches to managed mode.
+    Licenses that are there already, or are not when they are to be taken out,
+    change nothing.
+    """
+    WatchCloudSession: _aio.UnaryStreamMultiCallable[_cloud_session_service_pb2.WatchCloudSessionRequest, _cloud_session_service_pb2.WatchCloudSessionResponse]  # type: ignore[assignment]
+    """Shows it, and then again whenever something has happened to it."""
 
 class CloudSessionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Opens, moves and closes the one cloud session of an account."""
+    """Opens, moves and closes the one cloud session of an account, and says what is
+    in the cloud.
+    """
 
     @_abc_1.abstractmethod
     def GetCloudSession(
@@ -87,8 +125,42 @@ class CloudSessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cloud_session_service_pb2.CloseCloudSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_session_service_pb2.CloseCloudSessionResponse, _abc.Awaitable[_cloud_session_service_pb2.CloseCloudSessionResponse]]:
-        """Closes it, from any device of the account. In automatic mode all cloud
-        activations return to the account. Closing what is closed changes nothing.
+        """Closes it, from any device of the account: one that does not hold it moves it
+        there and closes it. In automatic mode all cloud activations return to the
+        account; in managed mode they stay reserved. Closing what is closed changes
+        nothing.
         """
+
+    @_abc_1.abstractmethod
+    def SetCloudSessionMode(
+        self,
+        request: _cloud_session_service_pb2.SetCloudSessionModeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_session_service_pb2.SetCloudSessionModeResponse, _abc.Awaitable[_cloud_session_service_pb2.SetCloudSessionModeResponse]]:
+        """Sets the mode. Going to automatic activates every free license when the cloud
+        session is open, and frees all that is reserved when it is closed; of copies
+        in the cloud all but one become free. Going to managed takes what is in the
+        cloud now as chosen. Setting the mode that it has changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ChooseCloudLicenses(
+        self,
+        request: _cloud_session_service_pb2.ChooseCloudLicensesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_session_service_pb2.ChooseCloudLicensesResponse, _abc.Awaitable[_cloud_session_service_pb2.ChooseCloudLicensesResponse]]:
+        """Chooses what is in the cloud, whether the cloud session is open or closed: all
+        that is asked for, or nothing. Taking something out switches to managed mode.
+        Licenses that are there already, or are not when they are to be taken out,
+        change nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchCloudSession(
+        self,
+        request: _cloud_session_service_pb2.WatchCloudSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cloud_session_service_pb2.WatchCloudSessionResponse], _abc.AsyncIterator[_cloud_session_service_pb2.WatchCloudSessionResponse]]:
+        """Shows it, and then again whenever something has happened to it."""
 
 def add_CloudSessionServiceServicer_to_server(servicer: CloudSessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -43,6 +43,8 @@ class _ChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Change.ValueTy
     """A license was taken away."""
     CHANGE_KEY_RETURNED: _Change.ValueType  # 4
     """The key is back."""
+    CHANGE_CLOUD_MODE: _Change.ValueType  # 5
+    """The account's cloud session, which opened the session, has another mode."""
 
 class Change(_Change, metaclass=_ChangeEnumTypeWrapper):
     """What changed about what the session may use."""
@@ -57,6 +59,8 @@ CHANGE_LICENSE_REMOVED: Change.ValueType  # 3
 """A license was taken away."""
 CHANGE_KEY_RETURNED: Change.ValueType  # 4
 """The key is back."""
+CHANGE_CLOUD_MODE: Change.ValueType  # 5
+"""The account's cloud session, which opened the session, has another mode."""
 Global___Change: _TypeAlias = Change  # noqa: Y015
 
 @_typing.final
@@ -650,7 +654,7 @@ class Changed(_message.Message):
     change: Global___Change.ValueType
     """What."""
     resource: _builtins.str
-    """The license, activation or key."""
+    """The license, activation, key or cloud session."""
     def __init__(
         self,
         *,
