@@ -30,7 +30,7 @@ from keypeg_bridge.emulator.piv_applet import PROFILES, PivApplet, Profile
 from keypeg_bridge.emulator.state import KeyState, StateFile, Vault, new_key
 from keypeg_bridge.emulator.touch import Finger, TouchPolicy
 from keypeg_bridge.emulator.usb_device import UsbKey
-from keypeg_bridge.emulator.usbip_server import Port, UsbIpServer, loopback
+from keypeg_bridge.emulator.usbip_server import Bus, UsbIpServer, loopback
 
 COMMANDS: Final = ("plug", "unplug", "touch", "status")
 
@@ -91,10 +91,11 @@ async def serve(options: Options) -> None:
         applet = PivApplet(vault.state, options.profile, vault.save_card)
         serial = f"{vault.state.serial:010d}"
         fido = _security_key(vault, options, loop.time)
-        port = Port(UsbKey(CcidReader(Card(applet)), serial, fido))
+        bus = Bus()
+        port = bus.add(UsbKey(CcidReader(Card(applet)), serial, fido))
         if options.plugged:
             port.plug()
-        server = UsbIpServer(port)
+        server = UsbIpServer(bus)
         address = await server.start(options.host, options.port)
         facts = {
             "usbip": address,

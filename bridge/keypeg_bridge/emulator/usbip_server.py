@@ -1,7 +1,7 @@
-"""The USB/IP server of one emulated key, on loopback only, and the socket that it is plugged into.
+"""The USB/IP server of emulated keys, on loopback only, and the sockets that they are plugged into.
 
 Promises: any bytes on the port end in an answer or a closed connection, never in a stopped server; memory per connection
-and the number of connections are bounded; unplugging closes the importer's connection at once. One importer at a time.
+and the number of connections are bounded; unplugging closes the importer's connection at once. One importer a key.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from keypeg_bridge.emulator.attachment import Attachment
@@ -20,8 +21,8 @@ from keypeg_bridge.wire.errors import MalformedFrame
 from keypeg_bridge.wire.usbip_stream import ServerDecoder
 
 BUS: Final = 1
-BUS_ID: Final = "1-1"
-MAX_CONNECTIONS: Final = 32  # more are closed unread; a host needs two
+MAX_PORTS: Final = 24  # of the bus; a test bench has 16 keys
+MAX_CONNECTIONS: Final = 32  # more are closed unread; a host needs one a key, and one to list them
 OPERATION_SECONDS: Final = 10  # for a client to say what it wants; an import has no limit
 READ_BYTES: Final = 65_536
 WRITE_BUFFER_BYTES: Final = 262_144  # answers waiting for a client that does not read
@@ -73,14 +74,21 @@ class Pump:
 
 
 class Port:
-    """Where the key is plugged in, or not."""
+    """Where one key is plugged in, or not. Made by `Bus`."""
 
-    def __init__(self, key: UsbKey) -> None:
+    def __init__(self, key: UsbKey, bus_id: str, new_address: Callable[[], int]) -> None:
         self.key = key
+        self.bus_id = bus_id
         self.plugged = False
+        self._new_address = new_address
         self._address = 0
         self._importer: asyncio.WriteTransport | None = None
         self._pump: Pump | None = None
+
+    @property
+    def address(self) -> int:
+        """Its present or last address on the bus; 0 before the first plugging."""
+        return self._address
 
     @property
     def attached(self) -> bool:
@@ -91,7 +99,7 @@ class Port:
         """Put the key in; as on a real bus it gets a new address. Nothing happens when it is in."""
         if not self.plugged:
             self.plugged = True
-            self._address = self._address % 127 + 1
+            self._address = self._new_address()
             self.key.power_up()
 
     def unplug(self) -> None:
@@ -115,7 +123,7 @@ class Port:
         """The plugged key as lists show it."""
         d = self.key.descriptor
         return usbip.Device(
-            path=f"/keypeg/emulated/{BUS_ID}", bus_id=BUS_ID, bus=BUS, address=self._address,
+            path=f"/keypeg/emulated/{self.bus_id}", bus_id=self.bus_id, bus=BUS, address=self._address,
             speed=usb.SPEED_FULL, vendor=d.vendor, product=d.product, release=d.release,
             device_class=d.device_class, device_subclass=d.device_subclass,
             device_protocol=d.device_protocol, configuration=0, configurations=d.configurations,
@@ -125,9 +133,9 @@ class Port:
             ),
         )  # fmt: skip
 
-    def attach(self, bus_id: str, transport: asyncio.WriteTransport) -> int:
+    def attach(self, transport: asyncio.WriteTransport) -> int:
         """Give the key to a host; a USB/IP status."""
-        if not self.plugged or bus_id != BUS_ID:
+        if not self.plugged:
             return usbip.STATUS_NO_DEVICE
         if self._importer is not None:
             return usbip.STATUS_BUSY
@@ -143,11 +151,48 @@ class Port:
             self.key.power_up()
 
 
-class UsbIpServer:
-    """Serves one port to USB/IP clients."""
+class Bus:
+    """All ports. As on a real bus, no two keys have the same address at once, and a new plugging has a new one."""
 
-    def __init__(self, port: Port) -> None:
-        self._port = port
+    def __init__(self) -> None:
+        self._ports: dict[str, Port] = {}
+        self._address = 0
+
+    def add(self, key: UsbKey) -> Port:
+        """A new port for this key, which is not plugged in yet."""
+        free = (f"{BUS}-{number}" for number in range(1, MAX_PORTS + 1))
+        bus_id = next((one for one in free if one not in self._ports), None)
+        if bus_id is None:
+            raise EmulatorError(f"One process serves at most {MAX_PORTS} keys. Start another one.")
+        port = self._ports[bus_id] = Port(key, bus_id, self._next_address)
+        return port
+
+    def remove(self, port: Port) -> None:
+        """Unplug a key for good."""
+        port.unplug()
+        self._ports.pop(port.bus_id, None)
+
+    def find(self, bus_id: str) -> Port | None:
+        """The port of this name."""
+        return self._ports.get(bus_id)
+
+    @property
+    def plugged(self) -> tuple[Port, ...]:
+        """The ports with a key in them."""
+        return tuple(port for port in self._ports.values() if port.plugged)
+
+    def _next_address(self) -> int:
+        while True:
+            self._address = self._address % 127 + 1
+            if not any(port.address == self._address for port in self.plugged):
+                return self._address
+
+
+class UsbIpServer:
+    """Serves a bus to USB/IP clients."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -180,7 +225,7 @@ class UsbIpServer:
         self._connections.add(task)
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         try:
-            await self._serve(reader, writer)
+            await self._answer(reader, writer)
         except MalformedFrame as error:
             _log.info("connection closed: %s", error)
         except (OSError, TimeoutError):
@@ -189,38 +234,55 @@ class UsbIpServer:
             pass  # the server is closing; nobody awaits this task for a result
         finally:
             self._connections.discard(task)
-            self._port.detach(writer.transport)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         decoder = ServerDecoder()
         async with asyncio.timeout(OPERATION_SECONDS):
             while (request := decoder.next()) is None:
                 if not await _feed(reader, decoder):
                     return
             if not isinstance(request, usbip.ImportRequest):
-                present = (self._port.describe(),) if self._port.plugged else ()
+                present = tuple(port.describe() for port in self._bus.plugged)
                 writer.write(usbip.ListReply(present).encode())
                 await writer.drain()
                 return
-            status = self._port.attach(request.bus_id, writer.transport)
-            device = self._port.describe() if status == usbip.STATUS_OK else None
-            writer.write(usbip.ImportReply(status, device).encode())
+            port = self._bus.find(request.bus_id)
+            status = usbip.STATUS_NO_DEVICE if port is None else port.attach(writer.transport)
+            if port is None or status != usbip.STATUS_OK:
+                writer.write(usbip.ImportReply(status, None).encode())
+                await writer.drain()
+                return
+        try:
+            await self._hold(reader, writer, decoder, port)
+        finally:
+            port.detach(writer.transport)
+
+    async def _hold(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        decoder: ServerDecoder,
+        port: Port,
+    ) -> None:
+        device = port.describe()
+        async with asyncio.timeout(OPERATION_SECONDS):
+            writer.write(usbip.ImportReply(usbip.STATUS_OK, device).encode())
             await writer.drain()
-        if device is not None:
-            decoder.imported()
-            await self._transfers(reader, writer, decoder, device.device_id)
+        decoder.imported()
+        await self._transfers(reader, writer, decoder, port, device.device_id)
 
     async def _transfers(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         decoder: ServerDecoder,
+        port: Port,
         device_id: int,
     ) -> None:
-        attachment = Attachment(self._port.key)
+        attachment = Attachment(port.key)
         pump = Pump(attachment, writer.transport)
-        self._port.drive(pump)
+        port.drive(pump)
         try:
             while True:
                 while (message := decoder.next()) is not None:
