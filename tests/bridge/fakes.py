@@ -16,7 +16,7 @@ from keypeg_bridge.rack.contents import (
     encode_delegations,
     stored_delegation,
 )
-from keypeg_bridge.rack.ports import Capabilities, Identity, Look, SlotMalformed
+from keypeg_bridge.rack.ports import Capabilities, Identity, Look, Seen, SlotMalformed
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.shelf import KeyChange
 from tests.bridge.publisher import Publisher
@@ -192,6 +192,9 @@ class FakeSource:
     def __init__(self, name: str = "fake") -> None:
         self.name = name
         self.plugged: dict[str, FakeKey] = {}
+        self.notices = None
+        self.seen: dict[str, Seen] = {}
+        """What is shown of a key, where a test says so."""
         self.problem: Exception | None = None
         self.partial: tuple[str, ...] = ()
         self._gone: dict[str, Callable[[], None]] = {}
@@ -217,9 +220,11 @@ class FakeSource:
     def look(self) -> Look:
         if self.problem is not None:
             raise self.problem
-        return Look(tuple(self.plugged), self.partial)
+        return Look(
+            [self.seen.get(one) or Seen(one, ("piv",)) for one in self.plugged], self.partial
+        )
 
-    def open(self, bus_id: str, gone: Callable[[], None]) -> FakeKey:
+    def open(self, bus_id: str, side: str, gone: Callable[[], None]) -> FakeKey:
         key = self.plugged.get(bus_id)
         if key is None:
             raise KeyUnplugged("gone")

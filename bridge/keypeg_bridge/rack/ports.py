@@ -17,7 +17,7 @@ from keypeg.v1.document_pb2 import KEY_ALGORITHM_ECDSA_P256
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a key is plugged in: the way to it, and that way's own name for the place."""
+    """Where a key is plugged in: the way that showed it first, and that way's own name for the place."""
 
     source: str
     bus_id: str
@@ -124,28 +124,63 @@ class OpenKey(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """One thing that a way to keys shows. Several ways may show the same key, or a side of it each."""
+
+    bus_id: str
+    """The way's own name for it; another one each time that it is plugged in."""
+    sides: tuple[str, ...] = ()
+    """The drivers that can be tried, in the order that was chosen."""
+    spot: str = ""
+    """Where it is plugged in, in the words that all ways of this computer share; empty where a way cannot tell."""
+    alike: str = ""
+    """Its serial number, for ways that cannot tell the spot; empty when it says none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What one look at a way to keys found."""
 
-    bus_ids: Sequence[str]
+    seen: Sequence[Seen]
     problems: tuple[str, ...] = ()
     """What could not be asked, one sentence each; nothing is known about those."""
+    claims: frozenset[str] = frozenset()
+    """Sides that are this way's where it has them, and for which it is waited for: it shares them with other programs."""
+    held: frozenset[str] = frozenset()
+    """The spots where it has them, whether it shows a key there or not."""
+
+
+class Notices(Protocol):
+    """A way that tells by itself when something has changed, so that it need not be polled."""
+
+    def wait(self, seconds: float) -> None:
+        """Come back when something may have changed, when woken, or after that time. Never raises."""
+        ...
+
+    def wake(self) -> None:
+        """From any thread: end a wait, this one or the next."""
+        ...
 
 
 class KeySource(Protocol):
-    """One way to keys: a USB library, a USB/IP server."""
+    """One way to keys: a USB library, the card service, a USB/IP server."""
 
     @property
     def name(self) -> str:
         """Names the way in logs, problems and places; unique on this bridge."""
         ...
 
+    @property
+    def notices(self) -> Notices | None:
+        """None where it has to be polled."""
+        ...
+
     def look(self) -> Look:
         """What is plugged in now, open ones included. Raises KeypegError or OSError when it cannot be told."""
         ...
 
-    def open(self, bus_id: str, gone: Callable[[], None]) -> OpenKey:
-        """Open a key; `gone` is called from any thread, at once when the key leaves while it is open."""
+    def open(self, bus_id: str, side: str, gone: Callable[[], None]) -> OpenKey:
+        """Open one side of a key; `gone` is called from any thread, at once when the key leaves while it is open."""
         ...
 
 

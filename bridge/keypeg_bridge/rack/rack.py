@@ -1,8 +1,8 @@
-"""The rack itself: ties the ways to keys, the threads of the keys and the rules of the shelf to one event loop.
+"""The rack itself: ties the ways to keys, the threads of the keys and the rules of plugs and shelf to one event loop.
 
 Promises: everything public is called in the event loop and none of it blocks; each job ends by its limit, whatever its key
-does; the keys' states change in one place and every change is in the log. Documents and writes are others' (`choice`,
-`writes`).
+does; the keys' states change in one place, and every change is in the log and told to whoever listens. Documents and writes
+are others' (`choice`, `writes`), and so is the record of changes (`journal`).
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import structlog
 
-from keypeg.errors import Busy, KeyBusy, KeyFaulty, KeypegError, KeyUnplugged, NotFound
-from keypeg_bridge.rack.fair_queue import QueueFull
+from keypeg.errors import KeyFaulty, KeypegError, KeyUnplugged, NotFound
+from keypeg_bridge.rack.jobs import Jobs
+from keypeg_bridge.rack.plugs import Plugs
 from keypeg_bridge.rack.ports import KeySource, Look, OpenKey, Place, Time, Timer
 from keypeg_bridge.rack.reading import Reading
 from keypeg_bridge.rack.record import KeyRecord, Namer
 from keypeg_bridge.rack.scanner import Scanner
 from keypeg_bridge.rack.shelf import KeyChange, Shelf
+from keypeg_bridge.rack.sides import Opener
 from keypeg_bridge.rack.states import Happening, State
 from keypeg_bridge.rack.worker import PAUSES, Job, Worker
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 PROVE_LIMIT: Final = 3.0
 """Seconds for one signature: the slowest cards take a third of one."""
+USABLE: Final = frozenset({State.PRESENT, State.DRAINING})
 _LOG = structlog.get_logger(__name__)
 
 
@@ -44,15 +46,8 @@ class RackSettings:
     """Seconds until a faulty key is tried again: at first, and at most."""
     stop_limit: float = 2.0
     """Seconds that ending waits for keys to be let go."""
-
-
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    """Who waits for a job, and what will end the wait."""
-
-    future: asyncio.Future[Any]
-    timer: Timer
-    name: str
+    sides: tuple[str, ...] = ()
+    """The drivers in the order in which a key with several sides is tried."""
 
 
 class Rack:
@@ -68,8 +63,12 @@ class Rack:
         self._settings = settings or RackSettings()
         self._time = time
         self._shelf = Shelf(namer)
+        self._plugs = Plugs([source.name for source in sources])
+        self._opener = Opener({source.name: source for source in sources}, self._settings.sides)
+        self._jobs = Jobs(time, self._settings.queue_limit, self._on_failed)
         self._scanners = [
-            Scanner(source, self._settings.poll_interval, self._saw) for source in sources
+            Scanner(one, self._settings.poll_interval, lambda: self._plugs.departures, self._saw)
+            for one in sources
         ]
         self._workers: dict[Place, Worker] = {}
         self._opening: set[Worker] = set()
@@ -78,8 +77,10 @@ class Rack:
         self._looked: dict[str, bool] = {source.name: False for source in sources}
         self._listeners: list[Callable[[KeyChange], None]] = []
         self._timer: Timer | None = None
+        self._ripening: Timer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._first_look = asyncio.Event()
+        self._draining = False
 
     async def start(self) -> None:
         """Begin to look for keys."""
@@ -87,16 +88,26 @@ class Rack:
         for scanner in self._scanners:
             scanner.start()
 
-    async def stop(self) -> None:
-        """Let go of all keys; what blocks for longer than the limit is left to the end of the process."""
+    def drain(self) -> None:
+        """Take no new keys; those that are there serve those who use them, until `stop`."""
+        if self._draining:
+            return
+        self._draining = True
         for scanner in self._scanners:
             scanner.stop()
+        for timer in (self._timer, self._ripening):
+            if timer is not None:
+                timer.cancel()
+        self._announce(self._shelf.drained())
+
+    async def stop(self) -> None:
+        """Let go of all keys; what blocks for longer than the limit is left to the end of the process."""
+        self.drain()
         workers = [*self._workers.values(), *self._leaving]
         for worker in workers:
             worker.stop()
-            self._fail_waiting(worker, KeyUnplugged("The bridge is ending."))
-        if self._timer is not None:
-            self._timer.cancel()
+            self._jobs.fail_waiting(worker, KeyUnplugged("The bridge is ending."))
+        self._announce(self._shelf.released(self._time.monotonic()))
         limit = self._settings.stop_limit
         joins = [one.join for one in self._scanners] + [one.join for one in workers]
         await asyncio.gather(*(asyncio.to_thread(join, limit) for join in joins))
@@ -147,28 +158,8 @@ class Rack:
 
         Raises KeyUnplugged, KeyFaulty, KeyBusy (its queue is too long), Busy, NotFound, and what `work` raises.
         """
-        record = self.key(name)
-        worker = self._usable(record)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        job = Job(work, limit)
-        timer = self._time.call_later(
-            self._settings.queue_limit, lambda: self._waited_too_long(job)
-        )
-        job.outcome = _Waiting(future, timer, name)
-        try:
-            worker.submit(caller, job)
-        except QueueFull:
-            timer.cancel()
-            raise Busy(
-                f"Too much is waiting for {name}. Try again in a second.",
-                retry_after=timedelta(seconds=1),
-            ) from None
-        try:
-            return await future
-        finally:
-            job.dropped = True
-            job.outcome.timer.cancel()
+        worker = self._usable(self.key(name))
+        return await self._jobs.run(worker, name, caller, work, limit)
 
     def rewritten(self, name: str, reading: Reading) -> KeyRecord:
         """Take note of what was just written to a key; its record, which may have a new name."""
@@ -177,19 +168,17 @@ class Rack:
         return changes[-1].record if changes else self.key(name)
 
     def _usable(self, record: KeyRecord) -> Worker:
-        match record.state:
-            case State.PRESENT if record.place in self._workers:
-                return self._workers[record.place]
-            case State.FAULTY:
-                raise KeyFaulty(
-                    f"The key {record.name} cannot be used: {record.fault}",
-                    key=record.name,
-                    detail=record.fault,
-                )
-            case _:
-                raise KeyUnplugged(
-                    f"The key {record.name} is not plugged in. Plug it in again.", key=record.name
-                )
+        if record.state in USABLE and record.place in self._workers:
+            return self._workers[record.place]
+        if record.state is State.FAULTY:
+            raise KeyFaulty(
+                f"The key {record.name} cannot be used: {record.fault}",
+                key=record.name,
+                detail=record.fault,
+            )
+        raise KeyUnplugged(
+            f"The key {record.name} is not plugged in. Plug it in again.", key=record.name
+        )
 
     # What threads report, brought into the event loop
 
@@ -197,8 +186,8 @@ class Rack:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    def _saw(self, source: KeySource, look: Look | None, problem: str) -> None:
-        self._post(self._seen, source, look, problem)
+    def _saw(self, source: KeySource, look: Look | None, problem: str, departures: int) -> None:
+        self._post(self._seen, source, look, problem, departures)
 
     def opened(self, worker: Worker, reading: Reading) -> None:
         """A worker's report."""
@@ -214,42 +203,62 @@ class Rack:
 
     def begun(self, worker: Worker, job: Job) -> None:
         """A worker's report."""
-        self._post(self._on_begun, worker, job)
+        self._post(self._jobs.begun, worker, job)
 
     def done(self, worker: Worker, job: Job, result: Any, error: KeypegError | None) -> None:
         """A worker's report."""
-        self._post(self._on_done, worker, job, result, error)
+        self._post(self._jobs.done, job, result, error)
 
     # The event loop's side
 
-    def _seen(self, source: KeySource, look: Look | None, problem: str) -> None:
+    def _seen(self, source: KeySource, look: Look | None, problem: str, departures: int) -> None:
         sentences = (problem,) if look is None else look.problems
         if sentences != self._problems.get(source.name, ()):
             _LOG.warning("way to keys", source=source.name, problems=sentences or "none any more")
         self._problems[source.name] = sentences
         self._looked[source.name] = True
         if look is not None:  # else nothing is known: neither new nor gone
-            self._compare(source, look)
+            self._plugs.looked(source.name, look, departures, self._time.monotonic())
+        self._compare()
         self._note_settled()
 
-    def _compare(self, source: KeySource, look: Look) -> None:
+    def _compare(self) -> None:
         """Meet what is new, and let go of what is not there any more."""
-        there = {Place(source.name, bus_id) for bus_id in look.bus_ids}
-        for place in there - self._workers.keys():
-            worker = Worker(source, place, self, self._settings.pauses)
-            self._workers[place] = worker
-            self._opening.add(worker)
-            worker.start()
-        for place in [p for p in self._workers if p.source == source.name and p not in there]:
-            self._on_left(self._workers[place])
+        if self._draining:
+            return
+        now = self._time.monotonic()
+        for place in [place for place in self._workers if self._plugs.get(place) is None]:
+            self._depart(self._workers[place])
+        waits = []
+        for plug in self._plugs.all():
+            known = self._workers.get(plug.place)
+            if known is not None:
+                known.reached(plug)
+            elif self._plugs.is_ripe(plug, now):
+                worker = Worker(self._opener, plug, self, self._settings.pauses)
+                self._workers[plug.place] = worker
+                self._opening.add(worker)
+                worker.start()
+            else:
+                waits.append(self._plugs.ripe_at(plug))
+        if self._ripening is not None:
+            self._ripening.cancel()
+            self._ripening = None
+        if waits:
+            self._ripening = self._time.call_later(max(0.0, min(waits) - now), self._ripen)
+
+    def _ripen(self) -> None:
+        self._ripening = None
+        self._compare()
+        self._note_settled()
 
     def _note_settled(self, done: Worker | None = None) -> None:
         self._opening = {one for one in self._opening if one is not done}
-        if all(self._looked.values()) and not self._opening:
+        if all(self._looked.values()) and not self._opening and self._ripening is None:
             self._first_look.set()
 
     def _on_opened(self, worker: Worker, reading: Reading) -> None:
-        if self._workers.get(worker.place) is worker:
+        if self._workers.get(worker.place) is worker and not self._draining:
             now, wall = self._time.monotonic(), self._time.wall()
             known = self._shelf.at(worker.place)
             if known is not None and known.state is State.PRESENT:
@@ -261,65 +270,28 @@ class Rack:
     def _on_failed(self, worker: Worker, sentence: str) -> None:
         if self._workers.get(worker.place) is worker:
             now, wall = self._time.monotonic(), self._time.wall()
-            self._announce(self._shelf.failed(worker.place, sentence, now, wall))
-            self._fail_waiting(worker, KeyFaulty(f"The key failed: {sentence}", detail=sentence))
+            known = self._shelf.at(worker.place)
+            if not self._draining or (known is not None and known.state is State.DRAINING):
+                self._announce(self._shelf.failed(worker.place, sentence, now, wall))
+            error = KeyFaulty(f"The key failed: {sentence}", detail=sentence)
+            self._jobs.fail_waiting(worker, error)
         self._note_settled(worker)
 
     def _on_left(self, worker: Worker) -> None:
+        if self._workers.get(worker.place) is worker:
+            self._plugs.left(worker.place, self._time.monotonic())
+            self._depart(worker)
         self._note_settled(worker)
-        if self._workers.get(worker.place) is not worker:
-            return
+
+    def _depart(self, worker: Worker) -> None:
         del self._workers[worker.place]
         self._leaving.add(worker)
         worker.stop()
         self._announce(self._shelf.departed(worker.place, self._time.monotonic()))
-        self._fail_waiting(worker, KeyUnplugged("The key was unplugged. Plug it in again."))
+        error = KeyUnplugged("The key was unplugged. Plug it in again.")
+        self._jobs.fail_waiting(worker, error)
         self._leaving = {one for one in self._leaving if not one.join(0)}
-
-    def _on_begun(self, worker: Worker, job: Job) -> None:
-        waiting: _Waiting = job.outcome
-        waiting.timer.cancel()
-        if not waiting.future.done():
-            waiting.timer = self._time.call_later(job.limit, lambda: self._overrun(worker, job))
-
-    def _on_done(self, worker: Worker, job: Job, result: Any, error: KeypegError | None) -> None:
-        waiting: _Waiting = job.outcome
-        waiting.timer.cancel()
-        if waiting.future.done():
-            return
-        if error is None:
-            waiting.future.set_result(result)
-        else:
-            waiting.future.set_exception(error)
-
-    def _overrun(self, worker: Worker, job: Job) -> None:
-        """The key does not answer: its callers hear so now, and it is opened anew once its thread is free."""
-        waiting: _Waiting = job.outcome
-        sentence = f"It did not answer within {job.limit:g} s."
-        worker.reopen()
-        self._fail(job, KeyFaulty(f"The key {waiting.name} failed: {sentence}", detail=sentence))
-        self._on_failed(worker, sentence)
-
-    def _waited_too_long(self, job: Job) -> None:
-        waiting: _Waiting = job.outcome
-        self._fail(
-            job,
-            KeyBusy(
-                f"The key {waiting.name} has too much to do. Try again.",
-                retry_after=timedelta(seconds=1),
-                key=waiting.name,
-            ),
-        )
-
-    def _fail_waiting(self, worker: Worker, error: KeypegError) -> None:
-        for job in worker.drain():
-            self._fail(job, error)
-
-    def _fail(self, job: Job, error: KeypegError) -> None:
-        waiting: _Waiting = job.outcome
-        waiting.timer.cancel()
-        if not waiting.future.done():
-            waiting.future.set_exception(error)
+        self._note_settled(worker)
 
     def _announce(self, changes: Sequence[KeyChange]) -> None:
         for change in changes:
@@ -342,7 +314,7 @@ class Rack:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self._shelf.next_deadline()
+        deadline = None if self._draining else self._shelf.next_deadline()
         if deadline is not None:
             delay = max(0.0, deadline - self._time.monotonic())
             self._timer = self._time.call_later(delay, self._expire)

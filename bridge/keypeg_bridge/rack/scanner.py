@@ -20,15 +20,21 @@ FAILING_FACTOR: Final = 5
 
 _LOG = structlog.get_logger(__name__)
 
-Report = Callable[[KeySource, Look | None, str], None]
-"""A source, and what was seen there, or None and a sentence that says why nothing could be."""
+NOTICE_LIMIT: Final = 5.0
+"""Seconds between two looks at a way that tells by itself: for what it may have missed."""
+Report = Callable[[KeySource, Look | None, str, int], None]
+"""A source, what was seen there (or None and a sentence that says why nothing could be), and how many departures were known
+before the look."""
 
 
 class Scanner:
     """The thread of one way to keys."""
 
-    def __init__(self, source: KeySource, interval: float, report: Report) -> None:
+    def __init__(
+        self, source: KeySource, interval: float, departures: Callable[[], int], report: Report
+    ) -> None:
         self.source = source
+        self._departures = departures
         self._interval = interval
         self._report = report
         self._wake = threading.Event()
@@ -44,11 +50,14 @@ class Scanner:
     def look_now(self) -> None:
         """Look again without waiting for the interval."""
         self._wake.set()
+        notices = self.source.notices
+        if notices is not None:
+            notices.wake()
 
     def stop(self) -> None:
         """Look no more."""
         self._stopping = True
-        self._wake.set()
+        self.look_now()
 
     def join(self, timeout: float) -> bool:
         """Wait for the end of the thread; False when it is still looking."""
@@ -57,18 +66,33 @@ class Scanner:
 
     def _run(self) -> None:
         while not self._stopping:
-            pause = self._interval
-            try:
-                self._report(self.source, self.source.look(), "")
-            except (KeypegError, OSError) as error:
-                self._report(self.source, None, str(error))
-                pause *= FAILING_FACTOR
-            except Exception as error:  # the boundary to backends: one that breaks hides no other
-                if repr(error) != self._known:
-                    _LOG.error("looking for keys failed", source=self.source.name, exc_info=error)
-                self._known = repr(error)
-                sentence = f"{self.source.name} failed; the bridge's log says how."
-                self._report(self.source, None, sentence)
-                pause *= FAILING_FACTOR
-            self._wake.wait(pause)
+            if self._look():
+                self._pause()
+            else:
+                self._wake.wait(self._interval * FAILING_FACTOR)
             self._wake.clear()
+
+    def _look(self) -> bool:
+        """Look once; whether that worked."""
+        departures = self._departures()
+        try:
+            self._report(self.source, self.source.look(), "", departures)
+        except (KeypegError, OSError) as error:
+            self._report(self.source, None, str(error), departures)
+            return False
+        except Exception as error:  # the boundary to backends: one that breaks hides no other
+            if repr(error) != self._known:
+                _LOG.error("looking for keys failed", source=self.source.name, exc_info=error)
+            self._known = repr(error)
+            sentence = f"{self.source.name} failed; the bridge's log says how."
+            self._report(self.source, None, sentence, departures)
+            return False
+        return True
+
+    def _pause(self) -> None:
+        """Until it is time for the next look."""
+        notices = self.source.notices
+        if notices is None:
+            self._wake.wait(self._interval)
+        elif not self._wake.is_set():
+            notices.wait(NOTICE_LIMIT)

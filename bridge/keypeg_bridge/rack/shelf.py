@@ -20,6 +20,8 @@ FLAP_COUNT: Final = 5
 """Absences within the window from which a key counts as flapping: more than a person plugs in a minute."""
 GONE_KEPT: Final = 64
 """Keys that are remembered after they went, for those who ask by name."""
+PAST: Final = frozenset({State.GONE, State.STOPPED})
+"""The states of keys that do not count any more."""
 FAULT_LENGTH: Final = 500
 """Characters; a key full of garbage has much to say."""
 
@@ -43,7 +45,7 @@ class Shelf:
 
     def listed(self) -> tuple[KeyRecord, ...]:
         """The keys that are there or may come back, in the order in which they came."""
-        return tuple(one for one in self._records.values() if one.state is not State.GONE)
+        return tuple(one for one in self._records.values() if one.state not in PAST)
 
     def find(self, name: str) -> KeyRecord | None:
         """A key by its name; one that has gone is remembered for a while."""
@@ -117,6 +119,24 @@ class Shelf:
                     self._records[record.name] = judged
         return changes
 
+    def drained(self) -> list[KeyChange]:
+        """The bridge has begun to end: keys that are there stay a moment, for those who use them."""
+        return [
+            self._put(
+                one.state,
+                Happening.DRAINED,
+                one if one.state is State.PRESENT else replace(one, place=None),
+            )
+            for one in self.listed()
+        ]
+
+    def released(self, now: float) -> list[KeyChange]:
+        """The bridge has let go of all keys."""
+        return [
+            self._put(one.state, Happening.RELEASED, replace(one, place=None, absent_since=now))
+            for one in self.listed()
+        ]
+
     def next_deadline(self) -> float | None:
         """When to call `expire` next, on the monotonic clock."""
         due = [
@@ -151,10 +171,12 @@ class Shelf:
         before = replace(self._known(name, place, wall), reading=replace(reading, licenses=()))
         return [*changes, self._fail(before, place, sentence, now)]
 
-    def _fail(self, before: KeyRecord, place: Place, sentence: str, now: float) -> KeyChange:
+    def _fail(self, before: KeyRecord, place: Place | None, sentence: str, now: float) -> KeyChange:
         since = now if before.absent_since is None else before.absent_since
         if before.state is State.PRESENT:
             before = self._with_spent(before, now)
+        if before.state is State.DRAINING:
+            place = None
         record = replace(before, place=place, fault=_cut(sentence), absent_since=since)
         return self._put(before.state, Happening.FAILED, record)
 
@@ -171,7 +193,7 @@ class Shelf:
         record = replace(record, place=None, absent_since=now)
         changes = [self._put(record.state, Happening.DEPARTED, record)]
         missing = changes[0].record
-        if self._deadline(missing) <= now:
+        if missing.state is State.MISSING and self._deadline(missing) <= now:
             changes.append(self._put(State.MISSING, Happening.GRACE_OVER, missing))
         return changes
 

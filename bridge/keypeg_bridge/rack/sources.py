@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from keypeg.errors import (
@@ -28,18 +29,25 @@ from keypeg_bridge.keys.errors import (
     NotTouched,
     StorageFull,
 )
-from keypeg_bridge.keys.opening import Drivers, open_driver
+from keypeg_bridge.keys.opening import INTERFACES, Drivers, open_driver
 from keypeg_bridge.rack.ports import (
     Capabilities,
     Identity,
     KeySource,
     Look,
+    Notices,
     OpenKey,
+    Seen,
     SlotMalformed,
 )
 from keypeg_bridge.transport.backends import make_backend
 from keypeg_bridge.transport.errors import BackendUnavailable, DeviceGone, TransportError
-from keypeg_bridge.transport.ports import Backend, FoundDevice
+from keypeg_bridge.transport.ports import (
+    Backend,
+    FoundDevice,
+    NoticingBackend,
+    SharingBackend,
+)
 
 ALGORITHM_NAMES: Final = {
     ManagementAlgorithm.TRIPLE_DES: "3des",
@@ -176,6 +184,8 @@ class DriverKey:
 class ClosedSource:
     """A way to keys that cannot be used on this computer; says so at each look."""
 
+    notices = None
+
     def __init__(self, name: str, sentence: str) -> None:
         self._name = name
         self._sentence = sentence
@@ -189,7 +199,7 @@ class ClosedSource:
         """Never anything."""
         raise KeyFaulty(self._sentence, detail=self._sentence)
 
-    def open(self, bus_id: str, gone: Callable[[], None]) -> OpenKey:
+    def open(self, bus_id: str, side: str, gone: Callable[[], None]) -> OpenKey:
         """Never called: nothing was seen."""
         raise KeyFaulty(self._sentence, detail=self._sentence)
 
@@ -215,17 +225,43 @@ class BackendSource:
         """As in the settings."""
         return self._backend.name
 
+    @property
+    def notices(self) -> Notices | None:
+        """The backend's own, if it has any."""
+        return self._backend if isinstance(self._backend, NoticingBackend) else None
+
     def look(self) -> Look:
         """The devices that are there."""
         with _errors():
             devices, problems = self._backend.devices()
         self._devices = {device.handle: device for device in devices}
-        return Look(tuple(self._devices), tuple(problem.text for problem in problems))
+        claims, held = frozenset[str](), frozenset[str]()
+        if isinstance(self._backend, SharingBackend):
+            shares = self._backend.shares()
+            held = shares.spots
+            claims = frozenset(self._sides(shares.interfaces))
+        return Look(
+            [self._seen(device) for device in devices],
+            tuple(problem.text for problem in problems),
+            claims,
+            held,
+        )
 
-    def open(self, bus_id: str, gone: Callable[[], None]) -> OpenKey:
+    def open(self, bus_id: str, side: str, gone: Callable[[], None]) -> OpenKey:
         """A driver for one of them."""
         device = self._devices.get(bus_id)
         if device is None:
             raise KeyUnplugged("The key was unplugged. Plug it in again.")
+        drivers = replace(self._drivers, order=(side,))
         with _errors():
-            return DriverKey(open_driver(self._backend, device, self._drivers, gone))
+            return DriverKey(open_driver(self._backend, device, drivers, gone))
+
+    def _seen(self, device: FoundDevice) -> Seen:
+        sides = self._sides(device.interfaces)
+        if not sides:  # opening it says which drivers were tried
+            sides = self._drivers.order[:1]
+        return Seen(device.handle, sides, device.spot, device.alike)
+
+    def _sides(self, interfaces: frozenset[str]) -> tuple[str, ...]:
+        """The drivers that fit, in the chosen order."""
+        return tuple(one for one in self._drivers.order if INTERFACES[one] in interfaces)

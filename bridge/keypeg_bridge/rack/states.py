@@ -14,8 +14,13 @@ class State(enum.Enum):
 
     PRESENT = 1
     MISSING = 2
+    """Unplugged a moment ago: its sessions are in their grace."""
     FAULTY = 3
     GONE = 4
+    DRAINING = 5
+    """The bridge is ending: those who use the key go on for a moment, nobody else begins."""
+    STOPPED = 6
+    """The bridge has let go of it."""
 
 
 class Happening(enum.Enum):
@@ -31,6 +36,10 @@ class Happening(enum.Enum):
     """It was unplugged."""
     GRACE_OVER = "grace over"
     """It stayed away for longer than its licenses allow."""
+    DRAINED = "drained"
+    """The bridge has begun to end."""
+    RELEASED = "released"
+    """The bridge has let go of all keys."""
 
 
 TRANSITIONS: Final = {
@@ -39,12 +48,18 @@ TRANSITIONS: Final = {
     (State.PRESENT, Happening.REWRITTEN): State.PRESENT,
     (State.PRESENT, Happening.FAILED): State.FAULTY,
     (State.PRESENT, Happening.DEPARTED): State.MISSING,
+    (State.PRESENT, Happening.DRAINED): State.DRAINING,
     (State.FAULTY, Happening.ARRIVED): State.PRESENT,
     (State.FAULTY, Happening.FAILED): State.FAULTY,
     (State.FAULTY, Happening.DEPARTED): State.MISSING,
+    (State.FAULTY, Happening.DRAINED): State.STOPPED,
     (State.MISSING, Happening.ARRIVED): State.PRESENT,
     (State.MISSING, Happening.FAILED): State.FAULTY,
     (State.MISSING, Happening.GRACE_OVER): State.GONE,
+    (State.MISSING, Happening.DRAINED): State.STOPPED,
+    (State.DRAINING, Happening.FAILED): State.STOPPED,
+    (State.DRAINING, Happening.DEPARTED): State.GONE,
+    (State.DRAINING, Happening.RELEASED): State.STOPPED,
 }
 
 

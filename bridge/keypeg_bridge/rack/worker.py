@@ -17,8 +17,10 @@ import structlog
 
 from keypeg.errors import KeyFaulty, KeypegError, KeyUnplugged
 from keypeg_bridge.rack.fair_queue import FairQueue
-from keypeg_bridge.rack.ports import KeySource, OpenKey, Place, SlotMalformed
+from keypeg_bridge.rack.plugs import Plug
+from keypeg_bridge.rack.ports import OpenKey, SlotMalformed
 from keypeg_bridge.rack.reading import Reading, read_key
+from keypeg_bridge.rack.sides import Opener, Side
 
 PAUSES: Final = (0.5, 8.0)
 """Seconds until a faulty key is tried again: at first, doubled each time, and at most. It is tried for ever,
@@ -73,22 +75,25 @@ class Worker:
 
     def __init__(
         self,
-        source: KeySource,
-        place: Place,
+        opener: Opener,
+        plug: Plug,
         reports: Reports,
         pauses: tuple[float, float] = PAUSES,
     ) -> None:
-        self.place = place
+        self.place = plug.place
+        self.side: Side | None = None
+        """What is in use; None before the first opening."""
+        self._ways = plug.ways
         self._first_pause, self._last_pause = pauses
         self._pause = self._first_pause
-        self._source = source
+        self._opener = opener
         self._reports = reports
         self._queue: FairQueue[Job] = FairQueue()
         self._changed = threading.Condition()
         self._stopping = False
         self._gone = False
         self._reopen = False
-        self._thread = threading.Thread(target=self._run, name=f"key {place}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"key {plug.place}", daemon=True)
 
     def start(self) -> None:
         """Open the key."""
@@ -105,6 +110,14 @@ class Worker:
         with self._changed:
             self._reopen = True
             self._changed.notify()
+
+    def reached(self, plug: Plug) -> None:
+        """Take note of the ways to the key; a better one than that in use is changed to."""
+        with self._changed:
+            before, self._ways = self._ways, plug.ways
+            if self.side is not None and self._opener.improved(before, plug.ways, self.side):
+                self._reopen = True
+                self._changed.notify()
 
     def drain(self) -> list[Job]:
         """Take out all jobs that have not begun."""
@@ -141,10 +154,11 @@ class Worker:
 
     def _hold(self) -> None:
         """Open the key and work until it has to be opened anew."""
-        key = self._source.open(self.place.bus_id, self._on_gone)
+        with self._changed:
+            ways, self._reopen = self._ways, False
+        opened = self._opener.open(ways, self._on_gone)
+        key, self.side = opened.key, opened.side
         try:
-            with self._changed:
-                self._reopen = False
             self._reports.opened(self, read_key(key))
             self._pause = self._first_pause
             while True:

@@ -14,6 +14,8 @@ STATES: Final = {
     State.MISSING: key_pb2.KEY_STATE_MISSING,
     State.FAULTY: key_pb2.KEY_STATE_FAULTY,
     State.GONE: key_pb2.KEY_STATE_GONE,
+    State.DRAINING: key_pb2.KEY_STATE_DRAINING,
+    State.STOPPED: key_pb2.KEY_STATE_STOPPED,
 }
 assert set(STATES) == set(State)
 

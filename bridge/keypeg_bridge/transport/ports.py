@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 CARD: Final = "card"  # a CCID interface: smart-card commands
 FIDO: Final = "fido"  # a HID interface with FIDO's usage: CTAPHID
@@ -70,6 +70,15 @@ class FoundDevice:
     serial: str | None = None
     emulated: bool = False
     interfaces: frozenset[str] = frozenset({CARD})
+    spot: str = ""
+    """Where it is plugged in, in the words that all backends of this computer share (`strings.usb_spot`); empty when unknown."""
+    is_local: bool = False
+    """Whether it is plugged into this computer, so that other backends may show it too."""
+
+    @property
+    def alike(self) -> str:
+        """What may tell it from others where the spot is unknown."""
+        return self.serial or "" if self.is_local else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +116,36 @@ class Backend(Protocol):
 
     def open_hid(self, handle: str, on_gone: OnGone | None = None) -> HidPipe:
         """Open the FIDO interface of a listed device; `on_gone` as in `open`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What a backend shares with other programs, so that no other backend may take it."""
+
+    interfaces: frozenset[str] = frozenset()
+    """CARD, while a card service runs."""
+    spots: frozenset[str] = frozenset()
+    """Where it has them now."""
+
+
+@runtime_checkable
+class SharingBackend(Protocol):
+    """A backend that stands between keys and several programs: a card service."""
+
+    def shares(self) -> Shares:
+        """As of the last `devices`."""
+        ...
+
+
+@runtime_checkable
+class NoticingBackend(Protocol):
+    """A backend that is told when something changes, so that it need not be polled."""
+
+    def wait(self, seconds: float) -> None:
+        """Come back when something may have changed, when woken, or after that time. Never raises."""
+        ...
+
+    def wake(self) -> None:
+        """From any thread: end a wait, this one or the next."""
         ...

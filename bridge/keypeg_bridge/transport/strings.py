@@ -16,3 +16,8 @@ def shown(text: str | None) -> str | None:
 def is_emulated(manufacturer: str | None, product: str | None) -> bool:
     """Whether a device says that it is keypeg's own emulated key."""
     return (manufacturer, product) == EMULATED_STRINGS
+
+
+def usb_spot(bus: int, address: int) -> str:
+    """Where a device is on this computer's own USB: the same from every backend that knows."""
+    return f"usb {bus}-{address}"

@@ -54,9 +54,9 @@ class FakeBackend:
 def test_devices_and_problems_of_a_backend_are_seen() -> None:
     source = BackendSource(FakeBackend(), DRIVERS)
     look = source.look()
-    assert list(look.bus_ids) == ["h1"]
+    assert [one.bus_id for one in look.seen] == ["h1"]
     assert look.problems == ("Device 1:2: no permission.",)
-    key = source.open("h1", lambda: None)
+    key = source.open("h1", "piv", lambda: None)
     found = key.identity()
     assert (found.model, found.serial) == ("a key", "7")
     key.close()
@@ -78,12 +78,12 @@ def test_what_keeps_a_device_from_being_opened_is_said(
     source.look()
     backend.error = error
     with pytest.raises(expected):
-        source.open("h1", lambda: None)
+        source.open("h1", "piv", lambda: None)
 
 
 def test_a_device_that_was_never_seen_is_unplugged() -> None:
     with pytest.raises(KeyUnplugged):
-        BackendSource(FakeBackend(), DRIVERS).open("h2", lambda: None)
+        BackendSource(FakeBackend(), DRIVERS).open("h2", "piv", lambda: None)
 
 
 def test_a_backend_that_cannot_be_asked_is_a_problem_and_an_unknown_one_is_an_error() -> None:

@@ -37,6 +37,12 @@ class _KeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyState.Val
     """Plugged in, but it does not answer as it should."""
     KEY_STATE_GONE: _KeyState.ValueType  # 4
     """Unplugged."""
+    KEY_STATE_DRAINING: _KeyState.ValueType  # 5
+    """Plugged in, but the bridge is ending: sessions on it go on for a moment, no
+    new ones begin.
+    """
+    KEY_STATE_STOPPED: _KeyState.ValueType  # 6
+    """The bridge has let go of it."""
 
 class KeyState(_KeyState, metaclass=_KeyStateEnumTypeWrapper):
     """Whether a key can be used."""
@@ -51,6 +57,12 @@ KEY_STATE_FAULTY: KeyState.ValueType  # 3
 """Plugged in, but it does not answer as it should."""
 KEY_STATE_GONE: KeyState.ValueType  # 4
 """Unplugged."""
+KEY_STATE_DRAINING: KeyState.ValueType  # 5
+"""Plugged in, but the bridge is ending: sessions on it go on for a moment, no
+new ones begin.
+"""
+KEY_STATE_STOPPED: KeyState.ValueType  # 6
+"""The bridge has let go of it."""
 Global___KeyState: _TypeAlias = KeyState  # noqa: Y015
 
 @_typing.final
