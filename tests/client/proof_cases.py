@@ -87,9 +87,26 @@ class Fido2Signer:
         return self._data + signature
 
 
+class CountingSigner:
+    """A smartkey: its counter is signed with each challenge."""
+
+    def __init__(self, key: P256Signer, *, counter: int = 7) -> None:
+        self._key = key
+        self._number = counter.to_bytes(8, "big")
+        self.public_key = d.PublicKey(
+            algorithm=d.KEY_ALGORITHM_SMARTKEY_P256, key=key.public_key.key
+        )
+
+    def sign_challenge(self, challenge: bytes) -> bytes:
+        message = b"keypeg counted signature v1\0" + self._number + challenge
+        return self._number + self._key.sign(message)
+
+
 ROOT, LICENSES, GRANTS, SITE = (signer(name) for name in ("root", "licenses", "grants", "site"))
 SMART_KEY = P256Signer("smart key")
 FIDO2_KEY = Fido2Signer(SMART_KEY)
+COUNTING_KEY = CountingSigner(SMART_KEY)
+COUNTING_KEY_ID = document.key_id(COUNTING_KEY.public_key)
 STRANGER = signer("stranger")
 LAPTOP = signer("laptop")
 
@@ -422,6 +439,26 @@ def fido2_then(change: Callable[[bytes], bytes]) -> Change:
     return both
 
 
+def counting(counter: int = 7, *, seen: int = 0, signer: Any = None) -> Change:
+    """A smartkey signs, and the app has seen it count up to `seen`."""
+
+    def change(p: Parts) -> None:
+        fido2(signer or CountingSigner(SMART_KEY, counter=counter), named=COUNTING_KEY)(p)
+        p.expected.update(seen={COUNTING_KEY_ID: seen})
+
+    return change
+
+
+def counting_then(change: Callable[[bytes], bytes], seen: int = 0) -> Change:
+    """A smartkey's proof, and its bytes changed."""
+
+    def both(p: Parts) -> None:
+        counting(seen=seen)(p)
+        tamper(lambda k: setattr(k, "signature", change(k.signature)))(p)
+
+    return both
+
+
 def with_flags(flags: int) -> Fido2Signer:
     return Fido2Signer(SMART_KEY, flags=flags)
 
@@ -446,6 +483,10 @@ _RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
     (("key",), "a FIDO2 key of P-256", fido2()),
     (("key",), "a FIDO2 key of Ed25519", fido2(Fido2Signer(STRANGER), named=Fido2Signer(STRANGER))),
     (("key",), "a FIDO2 key that was touched, knows its person, and counts nothing", fido2(Fido2Signer(SMART_KEY, flags=0x1D, counter=0))),
+    (("key",), "a smartkey", counting()),
+    (("key",), "a smartkey that counts on", counting(1_001, seen=1_000)),
+    (("key",), "a smartkey's highest count", counting(2**64 - 1, seen=2**64 - 2)),
+    (("key",), "a smartkey of which another key's count was seen", lambda p: (counting()(p), p.expected.update(seen={"0" * 32: 9}))),
     (("host",), "one part of four has changed", expect(fingerprint={**PARTS, "disk": "new one"})),
     (WITH_LICENSE, "a license without an end", without_end),
     (("site",), "units of a feature that is not counted", lambda p: p.grant.leases[0].features.add(feature="export", units=9)),
@@ -544,6 +585,17 @@ _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
     (("key",), "a FIDO2 key's answer cut off", fido2_then(lambda b: b[:36]), R.KEY_PROOF_INVALID),
     (("key",), "a FIDO2 key's answer where a plain key is named", fido2(named=SMART_KEY), R.KEY_PROOF_INVALID),
     (("key",), "a plain key's answer where a FIDO2 key is named", fido2(SMART_KEY), R.KEY_PROOF_INVALID),
+    (("key",), "a smartkey that counts what it counted before", counting(1_000, seen=1_000), R.KEY_ROLLED_BACK),
+    (("key",), "a smartkey that was put back", counting(7, seen=1_000), R.KEY_ROLLED_BACK),
+    (("key",), "another smartkey", counting(signer=CountingSigner(P256Signer("other key"))), R.KEY_PROOF_INVALID),
+    (("key",), "a smartkey that counts nothing", counting(0), R.KEY_PROOF_INVALID),
+    (("key",), "a smartkey's answer with another count", counting_then(lambda b: b[:7] + b"\x09" + b[8:]), R.KEY_PROOF_INVALID),
+    (("key",), "a put back smartkey's answer with another count", counting_then(lambda b: b[:7] + b"\x09" + b[8:], seen=8), R.KEY_PROOF_INVALID),
+    (("key",), "a smartkey's answer without its signature", counting_then(lambda b: b[:8]), R.KEY_PROOF_INVALID),
+    (("key",), "a smartkey's answer cut off", counting_then(lambda b: b[:5]), R.KEY_PROOF_INVALID),
+    (("key",), "a smartkey's answer where a plain key is named", fido2(COUNTING_KEY, named=SMART_KEY), R.KEY_PROOF_INVALID),
+    (("key",), "a plain key's answer where a smartkey is named", fido2(SMART_KEY, named=COUNTING_KEY), R.KEY_PROOF_INVALID),
+    (("key",), "a FIDO2 key's answer where a smartkey is named", fido2(FIDO2_KEY, named=COUNTING_KEY), R.KEY_PROOF_INVALID),
     (("key",), "a bridge of a very long name", put(location_host="b" * 256), R.DOCUMENT_MALFORMED),
     # The host
     (("host",), "another computer", expect(fingerprint={kind: value + "9" for kind, value in PARTS.items()}), R.DOCUMENT_OTHER_DEVICE),

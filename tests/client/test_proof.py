@@ -17,9 +17,10 @@ from keypeg.errors import (
     FencingStale,
     KeypegError,
     KeyProofInvalid,
+    KeyRolledBack,
     error_class,
 )
-from keypeg.possession import Assertion
+from keypeg.possession import Assertion, Counted
 from keypeg.v1 import document_pb2 as d
 from keypeg.v1 import location_pb2, proof_pb2
 from tests.client import proof_cases as cases
@@ -213,6 +214,24 @@ def test_a_fido2_credential_signs_challenges_and_no_documents() -> None:
     assert not signature_is_right(key.public_key, signed[:37] + bytes(32), signed[37:])
 
 
+def test_a_smartkey_tells_its_counter_and_signs_no_documents() -> None:
+    key = cases.CountingSigner(cases.SMART_KEY, counter=2**40)
+    signed = key.sign_challenge(bytes(32))
+    assert proof.check_possession(key.public_key, bytes(32), signed) == Counted(2**40)
+    assert not signature_is_right(key.public_key, bytes(32), signed)
+    case = next(one for one in cases.RIGHT if one.name == "a smartkey that counts on")
+    assert proof.verify(*case.made()).key_counter == 1_001
+
+
+def test_a_counter_that_fell_is_told_with_both_numbers() -> None:
+    case = next(one for one in cases.WRONG if one.name == "a smartkey that was put back")
+    with pytest.raises(KeyRolledBack) as refused:
+        proof.verify(*case.made())
+    assert refused.value.metadata == {
+        "told": "7", "seen": "1000", "key_id": cases.COUNTING_KEY_ID
+    }  # fmt: skip
+
+
 def test_a_p256_key_of_another_form_is_refused_though_it_is_the_same_point() -> None:
     point = cases.SMART_KEY.public_key.key
     signature = cases.SMART_KEY.sign_challenge(bytes(32))
@@ -230,7 +249,7 @@ def test_a_p256_key_of_another_form_is_refused_though_it_is_the_same_point() -> 
 
 
 @settings(max_examples=50, deadline=None)
-@given(key=st.binary(max_size=80), signature=st.binary(max_size=80), algorithm=st.integers(0, 5))
+@given(key=st.binary(max_size=80), signature=st.binary(max_size=80), algorithm=st.integers(0, 6))
 def test_any_foreign_key_and_signature_are_refused_alike(
     key: bytes, signature: bytes, algorithm: int
 ) -> None:

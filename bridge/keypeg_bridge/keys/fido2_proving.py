@@ -78,6 +78,6 @@ def _checked(algorithm: int, public_key: bytes, challenge: bytes, proof: Signatu
         assertion = check_possession(named, challenge, proof.value)
     except KeyProofInvalid as error:
         raise MalformedReply("The key's signature is wrong.") from error
-    if assertion is None:  # a record of another kind of key
+    if not isinstance(assertion, Assertion):  # a record of another kind of key
         raise MalformedReply("The key's record names no FIDO2 credential.")
     return assertion

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -23,6 +23,7 @@ from keypeg import profile as profiles
 from keypeg.clock import Clock, SystemClock
 from keypeg.errors import FieldInvalid, KeypegError, LicenseMissing, Reason
 from keypeg.event_hub import EventHub
+from keypeg.key_counters import KeyCounters
 from keypeg.offline_session import LocalDriver, OfflineDriver
 from keypeg.randomness import SystemRandomness
 from keypeg.session_frames import Asking
@@ -38,6 +39,7 @@ never); open it if it is closed (open); take it over from another device, too (m
 
 KINDS: Final[Mapping[str, int]] = {"cloud": 1, "key": 2, "host": 3, "site": 4}  # as LocationKind
 ROOT_SIZE: Final = 32  # bytes of an Ed25519 key
+_COUNTERS: Final = KeyCounters()  # of all sessions of this process
 
 # When several places were asked and all refused, the error that a person can act on is raised.
 _UNINFORMATIVE: Final = (
@@ -95,7 +97,11 @@ class Request:
         device = profiles.device_id()
         return cls(
             pinned=Pinned(
-                product=product, device=device, root=root_bytes(root), publisher=publisher
+                product=product,
+                device=device,
+                root=root_bytes(root),
+                publisher=publisher,
+                counters=_COUNTERS,
             ),
             app_name=(app_name or Path(sys.argv[0] or "app").name or "app")[:128],
             app_version=app_version,
@@ -236,13 +242,7 @@ async def _open_stream(
     from keypeg.stream_driver import StreamDriver
 
     asking = Asking(
-        pinned=Pinned(
-            request.pinned.product,
-            request.pinned.device,
-            request.pinned.root,
-            request.pinned.publisher,
-            parts,
-        ),
+        pinned=replace(request.pinned, fingerprint=parts),
         host_name=hostinfo.host_name(),
         app_name=request.app_name,
         app_version=request.app_version,

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from keypeg import borrowed, document, fingerprint
+from keypeg.envelope import key_id
 from keypeg.errors import (
     DocumentMalformed,
     DocumentOtherDevice,
@@ -25,7 +26,13 @@ from keypeg.errors import (
     NonceMismatch,
     SignerUnknown,
 )
-from keypeg.possession import challenge, check_possession, enrollment_challenge
+from keypeg.possession import (
+    Counted,
+    challenge,
+    check_counter,
+    check_possession,
+    enrollment_challenge,
+)
 from keypeg.proof_checks import check_kind, check_product, check_within
 from keypeg.v1 import location_pb2
 from keypeg.v1.borrow_pb2 import BorrowDocument
@@ -81,7 +88,8 @@ class Expectation:
     now: datetime  # the wall clock, in UTC
     fingerprint: Mapping[str, str] | None  # this computer's parts, where a host proof is acceptable
     seen: Mapping[str, int] = field(default_factory=dict)
-    """The highest generation seen, by the name of the activation or publisher; the serial, by that of a borrow."""
+    """The highest generation seen, by the name of the activation or publisher; the serial, by that of a borrow;
+    the counter when the nonce was given out, by the key id of a smartkey."""
     return_key: bytes = b""  # public, of the private key that this computer keeps for a borrow
 
     def __post_init__(self) -> None:
@@ -106,9 +114,8 @@ class Verified:
     delegation: Delegation
     grant: Grant | None  # None for a key, host or borrow proof, which has none
     borrow: BorrowDocument | None = None  # of a borrow proof
-    key_counter: int | None = (
-        None  # what a FIDO2 key counted up to; a signal, 0 on keys that do not count
-    )
+    key_counter: int | None = None
+    """What the key counted up to: of a smartkey checked, of a FIDO2 key a signal (0 when it does not count)."""
 
 
 def check_fencing(seen: int, now: int) -> None:
@@ -156,9 +163,12 @@ def _verify_key(proof: KeyProof, expectation: Expectation) -> Verified:
             "update the bridge."
         )
     signed = challenge(proof.location_host, proof.session, expectation.nonce)
-    assertion = check_possession(license_.location_key, signed, proof.signature)
+    key = license_.location_key
+    said = check_possession(key, signed, proof.signature)
+    if isinstance(said, Counted):
+        check_counter(key, said, expectation.seen.get(key_id(key), 0))
     verified = _of_license(license_, delegation, KEY_VALID_FOR)
-    return replace(verified, key_counter=None if assertion is None else assertion.counter)
+    return replace(verified, key_counter=None if said is None else said.counter)
 
 
 def _verify_host(proof: HostProof, expectation: Expectation) -> Verified:

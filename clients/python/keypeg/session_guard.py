@@ -1,8 +1,8 @@
 """What is believed of the other side's frames: proofs, codes and fencing numbers.
 
 Promises: nothing gives the app time or a seat that was not verified here: proofs against the pinned root
-(keypeg.proof), codes under the session key that the proof is bound to, and fencing numbers that grow per
-pool. Towards a bridge there is no session key, so every bit of time takes a proof. The first failure raises
+(keypeg.proof), codes under the session key that the proof is bound to, fencing numbers that grow per pool,
+and counters of smartkeys that grow over all sessions of the app. Towards a bridge there is no session key, so every bit of time takes a proof. The first failure raises
 the error that says which check failed.
 
 Leaves to others: when to ask (session_machine), and what the times mean (session_state).
@@ -17,8 +17,10 @@ from typing import Final, Protocol
 
 from keypeg import proof as proofs
 from keypeg import sessionkey
+from keypeg.envelope import key_id
 from keypeg.errors import DocumentType, FencingStale, FrameForged, ProtocolViolation
 from keypeg.instants import span
+from keypeg.key_counters import KeyCounters
 from keypeg.proof import Expectation, Verified
 from keypeg.sessionkey import FrameAuthenticator, KeyShare
 from keypeg.v1 import proof_pb2, seat_pb2, session_pb2
@@ -56,6 +58,16 @@ class Pinned:
     root: bytes = field(repr=False)  # the publisher's Ed25519 key; 32 bytes
     publisher: str | None = None
     fingerprint: Mapping[str, str] | None = field(default=None, repr=False)
+    counters: KeyCounters = field(default_factory=KeyCounters, repr=False, compare=False)
+    """What this app has seen of smartkeys, in all of its sessions."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A nonce that is to be signed, and how far each key had counted before it was given out."""
+
+    nonce: bytes
+    counters: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -75,8 +87,8 @@ class Guard:
         self._randomness = randomness
         self._share: KeyShare | None = None
         self._server_share = b""
-        self._nonce = b""  # of the open or resume that is under way
-        self._nonces: dict[int, bytes] = {}  # of renewals without an answer
+        self._question = _Question(b"", {})  # of the open or resume that is under way
+        self._questions: dict[int, _Question] = {}  # of renewals without an answer
         self._authenticator: FrameAuthenticator | None = None
         self._session = ""
         self._seen: dict[str, int] = {}  # the highest generation, by activation or publisher
@@ -86,11 +98,11 @@ class Guard:
 
     def opening(self) -> tuple[bytes, bytes]:
         """Nonce and key share of a new `open`."""
-        self._nonce = self._randomness.nonce()
+        self._question = self._asked(self._randomness.nonce())
         if self._to_bridge:
-            return self._nonce, b""
+            return self._question.nonce, b""
         self._share = self._randomness.key_share()
-        return self._nonce, self._share.public
+        return self._question.nonce, self._share.public
 
     def resuming(self, sequence: int, session: str) -> tuple[bytes, bytes, bytes]:
         """Nonce, key share and code of a `resume`."""
@@ -102,7 +114,7 @@ class Guard:
     def renewing(self, sequence: int, *, proof: bool) -> tuple[bytes, bytes]:
         """Nonce (empty when no proof is wanted) and code of a `renew`."""
         nonce = self._randomness.nonce() if proof or self._authenticator is None else b""
-        self._nonces[sequence] = nonce
+        self._questions[sequence] = self._asked(nonce)
         if self._authenticator is None:
             return nonce, b""
         return nonce, self._authenticator.renew(sequence, nonce)
@@ -113,7 +125,7 @@ class Guard:
         authenticator = None
         if self._share is not None:
             authenticator = FrameAuthenticator(
-                self._share.agree(frame.key_share, self._nonce, frame.session)
+                self._share.agree(frame.key_share, self._question.nonce, frame.session)
             )
             expected = authenticator.opened(
                 frame.sequence,
@@ -124,17 +136,17 @@ class Guard:
             )
             sessionkey.check(expected, frame.mac, "opened")
         self._session = frame.session
-        verified = self._verify(frame.proof, self._nonce, wall)
+        verified = self._verify(frame.proof, self._question, wall)
         self._authenticator = authenticator
-        self._nonces.clear()
+        self._questions.clear()
         for lease in frame.leases:
             self._number(lease, above=-1)
         return self._admission(span(frame.valid_for).total_seconds(), verified)
 
     def renewed(self, frame: session_pb2.Renewed, wall: datetime) -> tuple[Admission, bool]:
         """Checks the answer to `renew`; True when it brought a proof."""
-        nonce = self._nonces.pop(frame.sequence, None)
-        if nonce is None or self.verified is None:
+        question = self._questions.pop(frame.sequence, None)
+        if question is None or self.verified is None:
             raise ProtocolViolation(
                 f"The other side answered a renewal (sequence {frame.sequence}) that was not sent; "
                 "open a new session."
@@ -144,14 +156,15 @@ class Guard:
                 frame.sequence, sessionkey.microseconds(frame.valid_for)
             )
             sessionkey.check(code, frame.mac, "renewed")
-        if nonce and not frame.HasField("proof"):
+        wanted = bool(question.nonce)
+        if wanted and not frame.HasField("proof"):
             raise FrameForged(
                 "The other side gave more time without the signed proof that was asked for; open a "
                 "new session.",
                 frame="renewed",
             )
-        verified = self._verify(frame.proof, nonce, wall) if nonce else self.verified
-        return self._admission(span(frame.valid_for).total_seconds(), verified), bool(nonce)
+        verified = self._verify(frame.proof, question, wall) if wanted else self.verified
+        return self._admission(span(frame.valid_for).total_seconds(), verified), wanted
 
     def acquired(self, frame: session_pb2.Acquired, *, above: int) -> None:
         """Checks a seat that was given; `above`: the pool's highest fencing number when it was asked for."""
@@ -180,7 +193,10 @@ class Guard:
         self._known[lease.name] = lease.fencing_number
         self._fencing[pool] = max(self._fencing.get(pool, 0), lease.fencing_number)
 
-    def _verify(self, proof: proof_pb2.Proof, nonce: bytes, wall: datetime) -> Verified:
+    def _asked(self, nonce: bytes) -> _Question:
+        return _Question(nonce, self._pinned.counters.known() if nonce and self._to_bridge else {})
+
+    def _verify(self, proof: proof_pb2.Proof, question: _Question, wall: datetime) -> Verified:
         kind = proof.WhichOneof("kind")
         if kind not in _KINDS[self._to_bridge]:
             raise DocumentType(
@@ -196,17 +212,20 @@ class Guard:
                 product=self._pinned.product,
                 session=self._session,
                 device=self._pinned.device,
-                nonce=nonce,
+                nonce=question.nonce,
                 client_key_share=self._share.public if self._share else b"",
                 server_key_share=self._server_share,
                 now=wall,
                 fingerprint=self._pinned.fingerprint,
-                seen=dict(self._seen),
+                seen={**self._seen, **question.counters},
             ),
         )
         self._saw(verified.delegation.publisher, verified.delegation.generation)
         if verified.license is not None:
             self._saw(verified.activation, verified.license.generation)
+            if verified.key_counter is not None:
+                key = key_id(verified.license.location_key)
+                self._pinned.counters.saw(key, verified.key_counter)
         self.verified = verified
         return verified
 
