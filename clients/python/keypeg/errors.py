@@ -88,6 +88,8 @@ class Reason(enum.Enum):
     KEY_NOT_ENROLLED = 77
     KEY_AUTHORIZATION_FAILED = 78
     KEY_ROLLED_BACK = 79
+    KEY_LOST = 96
+    KEY_LOSS_POLICY = 97
 
     DOCUMENT_MALFORMED = 80
     DOCUMENT_TYPE = 81
@@ -375,6 +377,14 @@ class KeyAuthorizationFailed(KeypegError, reason=Reason.KEY_AUTHORIZATION_FAILED
 
 class KeyRolledBack(KeypegError, reason=Reason.KEY_ROLLED_BACK):
     """A key tells less than was seen of it: it was put back, or copied; metadata `told` and `seen`."""
+
+
+class KeyLost(KeypegError, reason=Reason.KEY_LOST):
+    """A key was reported lost, and is refused for good; metadata `location`."""
+
+
+class KeyLossPolicy(KeypegError, reason=Reason.KEY_LOSS_POLICY):
+    """A license may not leave a lost key, or not yet; metadata `rule`, and `free_time` when it will."""
 
 
 class DocumentMalformed(KeypegError, reason=Reason.DOCUMENT_MALFORMED):

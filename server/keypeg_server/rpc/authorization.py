@@ -80,6 +80,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "GetActivation": _member("name"),
         "ListActivations": _member("parent"),
         # Others may be working with it: seats of a site are everyone's.
+        "BeginDeactivation": _admin("name"),
         "DeleteActivation": _admin("name"),
     },
     "keypeg.v1.CloudSessionService": {
@@ -95,6 +96,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListLocations": _member("parent"),
         "AuthorizeKeyWrite": _member("parent"),
         "CreateKeyLocation": _member("parent"),
+        "CheckKey": _member("parent"),
+        "ReportKeyLost": _admin("name"),
+        "ReplaceKey": _admin("name"),
     },
     "keypeg.v1.SessionService": {
         "HoldSession": _CALLER,

@@ -63,6 +63,11 @@ APP: Final[Fields] = {
 FEATURE_GRANT: Final[Fields] = {"feature": FEATURE, "seat_count": number(0, 1_000_000)}
 FEATURE_UNITS: Final[Fields] = {"feature": FEATURE, "units": number(1, 10_000)}
 PUBLIC_KEY: Final[Fields] = {"algorithm": one_of(KeyAlgorithm), "key": size(32, 65)}
+KEY_LOSS_POLICY: Final[Fields] = {
+    "move_count": number(0, 1_000),
+    "period": duration(timedelta(days=1), timedelta(days=3_650)),
+    "wait": duration(timedelta(0), timedelta(days=365)),
+}
 UNITS = each(message(FEATURE_UNITS), high=64, key=same_feature)
 _SEQUENCE = number(1, 2**63 - 1)
 
@@ -158,6 +163,7 @@ PARTS: Final[Mapping[str, Fields]] = {
     "FeatureGrant": FEATURE_GRANT,
     "FeatureUnits": FEATURE_UNITS,
     "PublicKey": PUBLIC_KEY,
+    "KeyLossPolicy": KEY_LOSS_POLICY,
     "Open": OPEN,
     "Resume": RESUME,
     "Renew": RENEW,

@@ -85,6 +85,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "CreateActivation": _of("parent"),
         "GetActivation": _ANYWHERE,
         "ListActivations": _ANYWHERE,
+        "BeginDeactivation": _of("name"),
         "DeleteActivation": _of("name"),
     },
     "keypeg.v1.CloudSessionService": {
@@ -100,6 +101,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "ListLocations": _ANYWHERE,
         "AuthorizeKeyWrite": _of("parent"),
         "CreateKeyLocation": _of("parent"),
+        "CheckKey": _of("parent"),
+        "ReportKeyLost": _of("name"),
+        "ReplaceKey": _of("name"),
     },
     "keypeg.v1.SessionService": {
         "HoldSession": _CALLER,

@@ -26,7 +26,7 @@ from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
 from keypeg.v1 import license_pb2 as keypeg_dot_v1_dot_license__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"keypeg/v1/activation_service.proto\x12\tkeypeg.v1\x1a\x18keypeg/v1/document.proto\x1a\x17keypeg/v1/license.proto\"O\n\x17\x43reateActivationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\"\x95\x01\n\x18\x43reateActivationResponse\x12)\n\nactivation\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12%\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"$\n\x14GetActivationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x92\x01\n\x15GetActivationResponse\x12)\n\nactivation\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12%\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"O\n\x16ListActivationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x17ListActivationsResponse\x12*\n\x0b\x61\x63tivations\x18\x01 \x03(\x0b\x32\x15.keypeg.v1.Activation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x17\x44\x65leteActivationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteActivationResponse2\xfb\x02\n\x11\x41\x63tivationService\x12[\n\x10\x43reateActivation\x12\".keypeg.v1.CreateActivationRequest\x1a#.keypeg.v1.CreateActivationResponse\x12R\n\rGetActivation\x12\x1f.keypeg.v1.GetActivationRequest\x1a .keypeg.v1.GetActivationResponse\x12X\n\x0fListActivations\x12!.keypeg.v1.ListActivationsRequest\x1a\".keypeg.v1.ListActivationsResponse\x12[\n\x10\x44\x65leteActivation\x12\".keypeg.v1.DeleteActivationRequest\x1a#.keypeg.v1.DeleteActivationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"keypeg/v1/activation_service.proto\x12\tkeypeg.v1\x1a\x18keypeg/v1/document.proto\x1a\x17keypeg/v1/license.proto\"O\n\x17\x43reateActivationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\"\xbc\x01\n\x18\x43reateActivationResponse\x12)\n\nactivation\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12%\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12%\n\x08\x63ontents\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"$\n\x14GetActivationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xb9\x01\n\x15GetActivationResponse\x12)\n\nactivation\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12%\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12%\n\x08\x63ontents\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"O\n\x16ListActivationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x17ListActivationsResponse\x12*\n\x0b\x61\x63tivations\x18\x01 \x03(\x0b\x32\x15.keypeg.v1.Activation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x18\x42\x65ginDeactivationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\xa5\x01\n\x19\x42\x65ginDeactivationResponse\x12)\n\nactivation\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12%\n\x08\x63ontents\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"a\n\x17\x44\x65leteActivationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\x1a\n\x18\x44\x65leteActivationResponse2\xdb\x03\n\x11\x41\x63tivationService\x12[\n\x10\x43reateActivation\x12\".keypeg.v1.CreateActivationRequest\x1a#.keypeg.v1.CreateActivationResponse\x12R\n\rGetActivation\x12\x1f.keypeg.v1.GetActivationRequest\x1a .keypeg.v1.GetActivationResponse\x12X\n\x0fListActivations\x12!.keypeg.v1.ListActivationsRequest\x1a\".keypeg.v1.ListActivationsResponse\x12^\n\x11\x42\x65ginDeactivation\x12#.keypeg.v1.BeginDeactivationRequest\x1a$.keypeg.v1.BeginDeactivationResponse\x12[\n\x10\x44\x65leteActivation\x12\".keypeg.v1.DeleteActivationRequest\x1a#.keypeg.v1.DeleteActivationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,19 +36,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEACTIVATIONREQUEST']._serialized_start=100
   _globals['_CREATEACTIVATIONREQUEST']._serialized_end=179
   _globals['_CREATEACTIVATIONRESPONSE']._serialized_start=182
-  _globals['_CREATEACTIVATIONRESPONSE']._serialized_end=331
-  _globals['_GETACTIVATIONREQUEST']._serialized_start=333
-  _globals['_GETACTIVATIONREQUEST']._serialized_end=369
-  _globals['_GETACTIVATIONRESPONSE']._serialized_start=372
-  _globals['_GETACTIVATIONRESPONSE']._serialized_end=518
-  _globals['_LISTACTIVATIONSREQUEST']._serialized_start=520
-  _globals['_LISTACTIVATIONSREQUEST']._serialized_end=599
-  _globals['_LISTACTIVATIONSRESPONSE']._serialized_start=601
-  _globals['_LISTACTIVATIONSRESPONSE']._serialized_end=695
-  _globals['_DELETEACTIVATIONREQUEST']._serialized_start=697
-  _globals['_DELETEACTIVATIONREQUEST']._serialized_end=756
-  _globals['_DELETEACTIVATIONRESPONSE']._serialized_start=758
-  _globals['_DELETEACTIVATIONRESPONSE']._serialized_end=784
-  _globals['_ACTIVATIONSERVICE']._serialized_start=787
-  _globals['_ACTIVATIONSERVICE']._serialized_end=1166
+  _globals['_CREATEACTIVATIONRESPONSE']._serialized_end=370
+  _globals['_GETACTIVATIONREQUEST']._serialized_start=372
+  _globals['_GETACTIVATIONREQUEST']._serialized_end=408
+  _globals['_GETACTIVATIONRESPONSE']._serialized_start=411
+  _globals['_GETACTIVATIONRESPONSE']._serialized_end=596
+  _globals['_LISTACTIVATIONSREQUEST']._serialized_start=598
+  _globals['_LISTACTIVATIONSREQUEST']._serialized_end=677
+  _globals['_LISTACTIVATIONSRESPONSE']._serialized_start=679
+  _globals['_LISTACTIVATIONSRESPONSE']._serialized_end=773
+  _globals['_BEGINDEACTIVATIONREQUEST']._serialized_start=775
+  _globals['_BEGINDEACTIVATIONREQUEST']._serialized_end=835
+  _globals['_BEGINDEACTIVATIONRESPONSE']._serialized_start=838
+  _globals['_BEGINDEACTIVATIONRESPONSE']._serialized_end=1003
+  _globals['_DELETEACTIVATIONREQUEST']._serialized_start=1005
+  _globals['_DELETEACTIVATIONREQUEST']._serialized_end=1102
+  _globals['_DELETEACTIVATIONRESPONSE']._serialized_start=1104
+  _globals['_DELETEACTIVATIONRESPONSE']._serialized_end=1130
+  _globals['_ACTIVATIONSERVICE']._serialized_start=1133
+  _globals['_ACTIVATIONSERVICE']._serialized_end=1608
 # @@protoc_insertion_point(module_scope)

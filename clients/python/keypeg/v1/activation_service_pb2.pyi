@@ -59,6 +59,7 @@ class CreateActivationResponse(_message.Message):
     ACTIVATION_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     DELEGATION_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def activation(self) -> _license_pb2.Activation:
         """The activation."""
@@ -71,16 +72,21 @@ class CreateActivationResponse(_message.Message):
     def delegation(self) -> _document_pb2.Envelope:
         """The Delegation that the document is signed under."""
 
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """On a key: the KeyContents to write with it; unset elsewhere."""
+
     def __init__(
         self,
         *,
         activation: _license_pb2.Activation | None = ...,
         document: _document_pb2.Envelope | None = ...,
         delegation: _document_pb2.Envelope | None = ...,
+        contents: _document_pb2.Envelope | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "delegation", b"delegation", "document", b"document"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation", "document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "delegation", b"delegation", "document", b"document"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation", "document", b"document"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -117,6 +123,7 @@ class GetActivationResponse(_message.Message):
     ACTIVATION_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     DELEGATION_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def activation(self) -> _license_pb2.Activation:
         """The activation."""
@@ -129,16 +136,21 @@ class GetActivationResponse(_message.Message):
     def delegation(self) -> _document_pb2.Envelope:
         """The Delegation that the document is signed under."""
 
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """On a key: its newest KeyContents; unset elsewhere."""
+
     def __init__(
         self,
         *,
         activation: _license_pb2.Activation | None = ...,
         document: _document_pb2.Envelope | None = ...,
         delegation: _document_pb2.Envelope | None = ...,
+        contents: _document_pb2.Envelope | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "delegation", b"delegation", "document", b"document"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation", "document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "delegation", b"delegation", "document", b"document"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation", "document", b"document"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,8 +215,8 @@ class ListActivationsResponse(_message.Message):
 Global___ListActivationsResponse: _TypeAlias = ListActivationsResponse  # noqa: Y015
 
 @_typing.final
-class DeleteActivationRequest(_message.Message):
-    """Takes an activation back."""
+class BeginDeactivationRequest(_message.Message):
+    """Begins to take an activation back from a key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -223,6 +235,78 @@ class DeleteActivationRequest(_message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginDeactivationRequest: _TypeAlias = BeginDeactivationRequest  # noqa: Y015
+
+@_typing.final
+class BeginDeactivationResponse(_message.Message):
+    """What the key has to do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVATION_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    DELEGATION_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.bytes
+    """What the receipt must carry; 32 bytes."""
+    @_builtins.property
+    def activation(self) -> _license_pb2.Activation:
+        """The activation; `deactivating` is true."""
+
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """The KeyContents to write, without the license."""
+
+    @_builtins.property
+    def delegation(self) -> _document_pb2.Envelope:
+        """The Delegation that they are signed under."""
+
+    def __init__(
+        self,
+        *,
+        activation: _license_pb2.Activation | None = ...,
+        nonce: _builtins.bytes = ...,
+        contents: _document_pb2.Envelope | None = ...,
+        delegation: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation", "nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginDeactivationResponse: _TypeAlias = BeginDeactivationResponse  # noqa: Y015
+
+@_typing.final
+class DeleteActivationRequest(_message.Message):
+    """Takes an activation back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}/activations/{activation}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    @_builtins.property
+    def receipt(self) -> _document_pb2.Envelope:
+        """For what lives on a key: the Receipt that the key has signed."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        receipt: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "receipt", b"receipt", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,11 @@ class ActivationServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_activation__service__pb2.ListActivationsRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_activation__service__pb2.ListActivationsResponse.FromString,
                 _registered_method=True)
+        self.BeginDeactivation = channel.unary_unary(
+                '/keypeg.v1.ActivationService/BeginDeactivation',
+                request_serializer=keypeg_dot_v1_dot_activation__service__pb2.BeginDeactivationRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_activation__service__pb2.BeginDeactivationResponse.FromString,
+                _registered_method=True)
         self.DeleteActivation = channel.unary_unary(
                 '/keypeg.v1.ActivationService/DeleteActivation',
                 request_serializer=keypeg_dot_v1_dot_activation__service__pb2.DeleteActivationRequest.SerializeToString,
@@ -83,10 +88,20 @@ class ActivationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginDeactivation(self, request, context):
+        """Begins to take an activation back from a key. Until its receipt is handed in
+        the activation counts as used; activating it on the key again undoes this.
+        Idempotent: a repeat gives the same nonce.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteActivation(self, request, context):
         """Takes an activation back, so that it can be placed elsewhere. What lives on
-        a key or a host is given back there, with a receipt. Taking one out of the
-        cloud switches the account to managed mode. Idempotent.
+        a key is given back there, with a receipt; from a key that was reported lost
+        without one, as the publisher's policy allows. Taking one out of the cloud
+        switches the account to managed mode. A receipt may be handed in again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +124,11 @@ def add_ActivationServiceServicer_to_server(servicer, server):
                     servicer.ListActivations,
                     request_deserializer=keypeg_dot_v1_dot_activation__service__pb2.ListActivationsRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_activation__service__pb2.ListActivationsResponse.SerializeToString,
+            ),
+            'BeginDeactivation': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginDeactivation,
+                    request_deserializer=keypeg_dot_v1_dot_activation__service__pb2.BeginDeactivationRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_activation__service__pb2.BeginDeactivationResponse.SerializeToString,
             ),
             'DeleteActivation': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteActivation,
@@ -198,6 +218,33 @@ class ActivationService(object):
             '/keypeg.v1.ActivationService/ListActivations',
             keypeg_dot_v1_dot_activation__service__pb2.ListActivationsRequest.SerializeToString,
             keypeg_dot_v1_dot_activation__service__pb2.ListActivationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginDeactivation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.ActivationService/BeginDeactivation',
+            keypeg_dot_v1_dot_activation__service__pb2.BeginDeactivationRequest.SerializeToString,
+            keypeg_dot_v1_dot_activation__service__pb2.BeginDeactivationResponse.FromString,
             options,
             channel_credentials,
             insecure,

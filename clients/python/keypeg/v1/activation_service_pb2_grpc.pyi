@@ -41,10 +41,16 @@ class ActivationServiceStub:
     """One activation, with its signed document."""
     ListActivations: _grpc.UnaryUnaryMultiCallable[_activation_service_pb2.ListActivationsRequest, _activation_service_pb2.ListActivationsResponse]
     """The activations of an account, or of one license."""
+    BeginDeactivation: _grpc.UnaryUnaryMultiCallable[_activation_service_pb2.BeginDeactivationRequest, _activation_service_pb2.BeginDeactivationResponse]
+    """Begins to take an activation back from a key. Until its receipt is handed in
+    the activation counts as used; activating it on the key again undoes this.
+    Idempotent: a repeat gives the same nonce.
+    """
     DeleteActivation: _grpc.UnaryUnaryMultiCallable[_activation_service_pb2.DeleteActivationRequest, _activation_service_pb2.DeleteActivationResponse]
     """Takes an activation back, so that it can be placed elsewhere. What lives on
-    a key or a host is given back there, with a receipt. Taking one out of the
-    cloud switches the account to managed mode. Idempotent.
+    a key is given back there, with a receipt; from a key that was reported lost
+    without one, as the publisher's policy allows. Taking one out of the cloud
+    switches the account to managed mode. A receipt may be handed in again.
     """
 
 @_typing.type_check_only
@@ -60,10 +66,16 @@ class ActivationServiceAsyncStub(ActivationServiceStub):
     """One activation, with its signed document."""
     ListActivations: _aio.UnaryUnaryMultiCallable[_activation_service_pb2.ListActivationsRequest, _activation_service_pb2.ListActivationsResponse]  # type: ignore[assignment]
     """The activations of an account, or of one license."""
+    BeginDeactivation: _aio.UnaryUnaryMultiCallable[_activation_service_pb2.BeginDeactivationRequest, _activation_service_pb2.BeginDeactivationResponse]  # type: ignore[assignment]
+    """Begins to take an activation back from a key. Until its receipt is handed in
+    the activation counts as used; activating it on the key again undoes this.
+    Idempotent: a repeat gives the same nonce.
+    """
     DeleteActivation: _aio.UnaryUnaryMultiCallable[_activation_service_pb2.DeleteActivationRequest, _activation_service_pb2.DeleteActivationResponse]  # type: ignore[assignment]
     """Takes an activation back, so that it can be placed elsewhere. What lives on
-    a key or a host is given back there, with a receipt. Taking one out of the
-    cloud switches the account to managed mode. Idempotent.
+    a key is given back there, with a receipt; from a key that was reported lost
+    without one, as the publisher's policy allows. Taking one out of the cloud
+    switches the account to managed mode. A receipt may be handed in again.
     """
 
 class ActivationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -96,14 +108,26 @@ class ActivationServiceServicer(metaclass=_abc_1.ABCMeta):
         """The activations of an account, or of one license."""
 
     @_abc_1.abstractmethod
+    def BeginDeactivation(
+        self,
+        request: _activation_service_pb2.BeginDeactivationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activation_service_pb2.BeginDeactivationResponse, _abc.Awaitable[_activation_service_pb2.BeginDeactivationResponse]]:
+        """Begins to take an activation back from a key. Until its receipt is handed in
+        the activation counts as used; activating it on the key again undoes this.
+        Idempotent: a repeat gives the same nonce.
+        """
+
+    @_abc_1.abstractmethod
     def DeleteActivation(
         self,
         request: _activation_service_pb2.DeleteActivationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_activation_service_pb2.DeleteActivationResponse, _abc.Awaitable[_activation_service_pb2.DeleteActivationResponse]]:
         """Takes an activation back, so that it can be placed elsewhere. What lives on
-        a key or a host is given back there, with a receipt. Taking one out of the
-        cloud switches the account to managed mode. Idempotent.
+        a key is given back there, with a receipt; from a key that was reported lost
+        without one, as the publisher's policy allows. Taking one out of the cloud
+        switches the account to managed mode. A receipt may be handed in again.
         """
 
 def add_ActivationServiceServicer_to_server(servicer: ActivationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -90,6 +90,7 @@ class CreateProductRequest(_message.Message):
     UNPLUG_GRACE_FIELD_NUMBER: _builtins.int
     MINIMUM_APP_VERSION_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    KEY_LOSS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`publishers/{publisher}`."""
     request_id: _builtins.str
@@ -120,6 +121,12 @@ class CreateProductRequest(_message.Message):
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Features that licenses may switch on, at most 256."""
 
+    @_builtins.property
+    def key_loss(self) -> _product_pb2.KeyLossPolicy:
+        """What becomes of licenses on lost keys; unset means 2 moves in 365 days,
+        without waiting.
+        """
+
     def __init__(
         self,
         *,
@@ -133,10 +140,11 @@ class CreateProductRequest(_message.Message):
         unplug_grace: _duration_pb2.Duration | None = ...,
         minimum_app_version: _builtins.str = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
+        key_loss: _product_pb2.KeyLossPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_loss", b"key_loss", "offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_locations", b"allowed_locations", "bundle_products", b"bundle_products", "display_name", b"display_name", "features", b"features", "minimum_app_version", b"minimum_app_version", "offline_grace", b"offline_grace", "parent", b"parent", "product_id", b"product_id", "request_id", b"request_id", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_locations", b"allowed_locations", "bundle_products", b"bundle_products", "display_name", b"display_name", "features", b"features", "key_loss", b"key_loss", "minimum_app_version", b"minimum_app_version", "offline_grace", b"offline_grace", "parent", b"parent", "product_id", b"product_id", "request_id", b"request_id", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -315,6 +315,7 @@ class LicenseDocument(_message.Message):
     MAINTENANCE_END_TIME_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     UNPLUG_GRACE_FIELD_NUMBER: _builtins.int
+    CONTENTS_VERSION_FIELD_NUMBER: _builtins.int
     license: _builtins.str
     """`accounts/{account}/licenses/{license}`."""
     activation: _builtins.str
@@ -333,6 +334,10 @@ class LicenseDocument(_message.Message):
     """`accounts/{account}/locations/{location}`."""
     generation: _builtins.int
     """Grows with every document of this activation; from 1."""
+    contents_version: _builtins.int
+    """On a key: the KeyContents that came with this document have this version. A
+    proof needs such with this version or a higher one. 0: it needs none.
+    """
     @_builtins.property
     def opens_products(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every product that it opens: the product itself, or those of the bundle."""
@@ -390,10 +395,11 @@ class LicenseDocument(_message.Message):
         maintenance_end_time: _timestamp_pb2.Timestamp | None = ...,
         generation: _builtins.int = ...,
         unplug_grace: _duration_pb2.Duration | None = ...,
+        contents_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fingerprint", b"fingerprint", "issue_time", b"issue_time", "location_key", b"location_key", "maintenance_end_time", b"maintenance_end_time", "renew_before_time", b"renew_before_time", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "expire_time", b"expire_time", "features", b"features", "fingerprint", b"fingerprint", "generation", b"generation", "issue_time", b"issue_time", "license", b"license", "location", b"location", "location_key", b"location_key", "location_kind", b"location_kind", "maintenance_end_time", b"maintenance_end_time", "opens_products", b"opens_products", "product", b"product", "publisher", b"publisher", "renew_before_time", b"renew_before_time", "seat_count", b"seat_count", "type", b"type", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents_version", b"contents_version", "expire_time", b"expire_time", "features", b"features", "fingerprint", b"fingerprint", "generation", b"generation", "issue_time", b"issue_time", "license", b"license", "location", b"location", "location_key", b"location_key", "location_kind", b"location_kind", "maintenance_end_time", b"maintenance_end_time", "opens_products", b"opens_products", "product", b"product", "publisher", b"publisher", "renew_before_time", b"renew_before_time", "seat_count", b"seat_count", "type", b"type", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -142,6 +142,12 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The key tells less than was seen of it before: its counter or its contents
     were put back, or there is a copy of it. Metadata `told` and `seen`.
     """
+    REASON_KEY_LOST: _Reason.ValueType  # 96
+    """The key was reported lost, and is refused for good; metadata `location`."""
+    REASON_KEY_LOSS_POLICY: _Reason.ValueType  # 97
+    """The publisher's policy does not let the license leave a lost key, or not yet;
+    metadata `rule`, and `free_time` when it will.
+    """
     REASON_DOCUMENT_MALFORMED: _Reason.ValueType  # 80
     """Bytes that are no document."""
     REASON_DOCUMENT_TYPE: _Reason.ValueType  # 81
@@ -300,6 +306,12 @@ REASON_KEY_AUTHORIZATION_FAILED: Reason.ValueType  # 78
 REASON_KEY_ROLLED_BACK: Reason.ValueType  # 79
 """The key tells less than was seen of it before: its counter or its contents
 were put back, or there is a copy of it. Metadata `told` and `seen`.
+"""
+REASON_KEY_LOST: Reason.ValueType  # 96
+"""The key was reported lost, and is refused for good; metadata `location`."""
+REASON_KEY_LOSS_POLICY: Reason.ValueType  # 97
+"""The publisher's policy does not let the license leave a lost key, or not yet;
+metadata `rule`, and `free_time` when it will.
 """
 REASON_DOCUMENT_MALFORMED: Reason.ValueType  # 80
 """Bytes that are no document."""

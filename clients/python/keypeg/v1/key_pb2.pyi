@@ -84,6 +84,8 @@ class Key(_message.Message):
     LICENSES_FIELD_NUMBER: _builtins.int
     PLUG_TIME_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    SUSPICIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`keys/{key}`: opaque, the same each time that this key comes."""
     state: Global___KeyState.ValueType
@@ -118,6 +120,16 @@ class Key(_message.Message):
     def plug_time(self) -> _timestamp_pb2.Timestamp:
         """When it came."""
 
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.Envelope]:
+        """The KeyContents that stand on it, one for each publisher."""
+
+    @_builtins.property
+    def suspicions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What makes it suspicious, one clause each: old contents, a copy, a counter
+        that fell; empty when nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -134,10 +146,12 @@ class Key(_message.Message):
         licenses: _abc.Iterable[Global___KeyLicense] | None = ...,
         plug_time: _timestamp_pb2.Timestamp | None = ...,
         fault: _builtins.str = ...,
+        contents: _abc.Iterable[_document_pb2.Envelope] | None = ...,
+        suspicions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "plug_time", b"plug_time", "public_key", b"public_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "card_id", b"card_id", "driver", b"driver", "emulated", b"emulated", "enrolled", b"enrolled", "fault", b"fault", "licenses", b"licenses", "model", b"model", "name", b"name", "plug_time", b"plug_time", "public_key", b"public_key", "serial", b"serial", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "card_id", b"card_id", "contents", b"contents", "driver", b"driver", "emulated", b"emulated", "enrolled", b"enrolled", "fault", b"fault", "licenses", b"licenses", "model", b"model", "name", b"name", "plug_time", b"plug_time", "public_key", b"public_key", "serial", b"serial", "state", b"state", "suspicions", b"suspicions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

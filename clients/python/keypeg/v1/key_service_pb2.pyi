@@ -305,6 +305,7 @@ class WriteKeyLicenseRequest(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     LICENSE_FIELD_NUMBER: _builtins.int
     DELEGATION_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
     write: _builtins.str
     """From BeginKeyWrite."""
     response: _builtins.bytes
@@ -317,6 +318,12 @@ class WriteKeyLicenseRequest(_message.Message):
     def delegation(self) -> _document_pb2.Envelope:
         """The Delegation that it is signed under."""
 
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """The KeyContents that name it; what they do not name of their publisher is
+        removed. Needed when the license has a `contents_version`.
+        """
+
     def __init__(
         self,
         *,
@@ -324,10 +331,11 @@ class WriteKeyLicenseRequest(_message.Message):
         response: _builtins.bytes = ...,
         license: _document_pb2.Envelope | None = ...,
         delegation: _document_pb2.Envelope | None = ...,
+        contents: _document_pb2.Envelope | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delegation", b"delegation", "license", b"license"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation", "license", b"license"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delegation", b"delegation", "license", b"license", "response", b"response", "write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation", "license", b"license", "response", b"response", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,6 +364,133 @@ class WriteKeyLicenseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteKeyLicenseResponse: _TypeAlias = WriteKeyLicenseResponse  # noqa: Y015
+
+@_typing.final
+class RemoveKeyLicenseRequest(_message.Message):
+    """Removes a license from a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRITE_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ACTIVATION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    DELEGATION_FIELD_NUMBER: _builtins.int
+    write: _builtins.str
+    """From BeginKeyWrite."""
+    response: _builtins.bytes
+    """From AuthorizeKeyWrite; empty when this write was authorized before."""
+    activation: _builtins.str
+    """`accounts/{account}/licenses/{license}/activations/{activation}`."""
+    generation: _builtins.int
+    """Its generation, for the receipt."""
+    nonce: _builtins.bytes
+    """From BeginDeactivation; 32 bytes."""
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """From BeginDeactivation: the KeyContents to write, which do not name it."""
+
+    @_builtins.property
+    def delegation(self) -> _document_pb2.Envelope:
+        """The Delegation that they are signed under."""
+
+    def __init__(
+        self,
+        *,
+        write: _builtins.str = ...,
+        response: _builtins.bytes = ...,
+        activation: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
+        contents: _document_pb2.Envelope | None = ...,
+        delegation: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation", "generation", b"generation", "nonce", b"nonce", "response", b"response", "write", b"write"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveKeyLicenseRequest: _TypeAlias = RemoveKeyLicenseRequest  # noqa: Y015
+
+@_typing.final
+class RemoveKeyLicenseResponse(_message.Message):
+    """The license is not on the key any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> _key_pb2.Key:
+        """The key with its licenses."""
+
+    @_builtins.property
+    def receipt(self) -> _document_pb2.Envelope:
+        """The Receipt, signed by the key: for DeleteActivation."""
+
+    def __init__(
+        self,
+        *,
+        key: _key_pb2.Key | None = ...,
+        receipt: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveKeyLicenseResponse: _TypeAlias = RemoveKeyLicenseResponse  # noqa: Y015
+
+@_typing.final
+class FenceKeyRequest(_message.Message):
+    """What the server says of a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    DELEGATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """The KeyContents."""
+
+    @_builtins.property
+    def delegation(self) -> _document_pb2.Envelope:
+        """The Delegation that they are signed under."""
+
+    def __init__(
+        self,
+        *,
+        contents: _document_pb2.Envelope | None = ...,
+        delegation: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FenceKeyRequest: _TypeAlias = FenceKeyRequest  # noqa: Y015
+
+@_typing.final
+class FenceKeyResponse(_message.Message):
+    """The bridge will remember it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FenceKeyResponse: _TypeAlias = FenceKeyResponse  # noqa: Y015
 
 @_typing.final
 class EndKeyWriteRequest(_message.Message):

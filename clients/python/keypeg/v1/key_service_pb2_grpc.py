@@ -66,10 +66,20 @@ class KeyServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_key__service__pb2.WriteKeyLicenseRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_key__service__pb2.WriteKeyLicenseResponse.FromString,
                 _registered_method=True)
+        self.RemoveKeyLicense = channel.unary_unary(
+                '/keypeg.v1.KeyService/RemoveKeyLicense',
+                request_serializer=keypeg_dot_v1_dot_key__service__pb2.RemoveKeyLicenseRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_key__service__pb2.RemoveKeyLicenseResponse.FromString,
+                _registered_method=True)
         self.EndKeyWrite = channel.unary_unary(
                 '/keypeg.v1.KeyService/EndKeyWrite',
                 request_serializer=keypeg_dot_v1_dot_key__service__pb2.EndKeyWriteRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_key__service__pb2.EndKeyWriteResponse.FromString,
+                _registered_method=True)
+        self.FenceKey = channel.unary_unary(
+                '/keypeg.v1.KeyService/FenceKey',
+                request_serializer=keypeg_dot_v1_dot_key__service__pb2.FenceKeyRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_key__service__pb2.FenceKeyResponse.FromString,
                 _registered_method=True)
 
 
@@ -120,8 +130,25 @@ class KeyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveKeyLicense(self, request, context):
+        """Removes a license from the key, and has the key sign that it is gone. Within
+        a write. Idempotent: what is not there is gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EndKeyWrite(self, request, context):
         """Ends a write; the key is free for others. A write also ends by its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FenceKey(self, request, context):
+        """Tells the bridge what the server says of a key: older contents of it, and a
+        key that was reported lost, are refused here from then on, for good. The key
+        need not be there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,10 +187,20 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     request_deserializer=keypeg_dot_v1_dot_key__service__pb2.WriteKeyLicenseRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_key__service__pb2.WriteKeyLicenseResponse.SerializeToString,
             ),
+            'RemoveKeyLicense': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveKeyLicense,
+                    request_deserializer=keypeg_dot_v1_dot_key__service__pb2.RemoveKeyLicenseRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_key__service__pb2.RemoveKeyLicenseResponse.SerializeToString,
+            ),
             'EndKeyWrite': grpc.unary_unary_rpc_method_handler(
                     servicer.EndKeyWrite,
                     request_deserializer=keypeg_dot_v1_dot_key__service__pb2.EndKeyWriteRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_key__service__pb2.EndKeyWriteResponse.SerializeToString,
+            ),
+            'FenceKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.FenceKey,
+                    request_deserializer=keypeg_dot_v1_dot_key__service__pb2.FenceKeyRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_key__service__pb2.FenceKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -341,6 +378,33 @@ class KeyService(object):
             _registered_method=True)
 
     @staticmethod
+    def RemoveKeyLicense(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.KeyService/RemoveKeyLicense',
+            keypeg_dot_v1_dot_key__service__pb2.RemoveKeyLicenseRequest.SerializeToString,
+            keypeg_dot_v1_dot_key__service__pb2.RemoveKeyLicenseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def EndKeyWrite(request,
             target,
             options=(),
@@ -357,6 +421,33 @@ class KeyService(object):
             '/keypeg.v1.KeyService/EndKeyWrite',
             keypeg_dot_v1_dot_key__service__pb2.EndKeyWriteRequest.SerializeToString,
             keypeg_dot_v1_dot_key__service__pb2.EndKeyWriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FenceKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.KeyService/FenceKey',
+            keypeg_dot_v1_dot_key__service__pb2.FenceKeyRequest.SerializeToString,
+            keypeg_dot_v1_dot_key__service__pb2.FenceKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,8 +47,17 @@ class KeyServiceStub:
     """Has the key make its own private key, and prove it. Within a write."""
     WriteKeyLicense: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.WriteKeyLicenseRequest, _key_service_pb2.WriteKeyLicenseResponse]
     """Puts a license on the key. Within a write."""
+    RemoveKeyLicense: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.RemoveKeyLicenseRequest, _key_service_pb2.RemoveKeyLicenseResponse]
+    """Removes a license from the key, and has the key sign that it is gone. Within
+    a write. Idempotent: what is not there is gone.
+    """
     EndKeyWrite: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.EndKeyWriteRequest, _key_service_pb2.EndKeyWriteResponse]
     """Ends a write; the key is free for others. A write also ends by its time."""
+    FenceKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.FenceKeyRequest, _key_service_pb2.FenceKeyResponse]
+    """Tells the bridge what the server says of a key: older contents of it, and a
+    key that was reported lost, are refused here from then on, for good. The key
+    need not be there.
+    """
 
 @_typing.type_check_only
 class KeyServiceAsyncStub(KeyServiceStub):
@@ -69,8 +78,17 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """Has the key make its own private key, and prove it. Within a write."""
     WriteKeyLicense: _aio.UnaryUnaryMultiCallable[_key_service_pb2.WriteKeyLicenseRequest, _key_service_pb2.WriteKeyLicenseResponse]  # type: ignore[assignment]
     """Puts a license on the key. Within a write."""
+    RemoveKeyLicense: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RemoveKeyLicenseRequest, _key_service_pb2.RemoveKeyLicenseResponse]  # type: ignore[assignment]
+    """Removes a license from the key, and has the key sign that it is gone. Within
+    a write. Idempotent: what is not there is gone.
+    """
     EndKeyWrite: _aio.UnaryUnaryMultiCallable[_key_service_pb2.EndKeyWriteRequest, _key_service_pb2.EndKeyWriteResponse]  # type: ignore[assignment]
     """Ends a write; the key is free for others. A write also ends by its time."""
+    FenceKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.FenceKeyRequest, _key_service_pb2.FenceKeyResponse]  # type: ignore[assignment]
+    """Tells the bridge what the server says of a key: older contents of it, and a
+    key that was reported lost, are refused here from then on, for good. The key
+    need not be there.
+    """
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     """Served by a bridge. Holds no secret: whoever writes brings the key's own
@@ -126,11 +144,32 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Puts a license on the key. Within a write."""
 
     @_abc_1.abstractmethod
+    def RemoveKeyLicense(
+        self,
+        request: _key_service_pb2.RemoveKeyLicenseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_service_pb2.RemoveKeyLicenseResponse, _abc.Awaitable[_key_service_pb2.RemoveKeyLicenseResponse]]:
+        """Removes a license from the key, and has the key sign that it is gone. Within
+        a write. Idempotent: what is not there is gone.
+        """
+
+    @_abc_1.abstractmethod
     def EndKeyWrite(
         self,
         request: _key_service_pb2.EndKeyWriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_service_pb2.EndKeyWriteResponse, _abc.Awaitable[_key_service_pb2.EndKeyWriteResponse]]:
         """Ends a write; the key is free for others. A write also ends by its time."""
+
+    @_abc_1.abstractmethod
+    def FenceKey(
+        self,
+        request: _key_service_pb2.FenceKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_service_pb2.FenceKeyResponse, _abc.Awaitable[_key_service_pb2.FenceKeyResponse]]:
+        """Tells the bridge what the server says of a key: older contents of it, and a
+        key that was reported lost, are refused here from then on, for good. The key
+        need not be there.
+        """
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -207,6 +207,7 @@ class Activation(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     POOLS_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    DEACTIVATING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/licenses/{license}/activations/{activation}`."""
     license: _builtins.str
@@ -217,6 +218,10 @@ class Activation(_message.Message):
     """The kind of the location."""
     generation: _builtins.int
     """Grows with every document of this activation."""
+    deactivating: _builtins.bool
+    """True while its key has been asked to give it back, and has not confirmed it:
+    the key's newest contents do not name it any more.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -235,10 +240,11 @@ class Activation(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         pools: _abc.Iterable[_builtins.str] | None = ...,
         generation: _builtins.int = ...,
+        deactivating: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "generation", b"generation", "license", b"license", "location", b"location", "location_kind", b"location_kind", "name", b"name", "pools", b"pools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deactivating", b"deactivating", "generation", b"generation", "license", b"license", "location", b"location", "location_kind", b"location_kind", "name", b"name", "pools", b"pools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -66,6 +66,9 @@ class Location(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     EMULATED_FIELD_NUMBER: _builtins.int
     CARD_ID_FIELD_NUMBER: _builtins.int
+    LOST_TIME_FIELD_NUMBER: _builtins.int
+    LOST_REASON_FIELD_NUMBER: _builtins.int
+    SUSPECT_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/locations/{location}`."""
     kind: Global___LocationKind.ValueType
@@ -80,9 +83,19 @@ class Location(_message.Message):
     """True for an emulated key."""
     card_id: _builtins.str
     """The card's own id (16 bytes, lower-case hexadecimal); empty for others."""
+    lost_reason: _builtins.str
+    """Why it was reported lost, in people's words."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was added; unset for `cloud` and `site`."""
+
+    @_builtins.property
+    def lost_time(self) -> _timestamp_pb2.Timestamp:
+        """When the key was reported lost; unset when it was not."""
+
+    @_builtins.property
+    def suspect_time(self) -> _timestamp_pb2.Timestamp:
+        """When old contents, or a copy, of the key were seen last; unset when never."""
 
     def __init__(
         self,
@@ -95,10 +108,13 @@ class Location(_message.Message):
         model: _builtins.str = ...,
         emulated: _builtins.bool = ...,
         card_id: _builtins.str = ...,
+        lost_time: _timestamp_pb2.Timestamp | None = ...,
+        lost_reason: _builtins.str = ...,
+        suspect_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "lost_time", b"lost_time", "suspect_time", b"suspect_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "create_time", b"create_time", "display_name", b"display_name", "emulated", b"emulated", "kind", b"kind", "model", b"model", "name", b"name", "serial", b"serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "create_time", b"create_time", "display_name", b"display_name", "emulated", b"emulated", "kind", b"kind", "lost_reason", b"lost_reason", "lost_time", b"lost_time", "model", b"model", "name", b"name", "serial", b"serial", "suspect_time", b"suspect_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,7 +6,9 @@ Locations of accounts, and the enrollment of keys."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from keypeg.v1 import document_pb2 as _document_pb2
 from keypeg.v1 import location_pb2 as _location_pb2
 import builtins as _builtins
@@ -19,6 +21,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _KeyStanding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyStandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyStanding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_STANDING_UNSPECIFIED: _KeyStanding.ValueType  # 0
+    """Never sent."""
+    KEY_STANDING_CURRENT: _KeyStanding.ValueType  # 1
+    """It carries what it should."""
+    KEY_STANDING_BEHIND: _KeyStanding.ValueType  # 2
+    """A change has not reached it; write it again."""
+    KEY_STANDING_ROLLED_BACK: _KeyStanding.ValueType  # 3
+    """It carries less than it has shown before: old contents were put back. They
+    are refused; write it again.
+    """
+    KEY_STANDING_LOST: _KeyStanding.ValueType  # 4
+    """It was reported lost."""
+
+class KeyStanding(_KeyStanding, metaclass=_KeyStandingEnumTypeWrapper):
+    """What a key is to the server."""
+
+KEY_STANDING_UNSPECIFIED: KeyStanding.ValueType  # 0
+"""Never sent."""
+KEY_STANDING_CURRENT: KeyStanding.ValueType  # 1
+"""It carries what it should."""
+KEY_STANDING_BEHIND: KeyStanding.ValueType  # 2
+"""A change has not reached it; write it again."""
+KEY_STANDING_ROLLED_BACK: KeyStanding.ValueType  # 3
+"""It carries less than it has shown before: old contents were put back. They
+are refused; write it again.
+"""
+KEY_STANDING_LOST: KeyStanding.ValueType  # 4
+"""It was reported lost."""
+Global___KeyStanding: _TypeAlias = KeyStanding  # noqa: Y015
 
 @_typing.final
 class GetLocationRequest(_message.Message):
@@ -285,3 +323,281 @@ class CreateKeyLocationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateKeyLocationResponse: _TypeAlias = CreateKeyLocationResponse  # noqa: Y015
+
+@_typing.final
+class CheckKeyRequest(_message.Message):
+    """Compares a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    CARD_ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    SUSPICIONS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`accounts/{account}`."""
+    card_id: _builtins.str
+    """The card's own id; 16 bytes, lower-case hexadecimal."""
+    @_builtins.property
+    def public_key(self) -> _document_pb2.PublicKey:
+        """The key's public key."""
+
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.Envelope]:
+        """The KeyContents that stand on it; at most 32."""
+
+    @_builtins.property
+    def suspicions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its bridge finds suspicious, one clause each of at most 256 characters,
+        at most 16; recorded.
+        """
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        card_id: _builtins.str = ...,
+        public_key: _document_pb2.PublicKey | None = ...,
+        contents: _abc.Iterable[_document_pb2.Envelope] | None = ...,
+        suspicions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["public_key", b"public_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "contents", b"contents", "parent", b"parent", "public_key", b"public_key", "suspicions", b"suspicions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckKeyRequest: _TypeAlias = CheckKeyRequest  # noqa: Y015
+
+@_typing.final
+class CheckKeyResponse(_message.Message):
+    """What a key is, and should carry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    STATEMENTS_FIELD_NUMBER: _builtins.int
+    ACTIVATIONS_FIELD_NUMBER: _builtins.int
+    standing: Global___KeyStanding.ValueType
+    """What it is to the server."""
+    @_builtins.property
+    def location(self) -> _location_pb2.Location:
+        """Its location."""
+
+    @_builtins.property
+    def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyStatement]:
+        """What it should carry, for each publisher; for KeyService.FenceKey too."""
+
+    @_builtins.property
+    def activations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The activations that live on it."""
+
+    def __init__(
+        self,
+        *,
+        location: _location_pb2.Location | None = ...,
+        standing: Global___KeyStanding.ValueType = ...,
+        statements: _abc.Iterable[Global___KeyStatement] | None = ...,
+        activations: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "location", b"location", "standing", b"standing", "statements", b"statements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckKeyResponse: _TypeAlias = CheckKeyResponse  # noqa: Y015
+
+@_typing.final
+class KeyStatement(_message.Message):
+    """What a key should carry of one publisher."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    DELEGATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """The KeyContents."""
+
+    @_builtins.property
+    def delegation(self) -> _document_pb2.Envelope:
+        """The Delegation that they are signed under."""
+
+    def __init__(
+        self,
+        *,
+        contents: _document_pb2.Envelope | None = ...,
+        delegation: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyStatement: _TypeAlias = KeyStatement  # noqa: Y015
+
+@_typing.final
+class ReportKeyLostRequest(_message.Message):
+    """Reports a key as lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/locations/{location}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """What happened; 1 to 500 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportKeyLostRequest: _TypeAlias = ReportKeyLostRequest  # noqa: Y015
+
+@_typing.final
+class ReportKeyLostResponse(_message.Message):
+    """The key is refused from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def location(self) -> _location_pb2.Location:
+        """The location."""
+
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyMove]:
+        """Its licenses, and from when each may go elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        location: _location_pb2.Location | None = ...,
+        moves: _abc.Iterable[Global___KeyMove] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "moves", b"moves"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportKeyLostResponse: _TypeAlias = ReportKeyLostResponse  # noqa: Y015
+
+@_typing.final
+class KeyMove(_message.Message):
+    """One license of a lost key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVATION_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    FREE_TIME_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    activation: _builtins.str
+    """`accounts/{account}/licenses/{license}/activations/{activation}`."""
+    product: _builtins.str
+    """What it opens: a product or a bundle."""
+    refusal: _builtins.str
+    """Why it may not, or not yet, or could not be moved; empty when it may, or was."""
+    @_builtins.property
+    def free_time(self) -> _timestamp_pb2.Timestamp:
+        """From when it may go elsewhere; unset when it may not by itself."""
+
+    def __init__(
+        self,
+        *,
+        activation: _builtins.str = ...,
+        product: _builtins.str = ...,
+        free_time: _timestamp_pb2.Timestamp | None = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["free_time", b"free_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "free_time", b"free_time", "product", b"product", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyMove: _TypeAlias = KeyMove  # noqa: Y015
+
+@_typing.final
+class ReplaceKeyRequest(_message.Message):
+    """Moves the licenses of a lost key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REPLACEMENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/locations/{location}`: the lost key's."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    replacement: _builtins.str
+    """`accounts/{account}/locations/{location}`: the replacement's."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        replacement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "replacement", b"replacement", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceKeyRequest: _TypeAlias = ReplaceKeyRequest  # noqa: Y015
+
+@_typing.final
+class ReplaceKeyResponse(_message.Message):
+    """What was moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def location(self) -> _location_pb2.Location:
+        """The replacement."""
+
+    @_builtins.property
+    def moved(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyMove]:
+        """What lives there now."""
+
+    @_builtins.property
+    def left(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyMove]:
+        """What stays with the lost key, each with its refusal."""
+
+    def __init__(
+        self,
+        *,
+        location: _location_pb2.Location | None = ...,
+        moved: _abc.Iterable[Global___KeyMove] | None = ...,
+        left: _abc.Iterable[Global___KeyMove] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left", b"left", "location", b"location", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceKeyResponse: _TypeAlias = ReplaceKeyResponse  # noqa: Y015

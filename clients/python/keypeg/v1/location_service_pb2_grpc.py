@@ -56,6 +56,21 @@ class LocationServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationResponse.FromString,
                 _registered_method=True)
+        self.CheckKey = channel.unary_unary(
+                '/keypeg.v1.LocationService/CheckKey',
+                request_serializer=keypeg_dot_v1_dot_location__service__pb2.CheckKeyRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_location__service__pb2.CheckKeyResponse.FromString,
+                _registered_method=True)
+        self.ReportKeyLost = channel.unary_unary(
+                '/keypeg.v1.LocationService/ReportKeyLost',
+                request_serializer=keypeg_dot_v1_dot_location__service__pb2.ReportKeyLostRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_location__service__pb2.ReportKeyLostResponse.FromString,
+                _registered_method=True)
+        self.ReplaceKey = channel.unary_unary(
+                '/keypeg.v1.LocationService/ReplaceKey',
+                request_serializer=keypeg_dot_v1_dot_location__service__pb2.ReplaceKeyRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_location__service__pb2.ReplaceKeyResponse.FromString,
+                _registered_method=True)
 
 
 class LocationServiceServicer(object):
@@ -92,6 +107,30 @@ class LocationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckKey(self, request, context):
+        """Compares what a plugged-in key carries with what it should, and says what
+        its bridge should know. Old contents that were put back are recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportKeyLost(self, request, context):
+        """Reports a key as lost or broken: it is refused from now on, and its licenses
+        may go elsewhere as their publisher's policy allows. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplaceKey(self, request, context):
+        """Moves the licenses of a lost key to another key of the account, as their
+        publisher's policy allows; they are then to be written there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LocationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +153,21 @@ def add_LocationServiceServicer_to_server(servicer, server):
                     servicer.CreateKeyLocation,
                     request_deserializer=keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationResponse.SerializeToString,
+            ),
+            'CheckKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckKey,
+                    request_deserializer=keypeg_dot_v1_dot_location__service__pb2.CheckKeyRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_location__service__pb2.CheckKeyResponse.SerializeToString,
+            ),
+            'ReportKeyLost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportKeyLost,
+                    request_deserializer=keypeg_dot_v1_dot_location__service__pb2.ReportKeyLostRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_location__service__pb2.ReportKeyLostResponse.SerializeToString,
+            ),
+            'ReplaceKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceKey,
+                    request_deserializer=keypeg_dot_v1_dot_location__service__pb2.ReplaceKeyRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_location__service__pb2.ReplaceKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +280,87 @@ class LocationService(object):
             '/keypeg.v1.LocationService/CreateKeyLocation',
             keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationRequest.SerializeToString,
             keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LocationService/CheckKey',
+            keypeg_dot_v1_dot_location__service__pb2.CheckKeyRequest.SerializeToString,
+            keypeg_dot_v1_dot_location__service__pb2.CheckKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportKeyLost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LocationService/ReportKeyLost',
+            keypeg_dot_v1_dot_location__service__pb2.ReportKeyLostRequest.SerializeToString,
+            keypeg_dot_v1_dot_location__service__pb2.ReportKeyLostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LocationService/ReplaceKey',
+            keypeg_dot_v1_dot_location__service__pb2.ReplaceKeyRequest.SerializeToString,
+            keypeg_dot_v1_dot_location__service__pb2.ReplaceKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

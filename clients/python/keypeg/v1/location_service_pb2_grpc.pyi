@@ -45,6 +45,18 @@ class LocationServiceStub:
     """Adds a key as a location, by its public key and a proof that it has the
     private one.
     """
+    CheckKey: _grpc.UnaryUnaryMultiCallable[_location_service_pb2.CheckKeyRequest, _location_service_pb2.CheckKeyResponse]
+    """Compares what a plugged-in key carries with what it should, and says what
+    its bridge should know. Old contents that were put back are recorded.
+    """
+    ReportKeyLost: _grpc.UnaryUnaryMultiCallable[_location_service_pb2.ReportKeyLostRequest, _location_service_pb2.ReportKeyLostResponse]
+    """Reports a key as lost or broken: it is refused from now on, and its licenses
+    may go elsewhere as their publisher's policy allows. Idempotent.
+    """
+    ReplaceKey: _grpc.UnaryUnaryMultiCallable[_location_service_pb2.ReplaceKeyRequest, _location_service_pb2.ReplaceKeyResponse]
+    """Moves the licenses of a lost key to another key of the account, as their
+    publisher's policy allows; they are then to be written there.
+    """
 
 @_typing.type_check_only
 class LocationServiceAsyncStub(LocationServiceStub):
@@ -62,6 +74,18 @@ class LocationServiceAsyncStub(LocationServiceStub):
     CreateKeyLocation: _aio.UnaryUnaryMultiCallable[_location_service_pb2.CreateKeyLocationRequest, _location_service_pb2.CreateKeyLocationResponse]  # type: ignore[assignment]
     """Adds a key as a location, by its public key and a proof that it has the
     private one.
+    """
+    CheckKey: _aio.UnaryUnaryMultiCallable[_location_service_pb2.CheckKeyRequest, _location_service_pb2.CheckKeyResponse]  # type: ignore[assignment]
+    """Compares what a plugged-in key carries with what it should, and says what
+    its bridge should know. Old contents that were put back are recorded.
+    """
+    ReportKeyLost: _aio.UnaryUnaryMultiCallable[_location_service_pb2.ReportKeyLostRequest, _location_service_pb2.ReportKeyLostResponse]  # type: ignore[assignment]
+    """Reports a key as lost or broken: it is refused from now on, and its licenses
+    may go elsewhere as their publisher's policy allows. Idempotent.
+    """
+    ReplaceKey: _aio.UnaryUnaryMultiCallable[_location_service_pb2.ReplaceKeyRequest, _location_service_pb2.ReplaceKeyResponse]  # type: ignore[assignment]
+    """Moves the licenses of a lost key to another key of the account, as their
+    publisher's policy allows; they are then to be written there.
     """
 
 class LocationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -101,6 +125,36 @@ class LocationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_location_service_pb2.CreateKeyLocationResponse, _abc.Awaitable[_location_service_pb2.CreateKeyLocationResponse]]:
         """Adds a key as a location, by its public key and a proof that it has the
         private one.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckKey(
+        self,
+        request: _location_service_pb2.CheckKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_location_service_pb2.CheckKeyResponse, _abc.Awaitable[_location_service_pb2.CheckKeyResponse]]:
+        """Compares what a plugged-in key carries with what it should, and says what
+        its bridge should know. Old contents that were put back are recorded.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportKeyLost(
+        self,
+        request: _location_service_pb2.ReportKeyLostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_location_service_pb2.ReportKeyLostResponse, _abc.Awaitable[_location_service_pb2.ReportKeyLostResponse]]:
+        """Reports a key as lost or broken: it is refused from now on, and its licenses
+        may go elsewhere as their publisher's policy allows. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplaceKey(
+        self,
+        request: _location_service_pb2.ReplaceKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_location_service_pb2.ReplaceKeyResponse, _abc.Awaitable[_location_service_pb2.ReplaceKeyResponse]]:
+        """Moves the licenses of a lost key to another key of the account, as their
+        publisher's policy allows; they are then to be written there.
         """
 
 def add_LocationServiceServicer_to_server(servicer: LocationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -72,6 +72,7 @@ class Product(_message.Message):
     MINIMUM_APP_VERSION_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    KEY_LOSS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`publishers/{publisher}/products/{product}`."""
     display_name: _builtins.str
@@ -104,6 +105,10 @@ class Product(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was added."""
 
+    @_builtins.property
+    def key_loss(self) -> Global___KeyLossPolicy:
+        """What becomes of its licenses when a key is lost."""
+
     def __init__(
         self,
         *,
@@ -116,14 +121,51 @@ class Product(_message.Message):
         minimum_app_version: _builtins.str = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        key_loss: Global___KeyLossPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_loss", b"key_loss", "offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_locations", b"allowed_locations", "bundle_products", b"bundle_products", "create_time", b"create_time", "display_name", b"display_name", "features", b"features", "minimum_app_version", b"minimum_app_version", "name", b"name", "offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_locations", b"allowed_locations", "bundle_products", b"bundle_products", "create_time", b"create_time", "display_name", b"display_name", "features", b"features", "key_loss", b"key_loss", "minimum_app_version", b"minimum_app_version", "name", b"name", "offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Product: _TypeAlias = Product  # noqa: Y015
+
+@_typing.final
+class KeyLossPolicy(_message.Message):
+    """What a publisher allows when a key is lost. Its staff may move licenses beyond it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVE_COUNT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    move_count: _builtins.int
+    """How often activations of one license may leave lost keys within `period`;
+    0: never by themselves. At most 1,000.
+    """
+    @_builtins.property
+    def period(self) -> _duration_pb2.Duration:
+        """1 to 3,650 days."""
+
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """From the report until they may leave; 0 to 365 days."""
+
+    def __init__(
+        self,
+        *,
+        move_count: _builtins.int = ...,
+        period: _duration_pb2.Duration | None = ...,
+        wait: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move_count", b"move_count", "period", b"period", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyLossPolicy: _TypeAlias = KeyLossPolicy  # noqa: Y015
 
 @_typing.final
 class FeatureGrant(_message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15keypeg/v1/proof.proto\x12\tkeypeg.v1\x1a\x18keypeg/v1/document.proto\"\xd1\x01\n\x05Proof\x12&\n\x05\x63loud\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.CloudProofH\x00\x12\"\n\x03key\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.KeyProofH\x00\x12$\n\x04host\x18\x03 \x01(\x0b\x32\x14.keypeg.v1.HostProofH\x00\x12$\n\x04site\x18\x04 \x01(\x0b\x32\x14.keypeg.v1.SiteProofH\x00\x12(\n\x06\x62orrow\x18\x05 \x01(\x0b\x32\x16.keypeg.v1.BorrowProofH\x00\x42\x06\n\x04kind\"Y\n\nCloudProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\"\n\x05grant\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\x94\x01\n\x08KeyProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\x15\n\rlocation_host\x18\x03 \x01(\t\x12\x0f\n\x07session\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"Z\n\tHostProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"~\n\tSiteProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\"\n\x05grant\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\x81\x01\n\x0b\x42orrowProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12#\n\x06\x62orrow\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelopeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15keypeg/v1/proof.proto\x12\tkeypeg.v1\x1a\x18keypeg/v1/document.proto\"\xd1\x01\n\x05Proof\x12&\n\x05\x63loud\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.CloudProofH\x00\x12\"\n\x03key\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.KeyProofH\x00\x12$\n\x04host\x18\x03 \x01(\x0b\x32\x14.keypeg.v1.HostProofH\x00\x12$\n\x04site\x18\x04 \x01(\x0b\x32\x14.keypeg.v1.SiteProofH\x00\x12(\n\x06\x62orrow\x18\x05 \x01(\x0b\x32\x16.keypeg.v1.BorrowProofH\x00\x42\x06\n\x04kind\"Y\n\nCloudProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\"\n\x05grant\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\xbb\x01\n\x08KeyProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\x15\n\rlocation_host\x18\x03 \x01(\t\x12\x0f\n\x07session\x18\x04 \x01(\t\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x12%\n\x08\x63ontents\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"Z\n\tHostProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"~\n\tSiteProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\"\n\x05grant\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\x81\x01\n\x0b\x42orrowProof\x12\'\n\ndelegation\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12#\n\x06\x62orrow\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelopeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,11 +37,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLOUDPROOF']._serialized_start=274
   _globals['_CLOUDPROOF']._serialized_end=363
   _globals['_KEYPROOF']._serialized_start=366
-  _globals['_KEYPROOF']._serialized_end=514
-  _globals['_HOSTPROOF']._serialized_start=516
-  _globals['_HOSTPROOF']._serialized_end=606
-  _globals['_SITEPROOF']._serialized_start=608
-  _globals['_SITEPROOF']._serialized_end=734
-  _globals['_BORROWPROOF']._serialized_start=737
-  _globals['_BORROWPROOF']._serialized_end=866
+  _globals['_KEYPROOF']._serialized_end=553
+  _globals['_HOSTPROOF']._serialized_start=555
+  _globals['_HOSTPROOF']._serialized_end=645
+  _globals['_SITEPROOF']._serialized_start=647
+  _globals['_SITEPROOF']._serialized_end=773
+  _globals['_BORROWPROOF']._serialized_start=776
+  _globals['_BORROWPROOF']._serialized_end=905
 # @@protoc_insertion_point(module_scope)

@@ -108,6 +108,7 @@ class KeyProof(_message.Message):
     LOCATION_HOST_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
     location_host: _builtins.str
     """Who answers for the key: the name of the bridge, as signed."""
     session: _builtins.str
@@ -122,6 +123,12 @@ class KeyProof(_message.Message):
     def license(self) -> _document_pb2.Envelope:
         """A LicenseDocument that names the key, signed under the delegation."""
 
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """The KeyContents that stand on the key, signed under the delegation; unset
+        when there are none. Needed when the license has a `contents_version`.
+        """
+
     def __init__(
         self,
         *,
@@ -130,10 +137,11 @@ class KeyProof(_message.Message):
         location_host: _builtins.str = ...,
         session: _builtins.str = ...,
         signature: _builtins.bytes = ...,
+        contents: _document_pb2.Envelope | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delegation", b"delegation", "license", b"license"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation", "license", b"license"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delegation", b"delegation", "license", b"license", "location_host", b"location_host", "session", b"session", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "delegation", b"delegation", "license", b"license", "location_host", b"location_host", "session", b"session", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
