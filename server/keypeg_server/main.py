@@ -239,8 +239,9 @@ async def _serve(
     import structlog
 
     from keypeg_server.app import App
+    from keypeg_server.garbage import Garbage
     from keypeg_server.tls import fingerprint, write_public
-    from keypeg_server.tuning import tune_garbage_collector, wake_quietly
+    from keypeg_server.tuning import wake_quietly
 
     wake_quietly()
     log = structlog.get_logger("keypegd")
@@ -250,8 +251,10 @@ async def _serve(
         loop.add_signal_handler(name, stopping.set)
     _raise_open_files(settings.limits.open_files)
     app = await App.start(data, settings, listen or settings.server.listen)
+    garbage = Garbage()
+    garbage.begin()
+    looking = loop.create_task(garbage.run())
     try:
-        tune_garbage_collector()
         say(app)
         ready = {"address": app.address, "ca_file": str(app.ca_file), "pid": os.getpid()}
         if ready_file is not None:
@@ -262,6 +265,7 @@ async def _serve(
     finally:
         _remove(ready_file)
         await app.stop()
+        looking.cancel()
     log.info("stopped")
 
 

@@ -1,4 +1,4 @@
-"""How the process uses the machine: how it is scheduled, and when it looks for garbage.
+"""How the process is scheduled.
 
 Promises: needs no rights, and changes nothing that an operator has set; where the system can not do it, nothing
 happens.
@@ -8,7 +8,6 @@ Leaves to others: how many cores there are, and who else uses them.
 
 from __future__ import annotations
 
-import gc
 import os
 
 
@@ -25,13 +24,3 @@ def wake_quietly() -> None:
             os.sched_setscheduler(0, batch, os.sched_param(0))
         except OSError:  # a container may forbid it
             return
-
-
-def tune_garbage_collector() -> None:
-    """Leave alone what lives as long as the program, and look rarely. Once everything is loaded.
-
-    A full look at 60,000 sessions takes a tenth of a second (docs/performance.md).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 1_000)

@@ -72,6 +72,10 @@ class FrameWriter:
         if not self._outbox.cut_off:
             await self.caught_up()
 
+    def forget(self) -> None:
+        """After `close`: keep nobody alive."""
+        self._ended = _nobody
+
     def _go_on(self) -> None:
         frame = self._outbox.pop()
         while frame is not None:
@@ -109,3 +113,7 @@ class FrameWriter:
         self._stepping = False
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+
+def _nobody() -> None:
+    pass

@@ -80,9 +80,13 @@ class _Stream:
             self._reader.cancel()
 
     async def close(self) -> None:
-        """The handler is over: let what is being written end."""
+        """The handler is over: let what is being written end, and leave no cycle for the garbage collector."""
         self.stopped = True
-        await self.writer.close()
+        try:
+            await self.writer.close()
+        finally:
+            self.conversation.outbox.close()
+            self.writer.forget()
 
 
 class SessionService(SessionServiceServicer):

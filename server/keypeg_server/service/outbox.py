@@ -67,9 +67,17 @@ class Outbox:
             self._frames = None
         return frame
 
+    def close(self) -> None:
+        """Whoever was woken is gone: wake nobody. Takes the cycle of a stream and its outbox apart."""
+        self._wake = _nobody
+
     def end(self, error: KeypegError | None) -> None:
         """End the stream after what is left: well, or with the status of an error."""
         if not self.ended:
             self.ended = True
             self.error = error
             self._wake()
+
+
+def _nobody() -> None:
+    pass

@@ -1,0 +1,67 @@
+"""When the process looks for garbage: at what is new all the time, at everything only when memory has grown.
+
+Python's own rule looks at what was made since its last look when that has grown by some number. With many sessions
+held, what is made replaces as much that goes, so that it grows slowly, to a long look at all of them (0.2 s of
+standing still with 60,000 sessions, every half minute).
+
+Promises: a look at what is new takes a few milliseconds whatever the server holds; a cycle that lives for longer than
+a look is found when memory has grown by a quarter, and GROWTH_BYTES.
+
+Leaves to others: making few cycles that live long (a stream takes its own apart when it ends).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+PAUSE: Final = 0.2  # seconds between two looks at what is new
+GROWTH: Final = 1.25  # times the memory after the last look at everything
+GROWTH_BYTES: Final = 64 << 20
+_STATM: Final = Path("/proc/self/statm")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+class Garbage:
+    """Looks for garbage in this process, from `begin` on."""
+
+    def __init__(self, memory: Callable[[], int] | None = None) -> None:
+        """`memory`: how much the process has, in bytes; as the system says it, unless it is given."""
+        self._memory = memory or resident
+        self._limit = 0
+
+    def begin(self) -> None:
+        """Leave alone what lives as long as the program. Once everything is loaded."""
+        gc.set_threshold(20_000, 50, 1_000)  # between two looks, for bursts
+        self._look_at_everything()
+
+    def look(self) -> None:
+        """Look at what is new; at everything, when memory has grown."""
+        gc.collect(1)
+        gc.freeze()
+        if self._memory() > self._limit:
+            gc.unfreeze()
+            self._look_at_everything()
+
+    async def run(self) -> None:
+        """Look now and again, until canceled."""
+        while True:
+            await asyncio.sleep(PAUSE)
+            self.look()
+
+    def _look_at_everything(self) -> None:
+        gc.collect()
+        gc.freeze()
+        self._limit = int(self._memory() * GROWTH) + GROWTH_BYTES
+
+
+def resident() -> int:
+    """Bytes of memory that the process has now; how many things it holds, where the system does not say."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * _PAGE
+    except OSError:
+        return gc.get_freeze_count() * 200

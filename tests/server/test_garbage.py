@@ -1,0 +1,69 @@
+"""When the process looks for garbage."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from keypeg_server.garbage import GROWTH, GROWTH_BYTES, Garbage, resident
+
+
+class Knot:
+    """Holds itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.bytes = 100 << 20
+
+    def __call__(self) -> int:
+        return self.bytes
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    """What the process is told that it has; the collector is as it was, afterwards."""
+    thresholds = gc.get_threshold()
+    yield Memory()
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+
+
+def test_what_is_new_is_found_at_once_and_what_lived_on_is_left_alone(memory: Memory) -> None:
+    garbage = Garbage(memory)
+    garbage.begin()
+    short, long = Knot(), Knot()
+    gone, stays = weakref.ref(short), weakref.ref(long)
+    del short
+    garbage.look()
+    assert gone() is None
+    del long
+    for _ in range(3):
+        garbage.look()
+    assert stays() is not None  # it was there at the first look
+
+
+def test_everything_is_looked_at_when_memory_has_grown(memory: Memory) -> None:
+    garbage = Garbage(memory)
+    garbage.begin()
+    for _ in range(2):  # each time from where it was after the last look
+        knot = Knot()
+        there = weakref.ref(knot)
+        garbage.look()
+        del knot
+        memory.bytes = int(memory.bytes * GROWTH) + GROWTH_BYTES
+        garbage.look()
+        assert there() is not None
+        memory.bytes += 1
+        garbage.look()
+        assert there() is None
+
+
+def test_the_memory_of_this_process_is_known() -> None:
+    assert 10 << 20 < resident() < 10 << 30
