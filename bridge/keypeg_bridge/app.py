@@ -38,6 +38,7 @@ from keypeg.v1 import (
 )
 from keypeg_bridge import identity
 from keypeg_bridge.keys.opening import Drivers
+from keypeg_bridge.rack.journal import Journal
 from keypeg_bridge.rack.ports import Timer
 from keypeg_bridge.rack.rack import Rack, RackSettings
 from keypeg_bridge.rack.record import Namer
@@ -53,6 +54,8 @@ FIRST_LOOK: Final = 2.0
 """Seconds that the start waits for the first look at the keys, so that an app right after it finds them."""
 SETTLE: Final = timedelta(seconds=5)
 """How long an ending agent tries to close the sessions of processes that have died."""
+RECORD_LIMIT: Final = 2.0
+"""Seconds that the end waits for a disk to take the last lines of the record of keys."""
 CREDENTIALS: Final = "fido2"
 """The folder in the state directory for what FIDO2 keys cannot hold themselves."""
 _SERVICES: Final = tuple(
@@ -114,7 +117,9 @@ async def serve(
         sources,
         Namer(me.secret),
         time,
-        RackSettings(poll_interval=settings.keys.poll_interval.total_seconds()),
+        RackSettings(
+            poll_interval=settings.keys.poll_interval.total_seconds(), sides=settings.keys.drivers
+        ),
     )
     writes = Writes(rack, time, valid_for=settings.keys.write_time)
     chosen = settings.sessions
@@ -164,6 +169,9 @@ async def serve(
             network = listener(writable=False)
             listeners.append(network)
             facts |= _add_tls(network.server, settings, state, time.wall())
+        journal = Journal(state, time.wall)
+        stack.push_async_callback(asyncio.to_thread, journal.close, RECORD_LIMIT)
+        rack.listen(journal.note)
         await rack.start()
         stack.push_async_callback(rack.stop)
         await rack.first_look(FIRST_LOOK)
@@ -179,6 +187,7 @@ async def serve(
         try:
             await stop.wait()
         finally:
+            rack.drain()
             await _end(settings, sessions, listeners, agent)
             _withdraw(ready_file)
 

@@ -66,9 +66,11 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         stop = self._rack.listen(heard)
         ending = asyncio.ensure_future(self._ending.wait())
         try:
-            while not self._ending.is_set():
+            while True:
                 while latest:
                     yield pb.WatchKeysResponse(key=encode.key(latest.pop(next(iter(latest)))))
+                if self._ending.is_set():
+                    return
                 changed.clear()
                 news = asyncio.ensure_future(changed.wait())
                 try:

@@ -1,8 +1,7 @@
-"""Sessions on keys: what a running app holds at the bridge, from open to end.
+"""Sessions on keys: what a running app asks of the bridge, frame by frame.
 
-Promises: a session is memory only, and lives by the last proof that its key gave: the time that this lets the app run, and
-its license's grace. An unplugged key is told to its sessions at once. The bridge counts no seats, and gives no answer that
-the app could not check. The stream is `session_service`; what may come when is `protocol`.
+Promises: the bridge counts no seats, and gives no answer that the app could not check. The stream is `session_service`; what
+may come when is `protocol`; how long a session lives is `lives`, and what its key does to it `key_news`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from keypeg.errors import (
     LocationNotAllowed,
     NotFound,
     ResumeInvalid,
-    ServerDraining,
     SessionClosed,
     SessionExpired,
     SessionSuperseded,
@@ -39,10 +37,11 @@ from keypeg_bridge.rack import choice
 from keypeg_bridge.rack.choice import Choice
 from keypeg_bridge.rack.ports import Time
 from keypeg_bridge.rack.rack import Rack
-from keypeg_bridge.rack.record import KeyRecord, grace_of
-from keypeg_bridge.rack.shelf import KeyChange
-from keypeg_bridge.rack.states import Happening, State
+from keypeg_bridge.rack.record import grace_of
+from keypeg_bridge.rack.states import State
 from keypeg_bridge.rpc import encode, replies
+from keypeg_bridge.rpc.key_news import KeyNews
+from keypeg_bridge.rpc.lives import Lives, going
 from keypeg_bridge.rpc.protocol import Event, Phase, after
 from keypeg_bridge.rpc.session import Session, SessionSettings, Stream
 
@@ -70,14 +69,17 @@ class Sessions:
         self._secret = secret
         self._settings = settings or SessionSettings()
         self._new_id = new_id
-        self._sessions: dict[str, Session] = {}
-        self._draining = False
-        self.left = asyncio.Event()
-        """Set once the bridge drains and no session has a stream any more."""
-        rack.listen(self._heard)
+        self._lives = Lives(time, self._settings.valid_for)
+        self._news = KeyNews(self._lives, time, self._resumed)
+        rack.listen(self._news.heard)
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._lives)
+
+    @property
+    def left(self) -> asyncio.Event:
+        """Set once the bridge drains and no session has a stream any more."""
+        return self._lives.left
 
     async def open(self, frame: session_pb2.Open, stream: Stream) -> Session:
         """A new session on a key that opens the product; its `opened` is on the stream."""
@@ -94,18 +96,16 @@ class Sessions:
             sequence=frame.sequence,
             stream=stream,
         )
-        self._sessions[session.name] = session
-        self._lives_on(session)
-        _LOG.info("session opened", session=session.name, key=session.key, product=frame.product)
+        self._lives.begin(session)
         await stream.answer(self._opened(session, chosen, signature, frame.sequence, resumed=False))
         self._catch_up(session)
         return session
 
     async def resume(self, frame: session_pb2.Resume, stream: Stream) -> Session:
         """Go on with a session; its `opened` comes now, or when its key is back within the grace."""
-        if self._draining:
-            raise self._going()
-        session = self._sessions.get(frame.session)
+        if self._lives.draining:
+            raise going()
+        session = self._lives.get(frame.session)
         if session is None:
             raise SessionExpired(
                 f"{frame.session} is not known here, or has run out. Open a new session.",
@@ -149,7 +149,7 @@ class Sessions:
         session.activation = chosen.license.document.activation
         session.grace = grace_of(chosen.license.document)
         if session.phase is Phase.RUNNING:
-            self._lives_on(session)
+            self._lives.go_on(session)
         given = self._proof(session, chosen, signature)
         await stream.answer(replies.renewed(self._settings, given, frame.sequence))
 
@@ -177,7 +177,7 @@ class Sessions:
         """End the session at the app's own wish."""
         self._advance(session, Event.CLOSE, frame.sequence)
         stream = session.stream
-        self._forget(session, "closed by the app")
+        self._lives.forget(session, "closed by the app")
         if stream is not None:
             closed = session_pb2.Closed(sequence=frame.sequence)
             await stream.answer(HoldSessionResponse(closed=closed))
@@ -187,115 +187,34 @@ class Sessions:
         """End a session from outside; whether it was alive. Raises NotFound for another session's token."""
         if not hmac.compare_digest(self._release_token(name), release_token):
             raise NotFound(f"There is no {name} with this release token.", session=name)
-        session = self._sessions.get(name)
+        session = self._lives.get(name)
         if session is None:
             return False
         session.phase = Phase.ENDED
         stream = session.stream
-        self._forget(session, "closed by its release token")
+        self._lives.forget(session, "closed by its release token")
         if stream is not None:
             stream.end(SessionClosed("The session was closed by its release token."))
         return True
 
     def lost(self, session: Session, stream: Stream) -> None:
-        """A stream has ended. The session lives on, unless it has ended or another stream has it."""
-        if session.stream is stream:
-            session.stream = None
-            session.pending = None
-            self._look_whether_left()
+        """A stream has ended."""
+        self._lives.lost(session, stream)
 
     def drain(self, closes_in: timedelta) -> None:
         """Tell all apps that the bridge goes away, and take no new ones."""
-        self._draining = True
-        for session in self._sessions.values():
-            if session.stream is not None:
-                session.stream.push(replies.draining(closes_in))
-        self._look_whether_left()
+        self._lives.drain(closes_in)
 
     def end_all(self) -> None:
         """End all streams, after `drain`."""
-        for session in list(self._sessions.values()):
-            if session.stream is not None:
-                session.stream.end(self._going())
-            self._forget(session, "the bridge ends")
-
-    # Keys that come and go
-
-    def _heard(self, change: KeyChange) -> None:
-        record = change.record
-        for session in [one for one in self._sessions.values() if one.key == record.name]:
-            match change.happening:
-                case Happening.DEPARTED:
-                    self._key_left(session, record)
-                case Happening.ARRIVED:
-                    self._key_back(session)
-                case Happening.REWRITTEN:
-                    self._key_rewritten(session, record)
-
-    def _key_left(self, session: Session, record: KeyRecord) -> None:
-        if session.phase is not Phase.RUNNING:
-            return
-        session.phase = after(session.phase, Event.KEY_LEFT)
-        grace = max(timedelta(), session.grace - record.spent)
-        session.away_until = self._time.monotonic() + grace.total_seconds()
-        if session.stream is not None:
-            session.stream.push(replies.missing(session, grace))
-        if grace:
-            self._set_timer(session, grace, self._grace_over)
-        else:
-            self._grace_over(session)
-
-    def _key_back(self, session: Session) -> None:
-        session.phase = after(session.phase, Event.KEY_BACK)
-        # The app may have renewed last just before the key left: it gets a whole turn to renew again.
-        self._lives_on(session)
-        pending, session.pending = session.pending, None
-        if session.stream is None:
-            return
-        if pending is not None:
-            session.stream.follow(self._resumed(session, pending))
-            return
-        session.stream.push(replies.changed(session_pb2.CHANGE_KEY_RETURNED, session.key))
-
-    def _key_rewritten(self, session: Session, record: KeyRecord) -> None:
-        fitting = choice.fitting(record, session.product)
-        own = [one for one in fitting if one.license.document.activation == session.activation]
-        if own and grace_of(own[0].license.document) == session.grace:
-            change = None  # nothing that matters before the next renewal
-        elif own:
-            change = session_pb2.CHANGE_LICENSE_CHANGED
-        else:
-            change = session_pb2.CHANGE_LICENSE_REMOVED
-        if change is not None and session.stream is not None:
-            session.stream.push(replies.changed(change, session.activation))
-
-    def _grace_over(self, session: Session) -> None:
-        session.phase = after(session.phase, Event.GRACE_OVER)
-        self._end(
-            session,
-            KeyUnplugged(
-                f"The key {session.key} was unplugged and did not come back within"
-                f" {session.grace.total_seconds():g} s. Plug it in, and open a new session.",
-                key=session.key,
-            ),
-        )
-
-    def _time_over(self, session: Session) -> None:
-        session.phase = after(session.phase, Event.TIME_OVER)
-        self._end(
-            session,
-            SessionExpired(
-                f"{session.name} has run out: its app did not renew it. Open a new session.",
-                session=session.name,
-            ),
-        )
+        self._lives.end_all()
 
     # Parts
 
     def _take_new(self, frame: session_pb2.Open) -> None:
-        if self._draining:
-            raise self._going()
-        if len(self._sessions) >= self._settings.limit:
+        if self._lives.draining:
+            raise going()
+        if len(self._lives) >= self._settings.limit:
             raise LimitExceeded(
                 f"The bridge holds {self._settings.limit} sessions, the most that it may.",
                 limit="sessions.limit",
@@ -348,14 +267,14 @@ class Sessions:
         session.activation = chosen.license.document.activation
         session.grace = grace_of(chosen.license.document)
         if session.phase is Phase.RUNNING:
-            self._lives_on(session)
+            self._lives.go_on(session)
         await stream.answer(self._opened(session, chosen, signature, frame.sequence, resumed=True))
 
     def _catch_up(self, session: Session) -> None:
         """A key that left while it proved has been announced before its session was known."""
         record = self._rack.key(session.key)
         if record.state in (State.MISSING, State.GONE):
-            self._key_left(session, record)
+            self._news.left(session, record)
 
     def _opened(
         self, session: Session, chosen: Choice, signature: bytes, sequence: int, *, resumed: bool
@@ -375,38 +294,3 @@ class Sessions:
 
     def _release_token(self, name: str) -> bytes:
         return hmac.digest(self._secret, b"release\0" + name.encode(), hashlib.sha256)
-
-    def _lives_on(self, session: Session) -> None:
-        life = self._settings.valid_for + session.grace + MARGIN
-        self._set_timer(session, life, self._time_over)
-
-    def _set_timer(
-        self, session: Session, delay: timedelta, then: Callable[[Session], None]
-    ) -> None:
-        if session.timer is not None:
-            session.timer.cancel()
-        session.timer = self._time.call_later(delay.total_seconds(), lambda: then(session))
-
-    def _end(self, session: Session, error: KeypegError) -> None:
-        stream = session.stream
-        self._forget(session, error.reason.name)
-        if stream is not None:
-            stream.end(error)
-
-    def _forget(self, session: Session, why: str) -> None:
-        session.phase = Phase.ENDED
-        session.stream = None
-        if session.timer is not None:
-            session.timer.cancel()
-        if self._sessions.pop(session.name, None) is not None:
-            _LOG.info("session ended", session=session.name, key=session.key, why=why)
-        self._look_whether_left()
-
-    def _look_whether_left(self) -> None:
-        if self._draining and all(one.stream is None for one in self._sessions.values()):
-            self.left.set()
-
-    def _going(self) -> ServerDraining:
-        return ServerDraining(
-            "The bridge is ending. Connect again in a moment.", retry_after=timedelta(seconds=1)
-        )
