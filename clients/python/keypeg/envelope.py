@@ -27,7 +27,8 @@ from keypeg.v1.document_pb2 import Envelope, PublicKey
 DELEGATION_TYPE: Final = "application/vnd.keypeg.delegation.v1+protobuf"
 LICENSE_TYPE: Final = "application/vnd.keypeg.license.v1+protobuf"
 GRANT_TYPE: Final = "application/vnd.keypeg.grant.v1+protobuf"
-RECEIPT_TYPE: Final = "application/vnd.keypeg.receipt.v1+protobuf"  # the name is reserved
+RECEIPT_TYPE: Final = "application/vnd.keypeg.receipt.v1+protobuf"
+CONTENTS_TYPE: Final = "application/vnd.keypeg.contents.v1+protobuf"
 BORROW_TYPE: Final = "application/vnd.keypeg.borrow.v1+protobuf"
 RETURN_TYPE: Final = "application/vnd.keypeg.return.v1+protobuf"
 LOG_TYPE: Final = "application/vnd.keypeg.log.v1+protobuf"

@@ -1,7 +1,7 @@
 """What lets an app run: the five kinds of proof, verified inside the app against the root that it pins.
 
 Promises: `verify` either returns what the root's signatures allow, or raises the error of the one step of
-docs/formats.md that failed (steps 10 to 16; document.py has 1 to 9). It believes nothing that came beside
+docs/formats.md that failed (steps 10 to 17; document.py has 1 to 9). It believes nothing that came beside
 the signatures: neither the bridge, nor a site beyond its license, nor the disk, nor the network.
 
 Leaves to others: counting down `valid_for` on a clock of the app's own (session.py), and reading this
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from keypeg import borrowed, document, fingerprint
+from keypeg import borrowed, document, fingerprint, key_contents
 from keypeg.envelope import key_id
 from keypeg.errors import (
     DocumentMalformed,
@@ -43,6 +43,7 @@ from keypeg.v1.document_pb2 import (
     GrantedLease,
     LicenseDocument,
 )
+from keypeg.v1.key_contents_pb2 import KeyContents
 from keypeg.v1.proof_pb2 import BorrowProof, HostProof, KeyProof, Proof, SiteProof
 
 __all__ = [
@@ -89,7 +90,8 @@ class Expectation:
     fingerprint: Mapping[str, str] | None  # this computer's parts, where a host proof is acceptable
     seen: Mapping[str, int] = field(default_factory=dict)
     """The highest generation seen, by the name of the activation or publisher; the serial, by that of a borrow;
-    the counter when the nonce was given out, by the key id of a smartkey."""
+    the counter when the nonce was given out, by the key id of a smartkey; the version of its contents, by the
+    name of a key's location."""
     return_key: bytes = b""  # public, of the private key that this computer keeps for a borrow
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ class Verified:
     borrow: BorrowDocument | None = None  # of a borrow proof
     key_counter: int | None = None
     """What the key counted up to: of a smartkey checked, of a FIDO2 key a signal (0 when it does not count)."""
+    contents: KeyContents | None = None  # of a key proof, where the key has such
 
 
 def check_fencing(seen: int, now: int) -> None:
@@ -167,8 +170,14 @@ def _verify_key(proof: KeyProof, expectation: Expectation) -> Verified:
     said = check_possession(key, signed, proof.signature)
     if isinstance(said, Counted):
         check_counter(key, said, expectation.seen.get(key_id(key), 0))
+    # Step 17: the key carries it, by the newest contents that are known of the key.
+    contents = None
+    if proof.HasField("contents"):
+        contents = key_contents.verify_contents(proof.contents, delegation, expectation.now)
+    key_contents.check_carried(contents, license_, expectation.seen.get(license_.location, 0))
     verified = _of_license(license_, delegation, KEY_VALID_FOR)
-    return replace(verified, key_counter=None if said is None else said.counter)
+    counter = None if said is None else said.counter
+    return replace(verified, key_counter=counter, contents=contents)
 
 
 def _verify_host(proof: HostProof, expectation: Expectation) -> Verified:

@@ -223,6 +223,8 @@ class Guard:
         self._saw(verified.delegation.publisher, verified.delegation.generation)
         if verified.license is not None:
             self._saw(verified.activation, verified.license.generation)
+            if verified.contents is not None:
+                self._saw(verified.contents.location, verified.contents.version)
             if verified.key_counter is not None:
                 key = key_id(verified.license.location_key)
                 self._pinned.counters.saw(key, verified.key_counter)
