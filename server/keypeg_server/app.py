@@ -60,6 +60,7 @@ from keypeg_server.service.activations import ActivationService
 from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
+from keypeg_server.service.cloud_watching import CloudWatching
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.history import History
 from keypeg_server.service.licenses import LicenseService
@@ -163,6 +164,7 @@ class App:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._opened.settings.server.drain_time.total_seconds()
         self._watching.stop()
+        self._cloud_watching.stop()
         several = self._several
         if several is None:
             await self._sessions.drain(self._opened.settings.server.drain_time)
@@ -278,8 +280,10 @@ class App:
         activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(
             ActivationRpc(activations), server
         )
+        cloud = CloudService(store, clock, placing)
+        self._cloud_watching = CloudWatching(cloud.get, hub)
         cloud_session_service_pb2_grpc.add_CloudSessionServiceServicer_to_server(
-            CloudSessionRpc(CloudService(store, clock, placing)), server
+            CloudSessionRpc(cloud, self._cloud_watching), server
         )
         location_service_pb2_grpc.add_LocationServiceServicer_to_server(
             LocationRpc(locations), server

@@ -19,8 +19,9 @@ from keypeg import names
 from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, KeypegError, LicenseMissing
 from keypeg.v1 import explanation_pb2
 
+from .cloud_licenses import arrange
 from .cloud_session import CloudMode, CloudSession, CloudState, check_held_by
-from .license import Activation, License, check_usable, may_live, to_activate_in_cloud
+from .license import Activation, License, check_usable, may_live
 from .location import BUILT_IN, LocationKind, words
 from .product import Product
 
@@ -40,12 +41,12 @@ class Holdings:
     seats_held: Mapping[str, int] = field(default_factory=dict)  # by pool name
     own_pools: frozenset[str] = frozenset()  # those of which the asker has seats
 
-    def to_activate(self, now: datetime) -> bool:
-        """Whether automatic mode has something to activate: a license that another one covered has ended."""
+    def to_arrange(self, now: datetime) -> bool:
+        """Whether automatic mode has something to do: a license that another one covered has ended."""
         session = self.cloud_session
         if (session.state, session.mode) != (CloudState.OPEN, CloudMode.AUTOMATIC):
             return False
-        return bool(to_activate_in_cloud(self.licenses, self.activations, now))
+        return bool(arrange(self.licenses, self.activations, now))
 
     def of(self, license: License) -> list[Activation]:
         return [one for one in self.activations if one.license == license.id]

@@ -1,11 +1,12 @@
 """The cloud session of an account: one, held by one device.
 
-Promises: a table `(state, mode, event) -> (state, mode, effects)` is the whole machine; what is absent is
-refused. Opening elsewhere moves it and says from where (CLOUD-3); it never ends by itself (CLOUD-4);
-automatic mode activates what is free when it opens or when something becomes free, and gives all back
-when it closes (CLOUD-7, CLOUD-11); managed mode keeps what was chosen.
+Promises: a table `(state, mode, event) -> (state, mode, effects)` is the whole machine; what is absent can
+not happen. Opening elsewhere moves it and says from where (CLOUD-3); it never ends by itself (CLOUD-4);
+automatic mode leaves nothing outside of the open cloud and gives all back when it closes (CLOUD-7, CLOUD-8,
+CLOUD-11); managed mode keeps what was chosen, reserved while it is closed (CLOUD-9, CLOUD-11); taking
+something out switches to managed, and only asking for it switches back (CLOUD-10).
 
-Leaves to others: which licenses those are (license.py), telling apps (events), and storing it.
+Leaves to others: which licenses those are (cloud_licenses.py), telling apps (events), and storing it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from types import MappingProxyType
 from typing import Final
 
 from keypeg import names
-from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, LicenseUnsuitable
+from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere
 
 
 class CloudMode(enum.IntEnum):
@@ -26,6 +27,11 @@ class CloudMode(enum.IntEnum):
 
     AUTOMATIC = 1
     MANAGED = 2
+
+    @property
+    def letter(self) -> str:
+        """`A` or `M`, as it is always shown."""
+        return self.name[0]
 
 
 class CloudState(enum.IntEnum):
@@ -40,46 +46,92 @@ class CloudEvent(enum.Enum):
 
     OPEN = "open"  # by the device that holds it, or by any when it is closed
     MOVE = "move"  # opened by another device than the one that holds it
-    CLOSE = "close"
-    LICENSE_FREED = "license freed"  # deposited, or given back by another location
+    CLOSE = "close"  # by the device that holds it, or by any when it is closed
+    CLOSE_ELSEWHERE = "close elsewhere"  # by another device: moved there, and closed
+    SET_AUTOMATIC = "set automatic"
+    SET_MANAGED = "set managed"
+    PUT_IN = "put in"  # one license was chosen for the cloud
     TAKE_OUT = "take out"  # one activation leaves the cloud
+    LICENSE_FREED = "license freed"  # deposited, given back by another location, usable again
 
 
 class CloudEffect(enum.Enum):
     """What must happen in the same transaction."""
 
-    ACTIVATE_FREE = "activate every free license"
+    ARRANGE = "activate what is free, and free what is there twice"
     RELEASE_ALL = "release all cloud activations"
 
 
 _CLOSED, _OPEN = CloudState.CLOSED, CloudState.OPEN
 _AUTOMATIC, _MANAGED = CloudMode.AUTOMATIC, CloudMode.MANAGED
-_FILL, _RELEASE = (CloudEffect.ACTIVATE_FREE,), (CloudEffect.RELEASE_ALL,)
+_ARRANGE, _RELEASE = (CloudEffect.ARRANGE,), (CloudEffect.RELEASE_ALL,)
 
 Step = tuple[CloudState, CloudMode, tuple[CloudEffect, ...]]
 
+# Absent is only what can not happen: nobody has what is closed, so that it is not moved or closed from elsewhere.
 TABLE: Final[Mapping[tuple[CloudState, CloudMode, CloudEvent], Step]] = MappingProxyType(
     {
-        (_CLOSED, _AUTOMATIC, CloudEvent.OPEN): (_OPEN, _AUTOMATIC, _FILL),
+        (_CLOSED, _AUTOMATIC, CloudEvent.OPEN): (_OPEN, _AUTOMATIC, _ARRANGE),
         (_CLOSED, _AUTOMATIC, CloudEvent.CLOSE): (_CLOSED, _AUTOMATIC, ()),
+        (_CLOSED, _AUTOMATIC, CloudEvent.SET_AUTOMATIC): (_CLOSED, _AUTOMATIC, ()),
+        (_CLOSED, _AUTOMATIC, CloudEvent.SET_MANAGED): (_CLOSED, _MANAGED, ()),
+        (_CLOSED, _AUTOMATIC, CloudEvent.PUT_IN): (_CLOSED, _AUTOMATIC, ()),
+        (_CLOSED, _AUTOMATIC, CloudEvent.TAKE_OUT): (_CLOSED, _MANAGED, ()),
         (_CLOSED, _AUTOMATIC, CloudEvent.LICENSE_FREED): (_CLOSED, _AUTOMATIC, ()),
-        (_CLOSED, _AUTOMATIC, CloudEvent.TAKE_OUT): (_CLOSED, _AUTOMATIC, ()),
-        (_OPEN, _AUTOMATIC, CloudEvent.OPEN): (_OPEN, _AUTOMATIC, _FILL),
-        (_OPEN, _AUTOMATIC, CloudEvent.MOVE): (_OPEN, _AUTOMATIC, _FILL),
+        (_OPEN, _AUTOMATIC, CloudEvent.OPEN): (_OPEN, _AUTOMATIC, _ARRANGE),
+        (_OPEN, _AUTOMATIC, CloudEvent.MOVE): (_OPEN, _AUTOMATIC, _ARRANGE),
         (_OPEN, _AUTOMATIC, CloudEvent.CLOSE): (_CLOSED, _AUTOMATIC, _RELEASE),
-        (_OPEN, _AUTOMATIC, CloudEvent.LICENSE_FREED): (_OPEN, _AUTOMATIC, _FILL),
-        # (_OPEN, _AUTOMATIC, TAKE_OUT) is absent: it would be activated again at once.
+        (_OPEN, _AUTOMATIC, CloudEvent.CLOSE_ELSEWHERE): (_CLOSED, _AUTOMATIC, _RELEASE),
+        (_OPEN, _AUTOMATIC, CloudEvent.SET_AUTOMATIC): (_OPEN, _AUTOMATIC, _ARRANGE),
+        (_OPEN, _AUTOMATIC, CloudEvent.SET_MANAGED): (_OPEN, _MANAGED, ()),
+        (_OPEN, _AUTOMATIC, CloudEvent.PUT_IN): (_OPEN, _AUTOMATIC, ()),
+        (_OPEN, _AUTOMATIC, CloudEvent.TAKE_OUT): (_OPEN, _MANAGED, ()),
+        (_OPEN, _AUTOMATIC, CloudEvent.LICENSE_FREED): (_OPEN, _AUTOMATIC, _ARRANGE),
         (_CLOSED, _MANAGED, CloudEvent.OPEN): (_OPEN, _MANAGED, ()),
         (_CLOSED, _MANAGED, CloudEvent.CLOSE): (_CLOSED, _MANAGED, ()),
-        (_CLOSED, _MANAGED, CloudEvent.LICENSE_FREED): (_CLOSED, _MANAGED, ()),
+        (_CLOSED, _MANAGED, CloudEvent.SET_AUTOMATIC): (_CLOSED, _AUTOMATIC, _RELEASE),
+        (_CLOSED, _MANAGED, CloudEvent.SET_MANAGED): (_CLOSED, _MANAGED, ()),
+        (_CLOSED, _MANAGED, CloudEvent.PUT_IN): (_CLOSED, _MANAGED, ()),
         (_CLOSED, _MANAGED, CloudEvent.TAKE_OUT): (_CLOSED, _MANAGED, ()),
+        (_CLOSED, _MANAGED, CloudEvent.LICENSE_FREED): (_CLOSED, _MANAGED, ()),
         (_OPEN, _MANAGED, CloudEvent.OPEN): (_OPEN, _MANAGED, ()),
         (_OPEN, _MANAGED, CloudEvent.MOVE): (_OPEN, _MANAGED, ()),
         (_OPEN, _MANAGED, CloudEvent.CLOSE): (_CLOSED, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.LICENSE_FREED): (_OPEN, _MANAGED, ()),
+        (_OPEN, _MANAGED, CloudEvent.CLOSE_ELSEWHERE): (_CLOSED, _MANAGED, ()),
+        (_OPEN, _MANAGED, CloudEvent.SET_AUTOMATIC): (_OPEN, _AUTOMATIC, _ARRANGE),
+        (_OPEN, _MANAGED, CloudEvent.SET_MANAGED): (_OPEN, _MANAGED, ()),
+        (_OPEN, _MANAGED, CloudEvent.PUT_IN): (_OPEN, _MANAGED, ()),
         (_OPEN, _MANAGED, CloudEvent.TAKE_OUT): (_OPEN, _MANAGED, ()),
+        (_OPEN, _MANAGED, CloudEvent.LICENSE_FREED): (_OPEN, _MANAGED, ()),
     }
 )
+
+# What people are told that the mode means for them now.
+IMPLIES: Final[Mapping[tuple[CloudState, CloudMode], str]] = MappingProxyType(
+    {
+        (
+            _CLOSED,
+            _AUTOMATIC,
+        ): "automatic: opening it activates every free license that may live in the "
+        "cloud, and closing it frees them all",
+        (
+            _OPEN,
+            _AUTOMATIC,
+        ): "automatic: every free license that may live in the cloud is activated, also what "
+        "is deposited later; closing frees them all",
+        (
+            _CLOSED,
+            _MANAGED,
+        ): "managed: the licenses chosen for the cloud stay reserved for it, and are there "
+        "again when it is opened",
+        (
+            _OPEN,
+            _MANAGED,
+        ): "managed: only the licenses chosen for the cloud are used there; closing keeps "
+        "them reserved",
+    }
+)
+assert set(IMPLIES) == {(state, mode) for state in CloudState for mode in CloudMode}
 
 
 @dataclass(frozen=True)
@@ -110,6 +162,16 @@ class CloudSession:
     @property
     def name(self) -> str:
         return names.CLOUD_SESSION.build(self.account)
+
+    @property
+    def implies(self) -> str:
+        """What its mode means now, for a person."""
+        return IMPLIES[self.state, self.mode]
+
+    @property
+    def reserves(self) -> bool:
+        """Whether what is in the cloud waits there, used by nobody."""
+        return self.state is CloudState.CLOSED
 
 
 @dataclass(frozen=True)
@@ -149,29 +211,49 @@ def opened(
     return Outcome(after, effects, left=before if moved else None)
 
 
-def closed(session: CloudSession) -> Outcome:
-    """Close it, from whatever device; closing what is closed changes nothing."""
-    after, effects = step(session, CloudEvent.CLOSE)
-    if session.state is CloudState.CLOSED:
+def closed(session: CloudSession, device: str) -> Outcome:
+    """Close it; from another device than its holder's, it is moved there and closed, which are two changes.
+
+    Closing what is closed changes nothing.
+    """
+    before = session.holder
+    elsewhere = before is not None and before.device != device
+    event = CloudEvent.CLOSE_ELSEWHERE if elsewhere else CloudEvent.CLOSE
+    after, effects = step(session, event)
+    if before is None:
         return Outcome(session, effects)
-    after = replace(after, holder=None, open_time=None, user="", generation=session.generation + 1)
-    return Outcome(after, effects, left=session.holder)
+    generation = session.generation + (2 if elsewhere else 1)
+    after = replace(after, holder=None, open_time=None, user="", generation=generation)
+    return Outcome(after, effects, left=before)
+
+
+def switched(session: CloudSession, mode: CloudMode) -> Outcome:
+    """Set its mode; the one that it has changes nothing."""
+    automatic = mode is CloudMode.AUTOMATIC
+    event = CloudEvent.SET_AUTOMATIC if automatic else CloudEvent.SET_MANAGED
+    return _mode_after(session, event)
+
+
+def put_in(session: CloudSession) -> Outcome:
+    """One license was chosen for the cloud."""
+    return _mode_after(session, CloudEvent.PUT_IN)
+
+
+def taken_out(session: CloudSession) -> Outcome:
+    """One activation leaves the cloud: from then on, a person chooses what is there."""
+    return _mode_after(session, CloudEvent.TAKE_OUT)
 
 
 def license_freed(session: CloudSession) -> tuple[CloudEffect, ...]:
-    """What goes with a license that was deposited, or that another location gave back."""
+    """What goes with a license that was deposited, that another location gave back, or that is usable again."""
     return step(session, CloudEvent.LICENSE_FREED)[1]
 
 
-def check_take_out(session: CloudSession) -> None:
-    """Refuse to take one activation out of the cloud while automatic mode would put it back."""
-    if (session.state, session.mode, CloudEvent.TAKE_OUT) not in TABLE:
-        raise LicenseUnsuitable(
-            f"{session.name} is open in automatic mode, which activates every free license in the cloud; "
-            "close it, and this license is free for another location.",
-            cloud_session=session.name,
-            rule="automatic_mode",
-        )
+def _mode_after(session: CloudSession, event: CloudEvent) -> Outcome:
+    after, effects = step(session, event)
+    if after.mode is not session.mode:
+        after = replace(after, generation=session.generation + 1)
+    return Outcome(after, effects)
 
 
 def check_held_by(session: CloudSession, device: str) -> None:

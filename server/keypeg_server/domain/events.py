@@ -27,6 +27,15 @@ class CloudSessionClosed:
     """The account's cloud session is held by nobody."""
 
     account: str
+    device: str = ""  # of who closed it
+    host_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudModeChanged:
+    """The account's cloud session has another mode."""
+
+    account: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,7 @@ class LogRecorded:
 Event = (
     AccountAbandoned
     | CatalogChanged
+    | CloudModeChanged
     | CloudSessionMoved
     | CloudSessionClosed
     | LicenseAdded

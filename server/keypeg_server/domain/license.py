@@ -10,7 +10,7 @@ Leaves to others: the account's cloud session (cloud_session.py), seats (pool.py
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -214,40 +214,3 @@ def check_suits(license: License, kind: LocationKind) -> None:
 def may_live(license: License, kind: LocationKind) -> bool:
     """Whether a license may be activated at a kind of location at all."""
     return kind in license.allowed_locations and license.counted == (kind is LocationKind.SITE)
-
-
-def to_activate_in_cloud(
-    licenses: Iterable[License], activations: Iterable[Activation], now: datetime
-) -> tuple[License, ...]:
-    """What automatic mode activates: every free license that may live in the cloud (CLOUD-7).
-
-    Of several copies (the same product with the same features), only one (CLOUD-8): the oldest, so that
-    two servers or two runs choose the same.
-    """
-    used: dict[str, int] = {}
-    in_cloud: set[str] = set()
-    for activation in activations:
-        used[activation.license] = used.get(activation.license, 0) + 1
-        if activation.location_kind is LocationKind.CLOUD:
-            in_cloud.add(activation.license)
-    ordered = sorted(licenses, key=lambda license: (license.deposit_time, license.id))
-    covered = {
-        _copy_key(license)
-        for license in ordered
-        if license.id in in_cloud and license.state_at(now) is LicenseState.ACTIVE
-    }
-    chosen = []
-    for license in ordered:
-        free = used.get(license.id, 0) < license.activation_count
-        usable = license.state_at(now) is LicenseState.ACTIVE
-        if not (free and usable and may_live(license, LocationKind.CLOUD)):
-            continue
-        if license.id in in_cloud or _copy_key(license) in covered:
-            continue
-        covered.add(_copy_key(license))
-        chosen.append(license)
-    return tuple(chosen)
-
-
-def _copy_key(license: License) -> tuple[str, tuple[Feature, ...]]:
-    return license.product, tuple(sorted(license.features, key=lambda feature: feature.id))

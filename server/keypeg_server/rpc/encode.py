@@ -20,6 +20,7 @@ from keypeg.v1 import (
     product_pb2,
 )
 from keypeg_server.domain.account import Account, User
+from keypeg_server.domain.cloud_change import CloudChange
 from keypeg_server.domain.license import Activation
 from keypeg_server.domain.location import Location
 from keypeg_server.domain.product import Product, Publisher
@@ -135,8 +136,26 @@ def cloud_session(view: CloudView) -> cloud_session_pb2.CloudSession:
         user=value.user,
         activations=view.activations,
         generation=value.generation,
+        mode_letter=value.mode.letter,
+        implies=value.implies,
     )
     _set(message.open_time, value.open_time)
+    return message
+
+
+def cloud_change(value: CloudChange) -> cloud_session_pb2.CloudChange:
+    message = cloud_session_pb2.CloudChange(
+        sequence=value.sequence,
+        kind=value.kind.value,  # type: ignore[arg-type]  # equal by test
+        user=value.user,
+        device=value.device,
+        host_name=value.host_name,
+        from_device=value.from_device,
+        mode=value.mode.value if value.mode else 0,  # type: ignore[arg-type]  # equal by test
+        activation=value.activation,
+        product=value.product,
+    )
+    message.time.FromMicroseconds(value.time_us)
     return message
 
 

@@ -15,7 +15,6 @@ from keypeg import names
 from keypeg.document import parse_envelope
 from keypeg.errors import ReceiptRequired
 from keypeg.v1.document_pb2 import Envelope
-from keypeg_server.domain.cloud_session import check_take_out
 from keypeg_server.domain.license import Activation
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.service.accounts import found_in, not_found
@@ -103,10 +102,12 @@ class ActivationService:
                     activation=activation.name,
                     location=activation.location_name,
                 )
+            now = self._clock.wall()
             if activation.location_kind is LocationKind.CLOUD:
-                check_take_out(unit.places.cloud_session(account))
+                self._placing.take_out(unit, found, activation, now)
+                return
             self._placing.take_back(unit, found, activation)
-            self._placing.license_freed(unit, account, self._clock.wall())
+            self._placing.license_freed(unit, account, now)
 
         async def without_seats() -> bytes:
             async with self._retiring:  # one that fails must not restore what another has retired

@@ -2,20 +2,25 @@
 
 Promises: each change is one transaction of the single writer, so that of two devices that open at the same
 instant one comes first and the other finds it there: told who it is, or moving it (CLOUD-2). Apps on a
-device that lost it are told after the commit (CLOUD-3).
+device that lost it are told after the commit (CLOUD-3). What changes nothing is not recorded.
 
-Leaves to others: the machine (domain/cloud_session.py), what is activated (placing.py).
+Leaves to others: the machine (domain/cloud_session.py), what is activated (placing.py), who watches
+(cloud_watching.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from keypeg import names
 from keypeg_server.domain import cloud_session as cloud
-from keypeg_server.domain.cloud_session import CloudSession, Holder
+from keypeg_server.domain.cloud_licenses import in_cloud
+from keypeg_server.domain.cloud_session import CloudMode, CloudSession, Holder
 from keypeg_server.domain.events import CloudSessionClosed, CloudSessionMoved
-from keypeg_server.domain.location import LocationKind
+from keypeg_server.domain.license import License
+from keypeg_server.domain.location import CLOUD_ID
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.ports import Clock
@@ -29,6 +34,7 @@ class CloudView:
     session: CloudSession
     activations: tuple[str, ...]
     moved_from_host_name: str = ""
+    switched_to_managed: bool = False
 
 
 class CloudService:
@@ -56,39 +62,96 @@ class CloudService:
         def change(unit: Unit) -> CloudView:
             before = _session(unit, account)
             outcome = cloud.opened(before, holder, user, now, keep_elsewhere=keep_elsewhere)
-            unit.places.save_cloud_session(outcome.session)
-            self._placing.carry_out(unit, outcome.session, outcome.effects, now)
             left = outcome.left
-            name = names.ACCOUNT.build(account)
-            unit.record(
-                name,
-                "cloud_opened" if left is None else "cloud_moved",
-                user=user,
-                device=holder.device,
-                host=holder.host_name,
-                from_device="" if left is None else left.device,
-            )
+            if outcome.session != before:
+                _record_opened(unit, account, holder, user, left)
+            self._placing.carry_out(unit, before, outcome, now)
             if left is not None:
-                unit.publish(CloudSessionMoved(name, left.device, holder.device, holder.host_name))
-            return _view(unit, outcome.session, "" if left is None else left.called)
+                unit.publish(
+                    CloudSessionMoved(
+                        names.ACCOUNT.build(account), left.device, holder.device, holder.host_name
+                    )
+                )
+            return _view(unit, outcome.session, moved_from="" if left is None else left.called)
 
         return await self._store.once(request, change)
 
-    async def close(self, request: Request[CloudView], account: str) -> bytes:
+    async def close(
+        self, request: Request[CloudView], account: str, asker: Holder, user: str
+    ) -> bytes:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
-            outcome = cloud.closed(_session(unit, account))
-            unit.places.save_cloud_session(outcome.session)
-            self._placing.carry_out(unit, outcome.session, outcome.effects, now)
-            if outcome.left is not None:
-                unit.publish(CloudSessionClosed(names.ACCOUNT.build(account)))
-                unit.record(
-                    names.ACCOUNT.build(account), "cloud_closed", device=outcome.left.device
-                )
+            before = _session(unit, account)
+            outcome = cloud.closed(before, asker.device)
+            left = outcome.left
+            if left is None:
+                return _view(unit, outcome.session)
+            moved = left if left.device != asker.device else None
+            name = names.ACCOUNT.build(account)
+            if moved is not None:
+                _record_opened(unit, account, asker, user, moved)
+            unit.record(name, "cloud_closed", user=user, device=asker.device, host=asker.host_name)
+            self._placing.carry_out(unit, before, outcome, now)
+            unit.publish(CloudSessionClosed(name, asker.device, asker.host_name))
+            return _view(unit, outcome.session, moved_from="" if moved is None else moved.called)
+
+        return await self._store.once(request, change)
+
+    async def set_mode(self, request: Request[CloudView], account: str, mode: CloudMode) -> bytes:
+        now = self._clock.wall()
+
+        def change(unit: Unit) -> CloudView:
+            before = _session(unit, account)
+            outcome = cloud.switched(before, mode)
+            self._placing.carry_out(unit, before, outcome, now)
             return _view(unit, outcome.session)
 
         return await self._store.once(request, change)
+
+    async def choose(
+        self,
+        request: Request[CloudView],
+        account: str,
+        add: Sequence[str],
+        remove: Sequence[str],
+    ) -> bytes:
+        """Take licenses (ids) out of the cloud, then put others in: all of it, or nothing."""
+        now = self._clock.wall()
+
+        def change(unit: Unit) -> CloudView:
+            _session(unit, account)
+            switched = False
+            for license in [_license(unit, account, id) for id in remove]:
+                there = in_cloud(unit.licenses.list_activations(account, license.id))
+                if license.id in there:
+                    out = self._placing.take_out(unit, license, there[license.id], now)
+                    switched = switched or out
+            for license in [_license(unit, account, id) for id in add]:
+                self._put_in(unit, license, now)
+            session = unit.places.cloud_session(account)
+            return _view(unit, session, switched=switched)
+
+        return await self._store.once(request, change)
+
+    def _put_in(self, unit: Unit, license: License, now: datetime) -> None:
+        if license.id in in_cloud(unit.licenses.list_activations(license.account, license.id)):
+            return
+        location = unit.places.location(license.account, CLOUD_ID)
+        assert location is not None, "every account has its cloud"
+        self._placing.activate(unit, license, location, now)
+
+
+def _record_opened(unit: Unit, account: str, by: Holder, user: str, left: Holder | None) -> None:
+    """In the log; `left` is who had it, where it was moved."""
+    unit.record(
+        names.ACCOUNT.build(account),
+        "cloud_opened" if left is None else "cloud_moved",
+        user=user,
+        device=by.device,
+        host=by.host_name,
+        from_device="" if left is None else left.device,
+    )
 
 
 def _session(unit: Unit, account: str) -> CloudSession:
@@ -97,7 +160,16 @@ def _session(unit: Unit, account: str) -> CloudSession:
     return unit.places.cloud_session(account)
 
 
-def _view(unit: Unit, session: CloudSession, moved_from: str = "") -> CloudView:
-    activations = unit.licenses.list_activations(session.account)
-    in_cloud = [one.name for one in activations if one.location_kind is LocationKind.CLOUD]
-    return CloudView(session, tuple(in_cloud), moved_from)
+def _license(unit: Unit, account: str, id: str) -> License:
+    found = unit.licenses.license(account, id)
+    if found is None:
+        raise not_found(names.LICENSE.build(account, id))
+    return found
+
+
+def _view(
+    unit: Unit, session: CloudSession, *, moved_from: str = "", switched: bool = False
+) -> CloudView:
+    there = in_cloud(unit.licenses.list_activations(session.account))
+    names_of = tuple(activation.name for activation in there.values())
+    return CloudView(session, names_of, moved_from, switched)

@@ -100,7 +100,7 @@ class AccountEntitlements:
         holdings, sold = await self._found(caller, product, look)
         if app is not None:
             check_version(holdings.product, app.version)
-        if holdings.to_activate(now):
+        if holdings.to_arrange(now):
             with acting_for(
                 caller.account
             ):  # whatever brought this about, as a change of the catalog

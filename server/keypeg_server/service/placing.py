@@ -3,7 +3,7 @@
 Promises: the one way in which activations come and go, whoever asks: the term of a license begins here,
 seats become pools here (one for each product that the license opens), the document is signed here, and
 the invariant of automatic mode is kept here: with the cloud session open, nothing that may live in the
-cloud stays free (CLOUD-7, CLOUD-8).
+cloud stays free (CLOUD-7, CLOUD-8), and what leaves it makes the account managed (CLOUD-10).
 
 Leaves to others: who may ask (rpc), and units of work (activations.py, licenses.py, cloud.py).
 """
@@ -15,15 +15,22 @@ from dataclasses import replace
 from datetime import datetime
 
 from keypeg import names
+from keypeg.errors import ActivationsExhausted
 from keypeg_server.domain import cloud_session as cloud
-from keypeg_server.domain.cloud_session import CloudEffect, CloudSession
-from keypeg_server.domain.events import LicenseAdded, LicenseRemoved, PoolCreated, PoolRemoved
+from keypeg_server.domain.cloud_licenses import arrange, check_choice, with_cloud_remedy
+from keypeg_server.domain.cloud_session import CloudEffect, CloudSession, Outcome
+from keypeg_server.domain.events import (
+    CloudModeChanged,
+    LicenseAdded,
+    LicenseRemoved,
+    PoolCreated,
+    PoolRemoved,
+)
 from keypeg_server.domain.license import (
     Activation,
     License,
     SeatPool,
     check_activation,
-    to_activate_in_cloud,
 )
 from keypeg_server.domain.location import CLOUD_ID, Location, LocationKind
 from keypeg_server.domain.product import Product
@@ -42,9 +49,31 @@ class Placing:
     def activate(
         self, unit: Unit, license: License, location: Location, now: datetime
     ) -> Activation:
-        """Place a license on a location; refused as license.check_activation says."""
+        """Place a license on a location that a person chose; refused as license.check_activation says."""
         others = unit.licenses.list_activations(license.account, license.id)
-        check_activation(license, others, location, now)
+        try:
+            check_activation(license, others, location, now)
+        except ActivationsExhausted as error:
+            session = unit.places.cloud_session(license.account)
+            raise with_cloud_remedy(error, session, license, others) from None
+        if location.kind is LocationKind.CLOUD:
+            session = unit.places.cloud_session(license.account)
+            owned = unit.licenses.list_licenses(license.account)
+            there = unit.licenses.list_activations(license.account)
+            check_choice(session, license, owned, there, now)
+            self.carry_out(unit, session, cloud.put_in(session), now)
+        return self._activate(unit, license, location, now)
+
+    def take_out(self, unit: Unit, license: License, activation: Activation, now: datetime) -> bool:
+        """Free an activation in the cloud; whether this switched the account to managed mode."""
+        before = unit.places.cloud_session(license.account)
+        self.take_back(unit, license, activation)
+        return self.carry_out(unit, before, cloud.taken_out(before), now, why="taken_out")
+
+    def _activate(
+        self, unit: Unit, license: License, location: Location, now: datetime
+    ) -> Activation:
+        """Place a license where it may be placed."""
         product = product_of(unit, license)
         started = license.first_activated(now)
         if started != license:
@@ -78,9 +107,16 @@ class Placing:
     def take_back(self, unit: Unit, license: License, activation: Activation) -> None:
         """Free an activation; its pools must be retired (ports.SeatPools)."""
         unit.licenses.delete_activation(activation)
-        opens = product_of(unit, license).opens
-        unit.record(_account(license), "activation_deleted", activation=activation.name)
-        unit.publish(LicenseRemoved(_account(license), license.name, opens))
+        product = product_of(unit, license)
+        unit.record(
+            _account(license),
+            "activation_deleted",
+            activation=activation.name,
+            product=product.name,
+            location=activation.location_name,
+            kind=activation.location_kind.name.lower(),
+        )
+        unit.publish(LicenseRemoved(_account(license), license.name, product.opens))
         for pool in activation.pools:
             unit.publish(PoolRemoved(pool.name))
             unit.record(
@@ -93,31 +129,45 @@ class Placing:
     def license_freed(self, unit: Unit, account: str, now: datetime) -> None:
         """Something became free: in automatic mode, with the cloud session open, it is activated."""
         session = unit.places.cloud_session(account)
-        self.carry_out(unit, session, cloud.license_freed(session), now)
+        self.carry_out(unit, session, Outcome(session, cloud.license_freed(session)), now)
 
     def carry_out(
         self,
         unit: Unit,
-        session: CloudSession,
-        effects: tuple[CloudEffect, ...],
+        before: CloudSession,
+        outcome: Outcome,
         now: datetime,
-    ) -> None:
-        """Do what a change of the cloud session asks for."""
-        for effect in effects:
-            if effect is CloudEffect.ACTIVATE_FREE:
-                self._activate_free(unit, session.account, now)
+        *,
+        why: str = "asked",
+    ) -> bool:
+        """Make a change of the cloud session, with all that goes with it; whether its mode is another now."""
+        after = outcome.session
+        if after != before:
+            unit.places.save_cloud_session(after)
+        switched = after.mode is not before.mode
+        if switched:
+            account = names.ACCOUNT.build(after.account)
+            unit.record(account, "cloud_mode", mode=after.mode.name.lower(), why=why)
+            unit.publish(CloudModeChanged(account))
+        for effect in outcome.effects:
+            if effect is CloudEffect.ARRANGE:
+                self._arrange(unit, after.account, now)
             else:
-                self._release_all(unit, session.account)
+                self._release_all(unit, after.account)
+        return switched
 
-    def _activate_free(self, unit: Unit, account: str, now: datetime) -> None:
+    def _arrange(self, unit: Unit, account: str, now: datetime) -> None:
         licenses = unit.licenses.list_licenses(account)
-        activations = unit.licenses.list_activations(account)
-        chosen = to_activate_in_cloud(licenses, activations, now)
-        if chosen:
-            location = unit.places.location(account, CLOUD_ID)
-            assert location is not None, "every account has its cloud"
-            for license in chosen:
-                self.activate(unit, license, location, now)
+        wanted = arrange(licenses, unit.licenses.list_activations(account), now)
+        if not wanted:
+            return
+        by_id = {license.id: license for license in licenses}
+        for activation in wanted.free:
+            self.take_back(unit, by_id[activation.license], activation)
+        location = unit.places.location(account, CLOUD_ID)
+        assert location is not None, "every account has its cloud"
+        for license in wanted.activate:
+            self._activate(unit, license, location, now)
 
     def _release_all(self, unit: Unit, account: str) -> None:
         for activation in unit.licenses.list_activations(account):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from keypeg import errors
+from keypeg import errors, names
 from keypeg.v1 import location_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg_server.domain import events
@@ -29,6 +29,7 @@ class Upheavals:
         self._presence = ending.presence
         hub.subscribe(events.CloudSessionMoved, self._cloud_moved)
         hub.subscribe(events.CloudSessionClosed, self._cloud_closed)
+        hub.subscribe(events.CloudModeChanged, self._cloud_mode_changed)
         hub.subscribe(events.LicenseAdded, self._license_added)
         hub.subscribe(events.LicenseChanged, self._license_changed)
         hub.subscribe(events.LicenseRemoved, self._license_removed)
@@ -58,13 +59,22 @@ class Upheavals:
     def _cloud_closed(self, event: events.CloudSessionClosed) -> None:
         self._admitting.changes += 1
         for session in self._on_cloud(event.account):
+            here = session.device is not None and session.device.id == event.device
+            where = "" if here or not event.device else f" on {event.host_name or event.device}"
             self._ending.end(
                 session,
                 errors.CloudSessionClosed(
-                    f"The cloud session of {event.account} was closed; open it to go on.",
+                    f"The cloud session of {event.account} was closed{where}; open it to go on.",
                     account=event.account,
+                    device=event.device,
+                    host_name=event.host_name,
                 ),
             )
+
+    def _cloud_mode_changed(self, event: events.CloudModeChanged) -> None:
+        name = names.CLOUD_SESSION.build(*names.ACCOUNT.parse(event.account))
+        for session in self._on_cloud(event.account):
+            _tell_changed(session, session_pb2.CHANGE_CLOUD_MODE, name)
 
     def _license_added(self, event: events.LicenseAdded) -> None:
         for session in self._presence.of_account(event.account):

@@ -20,8 +20,8 @@ from sqlmodel import Session
 from keypeg import names
 from keypeg.v1.document_pb2 import Envelope, LicenseDocument
 from keypeg_server.domain import restored
+from keypeg_server.domain.cloud_licenses import arrange
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
-from keypeg_server.domain.license import to_activate_in_cloud
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.findings import Finding, bad, good, verdict_of
 from keypeg_server.storage import snapshot
@@ -238,10 +238,10 @@ def _automatic(view: View, now: datetime) -> Finding:
     with Session(bind=view.engine()) as session:
         licenses = SqlLicenses(session)
         for (account,) in rows:
-            free = to_activate_in_cloud(
+            wanted = arrange(
                 licenses.list_licenses(account), licenses.list_activations(account), now
             )
-            wrong += [f"{one.name} is free, and should be in the cloud" for one in free]
+            wrong += [f"{one.name} is free, and should be in the cloud" for one in wanted.activate]
     return verdict_of(
         LAST,
         wrong,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
 
-from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, LicenseUnsuitable
+from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere
 from keypeg_server.domain.cloud_session import (
+    IMPLIES,
     TABLE,
     CloudEffect,
     CloudEvent,
@@ -17,10 +19,12 @@ from keypeg_server.domain.cloud_session import (
     CloudState,
     Holder,
     check_held_by,
-    check_take_out,
     closed,
     license_freed,
     opened,
+    put_in,
+    switched,
+    taken_out,
 )
 
 NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
@@ -37,26 +41,91 @@ def held_by(holder: Holder, mode: CloudMode = CloudMode.AUTOMATIC) -> CloudSessi
     return opened(session(mode), holder, USER, NOW, keep_elsewhere=False).session
 
 
-def test_the_table_misses_only_what_can_not_happen_or_is_refused() -> None:
+AUTOMATIC, MANAGED = CloudMode
+ARRANGE, RELEASE = (CloudEffect.ARRANGE,), (CloudEffect.RELEASE_ALL,)
+
+
+def test_the_table_misses_only_what_can_not_happen() -> None:
     absent = {
         (state, mode, event)
         for state, mode, event in product(CloudState, CloudMode, CloudEvent)
         if (state, mode, event) not in TABLE
     }
-    assert absent == {
-        (CloudState.CLOSED, CloudMode.AUTOMATIC, CloudEvent.MOVE),  # nobody to move it from
-        (CloudState.CLOSED, CloudMode.MANAGED, CloudEvent.MOVE),
-        (CloudState.OPEN, CloudMode.AUTOMATIC, CloudEvent.TAKE_OUT),
+    assert absent == {  # nobody holds it
+        (CloudState.CLOSED, mode, event)
+        for mode in CloudMode
+        for event in (CloudEvent.MOVE, CloudEvent.CLOSE_ELSEWHERE)
     }
 
 
-def test_no_event_changes_the_mode() -> None:
-    assert all(mode is after for (_, mode, _), (_, after, _) in TABLE.items())
+def test_only_a_person_changes_the_mode() -> None:
+    changing = {
+        (state, mode, event, after)
+        for (state, mode, event), (_, after, _) in TABLE.items()
+        if mode is not after
+    }
+    wanted = {
+        (AUTOMATIC, CloudEvent.TAKE_OUT, MANAGED),
+        (AUTOMATIC, CloudEvent.SET_MANAGED, MANAGED),
+        (MANAGED, CloudEvent.SET_AUTOMATIC, AUTOMATIC),
+    }
+    assert changing == {
+        (state, mode, event, after) for state in CloudState for mode, event, after in wanted
+    }
+
+
+def test_nothing_is_left_outside_of_an_open_automatic_cloud_and_nothing_in_one_that_closes() -> (
+    None
+):
+    for (state, mode, event), (after, mode_after, effects) in TABLE.items():
+        if (after, mode_after) == (CloudState.OPEN, AUTOMATIC):
+            assert effects == (() if event is CloudEvent.PUT_IN else ARRANGE), (state, mode, event)
+        elif effects:
+            assert effects == RELEASE, (state, mode, event)
+            assert (after, mode_after) == (CloudState.CLOSED, AUTOMATIC), (state, mode, event)
+
+
+def test_the_mode_says_what_it_implies() -> None:
+    assert (AUTOMATIC.letter, MANAGED.letter) == ("A", "M")
+    for (state, mode), sentence in IMPLIES.items():
+        shown = CloudSession("acme", mode=mode, state=state)
+        assert shown.implies == sentence
+        assert sentence.startswith(mode.name.lower())
+    assert len(set(IMPLIES.values())) == 4
+
+
+@pytest.mark.parametrize("state", CloudState)
+@pytest.mark.parametrize("mode", CloudMode)
+def test_setting_the_mode(state: CloudState, mode: CloudMode) -> None:
+    before = CloudSession("acme", mode=mode, state=state, generation=5)
+    same = switched(before, mode)
+    assert same.session == before
+    other = MANAGED if mode is AUTOMATIC else AUTOMATIC
+    outcome = switched(before, other)
+    assert (outcome.session.mode, outcome.session.state) == (other, state)
+    assert outcome.session.generation == 6
+    if other is MANAGED:  # what is there was chosen by that
+        assert outcome.effects == ()
+    else:
+        assert outcome.effects == (RELEASE if state is CloudState.CLOSED else ARRANGE)
+
+
+@pytest.mark.parametrize("state", CloudState)
+@pytest.mark.parametrize("mode", CloudMode)
+def test_taking_one_out_makes_it_managed_and_putting_one_in_does_not(
+    state: CloudState, mode: CloudMode
+) -> None:
+    before = CloudSession("acme", mode=mode, state=state, generation=5)
+    out = taken_out(before)
+    assert (out.session.mode, out.effects) == (MANAGED, ())
+    assert out.session.generation == (6 if mode is AUTOMATIC else 5)
+    assert put_in(before).session == before
+    assert put_in(before).effects == ()
 
 
 @pytest.mark.parametrize(
     ("mode", "effects"),
-    [(CloudMode.AUTOMATIC, (CloudEffect.ACTIVATE_FREE,)), (CloudMode.MANAGED, ())],
+    [(CloudMode.AUTOMATIC, (CloudEffect.ARRANGE,)), (CloudMode.MANAGED, ())],
 )
 def test_opening_holds_it_for_one_device(mode: CloudMode, effects: tuple[CloudEffect, ...]) -> None:
     outcome = opened(session(mode), A, USER, NOW, keep_elsewhere=True)
@@ -99,34 +168,35 @@ def test_one_who_would_not_move_it_is_told_who_has_it() -> None:
     ids=["automatic gives all back", "managed keeps it reserved"],
 )
 def test_closing_frees_it(mode: CloudMode, effects: tuple[CloudEffect, ...]) -> None:
-    outcome = closed(held_by(A, mode))
+    outcome = closed(held_by(A, mode), A.device)
     assert outcome.session.state is CloudState.CLOSED
     assert (outcome.session.holder, outcome.session.open_time) == (None, None)
     assert (outcome.effects, outcome.left) == (effects, A)
 
 
+@pytest.mark.parametrize("mode", CloudMode)
+def test_closing_from_elsewhere_moves_it_there_and_closes_it(mode: CloudMode) -> None:
+    here, there = closed(held_by(A, mode), A.device), closed(held_by(A, mode), B.device)
+    assert there.left == A
+    assert there.effects == here.effects
+    assert (here.session.generation, there.session.generation) == (2, 3)  # moved, and closed
+    assert there.session == replace(here.session, generation=3)
+
+
 def test_closing_what_is_closed_changes_nothing() -> None:
-    outcome = closed(session())
+    outcome = closed(session(), A.device)
     assert (outcome.session, outcome.effects, outcome.left) == (session(), (), None)
 
 
 def test_a_freed_license_is_activated_only_when_open_and_automatic() -> None:
     wanted = {
-        (state, mode): (CloudEffect.ACTIVATE_FREE,)
+        (state, mode): (CloudEffect.ARRANGE,)
         if (state, mode) == (CloudState.OPEN, CloudMode.AUTOMATIC)
         else ()
         for state, mode in product(CloudState, CloudMode)
     }
     for (state, mode), effects in wanted.items():
         assert license_freed(CloudSession("acme", mode=mode, state=state)) == effects
-
-
-def test_nothing_is_taken_out_of_an_open_automatic_cloud() -> None:
-    with pytest.raises(LicenseUnsuitable) as refused:
-        check_take_out(held_by(A))
-    assert refused.value.metadata["rule"] == "automatic_mode"
-    check_take_out(session())
-    check_take_out(held_by(A, CloudMode.MANAGED))
 
 
 def test_only_the_device_that_holds_it_may_use_it() -> None:

@@ -10,13 +10,11 @@ import pytest
 from keypeg import errors
 from keypeg_server.domain.license import (
     Activation,
-    Feature,
     License,
     LicenseState,
     LicenseType,
     check_activation,
     may_live,
-    to_activate_in_cloud,
 )
 from keypeg_server.domain.location import Location, LocationKind, words
 
@@ -141,27 +139,6 @@ def test_the_earlier_of_date_and_days_ends_a_term() -> None:
 def test_a_revoked_license_is_not_shown_as_expired() -> None:
     gone = replace(LICENSE, state=LicenseState.REVOKED, expire_time=NOW - DAY)
     assert gone.state_at(NOW) is LicenseState.REVOKED
-
-
-def test_automatic_mode_activates_what_is_free_and_may_live_there() -> None:
-    free = LICENSE
-    used = replace(LICENSE, id="l2", product="publishers/p/products/cad", activation_count=1)
-    counted = replace(LICENSE, id="l3", product="publishers/p/products/fem", seat_count=5)
-    on_keys = replace(
-        LICENSE, id="l4", product="publishers/p/products/eq", allowed_locations=frozenset({KEY})
-    )
-    ended = replace(LICENSE, id="l5", product="publishers/p/products/fx", expire_time=NOW - DAY)
-    in_cloud = replace(LICENSE, id="l6", product="publishers/p/products/amp")
-    there = [activation(used, KEY_PLACE), activation(in_cloud, CLOUD_PLACE)]
-    licenses = [free, used, counted, on_keys, ended, in_cloud]
-    assert to_activate_in_cloud(licenses, there, NOW) == (free,)
-
-
-def test_of_copies_only_the_oldest_is_activated() -> None:
-    older = replace(LICENSE, id="l2", deposit_time=NOW - DAY)
-    other = replace(LICENSE, id="l3", features=(Feature("surround"),))
-    assert to_activate_in_cloud([LICENSE, older, other], [], NOW) == (older, other)
-    assert to_activate_in_cloud([LICENSE, older], [activation(LICENSE, CLOUD_PLACE)], NOW) == ()
 
 
 def test_seats_live_at_sites_and_sites_have_only_seats() -> None:

@@ -20,10 +20,10 @@ from keypeg.errors import PoolRule
 from keypeg_server.clock import to_us
 from keypeg_server.domain.account import Account
 from keypeg_server.domain.caller import Caller, Role
-from keypeg_server.domain.cloud_session import Holder
+from keypeg_server.domain.cloud_session import CloudMode, Holder
 from keypeg_server.domain.events import Event
 from keypeg_server.domain.license import License, LicenseState, LicenseType
-from keypeg_server.domain.location import LocationKind
+from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.activations import ActivationService, ActivationView
@@ -35,7 +35,7 @@ from keypeg_server.service.locations import LocationService
 from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.signing import PublisherKeys, Signing, delegate
-from keypeg_server.service.store import Request
+from keypeg_server.service.store import Request, Unit
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.storage.unit import SqlStore
 from tests.server.databases import open_in
@@ -99,7 +99,7 @@ class Office:
         self.signing = Signing({"acme": PublisherKeys(signer, self.delegation)}, self.site)
         numbers = itertools.count(1)
         new_id = lambda: f"{next(numbers):032x}"  # noqa: E731 - sorts by time, as real ids do
-        placing = Placing(self.signing, new_id)
+        self.placing = placing = Placing(self.signing, new_id)
         self.tokens = Tokens(self.store, self.clock, timedelta(hours=12))
         self.passwords = Passwords(FAST, at_once=1, waiting=options.get("waiting", 100))
         self.accounts = AccountService(self.store, self.clock, new_id, self.passwords, self.tokens)
@@ -228,7 +228,38 @@ class Office:
         )
         return done[0]
 
-    async def close_cloud(self) -> CloudView:
+    async def close_cloud(self, device: str = "a", *, account: str = "studio") -> CloudView:
         done: list[CloudView] = []
-        await self.cloud.close(self.request(done), "studio")
+        asker = Holder(f"device-{device}", device)
+        await self.cloud.close(self.request(done), account, asker, f"accounts/{account}/users/anna")
         return done[0]
+
+    async def set_mode(self, mode: CloudMode, *, account: str = "studio") -> CloudView:
+        done: list[CloudView] = []
+        await self.cloud.set_mode(self.request(done), account, mode)
+        return done[0]
+
+    async def choose(
+        self, add: Sequence[str] = (), remove: Sequence[str] = (), *, account: str = "studio"
+    ) -> CloudView:
+        """Licenses are ids."""
+        done: list[CloudView] = []
+        await self.cloud.choose(self.request(done), account, add, remove)
+        return done[0]
+
+    async def key_place(self, id: str = "k1", *, account: str = "studio") -> None:
+        """A key that is enrolled."""
+        place = Location(account, id, KEY, id, create_time=START, card_id=uuid.uuid4().hex)
+        await self.store.write(lambda unit: unit.places.add_location(place))
+
+    async def give_back(self, view: ActivationView) -> None:
+        """What a receipt of a key does."""
+        one = view.activation
+
+        def change(unit: Unit) -> None:
+            license = unit.licenses.license(one.account, one.license)
+            assert license is not None
+            self.placing.take_back(unit, license, one)
+            self.placing.license_freed(unit, one.account, self.clock.wall())
+
+        await self.store.change(change)

@@ -95,7 +95,7 @@ async def test_closing_in_automatic_mode_gives_everything_back(office: Office) -
     office.events.clear()
     view = await office.close_cloud()
     assert (view.session.state, view.activations) == (CloudState.CLOSED, ())
-    assert events.CloudSessionClosed("accounts/studio") in office.events
+    assert events.CloudSessionClosed("accounts/studio", "device-a", "a") in office.events
     assert (await office.licenses.get_license("studio", owned.id)).used_count == 0
     await office.close_cloud()
 
@@ -146,14 +146,18 @@ async def test_what_another_location_gives_back_goes_to_the_open_cloud(office: O
     assert {name.split("/")[3] for name in await in_cloud(office)} == {owned.id}
 
 
-async def test_nothing_is_taken_out_of_an_open_automatic_cloud(office: Office) -> None:
+async def test_taking_one_out_of_the_cloud_switches_to_managed_mode(office: Office) -> None:
     owned = await office.license()
     view = await office.activate(owned, "cloud")
     await office.open_cloud("a")
-    with pytest.raises(errors.LicenseUnsuitable) as refused:
-        await office.take_back(view)
-    assert refused.value.metadata["rule"] == "automatic_mode"
-    await office.close_cloud()
+    office.events.clear()
+    await office.take_back(view)
+    assert events.CloudModeChanged("accounts/studio") in office.events
+    after = await office.cloud.get("studio")
+    assert (after.session.mode, after.activations) == (CloudMode.MANAGED, ())
+    assert after.session.state is CloudState.OPEN
+    again = await office.set_mode(CloudMode.AUTOMATIC)
+    assert {name.split("/")[3] for name in again.activations} == {owned.id}
 
 
 async def test_seats_become_a_pool_for_each_product_of_a_bundle(office: Office) -> None:

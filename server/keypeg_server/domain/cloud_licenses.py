@@ -1,0 +1,135 @@
+"""Which licenses are in the cloud: what automatic mode wants, and what a person may choose.
+
+Promises: pure. Automatic mode wants every free license in the cloud that may live there (CLOUD-7, CLOUD-8);
+of several copies (the same product with the same features) one, the oldest that is usable, with one that is
+there before one that is not: so that two servers or two runs choose the same, and nothing moves without need.
+
+Leaves to others: when that is wanted (cloud_session.py), and doing it (service/placing.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from keypeg.errors import ActivationsExhausted, LicenseUnsuitable
+from keypeg.v1 import explanation_pb2
+
+from .cloud_session import CloudMode, CloudSession
+from .license import Activation, Feature, License, LicenseState, may_live
+from .location import LocationKind
+
+CopyKey = tuple[str, tuple[Feature, ...]]
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """What has to change for the cloud to be as automatic mode wants it."""
+
+    activate: tuple[License, ...] = ()
+    free: tuple[Activation, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.activate or self.free)
+
+
+def copy_key(license: License) -> CopyKey:
+    """Equal for copies: licenses of which one does what the other does."""
+    return license.product, tuple(sorted(license.features, key=lambda feature: feature.id))
+
+
+def in_cloud(activations: Iterable[Activation]) -> dict[str, Activation]:
+    """The activations in the cloud, by license id."""
+    return {one.license: one for one in activations if one.location_kind is LocationKind.CLOUD}
+
+
+def arrange(
+    licenses: Iterable[License], activations: Sequence[Activation], now: datetime
+) -> Arrangement:
+    """What automatic mode changes about the licenses of an account, or about some with all their copies."""
+    there = in_cloud(activations)
+    used: dict[str, int] = {}
+    for activation in activations:
+        used[activation.license] = used.get(activation.license, 0) + 1
+    groups: dict[CopyKey, list[License]] = {}
+    for license in sorted(licenses, key=lambda license: (license.deposit_time, license.id)):
+        groups.setdefault(copy_key(license), []).append(license)
+    activate: list[License] = []
+    free: list[Activation] = []
+    for copies in groups.values():
+        usable = [one for one in copies if one.state_at(now) is LicenseState.ACTIVE]
+        present = [one for one in usable if one.id in there]
+        wanted = present or [
+            one
+            for one in usable
+            if used.get(one.id, 0) < one.activation_count and may_live(one, LocationKind.CLOUD)
+        ]
+        if wanted:
+            chosen = wanted[0]
+            if not present:
+                activate.append(chosen)
+            free += [there[one.id] for one in copies if one.id in there and one is not chosen]
+    return Arrangement(tuple(activate), tuple(free))
+
+
+def check_choice(
+    session: CloudSession,
+    license: License,
+    licenses: Iterable[License],
+    activations: Iterable[Activation],
+    now: datetime,
+) -> None:
+    """Refuse to choose for the cloud, in automatic mode, a copy of what is there."""
+    if session.mode is not CloudMode.AUTOMATIC:
+        return
+    there = in_cloud(activations)
+    for other in licenses:
+        if (
+            other.id != license.id
+            and other.id in there
+            and other.state_at(now) is LicenseState.ACTIVE
+            and copy_key(other) == copy_key(license)
+        ):
+            raise LicenseUnsuitable(
+                f"{license.name} is a copy of {other.name}, which is in the cloud; in automatic mode one copy "
+                "is enough there. Switch the account to managed mode to choose for yourself.",
+                license=license.name,
+                copy=other.name,
+                cloud_session=session.name,
+                rule="automatic_mode",
+            )
+
+
+def with_cloud_remedy(
+    error: ActivationsExhausted,
+    session: CloudSession,
+    license: License,
+    others: Iterable[Activation],
+) -> ActivationsExhausted:
+    """The same refusal with what would help, where one of the activations in the way is in the cloud."""
+    if license.id not in in_cloud(one for one in others if one.license == license.id):
+        return error
+    explanation = explanation_pb2.Explanation(sentence=error.sentence, metadata=error.metadata)
+    explanation.reason = error.reason.value  # type: ignore[assignment]  # equal by test
+    explanation.remedies.add(
+        action="take_out_of_cloud",
+        resource=license.name,
+        sentence=(
+            f"Take {license.name} out of the cloud"
+            + (
+                ", where it is reserved while the cloud session is closed"
+                if session.reserves
+                else ""
+            )
+            + "; the account is in managed mode from then on."
+        ),
+    )
+    if session.mode is CloudMode.MANAGED:
+        explanation.remedies.add(
+            action="free_cloud",
+            resource=session.name,
+            sentence="Or free everything in the cloud: open the cloud session, switch to automatic mode, close it.",
+        )
+    error.explanation = explanation
+    return error
