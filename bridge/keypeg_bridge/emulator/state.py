@@ -134,12 +134,19 @@ def _b64(data: bytes) -> str:
 class Vault:
     """The contents of one key, of which the card and the FIDO side each change their own part.
 
-    `save` makes contents durable or raises `OSError`; then nothing has changed here either.
+    `save` makes contents durable or raises `OSError`; then nothing has changed here either. `check` is asked before, with
+    the contents before and after, and raises `OSError` where a memory is worn or full.
     """
 
-    def __init__(self, state: KeyState, save: Callable[[KeyState], None]) -> None:
+    def __init__(
+        self,
+        state: KeyState,
+        save: Callable[[KeyState], None],
+        check: Callable[[KeyState, KeyState], None] = lambda before, after: None,
+    ) -> None:
         self.state = state
         self._save = save
+        self._check = check
 
     def save_card(self, state: KeyState) -> None:
         """New contents of the card; the FIDO side stays."""
@@ -149,9 +156,14 @@ class Vault:
         """New contents of the FIDO side; the card stays."""
         self._commit(replace(self.state, fido=state))
 
-    def _commit(self, state: KeyState) -> None:
+    def replace(self, state: KeyState) -> None:
+        """Other contents altogether; who uses them must be told."""
         self._save(state)
         self.state = state
+
+    def _commit(self, state: KeyState) -> None:
+        self._check(self.state, state)
+        self.replace(state)
 
 
 class StateFile:

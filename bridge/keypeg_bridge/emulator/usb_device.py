@@ -1,17 +1,20 @@
 """The emulated key as a USB device: descriptors, control requests and endpoints, without I/O.
 
 Promises: every transfer ends with data, `None` for "nothing yet", or `Stall`; malformed CCID bytes halt the bulk pipes
-until the host clears them, as on real hardware, and reports that are not of 64 bytes halt the FIDO interface's. Which
-connection the transfers come from is left to `attachment.py`; `poll` is to be called at `deadline`.
+until the host clears them, as on real hardware, and reports that are not of 64 bytes halt the FIDO interface's. Answers
+pass through `lines`, where faults are put. Which connection the transfers come from is left to `attachment.py`; `poll` is
+to be called at `deadline`.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from keypeg_bridge.emulator import hid_interface
 from keypeg_bridge.emulator.ccid_reader import DESCRIPTOR, CcidReader
+from keypeg_bridge.emulator.faults_line import Line, Side
 from keypeg_bridge.emulator.fido.hid import FidoHid
 from keypeg_bridge.wire import ccid, usb
 from keypeg_bridge.wire.errors import MalformedFrame
@@ -70,9 +73,16 @@ class Stall(Exception):
 class UsbKey:
     """One emulated key on its cable."""
 
-    def __init__(self, reader: CcidReader, serial: str, fido: FidoHid | None = None) -> None:
+    def __init__(
+        self,
+        reader: CcidReader,
+        serial: str,
+        fido: FidoHid | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._reader = reader
         self._fido = fido
+        self.lines = {side: Line(side, clock) for side in Side}  # between interfaces and host
         self._strings = (MANUFACTURER_NAME, PRODUCT_NAME, serial, "CCID", "FIDO")
         self.configuration = CARD_CONFIGURATION if fido is None else CONFIGURATION
         self.descriptor = usb.DeviceDescriptor(
@@ -84,6 +94,7 @@ class UsbKey:
             serial_index=3,
         )
         self._replies: deque[bytes] = deque()
+        self._rest: bytes | None = None  # of a reply under way
         self._notices: deque[bytes] = deque()
         self._halted: set[int] = set()
         self._configuration = 0
@@ -91,7 +102,9 @@ class UsbKey:
     @property
     def deadline(self) -> float | None:
         """When `poll` has something to do at the latest."""
-        return None if self._fido is None else self._fido.deadline
+        times = [line.deadline for line in self.lines.values()]
+        times += [] if self._fido is None else [self._fido.deadline]
+        return min((time for time in times if time is not None), default=None)
 
     def poll(self) -> None:
         """Do what is due; waiting reads may have an answer then."""
@@ -108,8 +121,10 @@ class UsbKey:
         """As after a bus reset: not configured, card without power."""
         self._configuration = 0
         self._halted.clear()
-        self._replies.clear()
+        self._drop_replies()
         self._notices.clear()
+        for line in self.lines.values():
+            line.reset()
         self._reader.reset()
         if self._fido is not None:
             self._fido.reset()
@@ -118,7 +133,7 @@ class UsbKey:
         """One control transfer; the bytes of its data stage to the host, if any."""
         if setup.request_type == _CLASS_TO_INTERFACE and setup.request == _CCID_ABORT:
             self._reader.clear_input()
-            self._replies.clear()
+            self._drop_replies()
             return b""
         if self._fido is not None and setup.index == hid_interface.INTERFACE:
             answer = self._hid_control(self._fido, setup, data)
@@ -148,6 +163,7 @@ class UsbKey:
     def _report(self, fido: FidoHid, data: bytes) -> None:
         if not self._configuration or fido.full:
             raise Stall
+        self.lines[Side.FIDO].sent(data)
         try:
             fido.receive(data)
         except MalformedFrame:
@@ -210,6 +226,7 @@ class UsbKey:
             raise Stall
         if len(self._replies) >= MAX_WAITING:
             raise Stall
+        self.lines[Side.CARD].sent(data)
         try:
             self._replies += self._reader.receive(data)
         except MalformedFrame:
@@ -228,19 +245,27 @@ class UsbKey:
         if self._fido is not None and address == hid_interface.IN:
             if not self._configuration or address in self._halted:
                 raise Stall
-            report = self._fido.take()
+            report = self.lines[Side.FIDO].take(self._fido.take)
             return None if report is None else report[:room]
         if address not in (BULK_IN, INTERRUPT_IN) or not self._configuration:
             raise Stall
         if address in self._halted:
             raise Stall
-        queue = self._replies if address == BULK_IN else self._notices
-        if not queue:
+        if address == INTERRUPT_IN:
+            return self._notices.popleft()[:room] if self._notices else None
+        reply, self._rest = self._rest, None
+        if reply is None:
+            reply = self.lines[Side.CARD].take(self._next_reply)
+        if reply is None:
             return None
-        reply = queue.popleft()
         piece, rest = reply[:room], reply[room:]
-        if rest or (
-            address == BULK_IN and piece and len(piece) == room and not len(piece) % PACKET
-        ):
-            queue.appendleft(rest)
+        if rest or (piece and len(piece) == room and not len(piece) % PACKET):
+            self._rest = rest
         return piece
+
+    def _next_reply(self) -> bytes | None:
+        return self._replies.popleft() if self._replies else None
+
+    def _drop_replies(self) -> None:
+        self._replies.clear()
+        self._rest = None

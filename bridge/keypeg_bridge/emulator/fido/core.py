@@ -94,6 +94,7 @@ class Core:
         self.random = random
         self.attestation = Attestation(seed)
         self.protocols: Mapping[int, PinProtocol] = {2: ProtocolTwo(random), 1: ProtocolOne()}
+        self.told: Callable[[int], int] = lambda counter: counter  # what signatures say of it
         self._seed = seed
         self._save = save
         self.wallet = Wallet(seed, state)
@@ -121,6 +122,11 @@ class Core:
         if state.generation != self.state.generation:
             self.wallet = Wallet(self._seed, state)
         self.state = state
+
+    def adopt(self, state: FidoState) -> None:
+        """Other contents, which are durable already."""
+        self.state = state
+        self.wallet = Wallet(self._seed, state)
 
     def open(self, identifier: bytes, rp_id_hash: bytes) -> Credential | None:
         """The credential with this id, if it is one of this key's for this relying party and was not deleted."""
@@ -201,7 +207,7 @@ class Core:
 
     def header(self, rp_id_hash: bytes, flags: int) -> bytes:
         """The beginning of authenticator data; the signature it is for must have been counted."""
-        counter = self.state.counter if self.profile.counts else 0
+        counter = self.told(self.state.counter) if self.profile.counts else 0
         return rp_id_hash + bytes((flags,)) + (counter & 0xFFFFFFFF).to_bytes(4, "big")
 
 
