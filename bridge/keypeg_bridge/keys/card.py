@@ -29,9 +29,10 @@ class CardSession:
         *,
         ne: int | None = None,
         timeout: float = EXCHANGE_SECONDS,
+        cla: int = 0,
     ) -> Response:
         """One command, chained and followed up as needed; any status word is a valid answer."""
-        conversation = converse(Command(0, ins, p1, p2, data, ne))
+        conversation = converse(Command(cla, ins, p1, p2, data, ne))
         try:
             apdu = next(conversation)
             while True:

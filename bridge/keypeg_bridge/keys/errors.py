@@ -52,5 +52,17 @@ class NotTouched(KeyDriverError):
     """It waited for a touch, and nobody came, or it was refused."""
 
 
+class CounterFell(KeyDriverError):
+    """It counts no higher than it was seen to: there is a copy of it, or it was put back to an older state."""
+
+    def __init__(self, seen: int, told: int) -> None:
+        super().__init__(
+            f"The key counts {told}, and {seen} was seen of it before: there is a copy of it, or it was put"
+            " back. Report it to whoever gave you its licenses, and enroll another one."
+        )
+        self.seen = seen
+        self.told = told
+
+
 class MalformedReply(KeyDriverError):
     """The key's answer breaks the rules of its protocol."""
