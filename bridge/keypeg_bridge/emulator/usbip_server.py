@@ -76,11 +76,11 @@ class Pump:
 class Port:
     """Where one key is plugged in, or not. Made by `Bus`."""
 
-    def __init__(self, key: UsbKey, bus_id: str, new_address: Callable[[], int]) -> None:
+    def __init__(self, key: UsbKey, bus_id: str, bus: Bus) -> None:
         self.key = key
         self.bus_id = bus_id
         self.plugged = False
-        self._new_address = new_address
+        self._bus = bus
         self._address = 0
         self._importer: asyncio.WriteTransport | None = None
         self._pump: Pump | None = None
@@ -99,8 +99,13 @@ class Port:
         """Put the key in; as on a real bus it gets a new address. Nothing happens when it is in."""
         if not self.plugged:
             self.plugged = True
-            self._address = self._new_address()
+            self._address = self._bus.next_address()
             self.key.power_up()
+            try:
+                self._bus.plugged_in(self)
+            except EmulatorError:
+                self.plugged = False
+                raise
 
     def unplug(self) -> None:
         """Pull the key: the importer's connection ends now. Nothing happens when it is out."""
@@ -157,6 +162,8 @@ class Bus:
     def __init__(self) -> None:
         self._ports: dict[str, Port] = {}
         self._address = 0
+        self.plugged_in: Callable[[Port], None] = lambda _: None
+        """Who is told of a key that was plugged in, if somebody wants to; an `EmulatorError` takes it out again."""
 
     def add(self, key: UsbKey) -> Port:
         """A new port for this key, which is not plugged in yet."""
@@ -164,7 +171,7 @@ class Bus:
         bus_id = next((one for one in free if one not in self._ports), None)
         if bus_id is None:
             raise EmulatorError(f"One process serves at most {MAX_PORTS} keys. Start another one.")
-        port = self._ports[bus_id] = Port(key, bus_id, self._next_address)
+        port = self._ports[bus_id] = Port(key, bus_id, self)
         return port
 
     def remove(self, port: Port) -> None:
@@ -181,7 +188,8 @@ class Bus:
         """The ports with a key in them."""
         return tuple(port for port in self._ports.values() if port.plugged)
 
-    def _next_address(self) -> int:
+    def next_address(self) -> int:
+        """For a key that is being plugged in."""
         while True:
             self._address = self._address % 127 + 1
             if not any(port.address == self._address for port in self.plugged):
@@ -270,38 +278,37 @@ class UsbIpServer:
             writer.write(usbip.ImportReply(usbip.STATUS_OK, device).encode())
             await writer.drain()
         decoder.imported()
-        await self._transfers(reader, writer, decoder, port, device.device_id)
+        await transfers(reader, writer, decoder, port, device.device_id)
 
-    async def _transfers(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        decoder: ServerDecoder,
-        port: Port,
-        device_id: int,
-    ) -> None:
-        attachment = Attachment(port.key)
-        pump = Pump(attachment, writer.transport)
-        port.drive(pump)
-        try:
-            while True:
-                while (message := decoder.next()) is not None:
-                    if not isinstance(message, usbip.Submit | usbip.Unlink):
-                        raise MalformedFrame("USB/IP", "an operation inside an import")
-                    if message.device_id != device_id:
-                        raise MalformedFrame(
-                            "USB/IP", f"device {message.device_id} is not imported"
-                        )
-                    if writer.transport.is_closing():
-                        return
-                    for answer in attachment.handle(message):
-                        writer.write(answer.encode())
-                    pump.plan()
-                    await writer.drain()
-                if not await _feed(reader, decoder):
+
+async def transfers(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    decoder: ServerDecoder,
+    port: Port,
+    device_id: int,
+) -> None:
+    """Answer the transfers of the host that has attached itself to `port`, until it lets go; `MalformedFrame` when it errs."""
+    attachment = Attachment(port.key)
+    pump = Pump(attachment, writer.transport)
+    port.drive(pump)
+    try:
+        while True:
+            while (message := decoder.next()) is not None:
+                if not isinstance(message, usbip.Submit | usbip.Unlink):
+                    raise MalformedFrame("USB/IP", "an operation inside an import")
+                if message.device_id != device_id:
+                    raise MalformedFrame("USB/IP", f"device {message.device_id} is not imported")
+                if writer.transport.is_closing():
                     return
-        finally:
-            pump.stop()
+                for answer in attachment.handle(message):
+                    writer.write(answer.encode())
+                pump.plan()
+                await writer.drain()
+            if not await _feed(reader, decoder):
+                return
+    finally:
+        pump.stop()
 
 
 async def _feed(reader: asyncio.StreamReader, decoder: ServerDecoder) -> bool:
