@@ -40,10 +40,11 @@ class Journal:
         self._path = folder / FILE
         self._wall = wall
         self._limit = limit_bytes
-        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
+        self._lines: queue.Queue[dict[str, Any] | threading.Event | None] = queue.Queue(WAITING)
         self._dropped = 0
         self._lock = threading.Lock()  # `_dropped`
         self._failing = False
+        self._torn = _is_torn(self._path)
         self._number = _last_number(self._path)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -70,6 +71,12 @@ class Journal:
         except queue.Full:
             self._drop(1)
 
+    def settle(self, timeout: float) -> bool:
+        """Wait until the disk was asked to take what waits; False when that took longer."""
+        done = threading.Event()
+        self._lines.put(done, timeout=timeout)
+        return done.wait(timeout)
+
     def close(self, timeout: float) -> None:
         """Write what waits, for at most so many seconds."""
         with contextlib.suppress(queue.Full):
@@ -82,10 +89,13 @@ class Journal:
             with contextlib.suppress(queue.Empty):
                 while True:
                     batch.append(self._lines.get_nowait())
-            lines = [one for one in batch if one is not None]
+            lines = [one for one in batch if isinstance(one, dict)]
             if lines:
                 self._keep(lines)
-            if len(lines) < len(batch):
+            for one in batch:
+                if isinstance(one, threading.Event):
+                    one.set()
+            if None in batch:
                 return
 
     def _keep(self, lines: list[dict[str, Any]]) -> None:
@@ -97,14 +107,14 @@ class Journal:
             number += 1
             text += json.dumps({"number": number, **line}, ensure_ascii=False) + "\n"
         try:
-            self._write((b"\n" if self._failing else b"") + text.encode())  # after a torn line
+            self._write((b"\n" if self._torn else b"") + text.encode())
         except OSError as error:
             self._drop(len(lines))
             if not self._failing:
                 _LOG.warning("record of keys not written", file=str(self._path), why=str(error))
-            self._failing = True
+            self._failing = self._torn = True
             return
-        self._number, self._failing = number, False
+        self._number, self._failing, self._torn = number, False, False
         self._drop(-dropped)
 
     def _drop(self, count: int) -> None:
@@ -120,6 +130,16 @@ class Journal:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether its last line was not written to its end."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(max(0, path.stat().st_size - 1))
+            return handle.read() not in (b"", b"\n")
+    except OSError:
+        return False
 
 
 def _last_number(path: Path) -> int:

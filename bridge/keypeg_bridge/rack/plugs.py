@@ -128,7 +128,10 @@ class Plugs:
         for way in shown.values():
             same = self._same(way, plugs.values())
             if same is None:
-                plugs[way.place] = Plug(way.place, now, (way,))
+                place = way.place
+                while place in plugs:  # of a key that other ways show still
+                    place = replace(place, bus_id=f"{place.bus_id}+")
+                plugs[place] = Plug(place, now, (way,))
             else:
                 ways = tuple(sorted((*same.ways, way), key=lambda one: self._order[one.source]))
                 plugs[same.place] = replace(same, ways=ways)
