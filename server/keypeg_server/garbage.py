@@ -1,11 +1,14 @@
-"""When the process looks for garbage: at what is new all the time, at everything only when memory has grown.
+"""When the process looks for garbage: at what is new while some is found, at everything only when memory has grown.
 
 Python's own rule looks at what was made since its last look when that has grown by some number. With many sessions
 held, what is made replaces as much that goes, so that it grows slowly, to a long look at all of them (0.2 s of
 standing still with 60,000 sessions, every half minute).
 
-Promises: a look at what is new takes a few milliseconds whatever the server holds; a cycle that lives for longer than
-a look is found when memory has grown by a quarter, and GROWTH_BYTES.
+Here whatever is there at the end of a PAUSE is left alone from then on. Calls leave garbage of gRPC's, which is found
+before that; renewals leave none, and are not looked at but now and then.
+
+Promises: a look at what is new takes a few milliseconds whatever the server holds; what it did not find is found when
+memory has grown by a quarter, and GROWTH_BYTES.
 
 Leaves to others: making few cycles that live long (a stream takes its own apart when it ends).
 """
@@ -19,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-PAUSE: Final = 0.2  # seconds between two looks at what is new
+PAUSE: Final = 0.2  # seconds: what is older is left alone
+REST: Final = 10  # pauses between two looks, when nothing is found
 GROWTH: Final = 1.25  # times the memory after the last look at everything
 GROWTH_BYTES: Final = 64 << 20
 _STATM: Final = Path("/proc/self/statm")
@@ -33,6 +37,8 @@ class Garbage:
         """`memory`: how much the process has, in bytes; as the system says it, unless it is given."""
         self._memory = memory or resident
         self._limit = 0
+        self._rest = 1  # pauses from one look at what is new to the next
+        self._rested = 0
 
     def begin(self) -> None:
         """Leave alone what lives as long as the program. Once everything is loaded."""
@@ -40,8 +46,11 @@ class Garbage:
         self._look_at_everything()
 
     def look(self) -> None:
-        """Look at what is new; at everything, when memory has grown."""
-        gc.collect(1)
+        """Look at what is new, less often while nothing is found; at everything, when memory has grown."""
+        self._rested += 1
+        if self._rested >= self._rest:
+            self._rested = 0
+            self._rest = 1 if gc.collect(1) else min(2 * self._rest, REST)
         gc.freeze()
         if self._memory() > self._limit:
             gc.unfreeze()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keypeg_server.garbage import GROWTH, GROWTH_BYTES, Garbage, resident
+from keypeg_server.garbage import GROWTH, GROWTH_BYTES, REST, Garbage, resident
 
 
 class Knot:
@@ -47,6 +47,26 @@ def test_what_is_new_is_found_at_once_and_what_lived_on_is_left_alone(memory: Me
     for _ in range(3):
         garbage.look()
     assert stays() is not None  # it was there at the first look
+
+
+def test_it_looks_less_often_while_nothing_is_found(memory: Memory) -> None:
+    garbage = Garbage(memory)
+    garbage.begin()
+
+    def found(looks: int) -> int:
+        """How many knots are found of one in each pause."""
+        knots = []
+        for _ in range(looks):
+            knot = Knot()
+            knots.append(weakref.ref(knot))
+            del knot
+            garbage.look()
+        return sum(one() is None for one in knots)
+
+    for _ in range(2 * REST):  # until it rests for as long as it ever does
+        garbage.look()
+    assert 1 <= found(REST) < REST  # and from then on it looks each time
+    assert found(100) >= 99
 
 
 def test_everything_is_looked_at_when_memory_has_grown(memory: Memory) -> None:
