@@ -33,6 +33,8 @@ def test_names_that_need_no_grpc_do_not_load_it(name):
 
 def test_the_public_names_are_these():
     assert keypeg.__all__ == [
+        "CloudSession",
+        "CloudState",
         "Event",
         "KeypegError",
         "Lease",
@@ -56,7 +58,7 @@ def test_the_public_names_are_these():
 def test_the_twins_have_the_same_surface():
     from keypeg import aio, session
 
-    for twin in ("Session", "Seat"):
+    for twin in ("Session", "Seat", "CloudSession"):
         here, there = (
             {name for name in vars(getattr(module, twin)) if not name.startswith("_")}
             for module in (aio, session)

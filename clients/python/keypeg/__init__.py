@@ -21,6 +21,8 @@ from keypeg._version import __version__
 
 if TYPE_CHECKING:
     from keypeg import aio, errors, events
+    from keypeg.cloud import CloudState
+    from keypeg.cloud_twin import CloudSession
     from keypeg.errors import KeypegError, Reason
     from keypeg.events import Event
     from keypeg.seat import Lease, Place, SeatStage
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 __all__ = [
+    "CloudSession",
+    "CloudState",
     "Event",
     "KeypegError",
     "Lease",
@@ -50,6 +54,8 @@ __all__ = [
 
 _MODULES: Final = frozenset({"aio", "errors", "events"})
 _HOMES: Final = {
+    "CloudSession": "keypeg.cloud_twin",
+    "CloudState": "keypeg.cloud",
     "Event": "keypeg.events",
     "KeypegError": "keypeg.errors",
     "Lease": "keypeg.seat",

@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 
 from keypeg.client import Cloud, Request, open_first
 from keypeg.clock import Clock
+from keypeg.cloud import CloudSession
 from keypeg.errors import KeypegError, LeaseExpired, SessionClosed, TimedOut
 from keypeg.event_hub import EventHub, OnEvent
 from keypeg.events import Event
@@ -29,7 +30,7 @@ from keypeg.session_state import State
 from keypeg.session_view import View
 from keypeg.stream_driver import RELEASE_TIME
 
-__all__ = ["Seat", "Session", "open_session"]
+__all__ = ["CloudSession", "Seat", "Session", "open_session"]
 
 
 class Driver(Protocol):

@@ -88,7 +88,7 @@ class Request:
     ) -> Request:
         """Checks what the app gave, and fills in the rest."""
         address = None if server is None else servers.joined(server)
-        loaded = _profile(profile, address, ca_file, token, account)
+        loaded = profiles.given(profile, address, ca_file, token, account)
         policy = cloud or loaded.cloud or "ask"
         if policy not in get_args(Cloud):
             raise FieldInvalid(
@@ -305,23 +305,6 @@ def _absent(request: Request) -> str:
         absent.append("no bridge runs")
         remedies.append("start keypeg-bridge")
     return f"{' and '.join(absent)}: {' or '.join(remedies)}"
-
-
-def _profile(
-    name: str | None,
-    server: str | None,
-    ca_file: str | None,
-    token: str | None,
-    account: str | None,
-) -> profiles.Profile:
-    loaded = profiles.load(name)
-    changes = {"server": server, "ca_file": ca_file, "token": token, "account": account}
-    given = {key: value for key, value in changes.items() if value is not None}
-    return profiles.Profile(**{**_plain(loaded), **given})
-
-
-def _plain(loaded: profiles.Profile) -> dict[str, str]:
-    return {name: getattr(loaded, name) for name in loaded.__dataclass_fields__}
 
 
 def _kinds(locations: Iterable[str] | None) -> tuple[str, ...]:

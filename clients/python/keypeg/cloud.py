@@ -1,26 +1,73 @@
-"""Opening the account's cloud session on this device, when a session needs it.
+"""The account's cloud session, for asyncio: opened, moved, closed, and what is in the cloud.
 
-Promises: it is taken from another device only when the app said `move`; the answer of the server is the
-error otherwise.
+    async with keypeg.aio.CloudSession() as cloud:
+        shown = await cloud.open()
+        print(shown.letter, shown.implies)
 
-Leaves to others: when to try (client), and asking a person (the app, cli).
+Promises: it is taken from another device only when the app says so; each change is asked for under one request id,
+so that it happens once; what the server refuses is the error of its reason.
+
+Leaves to others: when a session needs it (client), asking a person (the app, cli), use without asyncio (cloud_twin).
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from keypeg import hostinfo, names
-from keypeg.errors import FieldInvalid, KeypegError, Reason
+from keypeg import hostinfo, names, servers
+from keypeg import profile as profiles
+from keypeg.errors import (
+    Busy,
+    Elsewhere,
+    FieldInvalid,
+    KeypegError,
+    Reason,
+    ServerDraining,
+    StorageUnavailable,
+    TimedOut,
+    Unreachable,
+)
 from keypeg.profile import Profile
 
-CALL_TIMEOUT: Final = 10.0  # s
+if TYPE_CHECKING:
+    from keypeg.v1 import cloud_session_pb2
 
+CALL_TIMEOUT: Final = 10.0  # s
+PAUSES: Final = (0.2, 1.0, 2.0, 5.0, 10.0)  # s before watching again; the last one goes on
+
+Mode = Literal["automatic", "managed"]
+"""Who chooses what is in the cloud: automatic takes every free license, managed what was chosen."""
+
+_MODES: Final = {"automatic": 1, "managed": 2}  # as keypeg.v1.CloudMode
+_OPEN: Final = 2  # as keypeg.v1.CloudSessionState
+_PASSING: Final = (Unreachable, TimedOut, ServerDraining, StorageUnavailable, Busy, Elsewhere)
 _HELPS: Final = {
     "open": frozenset({Reason.CLOUD_SESSION_CLOSED}),
     "move": frozenset({Reason.CLOUD_SESSION_CLOSED, Reason.CLOUD_SESSION_ELSEWHERE}),
 }
+
+
+@dataclass(frozen=True)
+class CloudState:
+    """An account's cloud session as it is."""
+
+    name: str
+    is_open: bool
+    mode: str  # `automatic` or `managed`
+    letter: str  # `A` or `M`: to be shown wherever the cloud session is
+    implies: str  # what the mode means now, for a person
+    device: str  # id of the device that holds it; empty when closed
+    host_name: str
+    open_time: datetime | None
+    user: str
+    activations: tuple[str, ...]  # in the cloud; reserved while it is closed
+    generation: int  # grows whenever it is opened, moved or closed, and with its mode
 
 
 def can_help(error: KeypegError, policy: str) -> bool:
@@ -30,42 +77,182 @@ def can_help(error: KeypegError, policy: str) -> bool:
 
 async def open_here(profile: Profile, device: str, *, move: bool) -> None:
     """Opens the account's cloud session on this device; `move`: also when another device has it."""
-    import grpc
+    async with CloudSession(profile=profile, device=device) as cloud:
+        await cloud.open(move=move)
 
-    from keypeg import calls
-    from keypeg.v1 import (
-        account_service_pb2,
-        account_service_pb2_grpc,
-        cloud_session_service_pb2,
-        cloud_session_service_pb2_grpc,
-        session_pb2,
-    )
 
-    ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
-    async with calls.connect(profile.server, ca=ca, token=profile.token) as channel:
-        try:
-            account = profile.account
-            if not account:
-                accounts = account_service_pb2_grpc.AccountServiceStub(channel)
-                caller = await accounts.GetCaller(
-                    account_service_pb2.GetCallerRequest(), timeout=CALL_TIMEOUT
-                )
-                account = caller.account
-            if not names.ACCOUNT.matches(account):
-                raise FieldInvalid(
-                    "This sign-in belongs to no account that has a cloud session; sign in as a "
-                    "member of one.",
-                    field="account",
-                )
-            stub = cloud_session_service_pb2_grpc.CloudSessionServiceStub(channel)
-            await stub.OpenCloudSession(
-                cloud_session_service_pb2.OpenCloudSessionRequest(
-                    name=f"{account}/cloudSession",
-                    request_id=str(uuid.uuid4()),
-                    device=session_pb2.Device(id=device, host_name=hostinfo.host_name()),
-                    keep_elsewhere=not move,
-                ),
-                timeout=CALL_TIMEOUT,
+class CloudSession:
+    """The one cloud session of the account that is signed in on this computer."""
+
+    def __init__(
+        self,
+        *,
+        profile: str | Profile | None = None,
+        server: str | Iterable[str] | None = None,
+        ca_file: str | None = None,
+        token: str | None = None,
+        account: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        """`server`, `ca_file`, `token` and `account` override the profile and the environment."""
+        from keypeg import calls
+        from keypeg.v1 import cloud_session_service_pb2_grpc
+
+        if not isinstance(profile, Profile):
+            address = None if server is None else servers.joined(server)
+            profile = profiles.given(profile, address, ca_file, token, account)
+        if not profile.server:
+            raise FieldInvalid(
+                "No server is set: set KEYPEG_SERVER, or sign in with `keypeg login`.",
+                field="server",
             )
+        self._account = profile.account
+        self._device = device or profiles.device_id()
+        ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
+        self._channel = calls.connect(profile.server, ca=ca, token=profile.token)
+        self._stub = cloud_session_service_pb2_grpc.CloudSessionServiceStub(self._channel)
+
+    async def show(self) -> CloudState:
+        """How it is now."""
+        from keypeg.v1 import cloud_session_service_pb2 as pb
+
+        request = pb.GetCloudSessionRequest(name=await self._name())
+        return _state((await self._call(self._stub.GetCloudSession, request)).cloud_session)
+
+    async def open(self, *, move: bool = True) -> CloudState:
+        """Opens it on this device; without `move`, CloudSessionElsewhere when another device has it."""
+        from keypeg.v1 import cloud_session_service_pb2 as pb
+
+        request = pb.OpenCloudSessionRequest(
+            name=await self._name(),
+            request_id=str(uuid.uuid4()),
+            device=self._here(),
+            keep_elsewhere=not move,
+        )
+        return _state((await self._call(self._stub.OpenCloudSession, request)).cloud_session)
+
+    async def close(self) -> CloudState:
+        """Closes it, wherever it is open. In managed mode, what is in the cloud stays reserved."""
+        from keypeg.v1 import cloud_session_service_pb2 as pb
+
+        request = pb.CloseCloudSessionRequest(
+            name=await self._name(), request_id=str(uuid.uuid4()), device=self._here()
+        )
+        return _state((await self._call(self._stub.CloseCloudSession, request)).cloud_session)
+
+    async def set_mode(self, mode: Mode) -> CloudState:
+        """Sets who chooses what is in the cloud."""
+        from keypeg.v1 import cloud_session_service_pb2 as pb
+
+        if mode not in _MODES:
+            raise FieldInvalid(f"mode is one of {', '.join(_MODES)}, not {mode!r}.", field="mode")
+        request = pb.SetCloudSessionModeRequest(
+            name=await self._name(),
+            request_id=str(uuid.uuid4()),
+            mode=_MODES[mode],  # type: ignore[arg-type]  # equal by test
+        )
+        return _state((await self._call(self._stub.SetCloudSessionMode, request)).cloud_session)
+
+    async def choose(self, add: Iterable[str] = (), remove: Iterable[str] = ()) -> CloudState:
+        """Puts licenses (names) into the cloud and takes others out: all of it, or nothing.
+
+        Taking one out switches the account to managed mode.
+        """
+        from keypeg.v1 import cloud_session_service_pb2 as pb
+
+        request = pb.ChooseCloudLicensesRequest(
+            name=await self._name(),
+            request_id=str(uuid.uuid4()),
+            add_licenses=add,
+            remove_licenses=remove,
+        )
+        return _state((await self._call(self._stub.ChooseCloudLicenses, request)).cloud_session)
+
+    async def watch(self) -> AsyncGenerator[CloudState, None]:
+        """How it is, and again after every change, over lost connections, until it is left or refused."""
+        import grpc
+
+        from keypeg import calls
+        from keypeg.v1 import cloud_session_service_pb2 as pb
+
+        failures = 0
+        while True:
+            try:
+                stream = self._stub.WatchCloudSession(
+                    pb.WatchCloudSessionRequest(name=await self._name())
+                )
+                try:
+                    async for response in stream:
+                        failures = 0
+                        yield _state(response.cloud_session)
+                except grpc.RpcError as error:
+                    raise calls.translate(error) from None
+                finally:
+                    stream.cancel()
+            except _PASSING:
+                pause = PAUSES[min(failures, len(PAUSES) - 1)]
+                failures += 1
+                await asyncio.sleep(pause)
+
+    async def leave(self) -> None:
+        """Ends the connection; the cloud session stays as it is."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.leave()
+
+    async def _name(self) -> str:
+        from keypeg.v1 import account_service_pb2, account_service_pb2_grpc
+
+        if not self._account:
+            accounts = account_service_pb2_grpc.AccountServiceStub(self._channel)
+            caller = await self._call(accounts.GetCaller, account_service_pb2.GetCallerRequest())
+            self._account = caller.account
+        if not names.ACCOUNT.matches(self._account):
+            raise FieldInvalid(
+                "This sign-in belongs to no account that has a cloud session; sign in as a "
+                "member of one.",
+                field="account",
+            )
+        return names.CLOUD_SESSION.build(*names.ACCOUNT.parse(self._account))
+
+    def _here(self) -> Any:
+        from keypeg.v1 import session_pb2
+
+        return session_pb2.Device(id=self._device, host_name=hostinfo.host_name())
+
+    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
+        import grpc
+
+        from keypeg import calls
+
+        try:
+            return await method(request, timeout=CALL_TIMEOUT)
         except grpc.RpcError as error:
             raise calls.translate(error) from None
+
+
+def _state(message: cloud_session_pb2.CloudSession) -> CloudState:
+    mode = next((word for word, number in _MODES.items() if number == message.mode), "")
+    opened = message.open_time.ToDatetime(tzinfo=UTC) if message.HasField("open_time") else None
+    return CloudState(
+        name=message.name,
+        is_open=message.state == _OPEN,
+        mode=mode,
+        letter=message.mode_letter,
+        implies=message.implies,
+        device=message.device,
+        host_name=message.host_name,
+        open_time=opened,
+        user=message.user,
+        activations=tuple(message.activations),
+        generation=message.generation,
+    )

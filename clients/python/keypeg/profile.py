@@ -113,6 +113,19 @@ def load(name: str | None = None, environment: Mapping[str, str] | None = None) 
     )
 
 
+def given(
+    name: str | None,
+    server: str | None,
+    ca_file: str | None,
+    token: str | None,
+    account: str | None,
+) -> Profile:
+    """A profile, with what is given by hand in its place; None: as the profile says."""
+    loaded = load(name)
+    by_hand = {"server": server, "ca_file": ca_file, "token": token, "account": account}
+    return replace(loaded, **{key: value for key, value in by_hand.items() if value is not None})
+
+
 def names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The profiles that there are."""
     return tuple(sorted(_read_toml(config_dir(environment) / CONFIG_FILE).get("profiles", {})))

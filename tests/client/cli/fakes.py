@@ -195,8 +195,11 @@ class Server(
         self.cloud = cloud_session_pb2.CloudSession(
             name=f"{ACCOUNT}/cloudSession",
             state=cloud_session_pb2.CLOUD_SESSION_STATE_CLOSED,
+            mode_letter="A",
+            implies="automatic: as the server says",
             mode=cloud_session_pb2.CLOUD_MODE_AUTOMATIC,
         )
+        self.cloud_watched: list[list[cloud_session_service_pb2.WatchCloudSessionResponse]] = []
 
     def check(self, method: str, context: grpc.ServicerContext) -> None:
         if method in ("SignIn", "CloseSession"):
@@ -344,10 +347,49 @@ class Server(
 
     @handler
     def CloseCloudSession(self, request, context):
+        moved_from = self.cloud.host_name if self.cloud.device != request.device.id else ""
         self.cloud.state = cloud_session_pb2.CLOUD_SESSION_STATE_CLOSED
         self.cloud.device = self.cloud.host_name = ""
         self.cloud.ClearField("open_time")
-        return cloud_session_service_pb2.CloseCloudSessionResponse(cloud_session=self.cloud)
+        return cloud_session_service_pb2.CloseCloudSessionResponse(
+            cloud_session=self.cloud, moved_from_host_name=moved_from
+        )
+
+    @handler
+    def SetCloudSessionMode(self, request, context):
+        self.set_mode(request.mode)
+        return cloud_session_service_pb2.SetCloudSessionModeResponse(cloud_session=self.cloud)
+
+    @handler
+    def ChooseCloudLicenses(self, request, context):
+        there = {one.rsplit("/activations/", 1)[0] for one in self.cloud.activations}
+        there = (there | set(request.add_licenses)) - set(request.remove_licenses)
+        self.cloud.activations[:] = [f"{one}/activations/{'a' * 32}" for one in sorted(there)]
+        switched = bool(request.remove_licenses) and self.cloud.mode_letter == "A"
+        if switched:
+            self.set_mode(cloud_session_pb2.CLOUD_MODE_MANAGED)
+        return cloud_session_service_pb2.ChooseCloudLicensesResponse(
+            cloud_session=self.cloud, switched_to_managed=switched
+        )
+
+    def WatchCloudSession(self, request, context):
+        self.asked["WatchCloudSession"].append(request)
+        self.check("WatchCloudSession", context)
+        yield from self.cloud_watched.pop(0) if self.cloud_watched else ()
+        context.abort_with_status(
+            rich_status(
+                self.watch_ends.pop(0)
+                if self.watch_ends
+                else errors.NotFound("There is no such account that you can see.")
+            )
+        )
+
+    def set_mode(self, mode: cloud_session_pb2.CloudMode.ValueType) -> None:
+        """With what the server says about it."""
+        self.cloud.mode = mode
+        automatic = mode == cloud_session_pb2.CLOUD_MODE_AUTOMATIC
+        self.cloud.mode_letter = "A" if automatic else "M"
+        self.cloud.implies = f"{'automatic' if automatic else 'managed'}: as the server says"
 
     @handler
     def ListLocations(self, request, context):

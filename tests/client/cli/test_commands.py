@@ -114,7 +114,7 @@ def test_the_cloud_session_is_opened_moved_and_closed(
     assert "moved here from" in moved.stderr
     assert keypeg.json("session", "close")["state"] == "CLOUD_SESSION_STATE_CLOSED"
     shown = keypeg("session", "show").stdout
-    assert "automatic: opening activates every free license" in shown
+    assert "A, automatic: as the server says" in shown
     assert len({one.request_id for one in server.asked["OpenCloudSession"]}) == 3
 
 

@@ -9,15 +9,16 @@ import click
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
+from keypeg.cli.session_watch import watch
 from keypeg.cli.values import Column, Name, State, moment, word
 
 if TYPE_CHECKING:
     from keypeg.cli.link import Link
     from keypeg.v1 import cloud_session_pb2
 
-MODES: Final = {
-    "automatic": "automatic: opening activates every free license for the cloud",
-    "managed": "managed: only what a user placed in the cloud is used there",
+MODES: Final = {"automatic": "CLOUD_MODE_AUTOMATIC", "a": "CLOUD_MODE_AUTOMATIC"} | {
+    "managed": "CLOUD_MODE_MANAGED",
+    "m": "CLOUD_MODE_MANAGED",
 }
 
 
@@ -33,7 +34,7 @@ def mode(one: cloud_session_pb2.CloudSession) -> str:
     from keypeg.v1 import cloud_session_pb2
 
     name = word(cloud_session_pb2.CloudMode, one.mode, "CLOUD_MODE_")
-    return MODES.get(name, name)
+    return f"{one.mode_letter or name[:1].upper()}, {one.implies or name}"
 
 
 async def show_it(cli: Cli, link: Link, one: cloud_session_pb2.CloudSession) -> None:
@@ -60,6 +61,9 @@ async def show_it(cli: Cli, link: Link, one: cloud_session_pb2.CloudSession) -> 
 @click.group("session", cls=Group)
 def session_group() -> None:
     """The cloud session: which device uses the account's cloud licenses.
+
+    Its mode is A (automatic: every free license is in the cloud while it is
+    open) or M (managed: only what was chosen is there).
 
     \b
     Example:
@@ -109,6 +113,10 @@ async def open_session(cli: Cli, keep: bool, account: str | None) -> None:
 async def close_session(cli: Cli, account: str | None) -> None:
     """Close the cloud session, wherever it is open.
 
+    When another computer has it, it is moved here and closed: apps there are
+    told at once. In automatic mode all licenses in the cloud are free then; in
+    managed mode they stay reserved.
+
     \b
     Example:
       keypeg session close
@@ -127,6 +135,105 @@ async def close_session(cli: Cli, account: str | None) -> None:
             ),
         )
         await show_it(cli, link, answer.cloud_session)
+    if answer.moved_from_host_name:
+        cli.printer.note(
+            f"The cloud session was moved here from {answer.moved_from_host_name}, and closed."
+        )
+
+
+@session_group.command("mode")
+@click.argument("wanted", metavar="MODE", type=click.Choice(sorted(MODES), case_sensitive=False))
+@account_option
+@pass_cli
+async def set_mode(cli: Cli, wanted: str, account: str | None) -> None:
+    """Set who chooses what is in the cloud: automatic (a) or managed (m).
+
+    Automatic: while the cloud session is open, every free license is in the
+    cloud; closing it frees them all. Managed: only what was chosen (`add`,
+    `remove`) is there; closing keeps it reserved.
+
+    To free all licenses, whatever the mode was: `keypeg session open`,
+    `keypeg session mode automatic`, `keypeg session close`.
+
+    \b
+    Example:
+      keypeg session mode managed
+    """
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import cloud_session_pb2
+    from keypeg.v1 import cloud_session_service_pb2 as pb
+    from keypeg.v1 import cloud_session_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        answer = await link.call(
+            rpc.CloudSessionServiceStub(link.channel).SetCloudSessionMode,
+            pb.SetCloudSessionModeRequest(
+                name=f"{await link.account(account)}/cloudSession",
+                request_id=request_id(),
+                mode=cloud_session_pb2.CloudMode.Value(MODES[wanted.lower()]),
+            ),
+        )
+        await show_it(cli, link, answer.cloud_session)
+
+
+@session_group.command("add")
+@click.argument("licenses", metavar="LICENSE...", nargs=-1, required=True)
+@account_option
+@pass_cli
+async def add(cli: Cli, licenses: tuple[str, ...], account: str | None) -> None:
+    """Choose licenses for the cloud: all that are named, or none.
+
+    \b
+    Example:
+      keypeg session add acme/cad acme/eq
+    """
+    await _choose(cli, account, add=licenses)
+
+
+@session_group.command("remove")
+@click.argument("licenses", metavar="LICENSE...", nargs=-1, required=True)
+@account_option
+@pass_cli
+async def remove(cli: Cli, licenses: tuple[str, ...], account: str | None) -> None:
+    """Take licenses out of the cloud, free for other locations.
+
+    The account is in managed mode from then on; `keypeg session mode automatic`
+    leads back.
+
+    \b
+    Example:
+      keypeg session remove acme/cad
+    """
+    await _choose(cli, account, remove=licenses)
+
+
+async def _choose(
+    cli: Cli, account: str | None, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = ()
+) -> None:
+    from keypeg import names
+    from keypeg.cli import resolve
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import cloud_session_service_pb2 as pb
+    from keypeg.v1 import cloud_session_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        added = [await resolve.license_name(link, one, account) for one in add]
+        removed = [await resolve.license_name(link, one, account) for one in remove]
+        owner = names.parent((added + removed)[0])
+        answer = await link.call(
+            rpc.CloudSessionServiceStub(link.channel).ChooseCloudLicenses,
+            pb.ChooseCloudLicensesRequest(
+                name=f"{owner}/cloudSession",
+                request_id=request_id(),
+                add_licenses=dict.fromkeys(added),
+                remove_licenses=dict.fromkeys(removed),
+            ),
+        )
+        await show_it(cli, link, answer.cloud_session)
+    if answer.switched_to_managed:
+        cli.printer.note(
+            "The account is in managed mode now; `keypeg session mode automatic` leads back."
+        )
 
 
 @session_group.command("show")
@@ -148,3 +255,6 @@ async def show(cli: Cli, account: str | None) -> None:
             pb.GetCloudSessionRequest(name=f"{await link.account(account)}/cloudSession"),
         )
         await show_it(cli, link, answer.cloud_session)
+
+
+session_group.add_command(watch)
