@@ -23,6 +23,8 @@ RETRY_SECONDS: Final = 0.5  # a card service that restarts is back in a few of t
 POLL_SECONDS: Final = 0.02  # how late a touch is seen
 READ_BYTES: Final = 65_536
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +54,7 @@ class VirtualReader:
     async def start(self) -> str:
         """Be in the reader, if the key is plugged in; the reader's address."""
         host, number = self._address
+        connection: Connection | None
         try:
             connection = await self._connect()
         except (OSError, TimeoutError) as error:
@@ -63,7 +66,8 @@ class VirtualReader:
         for port in self._bus.plugged:
             self._plugged(port)
         if not self._plugged_in.is_set():
-            connection[1].close()
+            _, writer = connection
+            writer.close()
             connection = None
         self._task = asyncio.create_task(self._run(connection))
         return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
@@ -78,13 +82,11 @@ class VirtualReader:
         self._port = port
         self._plugged_in.set()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self) -> Connection:
         async with asyncio.timeout(CONNECT_SECONDS):
             return await asyncio.open_connection(*self._address)
 
-    async def _run(
-        self, connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None
-    ) -> None:
+    async def _run(self, connection: Connection | None) -> None:
         while True:
             await self._plugged_in.wait()
             port = self._port
@@ -132,7 +134,9 @@ class VirtualReader:
                 if not card.powered:
                     card.power_on()
                 answer = card.begin(command)
-                while answer is None and card.powered:  # until it is touched, or told to wait no more
+                while (
+                    answer is None and card.powered
+                ):  # until it is touched, or told to wait no more
                     await asyncio.sleep(POLL_SECONDS)
                     answer = card.poll()
                 return answer

@@ -50,6 +50,7 @@ PROFILES: Final = {
     p.name: p
     for p in (
         FidoProfile("token", certified=True, counts=True, silent=True),
+        FidoProfile("token-3des", certified=True, counts=True, silent=True),
         FidoProfile("standard", certified=False, counts=False, silent=False),
     )
 }
