@@ -38,6 +38,7 @@ from keypeg.v1 import (
 )
 from keypeg_bridge import identity
 from keypeg_bridge.keys.opening import Drivers
+from keypeg_bridge.keys.smartkey_counters import SmartkeyCounters
 from keypeg_bridge.rack.journal import Journal
 from keypeg_bridge.rack.ports import Timer
 from keypeg_bridge.rack.rack import Rack, RackSettings
@@ -58,6 +59,8 @@ RECORD_LIMIT: Final = 2.0
 """Seconds that the end waits for a disk to take the last lines of the record of keys."""
 CREDENTIALS: Final = "fido2"
 """The folder in the state directory for what FIDO2 keys cannot hold themselves."""
+COUNTERS: Final = "smartkeys"
+"""The folder in the state directory for how far smartkeys have counted."""
 _SERVICES: Final = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
@@ -108,7 +111,12 @@ async def serve(
     _withdraw(ready_file)
     try:
         me = identity.load(state)
-        drivers = Drivers(SystemClock().monotonic, state / CREDENTIALS, settings.keys.drivers)
+        drivers = Drivers(
+            SystemClock().monotonic,
+            state / CREDENTIALS,
+            settings.keys.drivers,
+            SmartkeyCounters(state / COUNTERS),
+        )
         sources = [make_source(name, drivers) for name in dict.fromkeys(settings.keys.backends)]
     except (identity.IdentityError, ValueError) as error:
         raise StartError(str(error)) from error

@@ -59,9 +59,9 @@ class Keys:
         "The ways to keys: `libusb`, `hidapi`, `usbip:HOST:PORT`; each may come once.",
     )
     drivers: tuple[str, ...] = setting(
-        ("piv", "fido2"),
-        "The drivers in the order in which a key with several sides is tried: `piv`, `fido2`. One that"
-        " is left out is not used.",
+        ("piv", "smartkey", "fido2"),
+        "The drivers in the order in which a key with several sides is tried: `piv`, `smartkey`, `fido2`."
+        " One that is left out is not used.",
     )
     poll_interval: timedelta = setting(
         _ms(200),
@@ -135,7 +135,7 @@ class Settings:
 
 
 CHOICES: Final = {
-    ("keys", "drivers"): ("piv", "fido2"),
+    ("keys", "drivers"): ("piv", "smartkey", "fido2"),
     ("logs", "level"): ("debug", "info", "warning", "error"),
     ("logs", "format"): ("auto", "json", "text"),
 }

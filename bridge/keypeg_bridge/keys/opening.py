@@ -6,7 +6,7 @@ nothing stays open, and the error is that of the last one tried.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +17,12 @@ from keypeg_bridge.keys.fido2 import Fido2Driver
 from keypeg_bridge.keys.fido2_commands import Fido2Key
 from keypeg_bridge.keys.fido2_shelf import Shelf
 from keypeg_bridge.keys.piv import PivDriver
+from keypeg_bridge.keys.smartkey import SmartkeyDriver
+from keypeg_bridge.keys.smartkey_counters import SmartkeyCounters
 from keypeg_bridge.transport.errors import DeviceRefused
 from keypeg_bridge.transport.ports import CARD, FIDO, Backend, FoundDevice, Monotonic, OnGone
 
-INTERFACES: Final = {"piv": CARD, "fido2": FIDO}
+INTERFACES: Final = {"piv": CARD, "smartkey": CARD, "fido2": FIDO}
 DRIVERS: Final = tuple(
     INTERFACES
 )  # the order when none was chosen: cards hold their licenses themselves
@@ -35,6 +37,7 @@ class Drivers:
         None  # where keys without room for licenses have theirs; None: no such keys
     )
     order: tuple[str, ...] = DRIVERS
+    counters: SmartkeyCounters = field(default_factory=SmartkeyCounters)
 
 
 def open_driver(
@@ -61,10 +64,14 @@ def _open(
     name: str, backend: Backend, device: FoundDevice, drivers: Drivers, on_gone: OnGone | None
 ) -> KeyDriver:
     model = device.product_name or f"{device.vendor:04x}:{device.product:04x}"
-    if name == "piv":
+    if INTERFACES[name] == CARD:
         card = backend.open(device.handle, on_gone)
         try:
-            return PivDriver(card, model=model, serial=device.serial, emulated=device.emulated)
+            if name == "piv":
+                return PivDriver(card, model=model, serial=device.serial, emulated=device.emulated)
+            return SmartkeyDriver(
+                card, drivers.counters, model=model, serial=device.serial, emulated=device.emulated
+            )
         except BaseException:
             card.close()
             raise

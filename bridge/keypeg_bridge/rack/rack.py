@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from keypeg.errors import KeyFaulty, KeypegError, KeyUnplugged, NotFound
+from keypeg.errors import KeyFaulty, KeypegError, KeyRolledBack, KeyUnplugged, NotFound
 from keypeg_bridge.rack.jobs import Jobs
 from keypeg_bridge.rack.plugs import Plugs
 from keypeg_bridge.rack.ports import KeySource, Look, OpenKey, Place, Time, Timer
@@ -144,13 +144,15 @@ class Rack:
     async def prove(self, name: str, caller: str, challenge: bytes) -> bytes:
         """The key's signature over a challenge. Raises what `run` raises."""
         signature, signals = await self.run(
-            name, caller, lambda key: (key.prove(challenge), key.signals()), PROVE_LIMIT
+            name, caller, lambda key: _proof(key, challenge), PROVE_LIMIT
         )
         record = self._shelf.find(name)
         if record is not None and record.reading is not None and record.state is State.PRESENT:
             reading = record.reading
             if signals != reading.signals:  # told to whoever watches keys, and in the log
                 self.rewritten(name, replace(reading, signals=signals))
+        if isinstance(signature, KeyRolledBack):
+            raise signature
         return signature
 
     async def run(self, name: str, caller: str, work: Callable[[OpenKey], T], limit: float) -> T:
@@ -322,3 +324,11 @@ class Rack:
     def _expire(self) -> None:
         self._timer = None
         self._announce(self._shelf.expire(self._time.monotonic()))
+
+
+def _proof(key: OpenKey, challenge: bytes) -> tuple[bytes | KeyRolledBack, tuple[str, ...]]:
+    """What the key signed, or why that is not passed on, and what is suspicious of it since then."""
+    try:
+        return key.prove(challenge), key.signals()
+    except KeyRolledBack as error:
+        return error, key.signals()

@@ -15,6 +15,7 @@ from keypeg.errors import (
     KeyFaulty,
     KeyFull,
     KeyNotEnrolled,
+    KeyRolledBack,
     KeyUnplugged,
     KeyUnsuitable,
 )
@@ -22,6 +23,7 @@ from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respo
 from keypeg_bridge.keys.driver import KeyDriver
 from keypeg_bridge.keys.errors import (
     AuthorizationFailed,
+    CounterFell,
     KeyDriverError,
     KeyMissing,
     MalformedReply,
@@ -72,6 +74,8 @@ def _errors() -> Iterator[None]:
         raise KeyFull(str(error)) from error
     except KeyMissing as error:
         raise KeyNotEnrolled(str(error)) from error
+    except CounterFell as error:
+        raise KeyRolledBack(str(error), told=str(error.told), seen=str(error.seen)) from error
     except NotSupported as error:
         raise KeyUnsuitable(str(error), capability="driver") from error
     except (KeyDriverError, TransportError) as error:
