@@ -125,6 +125,7 @@ class Activation:
     generation: int
     document: bytes  # the signed LicenseDocument: an Envelope, serialized
     pools: tuple[SeatPool, ...] = ()
+    return_nonce: bytes = b""  # while its key is asked to give it back
 
     @property
     def name(self) -> str:

@@ -15,6 +15,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
+from keypeg import names
+
 
 class LocationKind(enum.IntEnum):
     """keypeg.v1.LocationKind, but for its zero."""
@@ -49,6 +51,13 @@ class Location:
     card_id: str = ""  # 32 hexadecimal characters
     key_algorithm: int = 0  # keypeg.v1.KeyAlgorithm; 0 when there is no key
     public_key: bytes = b""
+    lost_time: datetime | None = None  # when it was reported lost
+    lost_reason: str = ""
+    suspect_time: datetime | None = None  # when old contents or a copy were seen last
+
+    @property
+    def name(self) -> str:
+        return names.LOCATION.build(self.account, self.id)
 
 
 def words(kinds: Iterable[int]) -> str:

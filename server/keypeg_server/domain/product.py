@@ -17,6 +17,7 @@ from typing import Final
 from keypeg import names
 from keypeg.errors import ClientTooOld
 
+from .key_loss import DEFAULT, KeyLossPolicy
 from .location import LocationKind
 
 OFFLINE_GRACE: Final = timedelta(seconds=180)
@@ -51,6 +52,7 @@ class Product:
     minimum_app_version: str  # empty for any
     features: tuple[str, ...]
     create_time: datetime
+    key_loss: KeyLossPolicy = DEFAULT
 
     @property
     def name(self) -> str:

@@ -18,6 +18,7 @@ from keypeg.v1.catalog_service_pb2 import (
     ListProductsResponse,
 )
 from keypeg.v1.catalog_service_pb2_grpc import CatalogServiceServicer
+from keypeg_server.domain.key_loss import DEFAULT, KeyLossPolicy
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import OFFLINE_GRACE, UNPLUG_GRACE, Product
 from keypeg_server.rpc import encode
@@ -59,6 +60,7 @@ class CatalogRpc(CatalogServiceServicer):
             minimum_app_version=request.minimum_app_version,
             features=tuple(request.features),
             create_time=_UNKNOWN,
+            key_loss=_key_loss(request),
         )
         answer = await self._catalog.create_product(
             once(request, lambda made: CreateProductResponse(product=encode.product(made))),
@@ -80,3 +82,12 @@ class CatalogRpc(CatalogServiceServicer):
             await self._catalog.list_products(publisher, page), page, lambda product: product.id
         )
         return ListProductsResponse(products=map(encode.product, found), next_page_token=token)
+
+
+def _key_loss(request: CreateProductRequest) -> KeyLossPolicy:
+    """As asked for; what is left out is the default's."""
+    if not request.HasField("key_loss"):
+        return DEFAULT
+    asked = request.key_loss
+    period = asked.period.ToTimedelta() if asked.HasField("period") else DEFAULT.period
+    return KeyLossPolicy(asked.move_count, period, asked.wait.ToTimedelta())

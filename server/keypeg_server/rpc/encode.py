@@ -66,6 +66,9 @@ def product(value: Product) -> product_pb2.Product:
     )
     message.offline_grace.FromTimedelta(value.offline_grace)
     message.unplug_grace.FromTimedelta(value.unplug_grace)
+    message.key_loss.move_count = value.key_loss.move_count
+    message.key_loss.period.FromTimedelta(value.key_loss.period)
+    message.key_loss.wait.FromTimedelta(value.key_loss.wait)
     message.create_time.FromDatetime(value.create_time)
     return message
 
@@ -105,6 +108,7 @@ def activation(value: Activation) -> license_pb2.Activation:
         location_kind=value.location_kind.value,  # type: ignore[arg-type]  # equal by test
         pools=[pool.name for pool in value.pools],
         generation=value.generation,
+        deactivating=bool(value.return_nonce),
     )
     message.create_time.FromDatetime(value.create_time)
     return message
@@ -119,7 +123,10 @@ def location(value: Location) -> location_pb2.Location:
         model=value.model,
         emulated=value.emulated,
         card_id=value.card_id,
+        lost_reason=value.lost_reason,
     )
+    _set(message.lost_time, value.lost_time)
+    _set(message.suspect_time, value.suspect_time)
     _set(message.create_time, value.create_time)
     return message
 

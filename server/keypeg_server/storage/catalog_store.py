@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from keypeg import names
 from keypeg_server.clock import MICROSECOND, from_us, to_us
+from keypeg_server.domain.key_loss import KeyLossPolicy
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.store import Page
@@ -84,6 +85,9 @@ class SqlCatalog:
             minimum_app_version=product.minimum_app_version,
             features=list(product.features),
             create_time_us=to_us(product.create_time),
+            key_loss_move_count=product.key_loss.move_count,
+            key_loss_period_us=product.key_loss.period // MICROSECOND,
+            key_loss_wait_us=product.key_loss.wait // MICROSECOND,
         )
         self._session.add(row)
         self._session.flush()
@@ -106,4 +110,9 @@ def _product(row: ProductRow) -> Product:
         minimum_app_version=row.minimum_app_version,
         features=tuple(row.features),
         create_time=from_us(row.create_time_us),
+        key_loss=KeyLossPolicy(
+            row.key_loss_move_count,
+            timedelta(microseconds=row.key_loss_period_us),
+            timedelta(microseconds=row.key_loss_wait_us),
+        ),
     )

@@ -90,8 +90,17 @@ class SqlLicenses:
             create_time_us=to_us(activation.create_time),
             generation=activation.generation,
             document=activation.document,
+            return_nonce=activation.return_nonce or None,
         )
         self._session.add(row)
+        self._session.flush()
+
+    def update_activation(self, activation: Activation) -> None:
+        row = self._session.get_one(ActivationRow, activation.id)
+        row.location = activation.location
+        row.generation = activation.generation
+        row.document = activation.document
+        row.return_nonce = activation.return_nonce or None
         self._session.flush()
 
     def delete_activation(self, activation: Activation) -> None:
@@ -186,4 +195,5 @@ def _activation(row: ActivationRow) -> Activation:
         create_time=from_us(row.create_time_us),
         generation=row.generation,
         document=row.document,
+        return_nonce=row.return_nonce or b"",
     )

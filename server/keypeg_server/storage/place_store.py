@@ -22,7 +22,7 @@ class SqlPlaces:
 
     def location(self, account: str, id: str) -> Location | None:
         row = self._session.get(LocationRow, (account, id))
-        return None if row is None else _location(row)
+        return None if row is None else location_of(row)
 
     def list_locations(self, account: str, page: Page) -> list[Location]:
         wanted = (
@@ -31,14 +31,16 @@ class SqlPlaces:
             .order_by(col(LocationRow.id))
             .limit(page.limit)
         )
-        return [_location(row) for row in self._session.exec(wanted)]
+        return [location_of(row) for row in self._session.exec(wanted)]
 
     def key_location(self, account: str, card_id: str) -> Location | None:
         wanted = select(LocationRow).where(
-            col(LocationRow.account) == account, col(LocationRow.card_id) == card_id
+            col(LocationRow.account) == account,
+            col(LocationRow.card_id) == card_id,
+            col(LocationRow.lost_time_us).is_(None),
         )
         row = self._session.exec(wanted).first()
-        return None if row is None else _location(row)
+        return None if row is None else location_of(row)
 
     def add_location(self, location: Location) -> None:
         row = LocationRow(account=location.account, id=location.id, **_columns(location))
@@ -98,32 +100,45 @@ class SqlPlaces:
 
 
 def _columns(location: Location) -> dict[str, Any]:
-    created = location.create_time
     return {
         "kind": location.kind,
         "display_name": location.display_name,
-        "create_time_us": None if created is None else to_us(created),
+        "create_time_us": _us(location.create_time),
         "serial": location.serial,
         "model": location.model,
         "emulated": location.emulated,
         "card_id": location.card_id,
         "key_algorithm": location.key_algorithm,
         "public_key": location.public_key,
+        "lost_time_us": _us(location.lost_time),
+        "lost_reason": location.lost_reason,
+        "suspect_time_us": _us(location.suspect_time),
     }
 
 
-def _location(row: LocationRow) -> Location:
-    created = row.create_time_us
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)
+
+
+def _moment(us: int | None) -> datetime | None:
+    return None if us is None else from_us(us)
+
+
+def location_of(row: LocationRow) -> Location:
+    """From its row."""
     return Location(
         account=row.account,
         id=row.id,
         kind=LocationKind(row.kind),
         display_name=row.display_name,
-        create_time=None if created is None else from_us(created),
+        create_time=_moment(row.create_time_us),
         serial=row.serial,
         model=row.model,
         emulated=row.emulated,
         card_id=row.card_id,
         key_algorithm=row.key_algorithm,
         public_key=row.public_key,
+        lost_time=_moment(row.lost_time_us),
+        lost_reason=row.lost_reason,
+        suspect_time=_moment(row.suspect_time_us),
     )

@@ -1,8 +1,8 @@
 """Making a database that was copied from a backup fit to be served: nothing repeats, nothing goes backward.
 
 Promises, in the one transaction of its caller:
-- fencing numbers of every pool, generations of activations and of cloud sessions go on above any that were
-  given after the backup (domain/restored.py);
+- fencing numbers of every pool, generations of activations and of cloud sessions, and versions of what keys
+  carry, go on above any that were given after the backup (domain/restored.py);
 - no seat is given out before those who got one after the backup have stopped believing in it: a lease that
   nobody has takes all seats of every pool until its deadline, beside those that are held by the backup. So a
   pool holds more than it has for that time; a seat that is released meanwhile is not given on, for it may have
@@ -34,6 +34,7 @@ from keypeg_server.storage.tables import (
     MetaRow,
     TokenRow,
 )
+from keypeg_server.storage.tables_key import KeyContentsRow
 from keypeg_server.storage.tables_seat import LeaseRow, PoolRow
 from keypeg_server.storage.upkeep import HIGH_WATER
 
@@ -59,6 +60,7 @@ def make_fit(connection: Connection, how: Restoration) -> int:
     _raise(connection, PoolRow, ("id",), "fencing_number", now_us)
     _raise(connection, ActivationRow, ("id",), "generation", now_us)
     _raise(connection, AccountRow, ("id",), "cloud_generation", now_us)
+    _raise(connection, KeyContentsRow, ("account", "location", "publisher"), "version", now_us)
     with Session(bind=connection) as session:
         session.execute(delete(EnrollmentRow))
         if how.sign_out:
@@ -72,21 +74,25 @@ def make_fit(connection: Connection, how: Restoration) -> int:
 
 
 def _raise(
-    connection: Connection, row: type[Any], keys: tuple[str], column: str, now_us: int
+    connection: Connection, row: type[Any], keys: tuple[str, ...], column: str, now_us: int
 ) -> None:
     """Let a counter of every row of a table go on from a number that was never used."""
     table = row.__table__
-    (key,) = keys
-    found = connection.execute(select(table.c[key], table.c[column])).all()
+    wanted = select(table.c[column], *(table.c[key] for key in keys))
+    found = connection.execute(wanted).all()
     if found:
         change = (
             update(table)
-            .where(table.c[key] == bindparam("of"))
+            .where(*(table.c[key] == bindparam(f"of_{key}") for key in keys))
             .values({column: bindparam("number")})
         )
         connection.execute(
             change,
-            [{"of": id, "number": rules.raised(number, now_us)} for id, number in found],
+            [
+                {"number": rules.raised(number, now_us)}
+                | {f"of_{key}": value for key, value in zip(keys, of, strict=True)}
+                for number, *of in found
+            ],
         )
 
 

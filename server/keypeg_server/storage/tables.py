@@ -1,8 +1,8 @@
 """All tables of the server; `metadata` is the schema that migrations follow.
 
 Promises: what the administration keeps; every time is BIGINT microseconds UTC, every id a text made by
-the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of the
-log in tables_log.py, those of several servers in tables_home.py.
+the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of keys in
+tables_key.py, those of the log in tables_log.py, those of several servers in tables_home.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
 """
@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from keypeg_server.storage import tables_home, tables_log, tables_seat
+from keypeg_server.storage import tables_home, tables_key, tables_log, tables_seat
 
-__all__ = ["metadata", "tables_home", "tables_log", "tables_seat"]
+__all__ = ["metadata", "tables_home", "tables_key", "tables_log", "tables_seat"]
 
 
 def _time(**options: Any) -> Any:
@@ -72,6 +72,9 @@ class ProductRow(SQLModel, table=True):
     minimum_app_version: str
     features: list[str] = _list()
     create_time_us: int = _time()
+    key_loss_move_count: int
+    key_loss_period_us: int = _time()
+    key_loss_wait_us: int = _time()
 
 
 class AccountRow(SQLModel, table=True):
@@ -150,6 +153,9 @@ class LocationRow(SQLModel, table=True):
     card_id: str
     key_algorithm: int
     public_key: bytes = _bytes()
+    lost_time_us: int | None = _time(nullable=True)
+    lost_reason: str = ""
+    suspect_time_us: int | None = _time(nullable=True)
 
 
 class EnrollmentRow(SQLModel, table=True):
@@ -179,6 +185,7 @@ class ActivationRow(SQLModel, table=True):
     create_time_us: int = _time()
     generation: int = _time()
     document: bytes = _bytes()  # Envelope, serialized
+    return_nonce: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
 
 
 metadata: Final[MetaData] = SQLModel.metadata

@@ -23,6 +23,7 @@ from keypeg_server.service.store import Request, Unit
 from keypeg_server.storage.account_store import SqlAccounts
 from keypeg_server.storage.catalog_store import SqlCatalog
 from keypeg_server.storage.database import Database
+from keypeg_server.storage.key_store import SqlKeys
 from keypeg_server.storage.license_store import SqlLicenses
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.news_store import NewsWriter
@@ -43,6 +44,7 @@ class SqlUnit:
         self.accounts = SqlAccounts(session)
         self.licenses = SqlLicenses(session)
         self.places = SqlPlaces(session)
+        self.keys = SqlKeys(session)
         self.events: list[Event] = []
         self.entries: list[Entry] = []
 
