@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from keypeg_bridge.emulator.card import Card
-from keypeg_bridge.emulator.piv_applet import PROFILES, PivApplet
-from keypeg_bridge.emulator.state import KeyState, new_key
+from keypeg_bridge.emulator.piv.applet import PivApplet
+from keypeg_bridge.emulator.piv.session import PROFILES, Profile
+from keypeg_bridge.emulator.piv.state import PivState
+from keypeg_bridge.emulator.state import new_key
 from keypeg_bridge.transport.errors import DeviceGone
 from keypeg_bridge.transport.ports import CardPipe, OnGone
 
@@ -12,17 +14,23 @@ from keypeg_bridge.transport.ports import CardPipe, OnGone
 class DirectPipe:
     """A pipe straight into a card; ends when the key is unplugged."""
 
-    def __init__(self, card: Card, on_gone: OnGone | None) -> None:
+    def __init__(self, card: Card, on_gone: OnGone | None, extended: bool = False) -> None:
         self._card = card
         self._on_gone = on_gone
         self._closed = False
         self.gone = False
+        self.extended = extended
         card.power_on()
 
     def exchange(self, apdu: bytes, timeout: float) -> bytes:
         if self.gone or self._closed:
             raise DeviceGone("The device was unplugged.")
         return self._card.transmit(apdu)
+
+    def restart(self) -> None:
+        if self.gone or self._closed:
+            raise DeviceGone("The device was unplugged.")
+        self._card.power_on()
 
     def pull(self) -> None:
         """The key was unplugged."""
@@ -38,20 +46,23 @@ class DirectPipe:
 class DirectKey:
     """An emulated key without its USB side; its state stays over unplugging."""
 
-    def __init__(self, profile: str = "token", seed: str = "a test") -> None:
-        chosen = PROFILES[profile]
-        self.saved: list[KeyState] = []
+    def __init__(self, profile: str | Profile = "token", seed: str = "a test") -> None:
+        chosen = PROFILES[profile] if isinstance(profile, str) else profile
+        self.saved: list[PivState] = []
         state = new_key(seed, management_algorithm=chosen.management_algorithm)
-        self.applet = PivApplet(state, chosen, self.saved.append)
+        self.serial = state.serial
+        self.applet = PivApplet(
+            state.piv, chosen, self.saved.append, seed=state.seed, serial=state.serial
+        )
         self.card = Card(self.applet)
         self._pipe: DirectPipe | None = None
         self._plugged = True
 
-    def pipe(self, on_gone: OnGone | None = None) -> CardPipe:
-        """Open the key."""
+    def pipe(self, on_gone: OnGone | None = None, *, extended: bool = False) -> CardPipe:
+        """Open the key, as behind a reader that takes extended APDUs or one that does not."""
         if not self._plugged:
             raise DeviceGone("There is no such device.")
-        self._pipe = DirectPipe(self.card, on_gone)
+        self._pipe = DirectPipe(self.card, on_gone, extended)
         return self._pipe
 
     def unplug(self) -> None:

@@ -24,7 +24,7 @@ from keypeg.management import (
 )
 from keypeg.possession import check_possession
 from keypeg.v1.document_pb2 import KEY_ALGORITHM_ECDSA_P256, KEY_ALGORITHM_FIDO2_P256, PublicKey
-from keypeg_bridge.emulator.piv_applet import PROFILES
+from keypeg_bridge.emulator.piv.session import PROFILES
 from keypeg_bridge.keys.driver import KeyDriver
 from keypeg_bridge.keys.errors import (
     AuthorizationFailed,

@@ -15,7 +15,7 @@ from keypeg.errors import (
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
 from keypeg.possession import check_possession
 from keypeg.v1 import document_pb2
-from keypeg_bridge.emulator.piv_applet import PROFILES
+from keypeg_bridge.emulator.piv.session import PROFILES
 from keypeg_bridge.keys.piv import PivDriver
 from keypeg_bridge.rack.ports import OpenKey, SlotMalformed
 from keypeg_bridge.rack.sources import DriverKey

@@ -11,53 +11,36 @@ import hashlib
 import json
 import os
 import secrets
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from keypeg_bridge.emulator import smartkey_state
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.fido import state as fido_state
 from keypeg_bridge.emulator.fido.state import FidoState
-from keypeg_bridge.wire import piv
+from keypeg_bridge.emulator.piv import state as piv_state
+from keypeg_bridge.emulator.piv.state import PivState, new_piv
+from keypeg_bridge.emulator.smartkey_state import SmartkeyState
 
 FORMAT: Final = 1
-PIN_TRIES: Final = 3
-DEFAULT_PIN: Final = b"123456\xff\xff"  # of every new PIV card, padded as on the wire
-# The management key of every new PIV card; public knowledge, and no protection.
-DEFAULT_MANAGEMENT_KEY: Final = bytes.fromhex("010203040506070801020304050607080102030405060708")
 MAX_FILE: Final = 4 * 1024 * 1024  # bytes; a full key has about 100 kB
 
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """A key's contents. Objects are content bytes by tag, private keys PKCS #8 DER by slot."""
+    """A key's contents: of its card, and of its FIDO side."""
 
     seed: str
     serial: int
     guid: bytes
-    management_algorithm: int
-    management_key: bytes
-    objects: dict[int, bytes]
-    private_keys: dict[int, bytes]
-    pin: bytes = DEFAULT_PIN
-    pin_tries: int = PIN_TRIES
+    piv: PivState
+    smartkey: SmartkeyState
     fido: FidoState = field(default_factory=FidoState)
 
     def __repr__(self) -> str:
-        return f"KeyState(serial={self.serial}, objects={len(self.objects)})"
-
-    def with_object(self, tag: int, content: bytes) -> KeyState:
-        """The same contents with one object replaced; empty content removes it."""
-        objects = {t: c for t, c in self.objects.items() if t != tag}
-        if content:
-            objects[tag] = content
-        return replace(self, objects=objects)
-
-    def with_private_key(self, slot: int, pkcs8: bytes) -> KeyState:
-        """The same contents with one private key replaced."""
-        return replace(self, private_keys={**self.private_keys, slot: pkcs8})
+        return f"KeyState(serial={self.serial}, piv={self.piv})"
 
 
 def new_key(seed: str | None, *, management_algorithm: int) -> KeyState:
@@ -69,10 +52,8 @@ def new_key(seed: str | None, *, management_algorithm: int) -> KeyState:
         seed=chosen,
         serial=int.from_bytes(number, "big"),
         guid=guid,
-        management_algorithm=management_algorithm,
-        management_key=DEFAULT_MANAGEMENT_KEY[: piv.MANAGEMENT_SIZES[management_algorithm][0]],
-        objects={piv.OBJECT_CHUID: piv.Chuid(guid).encode()},
-        private_keys={},
+        piv=new_piv(guid, management_algorithm),
+        smartkey=smartkey_state.fresh(chosen),
     )
 
 
@@ -85,13 +66,8 @@ def to_json(state: KeyState) -> str:
             "seed": state.seed,
             "serial": state.serial,
             "guid": state.guid.hex(),
-            "management": {
-                "algorithm": state.management_algorithm,
-                "key": state.management_key.hex(),
-            },
-            "pin": {"value": state.pin.hex(), "tries": state.pin_tries},
-            "objects": {f"{t:06X}": _b64(c) for t, c in sorted(state.objects.items())},
-            "private_keys": {f"{s:02X}": _b64(k) for s, k in sorted(state.private_keys.items())},
+            **piv_state.to_json(state.piv),
+            "smartkey": smartkey_state.to_json(state.smartkey),
             "fido": fido_state.to_json(state.fido),
         },
         indent=1,
@@ -104,31 +80,22 @@ def from_json(text: str) -> KeyState:
         raw: dict[str, Any] = json.loads(text)
         if raw["format"] != FORMAT:
             raise ValueError(f"format {raw['format']!r} is not {FORMAT}")
-        algorithm = int(raw["management"]["algorithm"])
-        key = bytes.fromhex(raw["management"]["key"])
-        if len(key) != piv.MANAGEMENT_SIZES[algorithm][0]:
-            raise ValueError("the management key has the wrong length")
+        guid = bytes.fromhex(raw["guid"])
         return KeyState(
             seed=str(raw["seed"]),
             serial=int(raw["serial"]),
-            guid=bytes.fromhex(raw["guid"]),
-            management_algorithm=algorithm,
-            management_key=key,
-            objects={int(t, 16): b64decode(c, validate=True) for t, c in raw["objects"].items()},
-            private_keys={
-                int(s, 16): b64decode(k, validate=True) for s, k in raw["private_keys"].items()
-            },
-            pin=bytes.fromhex(raw["pin"]["value"]),
-            pin_tries=int(raw["pin"]["tries"]),
-            # Files of keys without a FIDO side are read as such keys, never used there.
+            guid=guid,
+            piv=piv_state.from_json(raw, guid),
+            # Files of keys without one of these are read as such keys, never used there.
+            smartkey=(
+                smartkey_state.from_json(raw["smartkey"])
+                if "smartkey" in raw
+                else smartkey_state.fresh(str(raw["seed"]))
+            ),
             fido=fido_state.from_json(raw["fido"]) if "fido" in raw else FidoState(),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a key's state: {type(error).__name__}") from error
-
-
-def _b64(data: bytes) -> str:
-    return b64encode(data).decode()
 
 
 class Vault:
@@ -148,12 +115,16 @@ class Vault:
         self._save = save
         self._check = check
 
-    def save_card(self, state: KeyState) -> None:
-        """New contents of the card; the FIDO side stays."""
-        self._commit(replace(state, fido=self.state.fido))
+    def save_piv(self, state: PivState) -> None:
+        """New contents of the PIV applet; the rest stays."""
+        self._commit(replace(self.state, piv=state))
+
+    def save_smartkey(self, state: SmartkeyState) -> None:
+        """New contents of the smartkey applet; the rest stays."""
+        self._commit(replace(self.state, smartkey=state))
 
     def save_fido(self, state: FidoState) -> None:
-        """New contents of the FIDO side; the card stays."""
+        """New contents of the FIDO side; the rest stays."""
         self._commit(replace(self.state, fido=state))
 
     def replace(self, state: KeyState) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from keypeg_bridge.emulator import hid_interface
-from keypeg_bridge.emulator.ccid_reader import DESCRIPTOR, CcidReader
+from keypeg_bridge.emulator.ccid_reader import CcidReader
 from keypeg_bridge.emulator.faults_line import Line, Side
 from keypeg_bridge.emulator.fido.hid import FidoHid
 from keypeg_bridge.wire import ccid, usb
@@ -37,33 +37,33 @@ MAX_WAITING: Final = 8  # replies; a host that never reads them gets its command
 _CLASS_TO_INTERFACE: Final = 0x21
 _CCID_ABORT: Final = 0x01
 
-_CCID: Final = usb.Interface(
-    number=CCID_INTERFACE,
-    alternate=0,
-    interface_class=ccid.INTERFACE_CLASS,
-    subclass=0,
-    protocol=0,
-    name_index=4,
-    extra=DESCRIPTOR.encode(),
-    endpoints=(
-        usb.Endpoint(BULK_OUT, 2, PACKET),
-        usb.Endpoint(BULK_IN, 2, PACKET),
-        usb.Endpoint(INTERRUPT_IN, 3, 8, interval=32),
-    ),
-)
+
+def _card_interface(reader: ccid.ClassDescriptor) -> usb.Interface:
+    return usb.Interface(
+        number=CCID_INTERFACE,
+        alternate=0,
+        interface_class=ccid.INTERFACE_CLASS,
+        subclass=0,
+        protocol=0,
+        name_index=4,
+        extra=reader.encode(),
+        endpoints=(
+            usb.Endpoint(BULK_OUT, 2, PACKET),
+            usb.Endpoint(BULK_IN, 2, PACKET),
+            usb.Endpoint(INTERRUPT_IN, 3, 8, interval=32),
+        ),
+    )
 
 
-def _configuration(*interfaces: usb.Interface) -> usb.Configuration:
+def configuration(reader: ccid.ClassDescriptor, *, fido: bool) -> usb.Configuration:
+    """The one configuration of a key with this reader, with or without a FIDO side."""
+    interfaces = (_card_interface(reader),) + ((hid_interface.describe(5),) if fido else ())
     return usb.Configuration(
         value=1,
         attributes=0x80,  # powered by the bus
         max_power=50,  # 100 mA
         interfaces=interfaces,
     )
-
-
-CARD_CONFIGURATION: Final = _configuration(_CCID)
-CONFIGURATION: Final = _configuration(_CCID, hid_interface.describe(5))
 
 
 class Stall(Exception):
@@ -84,7 +84,7 @@ class UsbKey:
         self._fido = fido
         self.lines = {side: Line(side, clock) for side in Side}  # between interfaces and host
         self._strings = (MANUFACTURER_NAME, PRODUCT_NAME, serial, "CCID", "FIDO")
-        self.configuration = CARD_CONFIGURATION if fido is None else CONFIGURATION
+        self.configuration = configuration(reader.descriptor, fido=fido is not None)
         self.descriptor = usb.DeviceDescriptor(
             vendor=VENDOR,
             product=PRODUCT,
@@ -102,12 +102,13 @@ class UsbKey:
     @property
     def deadline(self) -> float | None:
         """When `poll` has something to do at the latest."""
-        times = [line.deadline for line in self.lines.values()]
+        times = [line.deadline for line in self.lines.values()] + [self._reader.deadline]
         times += [] if self._fido is None else [self._fido.deadline]
         return min((time for time in times if time is not None), default=None)
 
     def poll(self) -> None:
         """Do what is due; waiting reads may have an answer then."""
+        self._replies += self._reader.poll()
         if self._fido is not None:
             self._fido.poll()
 
@@ -132,8 +133,8 @@ class UsbKey:
     def control(self, setup: usb.Setup, data: bytes) -> bytes:
         """One control transfer; the bytes of its data stage to the host, if any."""
         if setup.request_type == _CLASS_TO_INTERFACE and setup.request == _CCID_ABORT:
-            self._reader.clear_input()
             self._drop_replies()
+            self._replies += self._reader.abort(setup.value & 0xFF, setup.value >> 8)
             return b""
         if self._fido is not None and setup.index == hid_interface.INTERFACE:
             answer = self._hid_control(self._fido, setup, data)

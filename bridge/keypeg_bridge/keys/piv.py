@@ -218,8 +218,8 @@ class PivDriver:
             )
 
     def end_authorization(self) -> None:
-        """Select the applet anew, which ends all that was allowed."""
-        self._card.select()
+        """Restart the card, which ends all that was allowed."""
+        self._card.restart()
 
     def set_management_key(self, algorithm: ManagementAlgorithm, new_key: bytes) -> None:
         """Replace the management key, where the card has the command for it."""

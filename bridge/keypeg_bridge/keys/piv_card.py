@@ -77,6 +77,11 @@ class PivCard:
         except MalformedFrame:
             return False  # the applet is there; how it introduces itself is its own business
 
+    def restart(self) -> None:
+        """Start over: cards may go on to allow what they allowed when the applet is only selected anew."""
+        self._session.restart()
+        self.select()
+
     def serial(self) -> str | None:
         """The serial number, from cards that have the command for it."""
         response = self._session.send(piv.INS_GET_SERIAL, 0, 0, ne=MAX_SHORT_RESPONSE)
@@ -102,7 +107,12 @@ class PivCard:
     def get(self, tag: int) -> bytes | None:
         """An object's content; None when it is absent, empty bytes when it is empty."""
         response = self._session.send(
-            piv.INS_GET_DATA, 0x3F, 0xFF, piv.object_path(tag), ne=MAX_SHORT_RESPONSE
+            piv.INS_GET_DATA,
+            0x3F,
+            0xFF,
+            piv.object_path(tag),
+            ne=MAX_SHORT_RESPONSE,
+            long_answer=True,
         )
         if response.status in (Status.NOT_FOUND, Status.REFERENCE_NOT_FOUND):
             return None

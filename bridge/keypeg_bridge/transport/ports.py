@@ -25,8 +25,17 @@ class CardPipe(Protocol):
         """Whether the device was seen to disappear; never turns back."""
         ...
 
+    @property
+    def extended(self) -> bool:
+        """Whether reader and card say that they take extended APDUs; a card may refuse them all the same."""
+        ...
+
     def exchange(self, apdu: bytes, timeout: float) -> bytes:
         """Send one APDU, give the card's answer. `DeviceGone`, `DeviceTimeout` or another `TransportError`."""
+        ...
+
+    def restart(self) -> None:
+        """Cut the card's power and give it again: nothing is selected and nothing is allowed then. Errors as above."""
         ...
 
     def close(self) -> None:

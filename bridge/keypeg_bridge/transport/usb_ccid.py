@@ -10,7 +10,7 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import usb.core
 import usb.util
@@ -24,7 +24,7 @@ from keypeg_bridge.transport.errors import (
 )
 from keypeg_bridge.transport.permissions import not_permitted
 from keypeg_bridge.transport.ports import Monotonic, OnGone
-from keypeg_bridge.wire import ccid
+from keypeg_bridge.wire import atr, ccid
 from keypeg_bridge.wire.errors import MalformedFrame
 
 POWER_SECONDS: Final = 3.0  # for a card to answer to reset
@@ -32,6 +32,8 @@ POWER_OFF_SECONDS: Final = 0.5  # at closing, by the way
 WATCH_MS: Final = 250  # one wait on the interrupt pipe; closing takes at most this long
 MAX_CLEARS: Final = 16  # stale transfers read away before giving up
 Watch = Callable[[Callable[[], None]], None]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _GONE: Final = frozenset({errno.ENODEV, errno.ESHUTDOWN})
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -64,7 +66,8 @@ def _translate(error: Any) -> TransportError:
         return DeviceTimeout("The device did not answer in time.")
     if error.errno == errno.EBUSY:
         return DeviceBusy(
-            "Another program holds the device. If a card service (pcscd) runs, stop it or use it."
+            "Another program holds the device. If that is the card service (pcscd), let the bridge ask"
+            " it: pip install 'keypeg[pcsc]', and `pcsc` among keys.backends; or stop the service."
         )
     if error.errno in _REFUSED:
         return DeviceRefused(not_permitted("the device"))
@@ -105,6 +108,7 @@ class CcidPipe:
         self._host = ccid.HostSlot()
         self._buffer = ccid.MessageBuffer(self._class.max_message)
         self.atr = b""
+        self.extended = False
 
     @staticmethod
     def _endpoint(interface: Any, direction: int, kind: int) -> Any:
@@ -129,8 +133,7 @@ class CcidPipe:
         with translated_errors():
             configure(self._device)
             usb.util.claim_interface(self._device, self._interface)
-        reply = self._request(ccid.Kind.ICC_POWER_ON, b"", POWER_SECONDS)
-        self.atr = reply.data
+        self._power_on()
         if watch is not None:
             watch(self._mark_gone)
         elif self._interrupt is not None:
@@ -139,7 +142,23 @@ class CcidPipe:
 
     def exchange(self, apdu: bytes, timeout: float) -> bytes:
         """Send one APDU, give the card's answer."""
-        return self._request(ccid.Kind.XFR_BLOCK, apdu, timeout).data
+        return self._exclusively(self._exchange, apdu, self._now() + timeout)
+
+    def restart(self) -> None:
+        """Cut the card's power, and give it again."""
+        self._exclusively(self._transact, ccid.Kind.ICC_POWER_OFF, b"", self._now() + POWER_SECONDS)
+        self._power_on()
+
+    def _power_on(self) -> None:
+        reply = self._exclusively(
+            self._transact, ccid.Kind.ICC_POWER_ON, b"", self._now() + POWER_SECONDS
+        )
+        self.atr = reply.data
+        try:
+            able = atr.parse(self.atr).extended_length
+        except MalformedFrame:
+            able = False  # the reader has understood it; how the card introduces itself is its own business
+        self.extended = able and self._class.exchanges_extended
 
     def close(self) -> None:
         """Let go of the device; safe to repeat, and from any thread."""
@@ -159,22 +178,48 @@ class CcidPipe:
             with contextlib.suppress(usb.core.USBError):
                 usb.util.dispose_resources(self._device)
 
-    def _request(self, kind: ccid.Kind, data: bytes, timeout: float) -> ccid.Reply:
+    def _exclusively(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Work on the device, alone, with its errors as this package's."""
         try:
             with self._lock, translated_errors():
                 if self._gone or self._closed.is_set():
                     raise DeviceGone("The device was unplugged, or let go.")
-                return self._transact(kind, data, self._now() + timeout)
+                return work(*args, **kwargs)
         except DeviceGone:
             self._mark_gone()  # with the lock free, so that `on_gone` may close
             raise
 
-    def _transact(self, kind: ccid.Kind, data: bytes, deadline: float) -> ccid.Reply:
-        if ccid.HEADER_BYTES + len(data) > self._class.max_message:
+    def _exchange(self, apdu: bytes, deadline: float) -> bytes:
+        """One APDU, in as many parts each way as the messages' size asks for."""
+        room = self._class.max_message - ccid.HEADER_BYTES
+        pieces = [apdu[at : at + room] for at in range(0, max(1, len(apdu)), room)]
+        if len(pieces) > 1 and not self._class.exchanges_extended:
             raise TransportError(
-                f"An APDU of {len(data)} bytes is over the reader's limit of {self._class.max_message}."
+                f"An APDU of {len(apdu)} bytes is over the reader's limit of {self._class.max_message}."
             )
-        message = self._host.request(kind, data)
+        for number, piece in enumerate(pieces):
+            part = ccid.part_of(number, len(pieces))
+            reply = self._transact(ccid.Kind.XFR_BLOCK, piece, deadline, part)
+            if part in (ccid.Part.FIRST, ccid.Part.MIDDLE) and reply.extra != ccid.Part.NONE:
+                return self._whole(reply, deadline)  # the reader answers before it has heard all
+        return self._whole(reply, deadline)
+
+    def _whole(self, reply: ccid.Reply, deadline: float) -> bytes:
+        """An answer, with the parts of it that are still in the reader."""
+        data = bytearray(reply.data)
+        while reply.extra in (ccid.Part.FIRST, ccid.Part.MIDDLE):
+            reply = self._transact(ccid.Kind.XFR_BLOCK, b"", deadline, ccid.Part.NONE)
+            data += reply.data
+            if len(data) > ccid.MAX_MESSAGE or not reply.data:
+                raise TransportError("The reader's answer does not end.")
+        if reply.extra not in (ccid.Part.WHOLE, ccid.Part.LAST):
+            raise TransportError("The reader sent a part of an answer where a whole was asked for.")
+        return bytes(data)
+
+    def _transact(
+        self, kind: ccid.Kind, data: bytes, deadline: float, part: ccid.Part = ccid.Part.WHOLE
+    ) -> ccid.Reply:
+        message = self._host.request(kind, data, b"\x00" + part.to_bytes(2, "little"))
         try:
             self._out.write(message, self._left_ms(deadline))
             while True:
@@ -210,8 +255,6 @@ class CcidPipe:
             if reply.error == ccid.Error.MUTE:
                 raise DeviceTimeout(f"The reader reports: {words}.")
             raise TransportError(f"The reader reports: {words}.")
-        if reply.kind == ccid.Kind.DATA_BLOCK and reply.extra:
-            raise TransportError("The reader sent a part of an answer where a whole was asked for.")
         return reply
 
     def _clear(self) -> None:

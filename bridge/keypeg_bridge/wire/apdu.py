@@ -27,6 +27,8 @@ class Status(IntEnum):
     VERIFY_FAILED = 0x6300
     MEMORY_FAILURE = 0x6581
     WRONG_LENGTH = 0x6700
+    CHANNEL_NOT_SUPPORTED = 0x6881
+    SECURE_MESSAGING_NOT_SUPPORTED = 0x6882
     LAST_OF_CHAIN_EXPECTED = 0x6883
     CHAINING_NOT_SUPPORTED = 0x6884
     SECURITY_NOT_SATISFIED = 0x6982
@@ -49,6 +51,8 @@ MEANINGS: Final[dict[int, str]] = {
     Status.VERIFY_FAILED: "verification failed",
     Status.MEMORY_FAILURE: "memory failure",
     Status.WRONG_LENGTH: "wrong length",
+    Status.CHANNEL_NOT_SUPPORTED: "logical channels are not supported",
+    Status.SECURE_MESSAGING_NOT_SUPPORTED: "secure messaging is not supported",
     Status.LAST_OF_CHAIN_EXPECTED: "the last command of a chain was expected",
     Status.CHAINING_NOT_SUPPORTED: "command chaining is not supported",
     Status.SECURITY_NOT_SATISFIED: "security status not satisfied",

@@ -27,15 +27,18 @@ class Kind(IntEnum):
     ICC_POWER_ON = 0x62
     ICC_POWER_OFF = 0x63
     GET_SLOT_STATUS = 0x65
+    SECURE = 0x69
     ESCAPE = 0x6B
     GET_PARAMETERS = 0x6C
     RESET_PARAMETERS = 0x6D
     XFR_BLOCK = 0x6F
     ABORT = 0x72
+    SET_DATA_RATE = 0x73
     DATA_BLOCK = 0x80
     SLOT_STATUS = 0x81
     PARAMETERS = 0x82
     ESCAPE_REPLY = 0x83
+    DATA_RATE = 0x84
     NOTIFY_SLOT_CHANGE = 0x50
     HARDWARE_ERROR = 0x51
 
@@ -92,7 +95,28 @@ REPLY_KINDS: Final[dict[int, Kind]] = {
     Kind.SET_PARAMETERS: Kind.PARAMETERS,
     Kind.ESCAPE: Kind.ESCAPE_REPLY,
     Kind.ABORT: Kind.SLOT_STATUS,
+    Kind.SECURE: Kind.DATA_BLOCK,
+    Kind.SET_DATA_RATE: Kind.DATA_RATE,
 }
+
+
+class Part(IntEnum):
+    """wLevelParameter of XfrBlock, and bChainParameter of DataBlock: which part of an extended APDU it carries."""
+
+    WHOLE = 0x00
+    FIRST = 0x01
+    LAST = 0x02
+    MIDDLE = 0x03
+    NONE = 0x10  # the host: go on with the answer; the reader: go on with the command
+
+
+def part_of(number: int, count: int) -> Part:
+    """Which part the piece with this number, from 0, is of `count` pieces."""
+    if count == 1:
+        return Part.WHOLE
+    if number == 0:
+        return Part.FIRST
+    return Part.LAST if number == count - 1 else Part.MIDDLE
 
 
 def _split(raw: bytes) -> tuple[int, int, int, bytes, bytes]:
@@ -257,11 +281,24 @@ class ClassDescriptor:
     LAYOUT = struct.Struct("<BBHBBIIIBIIBIIIIIBBHBB")
     EXTENDED_APDU = 0x00040000
     SHORT_APDU = 0x00020000
+    TPDU = 0x00010000
+    _LEVELS = 0x00070000
+    T1 = 0x02  # a bit of `protocols`
 
     @property
     def exchanges_apdus(self) -> bool:
         """Whether the reader takes whole APDUs; the others want T=0 or T=1 framing by the host."""
         return bool(self.features & (self.EXTENDED_APDU | self.SHORT_APDU))
+
+    @property
+    def exchanges_extended(self) -> bool:
+        """Whether the reader takes extended APDUs, in parts where they are long."""
+        return self.features & self._LEVELS == self.EXTENDED_APDU
+
+    @property
+    def exchanges_blocks(self) -> bool:
+        """Whether the reader takes blocks of T=1, which the host frames."""
+        return self.features & self._LEVELS == self.TPDU and bool(self.protocols & self.T1)
 
     def encode(self) -> bytes:
         """All 54 bytes, the electrical ones as a USB token has them."""

@@ -14,21 +14,49 @@ from keypeg_bridge.wire.errors import MalformedFrame
 AID: Final = bytes.fromhex("A000000308000010000100")  # always in full: some keys refuse a prefix
 
 INS_VERIFY: Final = 0x20
+INS_CHANGE_REFERENCE: Final = 0x24
+INS_RESET_RETRY: Final = 0x2C
 INS_GENERATE: Final = 0x47
 INS_AUTHENTICATE: Final = 0x87
 INS_SELECT: Final = 0xA4
 INS_GET_DATA: Final = 0xCB
 INS_PUT_DATA: Final = 0xDB
-INS_GET_METADATA: Final = 0xF7  # vendor extension, wide-spread
-INS_GET_SERIAL: Final = 0xF8  # vendor extension
-INS_SET_MANAGEMENT_KEY: Final = 0xFF  # vendor extension
+# Vendor extensions, wide-spread: several makers' cards and tools speak them.
+INS_MOVE_KEY: Final = 0xF6
+INS_GET_METADATA: Final = 0xF7
+INS_GET_SERIAL: Final = 0xF8
+INS_ATTEST: Final = 0xF9
+INS_SET_RETRIES: Final = 0xFA
+INS_RESET: Final = 0xFB
+INS_GET_VERSION: Final = 0xFD
+INS_IMPORT: Final = 0xFE
+INS_SET_MANAGEMENT_KEY: Final = 0xFF
 
+SLOT_AUTHENTICATION: Final = 0x9A
 SLOT_MANAGEMENT: Final = 0x9B
+SLOT_SIGNATURE: Final = 0x9C
+SLOT_KEY_MANAGEMENT: Final = 0x9D
 SLOT_CARD_AUTHENTICATION: Final = 0x9E
+SLOT_ATTESTATION: Final = 0xF9  # vendor extension
+RETIRED_SLOTS: Final = range(0x82, 0x96)
 REFERENCE_PIN: Final = 0x80
+REFERENCE_PUK: Final = 0x81
+PIN_BYTES: Final = 8  # of PIN and PUK, padded with FF
 
+ALGORITHM_RSA3072: Final = 0x05
+ALGORITHM_RSA1024: Final = 0x06
+ALGORITHM_RSA2048: Final = 0x07
 ALGORITHM_P256: Final = 0x11
-POLICY_NEVER: Final = 0x01
+ALGORITHM_P384: Final = 0x14
+ALGORITHM_RSA4096: Final = 0x16
+ALGORITHM_ED25519: Final = 0xE0  # vendor extension, as is the next
+ALGORITHM_X25519: Final = 0xE1
+POLICY_DEFAULT: Final = 0x00
+POLICY_NEVER: Final = 0x01  # neither PIN nor touch
+PIN_ONCE: Final = 0x02
+PIN_ALWAYS: Final = 0x03
+TOUCH_ALWAYS: Final = 0x02
+TOUCH_CACHED: Final = 0x03  # for 15 s
 
 # Management key algorithms of SP 800-78: identifier to (key length, block length), bytes.
 MANAGEMENT_SIZES: Final = {0x03: (24, 8), 0x08: (16, 16), 0x0A: (24, 16), 0x0C: (32, 16)}
@@ -37,11 +65,15 @@ TAG_DYNAMIC: Final = 0x7C
 TAG_WITNESS: Final = 0x80
 TAG_CHALLENGE: Final = 0x81
 TAG_RESPONSE: Final = 0x82
+TAG_EXPONENTIATION: Final = 0x85  # the other side's point
 TAG_GENERATE: Final = 0xAC
 TAG_ALGORITHM: Final = 0x80
+TAG_PARAMETER: Final = 0x81
 TAG_PIN_POLICY: Final = 0xAA
 TAG_TOUCH_POLICY: Final = 0xAB
 TAG_PUBLIC_KEY: Final = 0x7F49
+TAG_RSA_MODULUS: Final = 0x81
+TAG_RSA_EXPONENT: Final = 0x82
 TAG_EC_POINT: Final = 0x86
 TAG_OBJECT_ID: Final = 0x5C
 TAG_OBJECT: Final = 0x53
@@ -53,10 +85,16 @@ META_POLICY: Final = 0x02
 META_ORIGIN: Final = 0x03
 META_PUBLIC_KEY: Final = 0x04
 META_DEFAULT: Final = 0x05
+META_TRIES: Final = 0x06
+ORIGIN_GENERATED: Final = 0x01
+ORIGIN_IMPORTED: Final = 0x02
 
 OBJECT_CHUID: Final = 0x5FC102
 OBJECT_CARD_AUTHENTICATION: Final = 0x5FC101
+OBJECT_CAPABILITIES: Final = 0x5FC107
 OBJECT_DISCOVERY: Final = 0x7E
+OBJECT_BIOMETRIC_GROUP: Final = 0x7F61
+OBJECT_ATTESTATION: Final = 0x5FFF01  # vendor extension: the certificate of slot F9
 OBJECT_FIRST_RETIRED: Final = 0x5FC10D
 CONTAINERS: Final = 20  # retired key management certificates, 5FC10D to 5FC120
 MAX_CONTAINER_DATA: Final = 32_768  # bytes; ten times what any known key takes

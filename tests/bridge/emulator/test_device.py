@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,7 @@ def test_the_reader_refuses_by_number(command: ccid.Command, error: ccid.Error) 
 
 def test_the_reader_answers_what_it_knows() -> None:
     reader = CcidReader(DirectKey().card)
-    for kind in (ccid.Kind.GET_SLOT_STATUS, ccid.Kind.GET_PARAMETERS, ccid.Kind.ABORT):
+    for kind in (ccid.Kind.GET_SLOT_STATUS, ccid.Kind.GET_PARAMETERS, ccid.Kind.RESET_PARAMETERS):
         reply = reader.answer(ccid.Command(kind, 0, 5))
         assert reply.outcome is ccid.Outcome.DONE
         assert reply.kind == ccid.REPLY_KINDS[kind]
@@ -215,7 +216,7 @@ def test_the_pin_is_counted_and_blocks() -> None:
     for expected in (0x63C2, 0x63C1, 0x6983):
         assert transmit(key, piv.INS_VERIFY, 0, 0x80, wrong).status == expected
     assert transmit(key, piv.INS_VERIFY, 0, 0x80, right).status == 0x6983
-    assert key.saved[-1].pin_tries == 0
+    assert key.saved[-1].pin.tries == 0
 
 
 def test_mutual_authentication_proves_both_sides() -> None:
@@ -248,8 +249,8 @@ def test_a_failed_save_is_a_refusal_and_changes_nothing() -> None:
     def fail(state: object) -> None:
         raise OSError(errno.ENOSPC, "no space left")
 
-    key.applet._save = fail
-    key.applet._managed = True
+    key.applet.session.save = fail
+    key.applet.session.managed = True
     put = piv.object_path(piv.container(1)) + tlv.encode(0x53, b"x")
     assert transmit(key, piv.INS_PUT_DATA, 0x3F, 0xFF, put).status == 0x6581
     assert piv.container(1) not in key.applet.state.objects
@@ -259,7 +260,7 @@ def test_a_failed_save_is_a_refusal_and_changes_nothing() -> None:
 def test_state_survives_its_file(objects: dict[int, bytes]) -> None:
     state = new_key("x", management_algorithm=0x0A)
     for tag, content in objects.items():
-        state = state.with_object(tag, content)
+        state = replace(state, piv=state.piv.with_object(tag, content))
     assert from_json(to_json(state)) == state
 
 
@@ -276,8 +277,9 @@ def test_a_half_written_file_never_replaces_a_whole_one(tmp_path: Path) -> None:
     file.save(state)
     path.with_name("key.json.new").write_text('{"format"')  # what a crash leaves
     assert file.load() == state
-    file.save(state.with_object(0x5FC10D, b"y"))
-    assert file.load() == state.with_object(0x5FC10D, b"y")
+    later = replace(state, piv=state.piv.with_object(0x5FC10D, b"y"))
+    file.save(later)
+    assert file.load() == later
     with pytest.raises(EmulatorError, match="in use"):
         StateFile(path)
     file.close()

@@ -14,7 +14,7 @@ from keypeg_bridge.emulator.card import ATR
 from keypeg_bridge.emulator.ccid_reader import CcidReader
 from keypeg_bridge.emulator.fido.hid import MAX_WAITING, TOUCH_SECONDS
 from keypeg_bridge.emulator.touch import PRESS_SECONDS, TouchPolicy
-from keypeg_bridge.emulator.usb_device import CONFIGURATION, UsbKey
+from keypeg_bridge.emulator.usb_device import UsbKey
 from keypeg_bridge.wire import ccid, ctap, usb, usbip
 from keypeg_bridge.wire.ctap import Status
 from keypeg_bridge.wire.ctaphid import (
@@ -257,7 +257,7 @@ INIT = fragment(BROADCAST, Command.INIT, bytes(8))[0]
 
 def test_an_operating_system_finds_a_security_key_in_the_descriptors() -> None:
     host = Host()
-    card, fido = CONFIGURATION.interfaces
+    card, fido = host.device.configuration.interfaces
     assert (card.interface_class, fido.interface_class) == (0x0B, 0x03)
     assert [(e.address, e.attributes, e.max_packet) for e in fido.endpoints] == [
         (0x04, 3, 64), (0x84, 3, 64),

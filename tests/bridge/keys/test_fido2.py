@@ -383,7 +383,11 @@ class OtherCard:
     """A card without PIV."""
 
     gone = False
+    extended = False
     closed = False
+
+    def restart(self) -> None:
+        """Nothing changes."""
 
     def exchange(self, apdu: bytes, timeout: float) -> bytes:
         return b"\x6a\x82"

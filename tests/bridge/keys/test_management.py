@@ -13,7 +13,7 @@ from keypeg.management import (
     diversify,
     respond,
 )
-from keypeg_bridge.emulator import state
+from keypeg_bridge.emulator.piv import state
 from keypeg_bridge.wire import piv
 
 MASTER = bytes(range(32))

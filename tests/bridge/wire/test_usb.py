@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keypeg_bridge.emulator.usb_device import CONFIGURATION
+from keypeg_bridge.emulator.ccid_reader import CcidReader
+from keypeg_bridge.emulator.usb_device import configuration
 from keypeg_bridge.wire import usb
 from keypeg_bridge.wire.errors import MalformedFrame
+from tests.bridge.cards import DirectKey
+
+CONFIGURATION = configuration(CcidReader(DirectKey().card).descriptor, fido=True)
 
 
 def test_a_configuration_reads_back() -> None:
@@ -17,15 +21,15 @@ def test_a_configuration_reads_back() -> None:
 
 def test_unknown_descriptors_stay_where_they_stand() -> None:
     odd = b"\x03\x99\x01"
-    configuration = usb.Configuration(
+    odd_one = usb.Configuration(
         1, 0x80, 50, extra=odd, interfaces=(
             usb.Interface(0, 0, 3, 0, 0, extra=odd, endpoints=(usb.Endpoint(0x81, 3, 64, 1, odd),)),
             usb.Interface(0, 1, 3, 0, 0),
         ),
     )  # fmt: skip
-    raw = configuration.encode()
+    raw = odd_one.encode()
     assert raw[4] == 1  # one interface with two alternates
-    assert usb.parse_configuration(raw) == configuration
+    assert usb.parse_configuration(raw) == odd_one
 
 
 def test_a_device_descriptor_reads_back() -> None:
