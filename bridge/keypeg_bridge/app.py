@@ -49,7 +49,8 @@ from keypeg_bridge.rpc.key_service import KeyService
 from keypeg_bridge.rpc.session import SessionSettings
 from keypeg_bridge.rpc.session_service import SessionService
 from keypeg_bridge.rpc.sessions import Sessions
-from keypeg_bridge.settings import Settings
+from keypeg_bridge.settings import Keys, Settings
+from keypeg_bridge.transport import pcsc
 
 FIRST_LOOK: Final = 2.0
 """Seconds that the start waits for the first look at the keys, so that an app right after it finds them."""
@@ -117,7 +118,7 @@ async def serve(
             settings.keys.drivers,
             SmartkeyCounters(state / COUNTERS),
         )
-        sources = [make_source(name, drivers) for name in dict.fromkeys(settings.keys.backends)]
+        sources = [make_source(name, drivers) for name in _ways(settings.keys.backends)]
     except (identity.IdentityError, ValueError) as error:
         raise StartError(str(error)) from error
     time = LoopTime(SystemClock())
@@ -198,6 +199,15 @@ async def serve(
             rack.drain()
             await _end(settings, sessions, listeners, agent)
             _withdraw(ready_file)
+
+
+def _ways(backends: tuple[str, ...]) -> list[str]:
+    """The ways to keys: those that were chosen, or the usual ones that this computer has."""
+    ways = list(dict.fromkeys(backends))
+    if backends == Keys().backends and not pcsc.is_installed():
+        _LOG.info("card service left out", why="pyscard is not installed")
+        ways.remove(pcsc.NAME)
+    return ways
 
 
 def _local_port(settings: Settings) -> LocalPort:

@@ -31,7 +31,7 @@ def main() -> None:
     "--config", type=click.Path(path_type=Path), help="Settings, TOML; see docs/bridge.md."
 )
 @click.option("--socket", type=click.Path(path_type=Path), help="Unix socket to serve on.")
-@click.option("--backend", "backends", multiple=True, help="A way to keys: libusb, hidapi, usbip:HOST:PORT. Repeat for more.")  # fmt: skip
+@click.option("--backend", "backends", multiple=True, help="A way to keys: pcsc, hidapi, libusb, usbip:HOST:PORT. Repeat for more.")  # fmt: skip
 @click.option(
     "--tls", metavar="HOST:PORT", help="Serve sessions with TLS too; port 0 for a free one."
 )

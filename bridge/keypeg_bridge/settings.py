@@ -55,8 +55,10 @@ class Keys:
     """The ways to keys."""
 
     backends: tuple[str, ...] = setting(
-        ("libusb", "hidapi"),
-        "The ways to keys: `libusb`, `hidapi`, `usbip:HOST:PORT`; each may come once.",
+        ("pcsc", "hidapi", "libusb"),
+        "The ways to keys, the preferred first: `pcsc` (cards of the card service), `hidapi`, `libusb`,"
+        " `usbip:HOST:PORT`; each may come once. Unless it is set, `pcsc` is left out where pyscard is"
+        " not installed.",
     )
     drivers: tuple[str, ...] = setting(
         ("piv", "smartkey", "fido2"),

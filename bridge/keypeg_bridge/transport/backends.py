@@ -1,4 +1,4 @@
-"""Which devices there are, over all the ways to reach them: `libusb`, `hidapi` and `usbip:HOST:PORT`.
+"""Which devices there are, over all the ways to reach them: `pcsc`, `hidapi`, `libusb` and `usbip:HOST:PORT`.
 
 Promises: one backend that fails never hides the others' devices; a device keeps its handle as long as it stays plugged in,
 and a replugged one gets a new handle; listing is cheap enough to poll, as each device's strings are read once.
@@ -7,14 +7,16 @@ and a replugged one gets a new handle; listing is cheap enough to poll, as each 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 import usb.core
 import usb.util
 
-from keypeg_bridge.transport import hidapi
+from keypeg_bridge.transport import hidapi, pcsc
 from keypeg_bridge.transport.errors import (
     BackendUnavailable,
     DeviceGone,
@@ -33,7 +35,7 @@ from keypeg_bridge.transport.ports import (
     OnGone,
     Problem,
 )
-from keypeg_bridge.transport.strings import is_emulated, shown
+from keypeg_bridge.transport.strings import is_emulated, shown, usb_spot
 from keypeg_bridge.transport.usb_ccid import (
     Watch,
     ccid_interface,
@@ -43,8 +45,12 @@ from keypeg_bridge.transport.usb_ccid import (
 from keypeg_bridge.transport.usb_hid import fido_interface, open_hid_pipe
 from keypeg_bridge.transport.usbip_backend import UsbIpBackend
 
+SETTLED_LOOKS: Final = (
+    10  # at the same device nodes, after which libusb is asked only when they change
+)
+USB_NODES: Final = Path("/dev/bus/usb")
 REST_LISTINGS: Final = 20  # that pass over a device that did not answer, so that it slows no other
-FORMS: Final = "libusb, hidapi, usbip:HOST:PORT"
+FORMS: Final = "pcsc, hidapi, libusb, usbip:HOST:PORT"
 
 _Identity = tuple[int, int, int, int]
 
@@ -58,18 +64,31 @@ class PyusbBackend:
         backend: Any,
         now: Monotonic,
         watch: Callable[[int, int], Watch] | None = None,
+        *,
+        is_local: bool = False,
+        nodes: Callable[[], object | None] = lambda: None,
     ) -> None:
         self.name = name
         self._backend = backend
         self._now = now
         self._watch = watch
+        self._is_local = is_local
+        self._nodes = nodes
+        self._seen: object | None = None
+        self._looks = 0
         self._listing = threading.Lock()  # one listing at a time; opening does not wait for it
         self._known: dict[_Identity, FoundDevice | None] = {}
         self._resting: dict[_Identity, tuple[int, Problem]] = {}
+        self._troubled = True
 
     def devices(self) -> tuple[list[FoundDevice], list[Problem]]:
         """The devices of use that are there now, and what kept others from being looked at."""
         with self._listing:
+            nodes = self._nodes()
+            self._looks = self._looks + 1 if nodes is not None and nodes == self._seen else 0
+            self._seen = nodes
+            if self._looks > SETTLED_LOOKS and not self._troubled:
+                return [f for f in self._known.values() if f is not None], []
             try:
                 devices = list(usb.core.find(find_all=True, backend=self._backend))
             except usb.core.USBError as error:
@@ -92,7 +111,7 @@ class PyusbBackend:
                         problems.append(problem)
                         if isinstance(error, DeviceTimeout):
                             self._resting[identity] = (REST_LISTINGS, problem)
-            self._known = known
+            self._known, self._troubled = known, bool(problems)
             return [f for f in known.values() if f is not None], problems
 
     def open(self, handle: str, on_gone: OnGone | None = None) -> CardPipe:
@@ -148,6 +167,8 @@ class PyusbBackend:
             serial=texts[2],
             emulated=is_emulated(texts[0], texts[1]),
             interfaces=frozenset(interfaces),
+            spot=usb_spot(identity[0], identity[1]) if self._is_local else "",
+            is_local=self._is_local,
         )
 
 
@@ -166,11 +187,26 @@ def _text(device: Any, index: int) -> str | None:
     return shown(raw)
 
 
+def usb_nodes(folder: Path = USB_NODES) -> frozenset[tuple[str, int]] | None:
+    """The nodes of USB devices, cheaply; None where there are none to look at."""
+    found: set[tuple[str, int]] = set()
+    try:
+        with os.scandir(folder) as buses:
+            for bus in buses:
+                with os.scandir(bus.path) as entries:
+                    found.update((entry.path, entry.inode()) for entry in entries)
+    except OSError:
+        return None
+    return frozenset(found)
+
+
 def make_backend(setting: str, now: Monotonic) -> Backend:
     """The backend that one setting names; `ValueError` with a sentence for anything else."""
     kind, _, rest = setting.partition(":")
     if setting == "libusb":
-        return PyusbBackend(setting, _libusb(), now)
+        return PyusbBackend(setting, _libusb(), now, is_local=True, nodes=usb_nodes)
+    if setting == pcsc.NAME:
+        return pcsc.PcscBackend(pcsc.load_library(), now)
     if setting == hidapi.NAME:
         return hidapi.HidapiBackend(hidapi.load_library())
     if kind == "usbip":

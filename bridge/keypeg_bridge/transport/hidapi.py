@@ -33,6 +33,7 @@ from keypeg_bridge.transport.ports import (
     Problem,
 )
 from keypeg_bridge.transport.strings import is_emulated, shown
+from keypeg_bridge.transport.sysfs import UsbDevice, behind_hidraw
 from keypeg_bridge.wire import ctaphid
 
 NAME: Final = "hidapi"
@@ -85,11 +86,13 @@ class HidapiBackend:
         *,
         node: Callable[[bytes], int | None] = node_of,
         nodes: Callable[[], object | None] = nodes_there,
+        behind: Callable[[bytes], UsbDevice | None] = behind_hidraw,
         may_open: Callable[[bytes], bool] = lambda path: os.access(path, os.R_OK | os.W_OK),
     ) -> None:
         self._library = library
         self._node = node
         self._nodes = nodes
+        self._behind = behind
         self._may_open = may_open
         self._seen: object | None = None
         self._looks = 0
@@ -129,19 +132,22 @@ class HidapiBackend:
             shown(one[field])
             for field in ("manufacturer_string", "product_string", "serial_number")
         )
+        usb = self._behind(path)
         seed = b"|".join((self.name.encode(), path, str(node).encode(), (serial or "").encode()))
         return FoundDevice(
             handle=hashlib.sha256(seed).hexdigest()[:16],
             backend=self.name,
             vendor=one["vendor_id"],
             product=one["product_id"],
-            bus=0,
-            address=0,
+            bus=usb.bus if usb else 0,
+            address=usb.address if usb else 0,
             manufacturer=maker,
             product_name=product,
             serial=serial,
             emulated=is_emulated(maker, product),
             interfaces=frozenset({FIDO}),
+            spot=usb.spot if usb else "",
+            is_local=True,
         )
 
     def open(self, handle: str, on_gone: OnGone | None = None) -> CardPipe:
