@@ -19,6 +19,8 @@ Harm = Callable[[bytes], bytes]
 class DirectPipe:
     """A pipe straight into the applet; ends when the key is unplugged."""
 
+    extended = False
+
     def __init__(self, key: DirectSmartkey, on_gone: OnGone | None) -> None:
         self._key = key
         self._on_gone = on_gone
@@ -30,6 +32,9 @@ class DirectPipe:
             raise DeviceGone("The device was unplugged.")
         self._key.sent.append(apdu)
         return self._key.harm(self._key.channel.transmit(apdu))
+
+    def restart(self) -> None:
+        self._key.power()
 
     def pull(self) -> None:
         """The key was unplugged."""
@@ -56,13 +61,21 @@ class DirectSmartkey:
         self._plugged = True
 
     def open(self, on_gone: OnGone | None = None) -> SmartkeyDriver:
+        """Power the key anew, and give it to its driver."""
+        return SmartkeyDriver(self.pipe(on_gone), self.counters)
+
+    def pipe(self, on_gone: OnGone | None = None) -> DirectPipe:
         """Power the key anew."""
         if not self._plugged:
             raise DeviceGone("There is no such device.")
+        self.power()
+        self._pipe = DirectPipe(self, on_gone)
+        return self._pipe
+
+    def power(self) -> None:
+        """As after a reset."""
         self.applet.power_off()
         self.channel.reset()
-        self._pipe = DirectPipe(self, on_gone)
-        return SmartkeyDriver(self._pipe, self.counters)
 
     def unplug(self) -> None:
         """Pull it."""
