@@ -1,6 +1,7 @@
 """The control socket of an emulated key: one JSON object a line, in and out, on a Unix socket of its owner's.
 
-Commands: `plug`, `unplug`, `touch`, `status`. Every answer has `ok`; a refusal has `error`, a sentence. Both ends are here.
+Commands and their fields are those of `serving.Laboratory`. Every answer has `ok`; a refusal has `error`, a sentence. Both
+ends are here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any, Final
 
 from keypeg_bridge.emulator.errors import EmulatorError
 
-MAX_LINE: Final = 4_096  # bytes; a command has about 20
+MAX_LINE: Final = 262_144  # bytes; a command has about 20, a script up to 10,000 steps
+MAX_ANSWER: Final = 4 * 1024 * 1024  # bytes; a full history has about 400 kB
 MAX_PATH: Final = 107  # bytes of a Unix socket's path on Linux
 
 Handler = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -113,15 +115,15 @@ def _clear_stale(path: Path) -> None:
     )
 
 
-def call(path: Path | str, command: str, *, timeout: float = 5) -> dict[str, Any]:
+def call(path: Path | str, command: str, /, *, timeout: float = 5, **fields: Any) -> dict[str, Any]:
     """Send one command and give the answer's fields; `EmulatorError` when refused or unreachable."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.settimeout(timeout)
         try:
             connection.connect(str(path))
-            connection.sendall(json.dumps({"command": command}).encode() + b"\n")
+            connection.sendall(json.dumps({**fields, "command": command}).encode() + b"\n")
             line = b""
-            while not line.endswith(b"\n") and len(line) < MAX_LINE:
+            while not line.endswith(b"\n") and len(line) < MAX_ANSWER:
                 received = connection.recv(MAX_LINE)
                 if not received:
                     break

@@ -43,20 +43,19 @@ class Parameter:
         if self.type is str:
             return "a name"
         number = "a whole number" if self.type is int else "a number"
-        return f"{number} from {self.least:g} to {self.most:,.16g}"
+        return f"{number} from {self.least:g} to {self.most:,.0f}"
 
     def check(self, raw: Any) -> Value:
         """The value in JSON or TOML; `EmulatorError` when it is none of those allowed."""
-        if self.type is float and isinstance(raw, int) and not isinstance(raw, bool):
-            raw = float(raw)
-        fits = type(raw) is self.type
+        whole_as_number = self.type is float and type(raw) is int
+        fits = type(raw) is self.type or whole_as_number
         if fits and self.type in (int, float):
             fits = self.least <= raw <= self.most
         if fits and self.type is str:
             fits = raw in self.choices if self.choices else 0 < len(raw) <= MAX_TEXT
         if not fits:
             raise EmulatorError(f"{self.name} is {raw!r}; it must be {self.allowed}.")
-        return raw  # type: ignore[no-any-return]  # its type was checked
+        return float(raw) if whole_as_number else raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ class Line:
                 return self._refused(answer, begins=begins)
             case "sequence" if not begins or self._side is Side.CARD:
                 return self._misnumbered(hit, answer)
-            case "truncate" if begins:
+            case "truncate" if begins and answer:
                 left = hit.fault.whole("bytes")
                 return answer[: hit.draw.randrange(len(answer)) if left is None else left]
             case "corrupt" if begins and answer:

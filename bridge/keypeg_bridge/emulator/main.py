@@ -1,7 +1,7 @@
-"""keypeg-emukey: serve one emulated key, or plug and unplug one that is served.
+"""keypeg-emukey: serve emulated keys, or speak to the control socket of ones that are served.
 
-The composition root of the emulator: the only module that knows all the others. One JSON line on stdout says that it is
-ready; messages go to stderr. Exit codes: 0 ended by a signal, 1 cannot serve, 2 usage.
+Promises: messages go to stderr, data to stdout. Exit codes: 0 ended by a signal, 1 cannot serve, 2 usage. What is done is in
+`serving.py`.
 """
 
 from __future__ import annotations
@@ -9,162 +9,42 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from keypeg_bridge.emulator import control
-from keypeg_bridge.emulator.card import Card
-from keypeg_bridge.emulator.ccid_reader import CcidReader
+from keypeg_bridge.emulator.emulated_key import Make
 from keypeg_bridge.emulator.errors import EmulatorError
-from keypeg_bridge.emulator.fido.core import PROFILES as FIDO_PROFILES
-from keypeg_bridge.emulator.fido.core import Core
-from keypeg_bridge.emulator.fido.hid import FidoHid
-from keypeg_bridge.emulator.piv_applet import PROFILES, PivApplet, Profile
-from keypeg_bridge.emulator.state import KeyState, StateFile, Vault, new_key
-from keypeg_bridge.emulator.touch import Finger, TouchPolicy
-from keypeg_bridge.emulator.usb_device import UsbKey
-from keypeg_bridge.emulator.usbip_server import Bus, UsbIpServer, loopback
+from keypeg_bridge.emulator.piv.session import PROFILES
+from keypeg_bridge.emulator.serving import Options, serve
+from keypeg_bridge.emulator.touch import TouchPolicy
+from keypeg_bridge.emulator.usbip_server import MAX_PORTS
 
-COMMANDS: Final = ("plug", "unplug", "touch", "status")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `serve` was asked for."""
-
-    state: Path
-    control: Path
-    host: str
-    port: int
-    seed: str | None
-    profile: Profile
-    touch: TouchPolicy
-    plugged: bool
-    ready_file: Path | None
-
-
-def load_or_make(file: StateFile, options: Options) -> KeyState:
-    """The key in the file, or a new one, stored before it is used."""
-    state = file.load()
-    if state is None:
-        state = new_key(options.seed, management_algorithm=options.profile.management_algorithm)
-        try:
-            file.save(state)
-        except OSError as error:
-            raise EmulatorError(
-                f"Cannot write the state file {options.state}: {error.strerror}. Choose another"
-                " with --state."
-            ) from error
-    elif options.seed is not None and options.seed != state.seed:
-        raise EmulatorError(
-            f"The key in {options.state} was made from another seed. Leave --seed out to use it, or"
-            " choose another file with --state."
-        )
-    return state
-
-
-def _security_key(vault: Vault, options: Options, clock: Callable[[], float]) -> FidoHid:
-    """The FIDO side of the key."""
-    state = vault.state
-    profile = FIDO_PROFILES[options.profile.name]
-    core = Core(state.seed, state.fido, profile, vault.save_fido, clock, os.urandom)
-    return FidoHid(core, Finger(options.touch, clock))
-
-
-async def serve(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loopback(options.host)
-    file = StateFile(options.state)
-    try:
-        vault = Vault(load_or_make(file, options), file.save)
-        applet = PivApplet(vault.state, options.profile, vault.save_card)
-        serial = f"{vault.state.serial:010d}"
-        fido = _security_key(vault, options, loop.time)
-        bus = Bus()
-        port = bus.add(UsbKey(CcidReader(Card(applet)), serial, fido))
-        if options.plugged:
-            port.plug()
-        server = UsbIpServer(bus)
-        address = await server.start(options.host, options.port)
-        facts = {
-            "usbip": address,
-            "control": str(options.control),
-            "emulated": True,
-            "serial": serial,
-            "profile": options.profile.name,
-            "touch": options.touch.value,
-        }
-
-        def handle(command: str, request: dict[str, Any]) -> dict[str, Any]:
-            match command:
-                case "plug":
-                    port.plug()
-                case "unplug":
-                    port.unplug()
-                case "touch":
-                    fido.finger.press()
-                    port.poke()
-                case "status":
-                    pass
-                case _:
-                    raise EmulatorError(
-                        f"The command {command!r} is unknown. Use {', '.join(COMMANDS)}."
-                    )
-            now = {"attached": port.attached, "wants_touch": fido.wants_touch, "winks": fido.winks}
-            return {**facts, "plugged": port.plugged, **now}
-
-        controls = control.ControlServer(options.control, handle)
-        try:
-            await controls.start()
-            _announce(json.dumps(facts), options.ready_file)
-            await stop.wait()
-        finally:
-            port.unplug()
-            await controls.close()
-            await server.close()
-    finally:
-        file.close()
-
-
-def _announce(line: str, ready_file: Path | None) -> None:
-    if ready_file is not None:
-        temporary = ready_file.with_name(ready_file.name + ".new")
-        try:
-            temporary.write_text(line + "\n")
-            os.replace(temporary, ready_file)
-        except OSError as error:
-            raise EmulatorError(
-                f"Cannot write the ready file {ready_file}: {error.strerror}."
-            ) from error
-    click.echo(line)
-    sys.stdout.flush()
+COMMANDS: Final = ("plug", "unplug", "touch", "status", "fault", "faults", "clear", "history")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """An emulated USB key for tests and laboratories. It protects nothing, and is marked as emulated."""
+    """Emulated USB keys for tests and laboratories. They protect nothing, and are marked as emulated."""
 
 
 @main.command("serve")
-@click.option("--state", type=click.Path(path_type=Path), required=True, help="The key's contents.")
-@click.option("--control", "control_path", type=click.Path(path_type=Path), required=True, help="Unix socket for plug, unplug, touch and status.")  # fmt: skip
+@click.option("--state", type=click.Path(path_type=Path), required=True, help="The key's contents; of more keys, beside it.")  # fmt: skip
+@click.option("--control", "control_path", type=click.Path(path_type=Path), required=True, help="Unix socket for commands and faults.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address.")
 @click.option("--port", type=click.IntRange(0, 65535), default=3240, show_default=True, help="USB/IP port; 0 for any free one.")  # fmt: skip
-@click.option("--seed", help="Makes serial number and GUID of a new key repeatable.")
+@click.option("--vhci", is_flag=True, help="Plug it into this computer's kernel instead; needs root and the module vhci-hcd.")  # fmt: skip
+@click.option("--vpicc", metavar="HOST:PORT", help="Put its card into a virtual reader (vsmartcard's vpcd) instead; loopback only.")  # fmt: skip
+@click.option("--keys", type=click.IntRange(1, MAX_PORTS), default=1, show_default=True, help="How many keys: key-1, key-2, and so on.")  # fmt: skip
+@click.option("--seed", help="Makes new keys repeatable, and what faults draw.")
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="token", show_default=True, help="Kind of key: with vendor commands, or the standards' alone.")  # fmt: skip
 @click.option("--touch", type=click.Choice([p.value for p in TouchPolicy]), default="always", show_default=True, help="When the key is touched; command: by `ctl touch`.")  # fmt: skip
-@click.option("--unplugged", is_flag=True, help="Start without the key in.")
+@click.option("--unplugged", is_flag=True, help="Start without the keys in.")
+@click.option("--script", type=click.Path(path_type=Path), help="Faults by the clock, TOML; see docs/labs.md.")  # fmt: skip
+@click.option("--script-seed", help="What the script leaves open; without, --seed, then the script's own, then a new one.")  # fmt: skip
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Gets the ready line too.")
 @click.option("--verbose", is_flag=True, help="Say more on stderr; never any contents.")
 def serve_command(
@@ -172,23 +52,41 @@ def serve_command(
     control_path: Path,
     host: str,
     port: int,
+    vhci: bool,
+    vpicc: str | None,
+    keys: int,
     seed: str | None,
     profile: str,
     touch: str,
     unplugged: bool,
+    script: Path | None,
+    script_seed: str | None,
     ready_file: Path | None,
     verbose: bool,
 ) -> None:
-    """Serve one emulated key over USB/IP, until a signal."""
+    """Serve emulated keys, over USB/IP unless told otherwise, until a signal."""
+    if vhci and vpicc is not None:
+        raise click.UsageError("A key is plugged in at one place: use --vhci or --vpicc.")
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
     options = Options(
-        state, control_path, host, port, seed, PROFILES[profile], TouchPolicy(touch),
-        not unplugged, ready_file,
-    )  # fmt: skip
+        state=state,
+        control=control_path,
+        host=host,
+        port=port,
+        seed=seed,
+        make=Make(profile, TouchPolicy(touch)),
+        keys=keys,
+        plugged=not unplugged,
+        ready_file=ready_file,
+        vhci=vhci,
+        vpicc=vpicc,
+        script=script,
+        script_seed=script_seed,
+    )
     try:
         asyncio.run(serve(options))
     except EmulatorError as error:
@@ -197,10 +95,39 @@ def serve_command(
 
 @main.command("ctl")
 @click.option("--control", "control_path", type=click.Path(path_type=Path), required=True, help="Unix socket of the serving process.")  # fmt: skip
+@click.option("--key", help="Which key; without, the only one.")
 @click.argument("command", type=click.Choice(COMMANDS))
-def control_command(control_path: Path, command: str) -> None:
-    """Plug, unplug, touch or ask a served key; one JSON line on stdout."""
+@click.argument("values", nargs=-1, metavar="[KIND] [NAME=VALUE]...")
+def control_command(
+    control_path: Path, key: str | None, command: str, values: tuple[str, ...]
+) -> None:
+    """Plug, unplug, touch or ask a served key, make it fail, or let it recover; one JSON line on stdout.
+
+    \b
+    Examples:
+      keypeg-emukey ctl --control key.sock unplug seconds=2
+      keypeg-emukey ctl --control key.sock fault slow delay=0.5 count=3
+      keypeg-emukey ctl --control key.sock clear
+    """
+    request: dict[str, Any] = {} if key is None else {"key": key}
+    words = list(values)
+    if command == "fault":
+        if not words or "=" in words[0]:
+            raise click.UsageError("Say which fault, for example: fault stall.")
+        request["fault"] = words.pop(0)
     try:
-        click.echo(json.dumps(control.call(control_path, command)))
+        request |= dict(map(assignment, words))
+        click.echo(json.dumps(control.call(control_path, command, **request)))
     except EmulatorError as error:
         raise click.ClickException(str(error)) from error
+
+
+def assignment(word: str) -> tuple[str, Any]:
+    """`name=value`; the value as JSON where it is that, else as text."""
+    name, sign, text = word.partition("=")
+    if not sign or not name:
+        raise click.UsageError(f"{word!r} is not NAME=VALUE.")
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        return name, text

@@ -52,6 +52,7 @@ class SmartkeyApplet:
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.state = state
+        self.told: Callable[[int], int] = lambda counter: counter  # what signatures say of it
         self._seed = seed
         self._save = save
         self._random = random
@@ -233,7 +234,7 @@ class SmartkeyApplet:
         if self.state.counter >= smartkey.MAX_COUNTER:
             raise _Refused(Status.MEMORY_FAILURE)
         self._commit(self.state.counted())
-        counter = self.state.counter
+        counter = self.told(self.state.counter)
         message = smartkey.signed_message(counter, command.data)
         signature = self._identity_key().sign(message, ec.ECDSA(hashes.SHA256()))
         return smartkey.Proof(counter, signature).encode()

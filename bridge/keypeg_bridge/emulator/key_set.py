@@ -1,0 +1,97 @@
+"""The keys of one process: made from files and a seed, found by name, and copied.
+
+Promises: names are `key-1`, `key-2` and so on, in the order of ports; the same seed makes the same keys. A copy lasts as long
+as it is plugged in or kept, and its file goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from keypeg_bridge.emulator.emulated_key import EmulatedKey, Make, load_or_make, store
+from keypeg_bridge.emulator.errors import EmulatorError
+from keypeg_bridge.emulator.state import KeyState, StateFile
+from keypeg_bridge.emulator.usbip_server import MAX_PORTS, Bus
+
+
+def state_path(path: Path, number: int) -> Path:
+    """Where the `number`th key is kept: the first in the file that was named, the others beside it."""
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+class KeySet:
+    """All keys on one bus."""
+
+    def __init__(self, path: Path, bus: Bus, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._bus = bus
+        self._clock = clock
+        self._keys: dict[str, EmulatedKey] = {}
+        self._copies: dict[str, Path] = {}
+
+    def __iter__(self) -> Iterator[EmulatedKey]:
+        return iter(list(self._keys.values()))
+
+    def load(self, count: int, seed: str | None, make: Make) -> None:
+        """The first keys; with a seed, the second is made from `seed/2` and so on."""
+        if not 1 <= count <= MAX_PORTS:
+            raise EmulatorError(f"{count} keys are not 1 to {MAX_PORTS}.")
+        for number in range(1, count + 1):
+            own_seed = seed if seed is None or number == 1 else f"{seed}/{number}"
+            state, file = load_or_make(state_path(self._path, number), own_seed, make)
+            self._add(f"key-{number}", state, file, make)
+
+    def find(self, name: str | None) -> EmulatedKey:
+        """The key of this name; without a name, the only one."""
+        if name is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        names = ", ".join(self._keys)
+        if name is None:
+            raise EmulatorError(f"Which key? There are {names}.")
+        found = self._keys.get(name)
+        if found is None:
+            raise EmulatorError(f"There is no key {name!r}. There are {names}.")
+        return found
+
+    def copy(self, of: EmulatedKey, state: KeyState, name: str | None) -> EmulatedKey:
+        """Another key of the same kind with these contents, not plugged in yet."""
+        if name is None:
+            taken = (f"clone-{number}" for number in range(1, MAX_PORTS + 1))
+            name = next(one for one in taken if one not in self._keys)
+        if name in self._keys:
+            raise EmulatorError(f"There is a key {name} already. Choose another name.")
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise EmulatorError(f"A key's name has letters, digits, - and _, unlike {name!r}.")
+        path = self._path.with_name(f"{self._path.stem}-{name}{self._path.suffix}")
+        file = StateFile(path)
+        try:
+            store(file, path, state)
+            made = self._add(name, state, file, of.make)
+        except BaseException:
+            file.close()
+            raise
+        self._copies[name] = path
+        return made
+
+    def discard(self, key: EmulatedKey) -> None:
+        """Take a copy away, with its file."""
+        key.remove()
+        del self._keys[key.name]
+        path = self._copies.pop(key.name, None)
+        if path is not None:
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + ".lock").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Unplug all keys and let go of their files."""
+        for key in self:
+            if key.name in self._copies:
+                self.discard(key)
+            else:
+                key.remove()
+                del self._keys[key.name]
+
+    def _add(self, name: str, state: KeyState, file: StateFile, make: Make) -> EmulatedKey:
+        made = self._keys[name] = EmulatedKey(name, state, file, make, self._bus, self._clock)
+        return made
