@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +26,15 @@ END_SECONDS: Final = 10.0
 class Emukey:
     """One process that serves one emulated key; `state` outlives it."""
 
-    def __init__(self, folder: Path, *arguments: str, name: str = "key") -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, name: str = "key", under: Sequence[str] = ()
+    ) -> None:
         self.state = folder / f"{name}.json"
         # Unix socket paths are short, and a test's folder may not be.
         self._sockets = Path(tempfile.mkdtemp(prefix="emukey-"))
         self.control = self._sockets / "control"
         self._arguments = arguments
+        self._under = under  # what the command line is given to, to start it in another room
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
         self.ready: dict[str, Any] = {}
@@ -39,13 +42,13 @@ class Emukey:
     def start(self, port: int = 0) -> Emukey:
         """Start the process and wait until it serves; a second start goes on with the same state."""
         command = [
-            sys.executable, "-c", "from keypeg_bridge.emulator.main import main; main()", "serve",
+            *self._under, sys.executable, "-c", "from keypeg_bridge.emulator.main import main; main()", "serve",
             "--state", str(self.state), "--control", str(self.control), "--port", str(port),
             *self._arguments,
         ]  # fmt: skip
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.ready = json.loads(self._first_line())
-        self.address = self.ready["usbip"]
+        self.address = self.ready.get("usbip", "")
         return self
 
     def _first_line(self) -> str:
