@@ -2,7 +2,7 @@
 
 Promises: an operation is one acquire or one release, on disk before its answer; every acquire has a request
 id of its own; streams and callers compete for one pool, which has rules (stage.py) but where it says so. At
-60 % of the best rate of streams in the same run an open loop shows what one operation takes.
+60 % of the best rate of streams in the same run an open loop shows what one operation takes, and the echo.
 
 Leaves to others: other servers than keypegd (peers.py).
 """
@@ -32,6 +32,7 @@ NOTHING: Final = "no-op, unary"
 UNARY: Final = "seat, unary"
 PLAIN: Final = "seat, stream, no rules"
 PACED: Final = f"seat, stream, at {PACE:.0%} of its rate"
+ECHO_PACED: Final = "bare echo, at the same pace"
 KINDS: Final = {
     ECHO: "echo-acquire",
     STREAM: "seat-stream",
@@ -95,12 +96,15 @@ def _more(given: Given, stage: Stage, stream: Series) -> list[Series]:
     plain.close()
     if given.generator.name == "C++":
         given.say("seats at a pace")
-        loads = {PACED: stage.load("seat-stream", count, connections=CONNECTIONS)}
+        loads = {
+            ECHO_PACED: stage.load("echo-acquire", count, connections=CONNECTIONS),
+            PACED: stage.load("seat-stream", count, connections=CONNECTIONS),
+        }
         plan = replace(
             given.plan, seconds=max(given.plan.seconds, 0.1 if given.quick else PACED_SECONDS)
         )
-        rates = {PACED: PACE * stream.median("rate")}
-        found.append(measure(loads, plan, rates)[PACED])
+        rates = dict.fromkeys(loads, PACE * stream.median("rate"))
+        found += measure(loads, plan, rates).values()
         _close(loads.values())
     return found
 
