@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,15 @@ ALGORITHMS = {
 class BridgeProcess:
     """One bridge; its state outlives the process."""
 
-    def __init__(self, lab: Lab, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        under: Sequence[str] = (),
+    ) -> None:
         self._lab = lab
+        self._under = under
         self._arguments = arguments
         self._env = env or {}
         # Unix socket paths are short, and a test's folder may not be.
@@ -55,7 +62,7 @@ class BridgeProcess:
     def command(self, *arguments: str) -> list[str]:
         """How it is started."""
         return [
-            str(BIN / "keypeg-bridge"), "serve", "--socket", str(self.socket),
+            *self._under, str(BIN / "keypeg-bridge"), "serve", "--socket", str(self.socket),
             "--state", str(self.state), "--ready-file", str(self._ready_file),
             *self._arguments, *arguments,
         ]  # fmt: skip
@@ -105,6 +112,17 @@ class BridgeProcess:
     async def listed(self) -> list[key_pb2.Key]:
         """The keys."""
         return list((await self.keys().ListKeys(pb.ListKeysRequest(), timeout=15)).keys)
+
+    async def arrived(self, count: int) -> list[key_pb2.Key]:
+        """The keys, once so many are there to be used."""
+        there: dict[str, key_pb2.Key] = {}
+        watching = self.keys().WatchKeys(pb.WatchKeysRequest(), timeout=30)
+        while len(there) < count:
+            key = (await watching.read()).key
+            if key.state == key_pb2.KEY_STATE_PRESENT:
+                there[key.name] = key
+        watching.cancel()
+        return list(there.values())
 
     async def begin(self, key: key_pb2.Key) -> tuple[Any, bytes]:
         """Begin a write, and the server's answer to the key's challenge."""

@@ -28,6 +28,8 @@ from keypeg_bridge.wire.errors import MalformedFrame
 
 CONNECT_SECONDS: Final = 5.0
 """To connect: another program's transaction may be under way."""
+CLOSE_SECONDS: Final = 1.0
+"""To let go; a service that hangs is left behind."""
 
 
 class PcscPipe:
@@ -84,6 +86,9 @@ class PcscPipe:
                 return
             self._closed = True
         self._calls.put(None)
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            # Whoever connects next must not have its card reset by us.
+            self._thread.join(CLOSE_SECONDS)
         self._on_close(self)
 
     def mark_gone(self) -> None:
@@ -139,7 +144,9 @@ class PcscPipe:
         self._card = card
         code, _, _, _, answer = scard.SCardStatus(card)
         self._check(code)
-        with contextlib.suppress(MalformedFrame):  # how a card introduces itself is its own business
+        with contextlib.suppress(
+            MalformedFrame
+        ):  # how a card introduces itself is its own business
             self.extended = atr.parse(bytes(answer)).extended_length
         return b""
 
