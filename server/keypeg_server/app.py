@@ -61,8 +61,11 @@ from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
 from keypeg_server.service.cloud_watching import CloudWatching
+from keypeg_server.service.deactivations import Deactivations
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.history import History
+from keypeg_server.service.key_checks import KeyChecks
+from keypeg_server.service.key_losses import KeyLosses
 from keypeg_server.service.licenses import LicenseService
 from keypeg_server.service.locations import LocationService
 from keypeg_server.service.placing import Placing
@@ -268,7 +271,10 @@ class App:
             allow_emulated=settings.keys.allow_emulated,
         )
         licenses = LicenseService(store, clock, new_id, placing)
-        activations = ActivationService(store, clock, placing, signing, engine)
+        deactivations = Deactivations(store, clock, signing, new_id)
+        activations = ActivationService(store, clock, placing, signing, engine, deactivations)
+        losses = KeyLosses(store, clock, signing, new_id)
+        checks = KeyChecks(store, clock, signing)
         server = self._server
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountRpc(accounts), server)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
@@ -278,7 +284,7 @@ class App:
             LicenseRpc(licenses, clock), server
         )
         activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(
-            ActivationRpc(activations), server
+            ActivationRpc(activations, deactivations), server
         )
         cloud = CloudService(store, clock, placing)
         self._cloud_watching = CloudWatching(cloud.get, hub)
@@ -286,7 +292,7 @@ class App:
             CloudSessionRpc(cloud, self._cloud_watching), server
         )
         location_service_pb2_grpc.add_LocationServiceServicer_to_server(
-            LocationRpc(locations), server
+            LocationRpc(locations, losses, checks, current), server
         )
         report_service_pb2_grpc.add_ReportServiceServicer_to_server(
             ReportRpc(Reports(log_store.SqlLogStore(opened.database), signing, clock, rules_of)),

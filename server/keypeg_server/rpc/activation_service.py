@@ -7,6 +7,8 @@ from typing import Any
 from keypeg import names
 from keypeg.errors import FieldInvalid
 from keypeg.v1.activation_service_pb2 import (
+    BeginDeactivationRequest,
+    BeginDeactivationResponse,
     CreateActivationRequest,
     CreateActivationResponse,
     DeleteActivationRequest,
@@ -20,13 +22,15 @@ from keypeg.v1.activation_service_pb2_grpc import ActivationServiceServicer
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.calls import cut, once, page_of
 from keypeg_server.service.activations import ActivationService, ActivationView
+from keypeg_server.service.deactivations import Deactivation, Deactivations
 
 
 class ActivationRpc(ActivationServiceServicer):
     """Serves activations."""
 
-    def __init__(self, activations: ActivationService) -> None:
+    def __init__(self, activations: ActivationService, deactivations: Deactivations) -> None:
         self._activations = activations
+        self._deactivations = deactivations
 
     async def CreateActivation(
         self, request: CreateActivationRequest, context: Any
@@ -52,6 +56,7 @@ class ActivationRpc(ActivationServiceServicer):
             activation=encode.activation(view.activation),
             document=view.document,
             delegation=view.delegation,
+            contents=view.contents,
         )
 
     async def ListActivations(
@@ -72,12 +77,24 @@ class ActivationRpc(ActivationServiceServicer):
             activations=map(encode.activation, found), next_page_token=token
         )
 
+    async def BeginDeactivation(
+        self, request: BeginDeactivationRequest, context: Any
+    ) -> BeginDeactivationResponse:
+        answer = await self._deactivations.begin(
+            once(request, _begun), *names.ACTIVATION.parse(request.name)
+        )
+        return BeginDeactivationResponse.FromString(answer)
+
     async def DeleteActivation(
         self, request: DeleteActivationRequest, context: Any
     ) -> DeleteActivationResponse:
+        account, license, id = names.ACTIVATION.parse(request.name)
         answer = await self._activations.delete_activation(
             once(request, lambda _: DeleteActivationResponse()),
-            *names.ACTIVATION.parse(request.name),
+            account,
+            license,
+            id,
+            request.receipt if request.HasField("receipt") else None,
         )
         return DeleteActivationResponse.FromString(answer)
 
@@ -87,4 +104,14 @@ def _created(view: ActivationView) -> CreateActivationResponse:
         activation=encode.activation(view.activation),
         document=view.document,
         delegation=view.delegation,
+        contents=view.contents,
+    )
+
+
+def _begun(made: Deactivation) -> BeginDeactivationResponse:
+    return BeginDeactivationResponse(
+        activation=encode.activation(made.activation),
+        nonce=made.nonce,
+        contents=made.statement.contents,
+        delegation=made.statement.delegation,
     )

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from keypeg import names
+from keypeg.errors import FieldInvalid
 from keypeg.v1.location_service_pb2 import (
     AuthorizeKeyWriteRequest,
     AuthorizeKeyWriteResponse,
+    CheckKeyRequest,
+    CheckKeyResponse,
     CreateKeyLocationRequest,
     CreateKeyLocationResponse,
     GetLocationRequest,
     GetLocationResponse,
+    KeyMove,
+    KeyStatement,
     ListLocationsRequest,
     ListLocationsResponse,
+    ReplaceKeyRequest,
+    ReplaceKeyResponse,
+    ReportKeyLostRequest,
+    ReportKeyLostResponse,
 )
 from keypeg.v1.location_service_pb2_grpc import LocationServiceServicer
+from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.service.key_checks import KeyChecks, Sight
+from keypeg_server.service.key_losses import KeyLosses, Loss, Outlook, Replacement
 from keypeg_server.service.locations import ALGORITHMS, LocationService, NewKey, WriteRequest
+
+CallerOf = Callable[[], Caller]
 
 
 class LocationRpc(LocationServiceServicer):
     """Serves locations and the enrollment of keys."""
 
-    def __init__(self, locations: LocationService) -> None:
+    def __init__(
+        self, locations: LocationService, losses: KeyLosses, checks: KeyChecks, caller: CallerOf
+    ) -> None:
         self._locations = locations
+        self._losses = losses
+        self._checks = checks
+        self._caller = caller
 
     async def GetLocation(self, request: GetLocationRequest, context: Any) -> GetLocationResponse:
         location = await self._locations.get_location(*names.LOCATION.parse(request.name))
@@ -82,3 +102,64 @@ class LocationRpc(LocationServiceServicer):
             NewKey(location, request.enrollment_nonce, request.signature),
         )
         return CreateKeyLocationResponse.FromString(answer)
+
+    async def CheckKey(self, request: CheckKeyRequest, context: Any) -> CheckKeyResponse:
+        (account,) = names.ACCOUNT.parse(request.parent, "parent")
+        sight = Sight(request.card_id, request.public_key, request.contents, request.suspicions)
+        checked = await self._checks.check(account, sight, self._caller().user)
+        return CheckKeyResponse(
+            location=encode.location(checked.location),
+            standing=checked.standing.value,  # type: ignore[arg-type]  # equal by test
+            statements=[
+                KeyStatement(contents=one.contents, delegation=one.delegation)
+                for one in checked.statements
+            ],
+            activations=checked.activations,
+        )
+
+    async def ReportKeyLost(
+        self, request: ReportKeyLostRequest, context: Any
+    ) -> ReportKeyLostResponse:
+        account, id = names.LOCATION.parse(request.name)
+        answer = await self._losses.report(once(request, _lost), account, id, request.reason)
+        return ReportKeyLostResponse.FromString(answer)
+
+    async def ReplaceKey(self, request: ReplaceKeyRequest, context: Any) -> ReplaceKeyResponse:
+        account, lost = names.LOCATION.parse(request.name)
+        owner, replacement = names.LOCATION.parse(request.replacement, "replacement")
+        if owner != account:
+            what = "is of another account than the lost key"
+            raise FieldInvalid(
+                f"{request.replacement} {what}; name one of accounts/{account}.",
+                fields={"replacement": what},
+            )
+        answer = await self._losses.replace(
+            once(request, _replaced),
+            account,
+            lost,
+            replacement,
+            beyond_policy=self._caller().role is Role.PUBLISHER,
+        )
+        return ReplaceKeyResponse.FromString(answer)
+
+
+def _lost(loss: Loss) -> ReportKeyLostResponse:
+    return ReportKeyLostResponse(
+        location=encode.location(loss.location), moves=_moves(loss.outlooks)
+    )
+
+
+def _replaced(made: Replacement) -> ReplaceKeyResponse:
+    return ReplaceKeyResponse(
+        location=encode.location(made.location), moved=_moves(made.moved), left=_moves(made.left)
+    )
+
+
+def _moves(outlooks: Iterable[Outlook]) -> Iterable[KeyMove]:
+    for outlook in outlooks:
+        move = KeyMove(
+            activation=outlook.activation, product=outlook.product, refusal=outlook.refusal
+        )
+        if outlook.free_time is not None:
+            move.free_time.FromDatetime(outlook.free_time)
+        yield move

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from keypeg import names
 from keypeg.document import parse_envelope
 from keypeg.errors import ReceiptRequired
+from keypeg.key_contents import lost as lost_key
 from keypeg.v1.document_pb2 import Envelope
 from keypeg_server.domain.license import Activation
 from keypeg_server.domain.location import LocationKind
+from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import found_in, not_found
+from keypeg_server.service.deactivations import Deactivations
 from keypeg_server.service.finish import to_its_end
 from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock, SeatPools
@@ -32,19 +35,27 @@ class ActivationView:
     activation: Activation
     document: Envelope
     delegation: Envelope
+    contents: Envelope | None = None  # of the key that it lives on
 
 
 class ActivationService:
     """See the contract's ActivationService."""
 
     def __init__(
-        self, store: Store, clock: Clock, placing: Placing, signing: Signing, pools: SeatPools
+        self,
+        store: Store,
+        clock: Clock,
+        placing: Placing,
+        signing: Signing,
+        pools: SeatPools,
+        deactivations: Deactivations,
     ) -> None:
         self._store = store
         self._clock = clock
         self._placing = placing
         self._signing = signing
         self._pools = pools
+        self._deactivations = deactivations
         self._retiring = asyncio.Lock()
 
     async def create_activation(
@@ -59,6 +70,11 @@ class ActivationService:
             place = unit.places.location(account, location)
             if place is None:
                 raise not_found(names.LOCATION.build(account, location))
+            if place.lost_time is not None:
+                raise lost_key(place.name)
+            for one in unit.licenses.list_activations(account, license):
+                if one.location == location and one.return_nonce:
+                    return self._view(unit, self._deactivations.undo(unit, one))
             activation = self._placing.activate(unit, found, place, now)
             return self._view(unit, activation)
 
@@ -84,9 +100,14 @@ class ActivationService:
         return await self._store.read(look)
 
     async def delete_activation(
-        self, request: Request[None], account: str, license: str, id: str
+        self,
+        request: Request[None],
+        account: str,
+        license: str,
+        id: str,
+        receipt: Envelope | None = None,
     ) -> bytes:
-        """Free an activation. Its seats stop being given out before it goes."""
+        """Free an activation. Its seats stop being given out before it goes; a key's receipt may come again."""
         before = await self._store.read(lambda unit: unit.licenses.activation(account, license, id))
         pools = () if before is None else tuple(pool.name for pool in before.pools)
 
@@ -94,8 +115,12 @@ class ActivationService:
             activation = unit.licenses.activation(account, license, id)
             found = unit.licenses.license(account, license)
             if activation is None or found is None:
+                if self._deactivations.came_before(unit, account, id, receipt):
+                    return
                 raise not_found(names.ACTIVATION.build(account, license, id))
-            if activation.location_kind in (LocationKind.KEY, LocationKind.HOST):
+            if activation.location_kind is LocationKind.KEY:
+                self._deactivations.check_gone(unit, activation, receipt)
+            elif activation.location_kind is LocationKind.HOST:
                 raise ReceiptRequired(
                     f"{activation.name} lives on {activation.location_name}, which must give a receipt "
                     "that it is gone from there; give it back from the computer where that is.",
@@ -126,6 +151,15 @@ class ActivationService:
         license = unit.licenses.license(activation.account, activation.license)
         assert license is not None, "an activation has its license"
         publisher = product_of(unit, license).publisher
+        contents: Envelope | None = None
+        if activation.location_kind is LocationKind.KEY:
+            place = unit.places.location(activation.account, activation.location)
+            assert place is not None, "an activation has its location"
+            now = self._clock.wall()
+            contents = key_contents.statement(unit, self._signing, place, publisher, now).contents
         return ActivationView(
-            activation, parse_envelope(activation.document), self._signing.delegation(publisher)
+            activation,
+            parse_envelope(activation.document),
+            self._signing.delegation(publisher),
+            contents,
         )

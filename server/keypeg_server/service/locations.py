@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Final
 
 from keypeg import names
-from keypeg.errors import AlreadyExists, FieldInvalid, KeyEmulated, KeyUnsuitable
+from keypeg.errors import AlreadyExists, FieldInvalid, KeyEmulated, KeyLost, KeyUnsuitable
 from keypeg.management import (
     DEFAULT_MANAGEMENT_KEY,
     DIVERSIFIED_ALGORITHM,
@@ -132,6 +132,7 @@ class LocationService:
         def remember(unit: Unit) -> None:
             if unit.accounts.account(account) is None:
                 raise not_found(names.ACCOUNT.build(account))
+            _check_not_lost(unit, account, asked)
             now = self._clock.wall()
             digest = hashlib.sha256(nonce).digest()
             unit.places.add_enrollment(account, asked.card_id, digest, now + ENROLLMENT_TIME, now)
@@ -184,6 +185,17 @@ class LocationService:
                 "This key is emulated, and this server takes none: what is emulated can be copied. "
                 "In a laboratory, set keys.allow_emulated = true."
             )
+
+
+def _check_not_lost(unit: Unit, account: str, asked: WriteRequest) -> None:
+    """Refuse to write to a lost key, unless it was reset since: then its private key is gone."""
+    cards = unit.keys.of_card(account, asked.card_id)
+    if cards and not asked.factory_key and all(one.lost_time is not None for one in cards):
+        raise KeyLost(
+            f"This key is {cards[-1].name}, which was reported lost, and stays refused. To use it again, "
+            "reset it with its maker's tool, and enroll it anew.",
+            location=cards[-1].name,
+        )
 
 
 def _factory_key(algorithm: ManagementAlgorithm) -> bytes:

@@ -34,6 +34,7 @@ from keypeg_server.domain.license import (
 )
 from keypeg_server.domain.location import CLOUD_ID, Location, LocationKind
 from keypeg_server.domain.product import Product
+from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.signing import Signing
 from keypeg_server.service.store import NewPool, Unit
@@ -88,7 +89,10 @@ class Placing:
             generation=1,
             document=b"",
         )
-        document = self._signing.sign_license(started, product, activation, location, now)
+        version = 0
+        if location.kind is LocationKind.KEY:
+            version = key_contents.changed(unit, license.account, location.id, product.publisher)
+        document = self._signing.sign_license(started, product, activation, location, now, version)
         activation = replace(activation, document=document.SerializeToString())
         unit.licenses.add_activation(activation)
         unit.publish(LicenseAdded(_account(license), license.name, product.opens))

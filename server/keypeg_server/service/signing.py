@@ -15,12 +15,13 @@ from typing import Final
 
 from keypeg import names
 from keypeg.document import GRANT_TYPE, LICENSE_TYPE, Signer, key_id, seal
-from keypeg.envelope import BORROW_TYPE, DELEGATION_TYPE
+from keypeg.envelope import BORROW_TYPE, CONTENTS_TYPE, DELEGATION_TYPE
 from keypeg.errors import NotFound
 from keypeg.log import sign_head
 from keypeg.v1 import document_pb2
 from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Delegation, Envelope, Grant, LicenseDocument, PublicKey
+from keypeg.v1.key_contents_pb2 import KeyContents
 from keypeg.v1.log_pb2 import LogHead
 from keypeg_server.domain.license import Activation, License
 from keypeg_server.domain.location import Location, LocationKind
@@ -111,8 +112,9 @@ class Signing:
         activation: Activation,
         location: Location,
         now: datetime,
+        contents_version: int = 0,
     ) -> Envelope:
-        """The document of an activation."""
+        """The document of an activation; on a key with the version of the contents that come with it."""
         document = LicenseDocument(
             license=license.name,
             activation=activation.name,
@@ -124,6 +126,7 @@ class Signing:
             location_kind=location.kind,  # type: ignore[arg-type]  # equal by test
             location=activation.location_name,
             generation=activation.generation,
+            contents_version=contents_version,
         )
         for feature in license.features:
             document.features.add(feature=feature.id, seat_count=feature.seat_count)
@@ -139,6 +142,10 @@ class Signing:
             document.maintenance_end_time.FromDatetime(license.maintenance_end_time)
         document.unplug_grace.FromTimedelta(product.unplug_grace)
         return seal(document, LICENSE_TYPE, self._keys(product.publisher).signer)
+
+    def sign_contents(self, publisher: str, contents: KeyContents) -> Envelope:
+        """What a key should carry of a publisher (id)."""
+        return seal(contents, CONTENTS_TYPE, self._keys(publisher).signer)
 
     def _keys(self, publisher: str) -> PublisherKeys:
         try:

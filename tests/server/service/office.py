@@ -29,7 +29,10 @@ from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.activations import ActivationService, ActivationView
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService, CloudView
+from keypeg_server.service.deactivations import Deactivations
 from keypeg_server.service.entitlements import AccountEntitlements
+from keypeg_server.service.key_checks import KeyChecks
+from keypeg_server.service.key_losses import KeyLosses
 from keypeg_server.service.licenses import LicenseService, LicenseView
 from keypeg_server.service.locations import LocationService
 from keypeg_server.service.passwords import Cost, Passwords
@@ -105,8 +108,11 @@ class Office:
         self.accounts = AccountService(self.store, self.clock, new_id, self.passwords, self.tokens)
         self.catalog = CatalogService(self.store, self.clock)
         self.licenses = LicenseService(self.store, self.clock, new_id, placing)
+        self.deactivations = Deactivations(self.store, self.clock, self.signing, new_id)
+        self.losses = KeyLosses(self.store, self.clock, self.signing, new_id)
+        self.checks = KeyChecks(self.store, self.clock, self.signing)
         self.activations = ActivationService(
-            self.store, self.clock, placing, self.signing, self.pools
+            self.store, self.clock, placing, self.signing, self.pools, self.deactivations
         )
         self.cloud = CloudService(self.store, self.clock, placing)
         self.locations = LocationService(
