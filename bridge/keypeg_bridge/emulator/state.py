@@ -50,7 +50,7 @@ def new_key(seed: str | None, *, management_algorithm: int) -> KeyState:
     number = hashlib.sha256(b"keypeg emulated key serial\x00" + chosen.encode()).digest()[:4]
     return KeyState(
         seed=chosen,
-        serial=int.from_bytes(number, "big"),
+        serial=int.from_bytes(number, "big") >> 1,  # some tools show it with a sign
         guid=guid,
         piv=new_piv(guid, management_algorithm),
         smartkey=smartkey_state.fresh(chosen),

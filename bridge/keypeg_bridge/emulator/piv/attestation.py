@@ -20,7 +20,6 @@ from keypeg_bridge.emulator.piv import keys
 from keypeg_bridge.emulator.piv.keys import StoredKey
 from keypeg_bridge.wire import piv
 
-VERSION: Final = bytes((5, 7, 2))  # of the vendor extension that is spoken here
 _ROOT_NAME: Final = "keypeg emulated keys root, of no worth"
 _ISSUER_NAME: Final = "keypeg emulated key, PIV attestation, of no worth"
 _NOT_BEFORE: Final = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -99,7 +98,9 @@ def factory_key(seed: str) -> StoredKey:
     return StoredKey(piv.ALGORITHM_P256, pkcs8, piv.POLICY_NEVER, generated=False)
 
 
-def attest(slot: int, key: StoredKey, signer: StoredKey, serial: int, number: int) -> bytes:
+def attest(
+    slot: int, key: StoredKey, signer: StoredKey, serial: int, version: bytes, number: int
+) -> bytes:
     """A certificate (DER) which says that the key in this slot was made inside the card."""
     issuing = keys.private_key(signer)
     assert isinstance(issuing, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
@@ -114,7 +115,7 @@ def attest(slot: int, key: StoredKey, signer: StoredKey, serial: int, number: in
         .not_valid_after(_NOT_AFTER)
     )
     for extension, value in (
-        (_VERSION_EXTENSION, VERSION),
+        (_VERSION_EXTENSION, version),
         (_SERIAL_EXTENSION, _der_integer(serial)),
         (_POLICY_EXTENSION, policies),
     ):

@@ -139,8 +139,8 @@ def sign(stored: StoredKey, data: bytes) -> bytes:
     signature: bytes
     if stored.algorithm in CURVES:
         _, hashed, size = CURVES[stored.algorithm]
-        need(len(data) == size)
-        signature = key.sign(data, ec.ECDSA(Prehashed(hashed)))
+        need(0 < len(data) <= size)  # a shorter digest is the same number
+        signature = key.sign(data.rjust(size, b"\x00"), ec.ECDSA(Prehashed(hashed)))
     else:
         need(stored.algorithm == piv.ALGORITHM_ED25519 and len(data) <= MAX_MESSAGE)
         signature = key.sign(data)

@@ -36,6 +36,7 @@ class Profile:
     select_forgets: bool = (
         True  # selecting the applet anew ends what was proved; the standard says no
     )
+    version: tuple[int, int, int] = (5, 7, 2)  # of the vendor extension that is spoken
     aid_least: int = 5  # bytes of its name that a card answers to; a careful host sends all
 
     @property
@@ -48,6 +49,14 @@ PROFILES: Final = {
     p.name: p
     for p in (
         Profile("token", True, 0x0A, 3_052, 80_000),
+        # Before AES came; older tools know nothing else.
+        Profile(
+            "token-3des", True, 0x03, 3_052, 80_000,
+            algorithms=frozenset({
+                piv.ALGORITHM_RSA1024, piv.ALGORITHM_RSA2048, piv.ALGORITHM_P256, piv.ALGORITHM_P384,
+            }),
+            version=(5, 4, 3),
+        ),
         Profile(
             "standard", False, 0x03, 3_052, 40_000,
             algorithms=frozenset({piv.ALGORITHM_RSA2048, piv.ALGORITHM_P256, piv.ALGORITHM_P384}),

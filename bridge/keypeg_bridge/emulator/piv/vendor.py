@@ -71,7 +71,7 @@ def serial(session: Session, command: Command) -> bytes:
 def version(session: Session, command: Command) -> bytes:
     """INS FD: which version of the extension this is."""
     need((command.p1, command.p2) == (0, 0), Status.WRONG_P1P2)
-    return attestation.VERSION
+    return bytes(session.profile.version)
 
 
 def attest(session: Session, command: Command) -> bytes:
@@ -86,7 +86,8 @@ def attest(session: Session, command: Command) -> bytes:
     signer = own or attestation.factory_key(session.seed)
     need(signer.algorithm in keys.RSA_BITS or signer.algorithm in keys.CURVES)
     number = int.from_bytes(session.random(16), "big") >> 1 | 1
-    return attestation.attest(command.p1, key, signer, session.serial, number)
+    version = bytes(session.profile.version)
+    return attestation.attest(command.p1, key, signer, session.serial, version, number)
 
 
 def reset(session: Session, command: Command) -> bytes:
