@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from keypeg.document import Ed25519Signer
 from keypeg.errors import PoolRule
@@ -38,7 +38,7 @@ from keypeg_server.service.locations import LocationService
 from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.signing import PublisherKeys, Signing, delegate
-from keypeg_server.service.store import Request, Unit
+from keypeg_server.service.store import Page, Request, Unit
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.storage.unit import SqlStore
 from tests.server.databases import open_in
@@ -88,6 +88,8 @@ class SomePools:
 
 class Office:
     """The use cases, and short ways to call them."""
+
+    all: Final = Page("", 1_000)
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.clock = HandClock()
