@@ -40,15 +40,19 @@ class Card:
             serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
         )
 
-    def new_key(self, nonce: bytes, account: str = "studio", **fields: Any) -> NewKey:
-        challenge = enrollment_challenge(CARD, f"accounts/{account}", nonce)
-        signature = self._key.sign(challenge, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+    def sign(self, challenge: bytes) -> bytes:
+        return self._key.sign(challenge, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+
+    def new_key(
+        self, nonce: bytes, account: str = "studio", card_id: str = CARD, **fields: Any
+    ) -> NewKey:
+        signature = self.sign(enrollment_challenge(card_id, f"accounts/{account}", nonce))
         location = Location(
             account,
             "",
             LocationKind.KEY,
             "my key",
-            card_id=CARD,
+            card_id=card_id,
             key_algorithm=document_pb2.KEY_ALGORITHM_ECDSA_P256,
             public_key=self.point,
             **fields,
@@ -69,10 +73,14 @@ async def authorized(
     return await office.locations.authorize_write(account, WriteRequest(**{**right, **fields}))
 
 
-async def enrolled(office: Office, card: Card, account: str = "studio") -> Location:
-    nonce = (await authorized(office, account)).enrollment_nonce
+async def enrolled(
+    office: Office, card: Card, account: str = "studio", card_id: str = CARD
+) -> Location:
+    nonce = (await authorized(office, account, card_id=card_id)).enrollment_nonce
     done: list[Location] = []
-    await office.locations.create_key_location(office.request(done), card.new_key(nonce, account))
+    await office.locations.create_key_location(
+        office.request(done), card.new_key(nonce, account, card_id)
+    )
     return done[0]
 
 
