@@ -199,6 +199,7 @@ class FakeSource:
         self.partial: tuple[str, ...] = ()
         self._gone: dict[str, Callable[[], None]] = {}
         self._count = 0
+        self.looks = self.asked = 0
 
     def plug(self, key: FakeKey) -> str:
         """Put a key in; as on a real bus it gets a new place each time."""
@@ -218,6 +219,7 @@ class FakeSource:
             gone()
 
     def look(self) -> Look:
+        self.looks += 1
         if self.problem is not None:
             raise self.problem
         return Look(

@@ -9,7 +9,8 @@ import pytest
 
 from keypeg.errors import Busy, KeyBusy, KeyFaulty, KeyUnplugged, NotFound
 from keypeg_bridge.rack.fair_queue import PER_CALLER
-from keypeg_bridge.rack.ports import OpenKey
+from keypeg_bridge.rack.plugs import SETTLE
+from keypeg_bridge.rack.ports import OpenKey, Seen
 from keypeg_bridge.rack.rack import PROVE_LIMIT
 from keypeg_bridge.rack.states import Happening, State
 from tests.bridge.fakes import FakeKey, FakeSource, faulty
@@ -97,6 +98,7 @@ async def test_a_key_that_leaves_in_the_middle_of_its_work_fails_all_who_wait_fo
         assert [type(one) for one in results] == [KeyUnplugged] * 3
 
 
+@pytest.mark.behaviour("KEY-12")
 async def test_a_stalled_key_never_slows_another_and_recovers(open_bench: OpenBench) -> None:
     bus, slow, quick = FakeSource(), FakeKey(1), FakeKey(2)
     async with open_bench(bus) as bench:
@@ -122,6 +124,7 @@ async def test_a_stalled_key_never_slows_another_and_recovers(open_bench: OpenBe
         assert await bench.rack.prove(slow_name, "a", CHALLENGE)
 
 
+@pytest.mark.behaviour("KEY-12")
 async def test_callers_of_one_key_are_served_in_turn(open_bench: OpenBench) -> None:
     bus, key = FakeSource(), FakeKey()
     async with open_bench(bus) as bench:
@@ -242,6 +245,84 @@ async def test_a_name_that_was_never_seen_is_not_found(open_bench: OpenBench) ->
             await bench.rack.prove("keys/none", "a", CHALLENGE)
 
 
+async def test_a_token_that_two_ways_show_is_one_key(open_bench: OpenBench) -> None:
+    cards, security_keys = FakeSource("cards"), FakeSource("security keys")
+    async with open_bench(cards, security_keys) as bench:
+        card, security_key = FakeKey(1, enrolled=False), FakeKey(2)
+        cards.seen["1"] = Seen("1", ("piv",), "usb 1-7")
+        security_keys.seen["2"] = Seen("2", ("fido2",), "usb 1-7")
+        cards.plugged["1"], security_keys.plugged["2"] = card, security_key
+        await until(bench, lambda: looks(cards, security_keys) > 2)
+        assert bench.rack.records() == (), "all ways are given their time first"
+        bench.time.advance(SETTLE)
+        name = await arrived(bench)
+        assert await bench.rack.prove(name, "a", CHALLENGE)
+        assert security_key.proofs == [CHALLENGE], "the side that is enrolled serves"
+        assert card.events == ["open", "close"]
+        assert len(bench.rack.records()) == 1
+        cards.pull("1")
+        security_keys.pull("2")
+        await bench.watch.next(lambda one: one.happening is Happening.DEPARTED)
+        await until(bench, lambda: looks(cards, security_keys) > 2)
+        assert [one.happening for one in bench.watch.changes].count(Happening.DEPARTED) == 1
+
+
+async def test_a_better_way_that_comes_later_is_changed_to_unnoticed(
+    open_bench: OpenBench,
+) -> None:
+    service, usb = FakeSource("service"), FakeSource("usb")
+    async with open_bench(service, usb) as bench:
+        same = FakeKey()
+        usb.seen["1"], service.seen["2"] = (Seen(one, ("piv",), "usb 1-7") for one in "12")
+        usb.plugged["1"] = same
+        await until(bench, lambda: looks(service, usb) > 2)
+        bench.time.advance(SETTLE)
+        name = await arrived(bench)
+        service.plugged["2"] = same
+        changed = await bench.watch.next(lambda one: one.happening is Happening.REWRITTEN)
+        assert changed.record.name == name
+        assert same.events == ["open", "close", "open"]
+        assert await bench.rack.prove(name, "a", CHALLENGE)
+
+
+async def test_a_draining_rack_serves_those_who_are_there_and_takes_nobody_new(
+    open_bench: OpenBench,
+) -> None:
+    bus = FakeSource()
+    async with open_bench(bus) as bench:
+        bus.plug(FakeKey(1))
+        name = await arrived(bench)
+        broken = FakeKey(2)
+        broken.fault = faulty()
+        bus.plug(broken)
+        await bench.watch.next(lambda one: one.happening is Happening.FAILED)
+        bench.rack.drain()
+        states = {one.name: one.state for one in bench.rack.records()}
+        assert states == {name: State.DRAINING}, "what was faulty is let go of at once"
+        assert await bench.rack.prove(name, "a", CHALLENGE)
+        bus.plug(FakeKey(3))
+        await turns()
+        assert len(bench.rack.records()) == 1
+        await bench.rack.stop()
+        assert bench.watch.changes[-1].record.state is State.STOPPED
+        assert bench.rack.records() == ()
+        with pytest.raises(KeyUnplugged):
+            await bench.rack.prove(name, "a", CHALLENGE)
+
+
+async def test_a_key_that_is_pulled_while_the_bridge_ends_is_gone(open_bench: OpenBench) -> None:
+    bus = FakeSource()
+    async with open_bench(bus) as bench:
+        key = FakeKey()
+        key.carry(Publisher())
+        place = bus.plug(key)
+        await arrived(bench)
+        bench.rack.drain()
+        bus.pull(place)
+        left = await bench.watch.next(lambda one: one.happening is Happening.DEPARTED)
+        assert left.record.state is State.GONE
+
+
 async def test_stopping_fails_those_who_wait_and_lets_go_of_the_keys(
     open_bench: OpenBench,
 ) -> None:
@@ -273,6 +354,13 @@ async def turns(count: int = 20) -> None:
     """Let the event loop and the threads that feed it take what they have."""
     for _ in range(count):
         await asyncio.to_thread(lambda: None)
+
+
+def looks(*sources: FakeSource) -> int:
+    """How often each was looked at, since this was asked first."""
+    for source in sources:
+        source.asked = source.asked or source.looks
+    return min(source.looks - source.asked for source in sources)
 
 
 async def until(bench: Bench, condition) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -194,13 +193,30 @@ def test_keys_that_went_are_not_remembered_for_ever() -> None:
     assert shelf.find(names[-1]) is not None
 
 
-def test_a_transition_that_is_not_in_the_table_is_an_error() -> None:
-    for state, happening in itertools.product(State, Happening):
-        if (state, happening) in TRANSITIONS:
-            assert after(state, happening) in State
-        else:
-            with pytest.raises(LookupError):
-                after(state, happening)
+CELLS = """
+            arrived  rewritten failed   departed grace_over drained  released
+    GONE     PRESENT  -         FAULTY   -        -          -        -
+    PRESENT  -        PRESENT   FAULTY   MISSING  -          DRAINING -
+    MISSING  PRESENT  -         FAULTY   -        GONE       STOPPED  -
+    FAULTY   PRESENT  -         FAULTY   MISSING  -          STOPPED  -
+    DRAINING -        -         STOPPED  GONE     -          -        STOPPED
+    STOPPED  -        -         -        -        -          -        -
+"""
+
+
+def test_every_cell_of_the_table_is_as_written_here() -> None:
+    head, *rows = (line.split() for line in CELLS.strip().splitlines())
+    happenings = [Happening[name.upper()] for name in head]
+    assert set(happenings) == set(Happening)
+    assert {State[row[0]] for row in rows} == set(State)
+    for row in rows:
+        for happening, cell in zip(happenings, row[1:], strict=True):
+            if cell == "-":
+                assert (State[row[0]], happening) not in TRANSITIONS
+                with pytest.raises(LookupError):
+                    after(State[row[0]], happening)
+            else:
+                assert after(State[row[0]], happening) is State[cell]
 
 
 class Plugging(RuleBasedStateMachine):
@@ -225,6 +241,15 @@ class Plugging(RuleBasedStateMachine):
     def leave(self, at: int) -> None:
         self.shelf.departed(place(at), self.now)
         assert self.shelf.at(place(at)) is None
+
+    @rule()
+    def end(self) -> None:
+        """The bridge ends, and begins anew with what is plugged in."""
+        self.shelf.drained()
+        assert {one.state for one in self.shelf.listed()} <= {State.DRAINING}
+        self.shelf.released(self.now)
+        assert self.shelf.listed() == ()
+        self.shelf = Shelf(NAMER)
 
     @rule(seconds=st.sampled_from([0.5, 5, 40, 100]))
     def wait(self, seconds: float) -> None:

@@ -31,7 +31,7 @@ SESSION_LIMIT = 5
 class ServedBridge(Bench):
     """A bridge without its process."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: int = SESSION_LIMIT) -> None:
         self.bus = FakeSource()
         super().__init__(self.bus)
         self.publisher = Publisher()
@@ -40,7 +40,7 @@ class ServedBridge(Bench):
             self.time,
             LOCATION_HOST,
             b"r" * 32,
-            SessionSettings(limit=SESSION_LIMIT),
+            SessionSettings(limit=sessions),
         )
         self.keys = KeyService(
             self.rack, Writes(self.rack, self.time), LOCATION_HOST, writable=True
