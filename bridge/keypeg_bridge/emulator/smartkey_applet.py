@@ -203,10 +203,10 @@ class SmartkeyApplet:
             raise _Refused(Status.WRONG_P1P2)
         _need_length(command, smartkey.MANAGEMENT_SIZES[command.p1][0])
         self._need_authorization()
-        self._challenge = None  # it was for the key before
         self._commit(
             replace(self.state, management_algorithm=command.p1, management_key=command.data)
         )
+        self._challenge = None  # it was for the key before
         return b""
 
     @property
