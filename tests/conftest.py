@@ -1,7 +1,7 @@
 """What every test of the project shares: the behaviour markers, real keys only on demand, hypothesis.
 
 Promises: tests below tests/device are collected only with `--device SERIAL`; a test that hangs ends the
-run with every thread's stack (faulthandler settings in pyproject.toml); files whose tests mostly wait for
+run with every thread's stack (faulthandler settings in pyproject.toml); compiled code is kept; files whose tests mostly wait for
 whole processes come first, so that no worker is left alone with one of them at the end.
 
 Leaves to others: fixtures, which live in the conftest.py of the room that they serve.
@@ -9,12 +9,18 @@ Leaves to others: fixtures, which live in the conftest.py of the room that they 
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import behaviours_plugin
+
+# Whatever the environment says: hundreds of programs are started, and each would compile keypeg for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 DEVICE_TESTS = Path(__file__).parent / "device"
 

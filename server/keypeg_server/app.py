@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
@@ -78,14 +78,15 @@ from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.service.watching import Watching
 from keypeg_server.settings import Settings
-from keypeg_server.several import Several
 from keypeg_server.storage import log_store, upkeep
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.log_search import SqlLogSearch
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.pool_store import SqlPoolStore
-from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.requests import sweep_forever
+
+if TYPE_CHECKING:
+    from keypeg_server.several import Several
 
 _LOG: Final = structlog.get_logger("keypegd")
 
@@ -138,8 +139,10 @@ class App:
         tokens = Tokens(opened.store, opened.clock, opened.settings.tokens.valid_for)
         identity = opened.identity()
         several = None
-        if isinstance(opened.database, PostgresDatabase):
-            several = Several(opened, opened.database, identity)
+        if opened.settings.storage.database:
+            from keypeg_server.several import Several  # loads PostgreSQL's driver
+
+            several = Several(opened, identity)
         relay = several.interceptors if several is not None else ()
         server = accepting.server(
             [Composed([ErrorInterceptor(), Gate(tokens), *relay])],

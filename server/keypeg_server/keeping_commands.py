@@ -29,6 +29,7 @@ from keypeg_server.command_line import (
     fail,
     read_settings,
 )
+from keypeg_server.loading import loading
 
 if TYPE_CHECKING:
     from keypeg_server.findings import Finding
@@ -65,8 +66,9 @@ def backup(
 ) -> None:
     """Copy a server, running or not, into the new directory TO."""
     settings = read_settings(data, settings_file, database)
-    from keypeg_server.backing_up import make
-    from keypeg_server.settings_reading import FILE_NAME
+    with loading():
+        from keypeg_server.backing_up import make
+        from keypeg_server.settings_reading import FILE_NAME
 
     with _sentences():
         made = make(
@@ -117,8 +119,9 @@ def restore(
     data: Path, database: str | None, stopped_for: timedelta, sign_out: bool, backup: Path
 ) -> None:
     """Make a new data directory from the backup BACKUP."""
-    from keypeg_server.address import AddressError, PostgresUrl
-    from keypeg_server.restoring import restore as work
+    with loading():
+        from keypeg_server.address import AddressError, PostgresUrl
+        from keypeg_server.restoring import restore as work
 
     try:
         url = PostgresUrl.read(database) if database else None
@@ -181,9 +184,10 @@ def check(data: Path, settings_file: Path | None, database: str | None, output: 
     Beside a running server or without one.
     """
     settings = read_settings(data, settings_file, database)
-    from keypeg_server.checking import check as work
-    from keypeg_server.checking import is_clean
-    from keypeg_server.clock import SystemClock
+    with loading():
+        from keypeg_server.checking import check as work
+        from keypeg_server.checking import is_clean
+        from keypeg_server.clock import SystemClock
 
     with _sentences():
         found = work(data, settings, SystemClock())

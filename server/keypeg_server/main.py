@@ -32,6 +32,7 @@ from keypeg_server.command_line import (
     read_settings,
 )
 from keypeg_server.keeping_commands import backup, check, restore
+from keypeg_server.loading import loading
 from keypeg_server.servers_command import servers
 
 if TYPE_CHECKING:
@@ -238,10 +239,11 @@ async def _serve(
 
     import structlog
 
-    from keypeg_server.app import App
-    from keypeg_server.garbage import Garbage
-    from keypeg_server.tls import fingerprint, write_public
-    from keypeg_server.tuning import wake_quietly
+    with loading():
+        from keypeg_server.app import App
+        from keypeg_server.garbage import Garbage
+        from keypeg_server.tls import fingerprint, write_public
+        from keypeg_server.tuning import wake_quietly
 
     wake_quietly()
     log = structlog.get_logger("keypegd")
@@ -278,12 +280,13 @@ def _run(work: Callable[[], Coroutine[Any, Any, T]], level: str, settings: Any) 
     """Run a program to its end; what is foreseen to go wrong ends it with a sentence."""
     # The library's own words on a port that is taken would stand before ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    import uvloop
+    with loading():
+        import uvloop
 
-    from keypeg.errors import KeypegError
-    from keypeg_server.logs import configure
-    from keypeg_server.opened import StartError
-    from keypeg_server.secret_files import SecretError
+        from keypeg.errors import KeypegError
+        from keypeg_server.logs import configure
+        from keypeg_server.opened import StartError
+        from keypeg_server.secret_files import SecretError
 
     configure(level, settings.logs.format)
     try:

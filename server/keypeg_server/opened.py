@@ -30,7 +30,6 @@ from keypeg_server.service.signing import PublisherKeys, delegation_ends
 from keypeg_server.settings import Settings
 from keypeg_server.storage import schema, upkeep
 from keypeg_server.storage.database import Database
-from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.unit import SqlStore
 
@@ -65,6 +64,8 @@ def open_database(data: Path, settings: Settings) -> Database:
     place = place_of(data, settings)
     try:
         if isinstance(place, PostgresUrl):
+            from keypeg_server.storage.postgres import PostgresDatabase  # loads the driver
+
             return PostgresDatabase.open(place)
         return SqliteDatabase.open(place)
     except KeypegError as error:

@@ -29,7 +29,6 @@ from keypeg_server.domain.restored import holds_back_for
 from keypeg_server.manifest import FILE_NAME, MAX_BYTES, Manifest, ManifestError, read
 from keypeg_server.opened import DATABASE_FILE, MARKER, TLS_FOLDER
 from keypeg_server.storage import carrying, schema, snapshot
-from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.restored import Restoration, make_fit
 from keypeg_server.storage.snapshot import Progress
 from keypeg_server.storage.sqlite import SqliteDatabase
@@ -187,6 +186,8 @@ def _changed(path: Path, work: Callable[[Connection], int]) -> int:
 
 def _carry(path: Path, url: PostgresUrl) -> None:
     """Let the database go on in PostgreSQL, and the file go."""
+    from keypeg_server.storage.postgres import PostgresDatabase  # loads the driver
+
     try:
         database = PostgresDatabase.open(url)
     except KeypegError as error:

@@ -49,7 +49,9 @@ _CONTEXT: Final = b"keypeg servers of one database v1"
 class Several:
     """What a server needs to be one of several."""
 
-    def __init__(self, opened: Opened, database: PostgresDatabase, identity: tls.Identity) -> None:
+    def __init__(self, opened: Opened, identity: tls.Identity) -> None:
+        database = opened.database
+        assert isinstance(database, PostgresDatabase), database.place
         self._opened = opened
         self._database = database
         self._secrets = secret_files.load(opened.data)

@@ -15,12 +15,10 @@ from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table
-from sqlalchemy.dialects import postgresql
 
-from keypeg_server.storage.script import Prepared, array, array_type, script_of
+from keypeg_server.storage.statements import Prepared, array, array_type, script_of
 
 SIZES: Final = (64, 16, 4, 1)  # rows of one statement
-_POSTGRES: Final = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]  # sqlalchemy's
 
 
 class BulkInsert:
@@ -30,11 +28,11 @@ class BulkInsert:
         self._table: Final = table
         self._statements: dict[int, str] = {}
         self._types = tuple(array_type(column) for column in table.columns)
-        columns = ", ".join(_POSTGRES(column.name) for column in table.columns)
+        self._columns: Final = ", ".join(_quoted(column.name) for column in table.columns)
         self._prepared = Prepared(
             f"keypeg_put_{table.name}",
             self._types,
-            f"INSERT INTO {_POSTGRES(table.name)} ({columns}) "  # noqa: S608 - names of our own tables
+            f"INSERT INTO {_quoted(table.name)} ({self._columns}) "  # noqa: S608 - names of our own tables
             f"SELECT * FROM unnest({_numbers(len(self._types))})",
         )
 
@@ -52,11 +50,9 @@ class BulkInsert:
             connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
 
     def _text(self, connection: Connection, count: int) -> str:
-        quote = connection.dialect.identifier_preparer.quote
-        columns = ", ".join(quote(column.name) for column in self._table.columns)
         row = f"({_marks(connection, len(self._table.columns))})"
         rows = ", ".join([row] * count)
-        return f"INSERT INTO {quote(self._table.name)} ({columns}) VALUES {rows}"  # noqa: S608 - names of our own tables
+        return f"INSERT INTO {_quoted(self._table.name)} ({self._columns}) VALUES {rows}"  # noqa: S608 - names of our own tables
 
 
 class BulkDelete:
@@ -69,7 +65,7 @@ class BulkDelete:
         self._prepared = Prepared(
             f"keypeg_drop_{column.table.name}",
             (self._type,),
-            f"DELETE FROM {_POSTGRES(column.table.name)} WHERE {_POSTGRES(column.name)} = ANY($1)",  # noqa: S608
+            f"DELETE FROM {_quoted(column.table.name)} WHERE {_quoted(column.name)} = ANY($1)",  # noqa: S608
         )
 
     def run(self, connection: Connection, values: Sequence[Any]) -> None:
@@ -85,8 +81,7 @@ class BulkDelete:
             connection.exec_driver_sql(statement, tuple(part))
 
     def _text(self, connection: Connection, count: int) -> str:
-        quote = connection.dialect.identifier_preparer.quote
-        table, column = quote(self._column.table.name), quote(self._column.name)
+        table, column = _quoted(self._column.table.name), _quoted(self._column.name)
         return f"DELETE FROM {table} WHERE {column} IN ({_marks(connection, count)})"  # noqa: S608 - as above
 
 
@@ -96,13 +91,13 @@ class BulkUpdate:
     def __init__(self, key: Column[Any], *columns: Column[Any]) -> None:
         table = key.table
         self._types = tuple(array_type(column) for column in (*columns, key))
-        sets = ", ".join(f"{_POSTGRES(one.name)} = new.c{n}" for n, one in enumerate(columns))
+        sets = ", ".join(f"{_quoted(one.name)} = new.c{n}" for n, one in enumerate(columns))
         names = ", ".join(f"c{n}" for n in range(len(self._types)))
         self._prepared = Prepared(
             f"keypeg_set_{table.name}_{'_'.join(column.name for column in columns)}",
             self._types,
-            f"UPDATE {_POSTGRES(table.name)} SET {sets} FROM unnest({_numbers(len(self._types))}) "  # noqa: S608
-            f"AS new({names}) WHERE {_POSTGRES(table.name)}.{_POSTGRES(key.name)} = new.c{len(columns)}",
+            f"UPDATE {_quoted(table.name)} SET {sets} FROM unnest({_numbers(len(self._types))}) "  # noqa: S608
+            f"AS new({names}) WHERE {_quoted(table.name)}.{_quoted(key.name)} = new.c{len(columns)}",
         )
         sets = ", ".join(f'"{one.name}" = ?' for one in columns)
         self._text = f'UPDATE "{table.name}" SET {sets} WHERE "{key.name}" = ?'  # noqa: S608
@@ -116,6 +111,10 @@ class BulkUpdate:
             return
         for row in rows:  # mostly one
             connection.exec_driver_sql(self._text, row)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
 
 
 def _numbers(count: int) -> str:

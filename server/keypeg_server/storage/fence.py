@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from keypeg_server.service.homes_port import Homes, HomesLost
-from keypeg_server.storage.script import Prepared, array, literal
+from keypeg_server.storage.statements import Prepared, array, literal
 
 # Rows are locked in one order, so that two who lock several wait for each other, not in a circle.
 _MINE: Final = "SELECT parent, node, epoch FROM home WHERE parent IN ({}) ORDER BY parent FOR SHARE"

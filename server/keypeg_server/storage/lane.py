@@ -26,11 +26,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from keypeg.errors import StorageUnavailable
 from keypeg_server.clock import SystemClock
-from keypeg_server.storage import script
 from keypeg_server.storage.connections import after, cut, prepared, was_ended
 from keypeg_server.storage.database import RETRY_AFTER, unavailable
 from keypeg_server.storage.fence import GUARD, MISSED, Fence
-from keypeg_server.storage.script import CommitUnknown, Prepared, Script, literal
+from keypeg_server.storage.script import CommitUnknown, Script
+from keypeg_server.storage.statements import KEY, Prepared, literal, script_of
 
 _LOG: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -248,7 +248,7 @@ class Lane:
         if self._connection is None:
             connection = self._engine.connect()
             driver = prepared(connection, *self._settings)
-            self._script = connection.info[script.KEY] = Script(driver)
+            self._script = connection.info[KEY] = Script(driver)
             self._connection, self._driver = connection, driver
         return self._connection
 
@@ -295,7 +295,7 @@ class Lane:
 
 def _in_order(connection: Connection, *_: object) -> None:
     """A statement that is run by itself comes after those that were kept to be sent together."""
-    sending = script.script_of(connection)
+    sending = script_of(connection)
     if sending is not None:
         sending.flush()
 

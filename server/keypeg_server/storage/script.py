@@ -9,44 +9,26 @@ A thread that waits for the network gives way to the event loop, and gets its tu
 So a batch waits once, however many statements it takes; values go as texts of arrays, which are quicker to make
 than parameters (docs/performance.md).
 
-Leaves to others: what is written (bulk.py and its users), retrying and settling (postgres.py).
+Leaves to others: the statements and their values (statements.py), what is written (bulk.py and its users), retrying and settling (postgres.py).
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
 from psycopg import errors, pq
-from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-KEY: Final = "keypeg_script"  # in Connection.info
+from keypeg_server.storage.statements import Prepared
+
 _FATAL: Final = frozenset({b"FATAL", b"PANIC"})
 _UNSURE: Final = "40003"  # statement_completion_unknown, as some engines say it
-_CONTROL: Final = re.compile(r"[\x00-\x1f]")
 _DONE: Final = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
 
 
 class CommitUnknown(Exception):
     """The connection was lost after COMMIT was sent."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A statement of this module's users: its name on every connection, its types and its text."""
-
-    name: str
-    types: tuple[str, ...]
-    text: str
-
-    def __str__(self) -> str:
-        types = f" ({', '.join(self.types)})" if self.types else ""
-        return f"PREPARE {self.name}{types} AS {self.text}"
 
 
 class Script:
@@ -128,42 +110,3 @@ def _is_lost(driver: psycopg.Connection[Any], error: DBAPIError) -> bool:
 
 def _severity(error: psycopg.Error) -> bytes:
     return (error.diag.severity_nonlocalized or error.diag.severity or "FATAL").encode()
-
-
-def script_of(connection: Connection) -> Script | None:
-    """What a connection sends together; None on SQLite, and where nothing is written."""
-    found: Script | None = connection.info.get(KEY)
-    return found
-
-
-# Values, as texts of SQL. `standard_conforming_strings` is on (postgres.py sees to that).
-
-
-def array_type(column: Column[Any]) -> str:
-    """The type of an array of a column's values."""
-    if isinstance(column.type, Integer | BigInteger):
-        return "bigint[]"
-    return "bytea[]" if isinstance(column.type, LargeBinary) else "text[]"
-
-
-def array(type: str, values: Sequence[Any]) -> str:
-    """Values of a column as a literal of `array_type`; none of them is None, or a text with NUL in it."""
-    if type == "bigint[]":
-        return "'{" + ",".join(map(str, values)) + "}'"
-    if type == "bytea[]":
-        return "'{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}'"
-    if _CONTROL.search("".join(values)):  # JSON writes these in a way of its own
-        body = ",".join([_element(value) for value in values])
-    else:
-        body = json.dumps(values, ensure_ascii=False, separators=(",", ":"))[1:-1]
-    return "'{" + body.replace("'", "''") + "}'"
-
-
-def literal(value: str | int) -> str:
-    """One value as a literal."""
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
-
-
-def _element(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

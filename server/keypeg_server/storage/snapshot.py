@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
 from sqlalchemy import Engine, StaticPool, create_engine
 
 from keypeg_server.address import PostgresUrl
 from keypeg_server.storage import sqlite
-from keypeg_server.storage.postgres import connect
 
 BUSY_TIMEOUT: Final = 10.0  # seconds, for a server that is just starting
 PAGES_AT_ONCE: Final = 4_096  # of 4 KiB: 16 MiB between two reports of progress
@@ -98,6 +96,10 @@ def snapshot(place: Path | PostgresUrl) -> Iterator[View]:
 
 @contextmanager
 def _of_postgres(url: PostgresUrl) -> Iterator[Any]:
+    import psycopg  # that the driver is there is known only where PostgreSQL is used
+
+    from keypeg_server.storage.postgres import connect
+
     try:
         with connect(url, reads=True) as connection:
             yield connection

@@ -27,7 +27,7 @@ from keypeg_server.storage.fence import Fence
 from keypeg_server.storage.lane import MARK_PREFIX
 from keypeg_server.storage.pool_store import SqlPoolStore
 from keypeg_server.storage.postgres import PostgresDatabase
-from keypeg_server.storage.script import array, literal, script_of
+from keypeg_server.storage.statements import array, literal, script_of
 from keypeg_server.storage.unit import SqlStore
 from lab.postgres import Postgres
 from tests.server.databases import PostgresPlace
