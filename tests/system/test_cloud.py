@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from keypeg.calls import translate
 from keypeg.errors import Reason
@@ -18,7 +20,10 @@ from keypeg.v1 import (
     cloud_session_service_pb2,
     license_service_pb2,
 )
+from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
+from lab.processes import BIN, Lab
 from lab.world import CLOUD, World, request_id
+from tests.system import tap
 from tests.system.people import Customer, refused
 
 Namer = Callable[[str], str]
@@ -205,6 +210,98 @@ def test_a_connection_that_returns_in_time_goes_unnoticed(
     assert app.running
     assert "stopped" not in app.said()
     assert app.stop() == 0
+
+
+DORMANT = 1.5
+"""Seconds for which nothing may pass."""
+
+LICENSE_CHECK = {
+    "Open": "sequence protocol_version device app product nonce key_share location_kinds",
+    "Device": "id host_name",
+    "App": "name version sdk process_id",
+    "Renew": "sequence nonce mac",
+    "Close": "sequence",
+}
+"""All that an app without seats may tell: who and what it is, and what keeps others from answering for the server."""
+
+
+@pytest.mark.behaviour("CLOUD-6")
+def test_only_license_checks_cross_the_wire_and_a_dormant_computer_costs_nothing_but_keep_alive(
+    world: World, lab: Lab, customer: Customer, new_name: Namer
+) -> None:
+    often = world.product(
+        new_name("daw"), locations=[CLOUD], offline_grace=10
+    )  # renewed each 3.3 s
+    seldom = world.product(new_name("eq"), locations=[CLOUD], offline_grace=3_600)
+    for product in (often, seldom):
+        world.license(customer.account, product)
+    wire = tap.Tap(world.address, world.data / "tls", world.ca_file)
+    computer = world.computer(new_name("pc"), token=customer.member_token)
+    computer.env["KEYPEG_SERVER"] = wire.address
+
+    # A computer that has the cloud session and runs no app is not there at all.
+    world.keypeg(computer, "session", "open")
+    opening, connections = len(wire.frames()), wire.connections
+    assert opening, "it went over the tap"
+    time.sleep(DORMANT)
+    assert len(wire.frames()) == opening
+    assert wire.connections == connections
+
+    # An app: one call, opened once, and then a short renewal now and then.
+    app = world.app(new_name("app"), computer, often, "--cloud", "never")
+    app.expect("running")
+    deadline = time.monotonic() + 10
+    while len(tap.messages(wire.frames(opening), to_server=False)) < 2:  # opened, renewed
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert app.stop() == 0
+    frames = wire.frames(opening)
+    up = [HoldSessionRequest.FromString(one) for one in tap.messages(frames, to_server=True)]
+    down = [HoldSessionResponse.FromString(one) for one in tap.messages(frames, to_server=False)]
+    kinds = [frame.WhichOneof("frame") for frame in up]
+    assert kinds[0] == "open"
+    assert "renew" in kinds
+    assert set(kinds) <= {"open", "renew", "close"}
+    for frame in up:
+        only_known(getattr(frame, frame.WhichOneof("frame") or ""))
+    assert {frame.WhichOneof("frame") for frame in down} <= {"opened", "renewed", "closed"}
+    assert sum(frame.kind == tap.HEADERS and frame.to_server for frame in frames) == 1, "one call"
+    opened, renewals = max(map(len_of, up)), [len_of(one) for one in up if one.HasField("renew")]
+    print(
+        f"open {opened} B up, {len_of(down[0])} B down; renewal {max(renewals)} B up, "
+        f"{max(len_of(one) for one in down if one.HasField('renewed'))} B down; "
+        f"all frames {sum(frame.size for frame in frames)} B"
+    )
+    assert opened < 512
+    assert max(renewals) < 128
+
+    # Apps that need no renewal now, and whoever watches: nothing but keep-alive.
+    idle = world.app(new_name("app"), computer, seldom, "--cloud", "never")
+    idle.expect("running")
+    argv = [str(BIN / "keypeg"), "-o", "jsonl", "session", "watch"]
+    watching = lab.start(new_name("watch"), argv, env=computer.env)
+    watching.expect(lambda line: "cloud_session" in line)
+    time.sleep(0.5)  # acknowledgements of what was said
+    dormant = len(wire.frames())
+    time.sleep(DORMANT)
+    assert {frame.called for frame in wire.frames(dormant)} <= {"PING"}
+    for program in (idle, watching):
+        program.stop()
+    wire.close()
+
+
+def only_known(message: Message) -> None:
+    """Every field that is set is one that belongs to a license check; there are no others."""
+    kind = message.DESCRIPTOR.name
+    for field, value in message.ListFields():
+        assert field.name in LICENSE_CHECK[kind].split(), f"{kind} tells {field.name}"
+        if isinstance(value, Message):
+            only_known(value)
+    assert not len(UnknownFieldSet(message))
+
+
+def len_of(message: Message) -> int:
+    return len(message.SerializeToString())
 
 
 @pytest.mark.behaviour("CLOUD-7")

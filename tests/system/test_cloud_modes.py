@@ -171,8 +171,8 @@ def test_no_license_is_free_beside_an_open_automatic_cloud_whoever_does_what_at_
 
     with ThreadPoolExecutor(8) as pool:
         work = [pool.submit(deposit if index < 4 else move, index) for index in range(8)]
-        for one in work:
-            one.result(60)
+        for done in work:
+            done.result(60)
     after = shown(customer)
     assert (after.state, after.mode) == (OPEN, AUTOMATIC)
     owned = licenses(customer)
