@@ -31,6 +31,7 @@ from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService, CloudView
 from keypeg_server.service.deactivations import Deactivations
 from keypeg_server.service.entitlements import AccountEntitlements
+from keypeg_server.service.events import EventHub
 from keypeg_server.service.key_checks import KeyChecks
 from keypeg_server.service.key_losses import KeyLosses
 from keypeg_server.service.licenses import LicenseService, LicenseView
@@ -95,7 +96,8 @@ class Office:
         self.clock = HandClock()
         self.events: list[Event] = []
         self.database = open_in(folder)
-        self.store = SqlStore(self.database, self.clock, self.events.append)
+        self.hub = EventHub()
+        self.store = SqlStore(self.database, self.clock, self._publish)
         self.pools = SomePools()
         self.root, signer, self.site = (Ed25519Signer.generate() for _ in range(3))
         self.delegation = delegate(
@@ -133,6 +135,10 @@ class Office:
             lambda pool: self.held.get(pool, 0),
             placing,
         )
+
+    def _publish(self, event: Event) -> None:
+        self.events.append(event)
+        self.hub.publish(event)
 
     def close(self) -> None:
         self.passwords.close()
