@@ -1,5 +1,5 @@
-"""What every key driver promises: PIV on a card fed directly, FIDO2 behind hidapi's module, and both on a keypeg-emukey
-process over pyusb and USB/IP.
+"""What every key driver promises: PIV and smartkey on a card fed directly, FIDO2 behind hidapi's module, and all on a
+keypeg-emukey process over pyusb and USB/IP.
 
 Each test gets a `Bench`: a fresh key that can be opened, unplugged and plugged in again.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,13 @@ from keypeg.management import (
     respond,
 )
 from keypeg.possession import check_possession
-from keypeg.v1.document_pb2 import KEY_ALGORITHM_ECDSA_P256, KEY_ALGORITHM_FIDO2_P256, PublicKey
+from keypeg.v1.document_pb2 import (
+    KEY_ALGORITHM_ECDSA_P256,
+    KEY_ALGORITHM_FIDO2_P256,
+    KEY_ALGORITHM_SMARTKEY_P256,
+    PublicKey,
+)
+from keypeg_bridge.emulator import control, smartkey_state
 from keypeg_bridge.emulator.piv.session import PROFILES
 from keypeg_bridge.keys.driver import KeyDriver
 from keypeg_bridge.keys.errors import (
@@ -41,10 +48,12 @@ from keypeg_bridge.transport.errors import DeviceGone, TransportError
 from tests.bridge.cards import DirectKey
 from tests.bridge.emukey import Emukey, running
 from tests.bridge.security_keys import SecurityKey
+from tests.bridge.smartkeys import DirectSmartkey
 
 MASTER = bytes(range(32))
 CHALLENGE = hashlib.sha256(b"a challenge").digest()
 GONE_SECONDS = 1.0  # in which an unplugged key must be noticed
+SMARTKEYS = 24  # of one process: more than there are tests here, as none is ever fresh again
 
 
 class Bench(Protocol):
@@ -102,11 +111,32 @@ class SecurityKeyBench:
         self._open.clear()
 
 
+class SmartkeyBench:
+    """A smartkey in this process."""
+
+    algorithm: int = KEY_ALGORITHM_SMARTKEY_P256
+    too_large: tuple[int, ...] = (smartkey_state.SLOT_BYTES + 1, 70_000)
+    born_with_id = True
+
+    def __init__(self) -> None:
+        self._key = DirectSmartkey()
+        self.open = self._key.open
+        self.unplug = self._key.unplug
+        self.plug = self._key.plug
+
+
+LIKE: dict[str, type[Bench]] = {
+    "piv": DirectBench,
+    "fido2": SecurityKeyBench,
+    "smartkey": SmartkeyBench,
+}
+
+
 class UsbBench:
     """A process behind USB/IP."""
 
     def __init__(self, key: Emukey, folder: Path, driver: str) -> None:
-        like: type[Bench] = DirectBench if driver == "piv" else SecurityKeyBench
+        like = LIKE[driver]
         self.algorithm: int = like.algorithm
         self.too_large: tuple[int, ...] = like.too_large
         self.born_with_id: bool = like.born_with_id
@@ -137,6 +167,29 @@ class UsbBench:
         self._key.plug()
 
 
+class UsbSmartkeyBench(UsbBench):
+    """One of many keys in a process; the only one that is plugged in."""
+
+    def __init__(self, keys: Emukey, name: str, folder: Path) -> None:
+        super().__init__(keys, folder, "smartkey")
+        self._name = name
+        self.plug()
+
+    def unplug(self) -> None:
+        control.call(self._key.control, "unplug", key=self._name)
+
+    def plug(self) -> None:
+        control.call(self._key.control, "plug", key=self._name)
+
+
+@pytest.fixture(scope="module")
+def smartkeys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emukey, Iterator[int]]]:
+    """A process with many keys, and the numbers of those that are fresh."""
+    folder = tmp_path_factory.mktemp("smartkeys")
+    with running(folder, "--keys", str(SMARTKEYS), "--unplugged") as keys:
+        yield keys, count(1)
+
+
 @pytest.fixture(scope="module")
 def shared_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emukey]:
     """One process for all: a security key is fresh for every bridge that it was not enrolled at."""
@@ -148,10 +201,12 @@ def shared_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emukey]:
     params=[
         "card-token-piv",
         "card-standard-piv",
+        "card-token-smartkey",
         "hid-token-fido2",
         "usb-token-piv",
         "usb-standard-piv",
         "usb-token-fido2",
+        "usb-token-smartkey",
     ]
 )
 def bench(
@@ -160,7 +215,7 @@ def bench(
     kind, profile, driver = request.param.split("-")
     monkeypatch.setattr(hid_pipe, "WATCH_MS", 10)  # closing waits for one wait of the reader
     if kind == "card":
-        yield DirectBench(profile)
+        yield SmartkeyBench() if driver == "smartkey" else DirectBench(profile)
     elif kind == "hid":
         made = SecurityKeyBench(tmp_path / "disk")
         yield made
@@ -172,6 +227,12 @@ def bench(
         usb = UsbBench(key, tmp_path / "disk", driver)
         yield usb
         usb.close()
+    elif driver == "smartkey":
+        keys, fresh = request.getfixturevalue("smartkeys")
+        smart = UsbSmartkeyBench(keys, f"key-{next(fresh)}", tmp_path)
+        yield smart
+        smart.close()
+        smart.unplug()
     else:
         with running(tmp_path, "--profile", profile) as own:
             usb = UsbBench(own, tmp_path, driver)

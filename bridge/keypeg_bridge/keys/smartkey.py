@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from keypeg.envelope import key_id
 from keypeg.errors import KeyProofInvalid
 from keypeg.management import ManagementAlgorithm
 from keypeg.possession import check_possession
 from keypeg.v1.document_pb2 import KEY_ALGORITHM_SMARTKEY_P256, PublicKey
-from keypeg_bridge.keys import certificate
 from keypeg_bridge.keys.driver import (
     CHALLENGE_BYTES,
     Capabilities,
@@ -72,7 +72,7 @@ class SmartkeyDriver:
         info = self._card.info()
         if not any(info.card_id):
             raise MalformedReply("The key has no card id.")
-        if info.public_key is not None and not certificate.is_p256_point(info.public_key):
+        if info.public_key is not None and not _is_point(info.public_key):
             raise MalformedReply("The key's public key is no point of P-256.")
         self._info = info
         return info
@@ -214,7 +214,7 @@ class SmartkeyDriver:
     def generate_identity_key(self) -> bytes:
         """Let the key make a P-256 key, and sign with it once; its public key. The counter goes on."""
         point = self._card.generate()
-        if not certificate.is_p256_point(point):
+        if not _is_point(point):
             raise MalformedReply("The key gave no P-256 public key for its new identity key.")
         if self._ask().public_key != point:
             raise MalformedReply("The key names another public key than the one that it made.")
@@ -226,6 +226,15 @@ class SmartkeyDriver:
         if self._info.public_key is not None:
             self._counters.settle(_key_id(self._info.public_key))
         self._card.close()
+
+
+def _is_point(point: bytes) -> bool:
+    """Whether the bytes are an uncompressed point on P-256."""
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError:
+        return False
+    return len(point) == smartkey.POINT_BYTES
 
 
 def _public_key(point: bytes) -> PublicKey:
