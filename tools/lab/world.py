@@ -26,6 +26,7 @@ from keypeg.v1 import (
     account_service_pb2_grpc,
     activation_service_pb2,
     activation_service_pb2_grpc,
+    borrow_service_pb2_grpc,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
     cloud_session_service_pb2,
@@ -75,6 +76,7 @@ class Api:
 
     def __init__(self, address: str, ca: bytes, token: str = "") -> None:
         credentials = grpc.ssl_channel_credentials(ca)
+        self.token = token
         if token:
             credentials = grpc.composite_channel_credentials(
                 credentials, grpc.access_token_call_credentials(token)
@@ -82,6 +84,7 @@ class Api:
         self.channel = grpc.secure_channel(address, credentials)
         self.accounts = account_service_pb2_grpc.AccountServiceStub(self.channel)
         self.activations = activation_service_pb2_grpc.ActivationServiceStub(self.channel)
+        self.borrows = borrow_service_pb2_grpc.BorrowServiceStub(self.channel)
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self.channel)
         self.cloud = cloud_session_service_pb2_grpc.CloudSessionServiceStub(self.channel)
         self.licenses = license_service_pb2_grpc.LicenseServiceStub(self.channel)

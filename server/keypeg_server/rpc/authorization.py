@@ -3,7 +3,8 @@
 Promises: pure rules. A rule says which kind of caller a method takes and, for what belongs to an account,
 which field of the request names it; what is not the caller's and what is not there are the same NOT_FOUND.
 
-Leaves to others: finding out who calls (gate.py); pools and leases, whose account only their service knows.
+Leaves to others: finding out who calls (gate.py); carrying out the rules for pools, seats and borrows, whose account
+and holder only their service knows; what each rule means for each caller (authorization_cells.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,16 @@ class Access(enum.Enum):
     MEMBER = "users of the account that the request names, and the publisher's staff"
     ADMIN = "administrators of the account that the request names, and the publisher's staff"
     PUBLISHER = "the publisher's staff"
+    POOL_MEMBER = "users of the account whose pool the request names, and the publisher's staff"
+    POOL_ADMIN = (
+        "administrators of the account whose pool the request names, and the publisher's staff"
+    )
+    HOLDER = "who holds it"
+    BORROWER = "who borrowed it"
+    BORROW_MEMBER = "who borrowed it, administrators of the account, and the publisher's staff"
+    BORROW_ADMIN = (
+        "administrators of the account in which it is borrowed, and the publisher's staff"
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,8 @@ class Rule:
 
 
 _PUBLIC, _CALLER, _PUBLISHER = Rule(Access.PUBLIC), Rule(Access.CALLER), Rule(Access.PUBLISHER)
+_POOL_MEMBER, _POOL_ADMIN = Rule(Access.POOL_MEMBER), Rule(Access.POOL_ADMIN)
+_HOLDER = Rule(Access.HOLDER)
 
 
 def _member(field: str) -> Rule:
@@ -101,32 +114,32 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ReplaceKey": _admin("name"),
     },
     "keypeg.v1.SessionService": {
-        "HoldSession": _CALLER,
+        "HoldSession": _CALLER,  # what it asks for is looked up in the caller's own account
         "CloseSession": _PUBLIC,  # whoever has the release token
     },
     "keypeg.v1.SeatService": {
-        "AcquireSeat": _CALLER,
-        "LeaveQueue": _CALLER,
-        "RenewSeat": _CALLER,
-        "ReleaseSeat": _CALLER,
-        "FreeSeat": _CALLER,
-        "GetPool": _CALLER,
+        "AcquireSeat": _POOL_MEMBER,
+        "LeaveQueue": _HOLDER,
+        "RenewSeat": _HOLDER,
+        "ReleaseSeat": _HOLDER,
+        "FreeSeat": _POOL_ADMIN,
+        "GetPool": _POOL_MEMBER,
         "ListPools": _member("parent"),
-        "ListLeases": _CALLER,
-        "ListQueuePlaces": _CALLER,
-        "Explain": _CALLER,
-        "GetPoolRules": _CALLER,
-        "UpdatePoolRules": _CALLER,
-        "WatchPool": _CALLER,
-        "ListPoolEvents": _CALLER,
+        "ListLeases": _POOL_MEMBER,
+        "ListQueuePlaces": _POOL_MEMBER,
+        "Explain": _POOL_MEMBER,
+        "GetPoolRules": _POOL_ADMIN,
+        "UpdatePoolRules": _POOL_ADMIN,
+        "WatchPool": _POOL_MEMBER,
+        "ListPoolEvents": _POOL_MEMBER,
     },
     "keypeg.v1.BorrowService": {
-        "CreateBorrow": _CALLER,
-        "RenewBorrow": _CALLER,
-        "ReturnBorrow": _CALLER,
-        "WriteOffBorrow": _CALLER,
-        "GetBorrow": _CALLER,
-        "ListBorrows": _CALLER,
+        "CreateBorrow": _POOL_MEMBER,
+        "RenewBorrow": Rule(Access.BORROWER),
+        "ReturnBorrow": _POOL_MEMBER,  # whoever hands in what its key has signed
+        "WriteOffBorrow": Rule(Access.BORROW_ADMIN),
+        "GetBorrow": Rule(Access.BORROW_MEMBER),
+        "ListBorrows": _POOL_MEMBER,
     },
     "keypeg.v1.ReportService": {
         "ExportLog": _admin("parent"),

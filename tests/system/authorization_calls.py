@@ -1,0 +1,396 @@
+"""A call of every method of the server: what it names, made for one cell of the table of who may call what.
+
+Promises: each request is well-formed and names what is there, so that nothing but the caller decides; what a call
+uses up is made anew for it. A scene whose names exist nowhere gives the same requests.
+
+Leaves to others: who calls, and how each call must end (test_authorization.py).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from keypeg.v1 import (
+    account_pb2,
+    account_service_pb2,
+    activation_service_pb2,
+    borrow_service_pb2,
+    catalog_service_pb2,
+    cloud_session_pb2,
+    cloud_session_service_pb2,
+    document_pb2,
+    license_service_pb2,
+    location_service_pb2,
+    pool_rules_pb2,
+    report_service_pb2,
+    seat_service_pb2,
+    session_pb2,
+    session_service_pb2,
+)
+from lab.world import MEMBER, PASSWORD, SITE, Api, World, request_id
+from tests.system.people import Customer, new_id
+
+DEVICE: Final = session_pb2.Device(id="device-cells", host_name="cells")
+APP: Final = session_pb2.App(name="cells")
+NOTE: Final = document_pb2.Envelope(
+    payload=b"x",
+    payload_type="x",
+    signatures=[document_pb2.Signature(key_id="0" * 32, signature=bytes(64))],
+)
+POINT: Final = b"\x04" + bytes(64)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What requests name; all of it belongs to one account, seats and borrows to `holder`."""
+
+    world: World
+    account: str
+    login: str
+    product: str
+    license: str
+    activation: str
+    location: str
+    pool: str
+    full_pool: str
+    holder: Api
+    lease: str = ""
+    fence: int = 1
+    place: str = ""
+    borrow: str = ""
+    user: str = ""
+
+    def elsewhere(self) -> Scene:
+        """The same names of what does not exist."""
+
+        def gone(name: str) -> str:
+            parts = name.split("/")
+            parts[1] = "nowhere" if parts[0] == "accounts" else "0" * 32
+            return "/".join(parts)
+
+        names = ("account", "license", "activation", "location")
+        inner = ("pool", "lease", "place", "borrow", "user")
+        return replace(
+            self,
+            **{name: gone(getattr(self, name)) for name in (*names, *inner) if getattr(self, name)},
+        )
+
+    # --- what a call uses up ---
+
+    def with_user(self) -> Scene:
+        made = self.world.publisher.accounts.CreateUser(
+            account_service_pb2.CreateUserRequest(
+                parent=self.account,
+                request_id=request_id(),
+                login=new_id("gone"),
+                password=PASSWORD,
+                display_name="Gone",
+                role=account_pb2.ROLE_MEMBER,
+            )
+        )
+        return replace(self, user=made.user.name)
+
+    def with_activation(self) -> Scene:
+        owned = self.world.license(self.account, self.product, seats=1)
+        made = self.world.activate(self.world.publisher, owned.name, self.location)
+        return replace(self, activation=made.activation.name)
+
+    def with_lease(self) -> Scene:
+        lease = self.holder.seats.AcquireSeat(acquire(self)).lease
+        return replace(self, lease=lease.name, fence=lease.fencing_number)
+
+    def with_place(self) -> Scene:
+        """Somebody who waits."""
+        asked = acquire(self)
+        asked.pool = self.full_pool
+        asked.wait.FromMilliseconds(1)
+        return replace(self, place=self.holder.seats.AcquireSeat(asked).place.name)
+
+    def with_borrow(self) -> Scene:
+        made = self.holder.borrows.CreateBorrow(borrow(self))
+        return replace(self, borrow=made.borrow.name)
+
+
+SEATS: Final = 500
+
+
+def acquire(scene: Scene) -> seat_service_pb2.AcquireSeatRequest:
+    return seat_service_pb2.AcquireSeatRequest(
+        request_id=request_id(), pool=scene.pool, units=1, device=DEVICE, app=APP
+    )
+
+
+def borrow(scene: Scene) -> borrow_service_pb2.CreateBorrowRequest:
+    made = borrow_service_pb2.CreateBorrowRequest(
+        request_id=request_id(),
+        pool=scene.pool,
+        units=1,
+        device=DEVICE,
+        app=APP,
+        return_key=document_pb2.PublicKey(
+            algorithm=document_pb2.KEY_ALGORITHM_ED25519, key=uuid.uuid4().bytes * 2
+        ),
+    )
+    made.duration.seconds = 3600
+    return made
+
+
+Request = Callable[[Scene], Message]
+_accounts, _seats, _cloud = account_service_pb2, seat_service_pb2, cloud_session_service_pb2
+_locations, _borrows = location_service_pb2, borrow_service_pb2
+
+
+def _new_user(s: Scene) -> Message:
+    return _accounts.CreateUserRequest(
+        parent=s.account,
+        request_id=request_id(),
+        login=new_id("new"),
+        password=PASSWORD,
+        display_name="New",
+        role=MEMBER,  # type: ignore[arg-type]  # enum value
+    )
+
+
+def _new_license(s: Scene) -> Message:
+    return license_service_pb2.CreateLicenseRequest(
+        parent=s.account, request_id=request_id(), product=s.product, activation_count=1
+    )
+
+
+def _new_product(s: Scene) -> Message:
+    return catalog_service_pb2.CreateProductRequest(
+        parent="publishers/acme",
+        request_id=request_id(),
+        product_id=new_id("cells"),
+        display_name="Cells",
+        allowed_locations=[SITE],
+    )
+
+
+def _key_location(s: Scene) -> Message:
+    return _locations.CreateKeyLocationRequest(
+        parent=s.account,
+        request_id=request_id(),
+        card_id="00" * 16,
+        public_key=document_pb2.PublicKey(
+            algorithm=document_pb2.KEY_ALGORITHM_ECDSA_P256, key=POINT
+        ),
+        enrollment_nonce=bytes(32),
+        signature=bytes(70),
+        display_name="Key",
+    )
+
+
+def _hold(s: Scene) -> Message:
+    return session_service_pb2.HoldSessionRequest()
+
+
+_ACCOUNTS: Final[Mapping[str, Request]] = {
+    "SignIn": lambda s: _accounts.SignInRequest(login=s.login, password=PASSWORD),
+    "SignOut": lambda s: _accounts.SignOutRequest(),
+    "GetCaller": lambda s: _accounts.GetCallerRequest(),
+    "CreateAccount": lambda s: _accounts.CreateAccountRequest(
+        request_id=request_id(), display_name="New"
+    ),
+    "GetAccount": lambda s: _accounts.GetAccountRequest(name=s.account),
+    "ListAccounts": lambda s: _accounts.ListAccountsRequest(),
+    "CreateUser": _new_user,
+    "ListUsers": lambda s: _accounts.ListUsersRequest(parent=s.account),
+    "DeleteUser": lambda s: _accounts.DeleteUserRequest(name=s.user, request_id=request_id()),
+}
+_CATALOG: Final[Mapping[str, Request]] = {
+    "GetPublisher": lambda s: catalog_service_pb2.GetPublisherRequest(name="publishers/acme"),
+    "CreateProduct": _new_product,
+    "GetProduct": lambda s: catalog_service_pb2.GetProductRequest(name=s.product),
+    "ListProducts": lambda s: catalog_service_pb2.ListProductsRequest(parent="publishers/acme"),
+}
+_LICENSES: Final[Mapping[str, Request]] = {
+    "CreateLicense": _new_license,
+    "GetLicense": lambda s: license_service_pb2.GetLicenseRequest(name=s.license),
+    "ListLicenses": lambda s: license_service_pb2.ListLicensesRequest(parent=s.account),
+}
+_ACTIVATIONS: Final[Mapping[str, Request]] = {
+    "CreateActivation": lambda s: activation_service_pb2.CreateActivationRequest(
+        parent=s.license, request_id=request_id(), location=s.location
+    ),
+    "GetActivation": lambda s: activation_service_pb2.GetActivationRequest(name=s.activation),
+    "ListActivations": lambda s: activation_service_pb2.ListActivationsRequest(parent=s.license),
+    "BeginDeactivation": lambda s: activation_service_pb2.BeginDeactivationRequest(
+        name=s.activation, request_id=request_id()
+    ),
+    "DeleteActivation": lambda s: activation_service_pb2.DeleteActivationRequest(
+        name=s.activation, request_id=request_id()
+    ),
+}
+_CLOUD: Final[Mapping[str, Request]] = {
+    "GetCloudSession": lambda s: _cloud.GetCloudSessionRequest(name=f"{s.account}/cloudSession"),
+    "OpenCloudSession": lambda s: _cloud.OpenCloudSessionRequest(
+        name=f"{s.account}/cloudSession", request_id=request_id(), device=DEVICE
+    ),
+    "CloseCloudSession": lambda s: _cloud.CloseCloudSessionRequest(
+        name=f"{s.account}/cloudSession", request_id=request_id(), device=DEVICE
+    ),
+    "SetCloudSessionMode": lambda s: _cloud.SetCloudSessionModeRequest(
+        name=f"{s.account}/cloudSession",
+        request_id=request_id(),
+        mode=cloud_session_pb2.CLOUD_MODE_AUTOMATIC,
+    ),
+    "ChooseCloudLicenses": lambda s: _cloud.ChooseCloudLicensesRequest(
+        name=f"{s.account}/cloudSession", request_id=request_id(), remove_licenses=[s.license]
+    ),
+    "WatchCloudSession": lambda s: _cloud.WatchCloudSessionRequest(
+        name=f"{s.account}/cloudSession"
+    ),
+}
+_LOCATIONS: Final[Mapping[str, Request]] = {
+    "GetLocation": lambda s: _locations.GetLocationRequest(name=s.location),
+    "ListLocations": lambda s: _locations.ListLocationsRequest(parent=s.account),
+    "AuthorizeKeyWrite": lambda s: _locations.AuthorizeKeyWriteRequest(
+        parent=s.account,
+        card_id="00" * 16,
+        management_algorithm="aes192",
+        challenge=bytes(16),
+        factory_key=True,
+        emulated=True,
+    ),
+    "CreateKeyLocation": _key_location,
+    "CheckKey": lambda s: _locations.CheckKeyRequest(
+        parent=s.account,
+        card_id="00" * 16,
+        public_key=document_pb2.PublicKey(
+            algorithm=document_pb2.KEY_ALGORITHM_ECDSA_P256, key=POINT
+        ),
+    ),
+    "ReportKeyLost": lambda s: _locations.ReportKeyLostRequest(
+        name=s.location, request_id=request_id(), reason="cells"
+    ),
+    "ReplaceKey": lambda s: _locations.ReplaceKeyRequest(
+        name=s.location, request_id=request_id(), replacement=s.location
+    ),
+}
+_SESSIONS: Final[Mapping[str, Request]] = {
+    "HoldSession": _hold,
+    "CloseSession": lambda s: session_service_pb2.CloseSessionRequest(
+        session="sessions/" + "0" * 32, release_token=bytes(32)
+    ),
+}
+_SEATS: Final[Mapping[str, Request]] = {
+    "AcquireSeat": acquire,
+    "LeaveQueue": lambda s: _seats.LeaveQueueRequest(name=s.place),
+    "RenewSeat": lambda s: _seats.RenewSeatRequest(name=s.lease, fencing_number=s.fence),
+    "ReleaseSeat": lambda s: _seats.ReleaseSeatRequest(name=s.lease, fencing_number=s.fence),
+    "FreeSeat": lambda s: _seats.FreeSeatRequest(
+        name=s.lease, request_id=request_id(), reason="cells"
+    ),
+    "GetPool": lambda s: _seats.GetPoolRequest(name=s.pool),
+    "ListPools": lambda s: _seats.ListPoolsRequest(parent=s.account),
+    "ListLeases": lambda s: _seats.ListLeasesRequest(parent=s.pool),
+    "ListQueuePlaces": lambda s: _seats.ListQueuePlacesRequest(parent=s.pool),
+    "Explain": lambda s: _seats.ExplainRequest(pool=s.pool, units=1, device=DEVICE, app=APP),
+    "GetPoolRules": lambda s: _seats.GetPoolRulesRequest(name=s.pool),
+    "UpdatePoolRules": lambda s: _seats.UpdatePoolRulesRequest(
+        name=s.pool, rules=pool_rules_pb2.PoolRules(), dry_run=True
+    ),
+    "WatchPool": lambda s: _seats.WatchPoolRequest(parent=s.pool),
+    "ListPoolEvents": lambda s: _seats.ListPoolEventsRequest(parent=s.pool),
+}
+_BORROWS: Final[Mapping[str, Request]] = {
+    "CreateBorrow": borrow,
+    "RenewBorrow": lambda s: _renewal(s),
+    "ReturnBorrow": lambda s: _borrows.ReturnBorrowRequest(name=s.borrow, statement=NOTE),
+    "WriteOffBorrow": lambda s: _borrows.WriteOffBorrowRequest(
+        name=s.borrow, request_id=request_id(), reason="cells", dry_run=True
+    ),
+    "GetBorrow": lambda s: _borrows.GetBorrowRequest(name=s.borrow),
+    "ListBorrows": lambda s: _borrows.ListBorrowsRequest(parent=s.pool),
+}
+_REPORTS: Final[Mapping[str, Request]] = {
+    "ExportLog": lambda s: report_service_pb2.ExportLogRequest(parent=s.account),
+    "SimulateSeats": lambda s: report_service_pb2.SimulateSeatsRequest(
+        parent=s.account, pool=s.pool, seat_counts=[1]
+    ),
+}
+
+
+def _renewal(scene: Scene) -> Message:
+    asked = _borrows.RenewBorrowRequest(name=scene.borrow, request_id=request_id())
+    asked.duration.seconds = 7200
+    return asked
+
+
+CALLS: Final[Mapping[str, Request]] = {
+    f"/{service}/{method}": request
+    for service, methods in {
+        "keypeg.v1.AccountService": _ACCOUNTS,
+        "keypeg.v1.CatalogService": _CATALOG,
+        "keypeg.v1.LicenseService": _LICENSES,
+        "keypeg.v1.ActivationService": _ACTIVATIONS,
+        "keypeg.v1.CloudSessionService": _CLOUD,
+        "keypeg.v1.LocationService": _LOCATIONS,
+        "keypeg.v1.SessionService": _SESSIONS,
+        "keypeg.v1.SeatService": _SEATS,
+        "keypeg.v1.BorrowService": _BORROWS,
+        "keypeg.v1.ReportService": _REPORTS,
+        "grpc.health.v1.Health": {
+            "Check": lambda s: health_pb2.HealthCheckRequest(),
+            "List": lambda s: health_pb2.HealthListRequest(),
+            "Watch": lambda s: health_pb2.HealthCheckRequest(),
+        },
+        "grpc.reflection.v1alpha.ServerReflection": {
+            "ServerReflectionInfo": lambda s: reflection_pb2.ServerReflectionRequest(
+                list_services=""
+            )
+        },
+    }.items()
+    for method, request in methods.items()
+}
+"""Every method, and a request for it."""
+
+MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
+    "DeleteUser": Scene.with_user,
+    "BeginDeactivation": Scene.with_activation,
+    "DeleteActivation": Scene.with_activation,
+    "RenewSeat": Scene.with_lease,
+    "ReleaseSeat": Scene.with_lease,
+    "FreeSeat": Scene.with_lease,
+    "LeaveQueue": Scene.with_place,
+    "RenewBorrow": Scene.with_borrow,
+    "ReturnBorrow": Scene.with_borrow,
+    "WriteOffBorrow": Scene.with_borrow,
+    "GetBorrow": Scene.with_borrow,
+}
+"""What a method's request names beside what is there all the time."""
+
+
+def scene(world: World, customer: Customer, holder: Api) -> Scene:
+    """An account with a license, an activation, and a pool from which may be borrowed."""
+    product = world.product(new_id("cells"), locations=[SITE])
+    owned = world.license(customer.account, product, seats=SEATS, activations=2)
+    location = f"{customer.account}/locations/site"
+    made = world.activate(world.publisher, owned.name, location)
+    pool = made.activation.pools[0]
+    rules = _seats.UpdatePoolRulesRequest(name=pool)
+    rules.rules.borrowing.longest.seconds = 86_400
+    rules.rules.write_off_units = 100
+    world.publisher.seats.UpdatePoolRules(rules)
+    found = Scene(
+        world,
+        customer.account,
+        customer.member_login,
+        product,
+        owned.name,
+        made.activation.name,
+        location,
+        pool,
+        world.seats(customer.account, product, 1),
+        holder,
+    )
+    replace(found, pool=found.full_pool).with_lease()
+    return found
