@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -206,3 +207,14 @@ def test_only_the_device_that_holds_it_may_use_it() -> None:
     with pytest.raises(CloudSessionClosed) as refused:
         check_held_by(session(), "device-a")
     assert refused.value.metadata["cloud_session"] == "accounts/acme/cloudSession"
+
+
+def test_the_table_in_the_documentation_is_this_one() -> None:
+    rows = []
+    for (state, mode, event), (after, mode_after, effects) in TABLE.items():
+        cells = [state.name.lower(), mode.name.lower(), event.value]
+        cells += [after.name.lower(), mode_after.name.lower()]
+        cells.append(", ".join(effect.value for effect in effects) or "nothing")
+        rows.append(f"| {' | '.join(cells)} |")
+    page = (Path(__file__).parents[3] / "docs" / "cloud.md").read_text()
+    assert "\n".join(rows) in page
