@@ -62,7 +62,9 @@ def test_recorded_bytes_are_read_and_written(raw: str, value: object) -> None:
         ("0000000000000001", Proof),
     ],
 )
-def test_broken_bytes_are_malformed(raw: str, kind: type) -> None:
+def test_broken_bytes_are_malformed(
+    raw: str, kind: type[Selected | Info | Read | Piece | Proof]
+) -> None:
     with pytest.raises(MalformedFrame):
         kind.decode(bytes.fromhex(raw))
 
