@@ -34,7 +34,7 @@ from keypeg.v1 import (
     session_pb2,
     session_service_pb2,
 )
-from lab.world import MEMBER, PASSWORD, SITE, Api, World, request_id
+from lab.world import PASSWORD, SITE, Api, World, request_id
 from tests.system.people import Customer, new_id
 
 DEVICE: Final = session_pb2.Device(id="device-cells", host_name="cells")
@@ -71,15 +71,23 @@ class Scene:
         """The same names of what does not exist."""
 
         def gone(name: str) -> str:
+            if not name:
+                return name
             parts = name.split("/")
             parts[1] = "nowhere" if parts[0] == "accounts" else "0" * 32
             return "/".join(parts)
 
-        names = ("account", "license", "activation", "location")
-        inner = ("pool", "lease", "place", "borrow", "user")
         return replace(
             self,
-            **{name: gone(getattr(self, name)) for name in (*names, *inner) if getattr(self, name)},
+            account=gone(self.account),
+            license=gone(self.license),
+            activation=gone(self.activation),
+            location=gone(self.location),
+            pool=gone(self.pool),
+            lease=gone(self.lease),
+            place=gone(self.place),
+            borrow=gone(self.borrow),
+            user=gone(self.user),
         )
 
     # --- what a call uses up ---
@@ -154,7 +162,7 @@ def _new_user(s: Scene) -> Message:
         login=new_id("new"),
         password=PASSWORD,
         display_name="New",
-        role=MEMBER,  # type: ignore[arg-type]  # enum value
+        role=account_pb2.ROLE_MEMBER,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import pytest
@@ -75,8 +76,8 @@ def call(world: World, token: str, method: str, request: Message) -> Ended:
     streams = STREAMS[method]
     api = Api(world.address, world.ca_file.read_bytes(), token)
     try:
-        channel = api.channel
-        kinds = {
+        channel: Any = api.channel  # its kinds of calls share no type
+        kinds: dict[tuple[bool, bool], Any] = {
             (False, False): channel.unary_unary,
             (False, True): channel.unary_stream,
             (True, True): channel.stream_stream,
