@@ -40,6 +40,8 @@ from keypeg_bridge import identity
 from keypeg_bridge.keys.opening import Drivers
 from keypeg_bridge.keys.smartkey_counters import SmartkeyCounters
 from keypeg_bridge.rack.journal import Journal
+from keypeg_bridge.rack.memory import Memory
+from keypeg_bridge.rack.memory_file import MemoryFile, MemoryUnreadable
 from keypeg_bridge.rack.ports import Timer
 from keypeg_bridge.rack.rack import Rack, RackSettings
 from keypeg_bridge.rack.record import Namer
@@ -119,7 +121,9 @@ async def serve(
             SmartkeyCounters(state / COUNTERS),
         )
         sources = [make_source(name, drivers) for name in _ways(settings.keys.backends)]
-    except (identity.IdentityError, ValueError) as error:
+        kept = MemoryFile(state)
+        memory = Memory(kept.load(), kept.save)
+    except (identity.IdentityError, MemoryUnreadable, ValueError) as error:
         raise StartError(str(error)) from error
     time = LoopTime(SystemClock())
     rack = Rack(
@@ -130,7 +134,8 @@ async def serve(
             poll_interval=settings.keys.poll_interval.total_seconds(), sides=settings.keys.drivers
         ),
     )
-    writes = Writes(rack, time, valid_for=settings.keys.write_time)
+    rack.listen(memory.heard)  # before those who ask it
+    writes = Writes(rack, time, valid_for=settings.keys.write_time, memory=memory)
     chosen = settings.sessions
     sessions = Sessions(
         rack,
@@ -138,6 +143,7 @@ async def serve(
         me.location_host,
         me.secret,
         SessionSettings(chosen.valid_for, chosen.renew_interval, chosen.limit),
+        memory=memory,
     )
 
     def listener(*, writable: bool) -> _Listener:
@@ -149,7 +155,7 @@ async def serve(
                 ("grpc.so_reuseport", 0),
             ),
         )
-        keys = KeyService(rack, writes, me.location_host, writable=writable)
+        keys = KeyService(rack, writes, me.location_host, writable=writable, memory=memory)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
             SessionService(sessions), server
         )

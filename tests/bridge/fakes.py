@@ -12,10 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from keypeg.errors import KeyAuthorizationFailed, KeyFaulty, KeyNotEnrolled, KeyUnplugged
-from keypeg_bridge.rack.contents import (
-    encode_delegations,
-    stored_delegation,
-)
+from keypeg.v1 import document_pb2
+from keypeg_bridge.rack.contents import stored_delegation
+from keypeg_bridge.rack.index import Index, encode_index
 from keypeg_bridge.rack.ports import Capabilities, Identity, Look, Seen, SlotMalformed
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.shelf import KeyChange
@@ -99,7 +98,21 @@ class FakeKey:
         """Put a license for this key into a slot, with its delegation."""
         envelope = publisher.license(self.point, product, str(slot), **kwargs)  # type: ignore[arg-type]
         self.slots[slot] = envelope.SerializeToString()
-        self.slots[0] = encode_delegations([stored_delegation(publisher.delegation())])
+        self.slots[0] = encode_index(Index((stored_delegation(publisher.delegation()),)))
+
+    def carry_all(
+        self,
+        publisher: Publisher,
+        version: int,
+        *licenses: document_pb2.Envelope,
+        named: tuple[document_pb2.Envelope, ...] | None = None,
+    ) -> None:
+        """Put licenses into the slots, with contents that name them, or others."""
+        contents = publisher.contents(self.point, version, *(licenses if named is None else named))
+        index = Index().having(stored_delegation(publisher.delegation()), contents)
+        self.slots = {0: encode_index(index)}
+        for slot, envelope in enumerate(licenses, 1):
+            self.slots[slot] = envelope.SerializeToString()
 
     def _answer(self) -> None:
         if self.stall is not None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from keypeg.document import DELEGATION_TYPE, LICENSE_TYPE, Ed25519Signer, seal
+from keypeg.envelope import CONTENTS_TYPE
+from keypeg.key_contents import entry_of
 from keypeg.v1 import document_pb2, license_pb2, location_pb2
+from keypeg.v1.key_contents_pb2 import KeyContents
 
 NAME = "publishers/acme"
 ACCOUNT = "accounts/a1"
@@ -45,6 +48,8 @@ class Publisher:
         grace: timedelta = timedelta(seconds=30),
         generation: int = 1,
         expires: datetime | None = None,
+        algorithm: document_pb2.KeyAlgorithm.ValueType = document_pb2.KEY_ALGORITHM_ECDSA_P256,
+        contents_version: int = 0,
     ) -> document_pb2.Envelope:
         """For one key, by its public key."""
         document = document_pb2.LicenseDocument(
@@ -57,11 +62,37 @@ class Publisher:
             location_kind=location_pb2.LOCATION_KIND_KEY,
             location=f"{ACCOUNT}/locations/k1",
             generation=generation,
+            contents_version=contents_version,
         )
-        document.location_key.algorithm = document_pb2.KEY_ALGORITHM_ECDSA_P256
+        document.location_key.algorithm = algorithm
         document.location_key.key = point
         document.issue_time.FromDatetime(datetime.now(UTC))
         if expires is not None:
             document.expire_time.FromDatetime(expires)
         document.unplug_grace.FromTimedelta(grace)
         return seal(document, LICENSE_TYPE, self.signer)
+
+    def contents(
+        self,
+        point: bytes,
+        version: int,
+        *carried: document_pb2.Envelope,
+        least: int = 0,
+        lost: bool = False,
+        location: str = f"{ACCOUNT}/locations/k1",
+    ) -> document_pb2.Envelope:
+        """What a key should carry: these licenses."""
+        contents = KeyContents(
+            location=location,
+            publisher=self.name,
+            publisher_root=self.pinned,
+            version=version,
+            least_version=least,
+            lost=lost,
+        )
+        contents.location_key.algorithm = document_pb2.KEY_ALGORITHM_ECDSA_P256
+        contents.location_key.key = point
+        for envelope in carried:
+            one = document_pb2.LicenseDocument.FromString(envelope.payload)
+            contents.entries.add(activation=entry_of(one.activation), generation=one.generation)
+        return seal(contents, CONTENTS_TYPE, self.signer)

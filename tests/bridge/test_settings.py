@@ -9,7 +9,7 @@ import pytest
 
 from keypeg.settings_reading import SettingsError
 from keypeg_bridge.rack.states import TRANSITIONS
-from keypeg_bridge.rack.writes import STEPS
+from keypeg_bridge.rack.write_steps import STEPS
 from keypeg_bridge.rpc.protocol import PHASES
 from keypeg_bridge.settings import Settings, describe, load
 

@@ -6,7 +6,7 @@ other, so that the app can say what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from keypeg.document import instant
 from keypeg.errors import KeyFaulty, KeyMissing, KeypegError
 from keypeg.v1 import document_pb2, explanation_pb2
 from keypeg_bridge.rack.contents import StoredLicense, delegation_of
+from keypeg_bridge.rack.reading import Reading
 from keypeg_bridge.rack.record import KeyRecord
 from keypeg_bridge.rack.states import State
 
@@ -25,24 +26,37 @@ class Choice:
     key: str
     license: StoredLicense
     delegation: document_pb2.Envelope
+    contents: document_pb2.Envelope | None = None
 
 
-def choose(records: Iterable[KeyRecord], product: str, now: datetime) -> list[Choice]:
-    """The licenses for `product`, the best first; at least one. Raises KeyMissing, KeyFaulty."""
+Judge = Callable[[Reading, StoredLicense], KeypegError | None]
+"""Why a license on a key is refused here; None when it is not."""
+
+
+def nothing_seen(reading: Reading, stored: StoredLicense) -> KeypegError | None:
+    """The judge that knows of nothing to refuse."""
+    return None
+
+
+def choose(
+    records: Iterable[KeyRecord], product: str, now: datetime, judge: Judge = nothing_seen
+) -> list[Choice]:
+    """The licenses for `product`, the best first; at least one. Raises KeyMissing, KeyFaulty, and what the judge says."""
     known = list(records)
-    found = [
-        choice
-        for record in known
-        if record.state is State.PRESENT
-        for choice in fitting(record, product)
-    ]
+    present = [record for record in known if record.state is State.PRESENT]
+    found = [choice for record in present for choice in fitting(record, product, judge)]
     if not found:
+        for record in present:
+            for choice in fitting(record, product):
+                error = _judged(record, choice, judge)
+                if error is not None:
+                    raise error
         raise _refusal(known, product)
     return sorted(found, key=lambda one: is_over(one.license.document, now))
 
 
-def fitting(record: KeyRecord, product: str) -> list[Choice]:
-    """The licenses of one key that name it and open the product, and for which it has a delegation."""
+def fitting(record: KeyRecord, product: str, judge: Judge = nothing_seen) -> list[Choice]:
+    """The licenses of one key that name it and open the product, have a delegation on it, and are not refused."""
     reading = record.reading
     if reading is None or reading.identity.public_key is None:
         return []
@@ -54,14 +68,23 @@ def fitting(record: KeyRecord, product: str) -> list[Choice]:
             and stored.document.location_key.key == reading.identity.public_key
             and delegation is not None
         ):
-            found.append(Choice(record.name, stored, delegation))
-    return found
+            carried = reading.contents_of(stored.document.publisher)
+            contents = None if carried is None else carried.envelope
+            found.append(Choice(record.name, stored, delegation, contents))
+    return [one for one in found if judge(reading, one.license) is None]
 
 
-def again(record: KeyRecord, product: str, activation: str, now: datetime) -> Choice:
+def again(
+    record: KeyRecord, product: str, activation: str, now: datetime, judge: Judge = nothing_seen
+) -> Choice:
     """The license that a session goes on with: its own as it is now, else another one of its key."""
-    own = [one for one in fitting(record, product) if one.license.document.activation == activation]
-    return own[0] if own else choose([record], product, now)[0]
+    fit = fitting(record, product, judge)
+    own = [one for one in fit if one.license.document.activation == activation]
+    return own[0] if own else choose([record], product, now, judge)[0]
+
+
+def _judged(record: KeyRecord, choice: Choice, judge: Judge) -> KeypegError | None:
+    return None if record.reading is None else judge(record.reading, choice.license)
 
 
 def is_over(document: document_pb2.LicenseDocument, now: datetime) -> bool:

@@ -1,7 +1,7 @@
-"""What stands in a key's slots: delegations in slot 0, one license each in 1 to 19 (docs/bridge.md).
+"""What stands in a key's slots: licenses, one each in slots 1 to 19, and the delegations that they are signed under.
 
 Promises: bytes in, messages out, or SlotMalformed with a sentence; reading is bounded and never raises anything else.
-Nothing is verified here: the app does that, against the root that it pins.
+Nothing is verified here: the app does that, against the root that it pins. Slot 0 is `index`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,7 @@ from keypeg.errors import DocumentMalformed
 from keypeg.v1 import document_pb2
 from keypeg_bridge.rack.ports import SlotMalformed
 
-DELEGATION_SLOT: Final = 0
 FIRST_LICENSE_SLOT: Final = 1
-VERSION: Final = b"\x01"
-"""The first byte of slot 0; other versions are not read."""
-MAX_DELEGATIONS: Final = 32
-"""More publishers than fit on a key: a bound for what is foreign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +67,6 @@ def stored_delegation(envelope: document_pb2.Envelope) -> StoredDelegation:
         return StoredDelegation(envelope, document_pb2.Delegation.FromString(envelope.payload))
     except DecodeError:
         raise SlotMalformed("a delegation cannot be read") from None
-
-
-def parse_delegations(data: bytes) -> tuple[StoredDelegation, ...]:
-    """The delegations in slot 0: a version byte, then each with its length before it, 2 bytes big endian."""
-    if data[:1] != VERSION:
-        raise SlotMalformed("slot 0 is not of a version that is known here")
-    found: list[StoredDelegation] = []
-    at = 1
-    while at < len(data):
-        size = int.from_bytes(data[at : at + 2], "big")
-        body = data[at + 2 : at + 2 + size]
-        if at + 2 > len(data) or len(body) != size or len(found) == MAX_DELEGATIONS:
-            raise SlotMalformed("slot 0 is cut off or too long")
-        try:
-            found.append(stored_delegation(document_pb2.Envelope.FromString(body)))
-        except DecodeError:
-            raise SlotMalformed("slot 0 holds something that is no document") from None
-        at += 2 + size
-    return tuple(found)
-
-
-def encode_delegations(delegations: Iterable[StoredDelegation]) -> bytes:
-    """The bytes of slot 0."""
-    parts = [VERSION]
-    for one in delegations:
-        body = one.envelope.SerializeToString()
-        parts += (len(body).to_bytes(2, "big"), body)
-    return b"".join(parts)
 
 
 def with_delegation(

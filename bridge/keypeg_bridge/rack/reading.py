@@ -7,10 +7,14 @@ Blocks for as long as the key takes; runs on the key's own thread.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from keypeg_bridge.rack import contents
 from keypeg_bridge.rack.contents import StoredDelegation, StoredLicense
+from keypeg_bridge.rack.index import INDEX_SLOT, Index, StoredContents, parse_index
 from keypeg_bridge.rack.ports import Capabilities, Identity, OpenKey, SlotMalformed
+
+NOTHING: Final = Index()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Reading:
     identity: Identity
     capabilities: Capabilities
     licenses: tuple[StoredLicense, ...] = ()
-    delegations: tuple[StoredDelegation, ...] = ()
+    index: Index = NOTHING
     foreign_slots: tuple[int, ...] = ()
     """Slots that hold something else, which is left alone."""
     notes: tuple[str, ...] = ()
@@ -28,22 +32,31 @@ class Reading:
     signals: tuple[str, ...] = ()
     """What makes the key suspicious, one clause each."""
 
+    @property
+    def delegations(self) -> tuple[StoredDelegation, ...]:
+        """One for each publisher."""
+        return self.index.delegations
+
+    def contents_of(self, publisher: str) -> StoredContents | None:
+        """What it should carry of a publisher, as it says."""
+        return self.index.of(publisher)
+
 
 def read_key(key: OpenKey) -> Reading:
     """Read everything."""
     capabilities = key.probe()
     identity = key.identity()
     notes: list[str] = []
-    delegations: tuple[StoredDelegation, ...] = ()
+    index = NOTHING
     licenses: list[StoredLicense] = []
     foreign: list[int] = []
     for slot in range(capabilities.slot_count + 1):
         try:
             data = key.read(slot)
-            if data is None:
+            if not data:
                 continue
-            if slot == contents.DELEGATION_SLOT:
-                delegations = contents.parse_delegations(data)
+            if slot == INDEX_SLOT:
+                index = parse_index(data)
             else:
                 licenses.append(contents.parse_license(slot, data))
         except SlotMalformed as error:
@@ -53,7 +66,7 @@ def read_key(key: OpenKey) -> Reading:
         identity,
         capabilities,
         tuple(licenses),
-        delegations,
+        index,
         tuple(foreign),
         tuple(notes),
         key.signals(),

@@ -8,7 +8,6 @@ management key is the server's, and its answers come from the caller. Proofs of 
 from __future__ import annotations
 
 import asyncio
-import enum
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,13 +28,16 @@ from keypeg.errors import (
 )
 from keypeg.possession import enrollment_challenge
 from keypeg.v1 import document_pb2
+from keypeg.v1.key_contents_pb2 import Receipt
 from keypeg_bridge.rack import writing
-from keypeg_bridge.rack.ports import OpenKey, Time, Timer
+from keypeg_bridge.rack.memory import Memory
+from keypeg_bridge.rack.ports import OpenKey, Time
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.reading import Reading, read_key
 from keypeg_bridge.rack.record import KeyRecord
 from keypeg_bridge.rack.shelf import KeyChange
 from keypeg_bridge.rack.states import State
+from keypeg_bridge.rack.write_steps import STEPS, Deed, Step, Write
 
 T = TypeVar("T")
 
@@ -44,35 +46,6 @@ VALID_FOR: Final = timedelta(seconds=30)
 STEP_LIMIT: Final = 20.0
 """Seconds for one step on the key: making a private key takes the slowest cards several."""
 _LOG = structlog.get_logger(__name__)
-
-
-class Step(enum.Enum):
-    """Where a write is."""
-
-    BEGUN = "begun"
-    """The key has given its challenge."""
-    AUTHORIZED = "authorized"
-    """The key has taken the answer."""
-    ENDED = "ended"
-
-
-class Deed(enum.Enum):
-    """What a caller does within a write."""
-
-    AUTHORIZE = "authorize"
-    CHANGE = "change"
-    REFUSED = "refused"
-    END = "end"
-
-
-STEPS: Final = {
-    (Step.BEGUN, Deed.AUTHORIZE): Step.AUTHORIZED,
-    (Step.BEGUN, Deed.REFUSED): Step.ENDED,
-    (Step.BEGUN, Deed.END): Step.ENDED,
-    (Step.AUTHORIZED, Deed.CHANGE): Step.AUTHORIZED,
-    (Step.AUTHORIZED, Deed.REFUSED): Step.ENDED,
-    (Step.AUTHORIZED, Deed.END): Step.ENDED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +60,6 @@ class Begun:
     valid_for: timedelta
 
 
-@dataclass(eq=False, slots=True)
-class _Write:
-    """A write under way. Its id is a secret: repr shows none."""
-
-    id: str
-    key: str
-    deadline: float
-    timer: Timer
-    lock: asyncio.Lock
-    step: Step = Step.BEGUN
-
-    def __repr__(self) -> str:
-        return f"_Write(key={self.key}, step={self.step.value})"
-
-
 class Writes:
     """The writes of all keys."""
 
@@ -112,12 +70,14 @@ class Writes:
         *,
         valid_for: timedelta = VALID_FOR,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+        memory: Memory | None = None,
     ) -> None:
         self._rack = rack
         self._time = time
+        self._memory = memory or Memory()
         self._valid_for = valid_for
         self._new_id = new_id
-        self._writes: dict[str, _Write] = {}
+        self._writes: dict[str, Write] = {}
         rack.listen(self._heard)
 
     async def begin(self, key: str) -> Begun:
@@ -196,19 +156,54 @@ class Writes:
         response: bytes,
         license: document_pb2.Envelope,
         delegation: document_pb2.Envelope,
+        contents: document_pb2.Envelope | None = None,
     ) -> KeyRecord:
-        """Put a license on the key; its record with it."""
+        """Put a license on the key, with the contents that name it; its record with it."""
         async with self._within(id) as write:
             new, signed_under = writing.parsed(license, delegation)
-            record = self._rack.key(write.key)
-            if record.reading is not None:
-                writing.check_for(record.reading, write.key, new)
+            before = self._rack.key(write.key).reading
+            if before is not None:
+                least = self._memory.least
+                writing.check_for(before, write.key, new)
+                named = writing.check_contents(before, write.key, contents, signed_under, least)
+                writing.check_named(named, new)
             await self._authorize(write, response)
-            reading = await self._on_key(write, lambda key: writing.put(key, new, signed_under))
+            reading = await self._on_key(
+                write, lambda key: writing.put(key, new, signed_under, contents)
+            )
             write.step = STEPS[write.step, Deed.CHANGE]
             record = self._rack.rewritten(write.key, reading)
             _LOG.info("license written", key=record.name, activation=new.document.activation)
             return record
+
+    async def remove(
+        self,
+        id: str,
+        response: bytes,
+        receipt: Receipt,
+        delegation: document_pb2.Envelope,
+        contents: document_pb2.Envelope,
+    ) -> tuple[KeyRecord, document_pb2.Envelope]:
+        """Remove a license that the contents do not name; the record, and the key's receipt.
+
+        `receipt` says which, and the nonce; the rest of it is filled in here.
+        """
+        async with self._within(id) as write:
+            signed_under = writing.parsed_delegation(delegation)
+            before = self._rack.key(write.key).reading
+            if before is not None:
+                least = self._memory.least
+                named = writing.check_contents(before, write.key, contents, signed_under, least)
+                writing.fill_in(receipt, named)
+            receipt.receipt_time.FromDatetime(self._time.wall())
+            await self._authorize(write, response)
+            reading, signed = await self._on_key(
+                write, lambda key: writing.remove(key, receipt, signed_under, contents)
+            )
+            write.step = STEPS[write.step, Deed.CHANGE]
+            record = self._rack.rewritten(write.key, reading)
+            _LOG.info("license removed", key=record.name, activation=receipt.activation)
+            return record, signed
 
     async def end(self, id: str) -> None:
         """End a write; one that has ended already is no error."""
@@ -218,23 +213,23 @@ class Writes:
         async with write.lock:
             await self._close(write)
 
-    def _new(self, key: str) -> _Write:
+    def _new(self, key: str) -> Write:
         seconds = self._valid_for.total_seconds()
         name = self._new_id()
         timer = self._time.call_later(seconds, lambda: self._run_out(name))
-        write = _Write(name, key, self._time.monotonic() + seconds, timer, asyncio.Lock())
+        write = Write(name, key, self._time.monotonic() + seconds, timer, asyncio.Lock())
         self._writes[name] = write
         return write
 
     @asynccontextmanager
-    async def _within(self, id: str) -> AsyncIterator[_Write]:
+    async def _within(self, id: str) -> AsyncIterator[Write]:
         """A write that is under way, for one step alone."""
         write = self._find(id)
         async with write.lock:
             self._find(id)  # it may have ended while we waited
             yield write
 
-    def _find(self, id: str) -> _Write:
+    def _find(self, id: str) -> Write:
         write = self._writes.get(id)
         if write is None or write.step is Step.ENDED:
             raise NotFound(
@@ -242,7 +237,7 @@ class Writes:
             )
         return write
 
-    def _busy(self, other: _Write) -> KeyBusy:
+    def _busy(self, other: Write) -> KeyBusy:
         left = timedelta(seconds=max(0.1, other.deadline - self._time.monotonic()))
         return KeyBusy(
             f"Another program writes to {other.key}. Try again when it has ended, in"
@@ -251,7 +246,7 @@ class Writes:
             key=other.key,
         )
 
-    async def _authorize(self, write: _Write, response: bytes) -> None:
+    async def _authorize(self, write: Write, response: bytes) -> None:
         """Give the key the server's answer, once in a write."""
         if write.step is Step.AUTHORIZED and not response:
             return
@@ -269,10 +264,10 @@ class Writes:
             raise
         write.step = STEPS[write.step, Deed.AUTHORIZE]
 
-    async def _on_key(self, write: _Write, work: Callable[[OpenKey], T]) -> T:
+    async def _on_key(self, write: Write, work: Callable[[OpenKey], T]) -> T:
         return await self._rack.run(write.key, f"write {write.id}", work, STEP_LIMIT)
 
-    async def _close(self, write: _Write) -> None:
+    async def _close(self, write: Write) -> None:
         if write.step is Step.ENDED:
             return
         write.step = STEPS[write.step, Deed.END]
@@ -296,7 +291,7 @@ class Writes:
             for write in [one for one in self._writes.values() if one.key == change.record.name]:
                 self._end(write)
 
-    def _end(self, write: _Write) -> None:
+    def _end(self, write: Write) -> None:
         write.step = Step.ENDED
         write.timer.cancel()
         self._writes.pop(write.id, None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from keypeg.errors import KeypegError
 from keypeg.v1 import key_pb2, proof_pb2
 from keypeg_bridge.rack.choice import Choice
 from keypeg_bridge.rack.record import KeyRecord
@@ -20,8 +22,8 @@ STATES: Final = {
 assert set(STATES) == set(State)
 
 
-def key(record: KeyRecord) -> key_pb2.Key:
-    """A key."""
+def key(record: KeyRecord, refused: Sequence[KeypegError] = ()) -> key_pb2.Key:
+    """A key; `refused` says why licenses on it are."""
     message = key_pb2.Key(name=record.name, state=STATES[record.state], fault=record.fault)
     message.plug_time.FromDatetime(record.plug_time)
     reading = record.reading
@@ -45,7 +47,18 @@ def key(record: KeyRecord) -> key_pb2.Key:
     message.capabilities.features.extend(able.features)
     for stored in reading.licenses:
         message.licenses.add(slot=stored.slot, license=stored.envelope)
+    message.contents.extend(one.envelope for one in reading.index.contents)
+    message.suspicions.extend(reading.signals)
+    message.suspicions.extend(str(error) for error in refused)
+    if refused:
+        message.fault = " ".join([*filter(None, [message.fault]), *map(str, refused)])
     return message
+
+
+def attestation(record: KeyRecord) -> key_pb2.KeyAttestation | None:
+    """What the maker of a key says of it; None when it says nothing."""
+    certificates = () if record.reading is None else record.reading.identity.attestation
+    return key_pb2.KeyAttestation(certificates=certificates) if certificates else None
 
 
 def key_proof(
@@ -56,6 +69,7 @@ def key_proof(
         key=proof_pb2.KeyProof(
             delegation=choice.delegation,
             license=choice.license.envelope,
+            contents=choice.contents,
             location_host=location_host,
             session=session,
             signature=signature,

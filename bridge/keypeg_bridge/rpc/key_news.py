@@ -27,11 +27,12 @@ Resuming = Callable[[Session, session_pb2.Resume], Coroutine[Any, Any, None]]
 class KeyNews:
     """Brings the rack's changes to the sessions."""
 
-    def __init__(self, lives: Lives, time: Time, resumed: Resuming) -> None:
+    def __init__(self, lives: Lives, time: Time, resumed: Resuming, judge: choice.Judge) -> None:
         self._lives = lives
         self._time = time
         self._resumed = resumed
         """Answers a resume that waited for its key."""
+        self._judge = judge
 
     def heard(self, change: KeyChange) -> None:
         """A change of the rack's."""
@@ -72,7 +73,7 @@ class KeyNews:
         session.stream.push(replies.changed(session_pb2.CHANGE_KEY_RETURNED, session.key))
 
     def _rewritten(self, session: Session, record: KeyRecord) -> None:
-        fitting = choice.fitting(record, session.product)
+        fitting = choice.fitting(record, session.product, self._judge)
         own = [one for one in fitting if one.license.document.activation == session.activation]
         if own and grace_of(own[0].license.document) == session.grace:
             change = None  # nothing that matters before the next renewal

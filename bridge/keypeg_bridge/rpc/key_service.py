@@ -13,8 +13,10 @@ from typing import Any
 import grpc.aio
 
 from keypeg.errors import PermissionDenied
+from keypeg.v1 import key_pb2, key_service_pb2_grpc
 from keypeg.v1 import key_service_pb2 as pb
-from keypeg.v1 import key_service_pb2_grpc
+from keypeg.v1.key_contents_pb2 import Receipt
+from keypeg_bridge.rack.memory import Memory
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.record import KeyRecord
 from keypeg_bridge.rack.shelf import KeyChange
@@ -27,8 +29,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class KeyService(key_service_pb2_grpc.KeyServiceServicer):
     """The service."""
 
-    def __init__(self, rack: Rack, writes: Writes, location_host: str, *, writable: bool) -> None:
+    def __init__(
+        self,
+        rack: Rack,
+        writes: Writes,
+        location_host: str,
+        *,
+        writable: bool,
+        memory: Memory | None = None,
+    ) -> None:
         self._rack = rack
+        self._memory = memory or Memory()
         self._writes = writes
         self._location_host = location_host
         self._writable = writable
@@ -41,7 +52,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
     async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:
         """The keys that are there."""
         return pb.ListKeysResponse(
-            keys=[encode.key(record) for record in self._rack.records()],
+            keys=[self._key(record) for record in self._rack.records()],
             location_host=self._location_host,
             problems=self._rack.problems(),
         )
@@ -49,7 +60,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
     async def GetKey(self, request: pb.GetKeyRequest, context: Context) -> pb.GetKeyResponse:
         """One key."""
         validate.key_name(request.name, "name")
-        return pb.GetKeyResponse(key=encode.key(self._rack.key(request.name)))
+        return pb.GetKeyResponse(key=self._key(self._rack.key(request.name)))
 
     async def WatchKeys(
         self, request: pb.WatchKeysRequest, context: Context
@@ -68,7 +79,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         try:
             while True:
                 while latest:
-                    yield pb.WatchKeysResponse(key=encode.key(latest.pop(next(iter(latest)))))
+                    yield pb.WatchKeysResponse(key=self._key(latest.pop(next(iter(latest)))))
                 if self._ending.is_set():
                     return
                 changed.clear()
@@ -112,7 +123,9 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
             request.account,
             request.enrollment_nonce,
         )
-        return pb.EnrollKeyResponse(key=encode.key(record), signature=signature)
+        return pb.EnrollKeyResponse(
+            key=self._key(record), signature=signature, attestation=encode.attestation(record)
+        )
 
     async def WriteKeyLicense(
         self, request: pb.WriteKeyLicenseRequest, context: Context
@@ -121,9 +134,30 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         self._need_writable()
         validate.write_license(request)
         record = await self._writes.put(
-            request.write, request.response, request.license, request.delegation
+            request.write,
+            request.response,
+            request.license,
+            request.delegation,
+            request.contents if request.HasField("contents") else None,
         )
-        return pb.WriteKeyLicenseResponse(key=encode.key(record))
+        return pb.WriteKeyLicenseResponse(key=self._key(record))
+
+    async def RemoveKeyLicense(
+        self, request: pb.RemoveKeyLicenseRequest, context: Context
+    ) -> pb.RemoveKeyLicenseResponse:
+        """Remove a license, and let the key sign that it is gone."""
+        self._need_writable()
+        validate.remove_license(request)
+        asked = Receipt(
+            activation=request.activation,
+            generation=request.generation,
+            nonce=request.nonce,
+            location_host=self._location_host,
+        )
+        record, receipt = await self._writes.remove(
+            request.write, request.response, asked, request.delegation, request.contents
+        )
+        return pb.RemoveKeyLicenseResponse(key=self._key(record), receipt=receipt)
 
     async def EndKeyWrite(
         self, request: pb.EndKeyWriteRequest, context: Context
@@ -133,6 +167,21 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         validate.write_name(request.write)
         await self._writes.end(request.write)
         return pb.EndKeyWriteResponse()
+
+    async def FenceKey(self, request: pb.FenceKeyRequest, context: Context) -> pb.FenceKeyResponse:
+        """Remember what the server says of a key, and tell its sessions."""
+        self._need_writable()
+        validate.fence_key(request)
+        fenced = self._memory.fence(request.contents, request.delegation)
+        for record in self._rack.records():
+            reading = record.reading
+            if reading is not None and reading.identity.public_key == fenced.location_key.key:
+                self._rack.rewritten(record.name, reading)
+        return pb.FenceKeyResponse()
+
+    def _key(self, record: KeyRecord) -> key_pb2.Key:
+        reading = record.reading
+        return encode.key(record, () if reading is None else self._memory.objections(reading))
 
     def _need_writable(self) -> None:
         if not self._writable:

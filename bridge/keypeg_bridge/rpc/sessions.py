@@ -35,6 +35,7 @@ from keypeg.v1 import location_pb2, proof_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg_bridge.rack import choice
 from keypeg_bridge.rack.choice import Choice
+from keypeg_bridge.rack.memory import Memory
 from keypeg_bridge.rack.ports import Time
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.record import grace_of
@@ -45,8 +46,6 @@ from keypeg_bridge.rpc.lives import Lives, going
 from keypeg_bridge.rpc.protocol import Event, Phase, after
 from keypeg_bridge.rpc.session import Session, SessionSettings, Stream
 
-MARGIN: Final = timedelta(seconds=1)
-"""How much longer than the app a session is remembered."""
 TICKET_BYTES: Final = 32
 _LOG = structlog.get_logger(__name__)
 
@@ -62,6 +61,7 @@ class Sessions:
         secret: bytes,
         settings: SessionSettings | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+        memory: Memory | None = None,
     ) -> None:
         self._rack = rack
         self._time = time
@@ -70,7 +70,8 @@ class Sessions:
         self._settings = settings or SessionSettings()
         self._new_id = new_id
         self._lives = Lives(time, self._settings.valid_for)
-        self._news = KeyNews(self._lives, time, self._resumed)
+        self._memory = memory or Memory()
+        self._news = KeyNews(self._lives, time, self._resumed, self._memory.objection)
         rack.listen(self._news.heard)
 
     def __len__(self) -> int:
@@ -136,12 +137,11 @@ class Sessions:
         if stream is None:
             return
         try:
-            record = self._rack.key(session.key)
             if session.phase is Phase.AWAY:
                 raise KeyUnplugged(
                     f"The key {session.key} is not plugged in. Plug it in again.", key=session.key
                 )
-            chosen = choice.again(record, session.product, session.activation, self._time.wall())
+            chosen = self._again(session)
             signature = await self._prove(session.name, chosen, frame.nonce)
         except KeypegError as error:
             await stream.answer(replies.denied(frame.sequence, "", error))
@@ -245,13 +245,20 @@ class Sessions:
     async def _first_proof(self, name: str, frame: session_pb2.Open) -> tuple[Choice, bytes]:
         """The proof of the best key that gives one."""
         refusal: KeypegError | None = None
-        for chosen in choice.choose(self._rack.records(), frame.product, self._time.wall()):
+        judge = self._memory.objection
+        keys, now = self._rack.records(), self._time.wall()
+        for chosen in choice.choose(keys, frame.product, now, judge):
             try:
                 return chosen, await self._prove(name, chosen, frame.nonce)
             except KeypegError as error:
                 refusal = refusal or error
         assert refusal is not None, "choose gives at least one"
         raise refusal
+
+    def _again(self, session: Session) -> Choice:
+        record, now = self._rack.key(session.key), self._time.wall()
+        judge = self._memory.objection
+        return choice.again(record, session.product, session.activation, now, judge)
 
     async def _prove(self, name: str, chosen: Choice, nonce: bytes) -> bytes:
         digest = challenge(self._location_host, name, nonce)
@@ -261,8 +268,7 @@ class Sessions:
         stream = session.stream
         if stream is None:
             return
-        record = self._rack.key(session.key)
-        chosen = choice.again(record, session.product, session.activation, self._time.wall())
+        chosen = self._again(session)
         signature = await self._prove(session.name, chosen, frame.nonce)
         session.activation = chosen.license.document.activation
         session.grace = grace_of(chosen.license.document)

@@ -126,6 +126,30 @@ def write_license(request: key_service_pb2.WriteKeyLicenseRequest) -> None:
     faults.check(answered, "response", f"may have {SECRET_BYTES} bytes")
     _envelope(faults, request.license, "license")
     _envelope(faults, request.delegation, "delegation")
+    if request.HasField("contents"):
+        _envelope(faults, request.contents, "contents")
+    faults.done()
+
+
+def remove_license(request: key_service_pb2.RemoveKeyLicenseRequest) -> None:
+    """RemoveKeyLicense."""
+    faults = _Faults()
+    _write(faults, request.write)
+    answered = len(request.response) <= SECRET_BYTES
+    faults.check(answered, "response", f"may have {SECRET_BYTES} bytes")
+    faults.name(names.ACTIVATION, request.activation, "activation")
+    faults.check(request.generation > 0, "generation", "must be from 1")
+    _nonce(faults, request.nonce, "nonce")
+    _envelope(faults, request.contents, "contents")
+    _envelope(faults, request.delegation, "delegation")
+    faults.done()
+
+
+def fence_key(request: key_service_pb2.FenceKeyRequest) -> None:
+    """FenceKey."""
+    faults = _Faults()
+    _envelope(faults, request.contents, "contents")
+    _envelope(faults, request.delegation, "delegation")
     faults.done()
 
 

@@ -20,10 +20,6 @@ POINT = b"\x04" + bytes(64)
 def test_any_bytes_in_a_slot_are_read_or_refused_as_malformed(data: bytes) -> None:
     with contextlib.suppress(SlotMalformed):
         contents.parse_license(3, data)
-    with contextlib.suppress(SlotMalformed):
-        contents.parse_delegations(data)
-    with contextlib.suppress(SlotMalformed):
-        contents.parse_delegations(contents.VERSION + data)
 
 
 @given(st.integers(0, 300), st.integers(0, 255))
@@ -32,22 +28,6 @@ def test_a_damaged_license_is_read_or_refused_as_malformed(at: int, value: int) 
     data[at % len(data)] = value
     with contextlib.suppress(SlotMalformed):
         contents.parse_license(1, bytes(data))
-
-
-def test_delegations_come_back_as_they_were_written() -> None:
-    publishers = [Publisher(f"publishers/p{number}") for number in range(3)]
-    stored = [contents.stored_delegation(one.delegation()) for one in publishers]
-    data = contents.encode_delegations(stored)
-    assert contents.parse_delegations(data) == tuple(stored)
-    for cut in (1, 2, 3, 10):
-        with pytest.raises(SlotMalformed):
-            contents.parse_delegations(data[:-cut])
-
-
-def test_an_endless_list_of_delegations_is_refused() -> None:
-    one = contents.encode_delegations([contents.stored_delegation(Publisher().delegation())])
-    with pytest.raises(SlotMalformed):
-        contents.parse_delegations(one + one[1:] * 40)
 
 
 def test_a_publisher_has_one_delegation_and_an_older_one_never_replaces_it() -> None:

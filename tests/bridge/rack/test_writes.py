@@ -21,12 +21,15 @@ from keypeg.errors import (
     KeyBusy,
     KeyFaulty,
     KeyFull,
+    KeyLost,
     KeyNotEnrolled,
     NotFound,
     ProtocolViolation,
 )
 from keypeg.possession import enrollment_challenge
+from keypeg.receipts import Expected, verify_receipt
 from keypeg.v1 import document_pb2
+from keypeg.v1.key_contents_pb2 import Receipt
 from keypeg_bridge.rack import contents
 from keypeg_bridge.rack.states import Happening
 from keypeg_bridge.rack.writes import VALID_FOR, Begun, Writes
@@ -289,3 +292,95 @@ async def test_no_secret_is_shown(open_bench: OpenBench) -> None:
     async with plugged(open_bench, FakeKey()) as (_, writes, name):
         begun = await writes.begin(name)
         assert begun.write not in repr(list(writes._writes.values()))
+
+
+async def test_a_license_comes_with_contents_that_name_it_and_what_they_do_not_name_goes(
+    open_bench: OpenBench,
+) -> None:
+    key, publisher = FakeKey(), Publisher()
+    one, two = (
+        publisher.license(key.point, activation=activation, contents_version=1)
+        for activation in ("1", "2")
+    )
+    async with plugged(open_bench, key) as (_, writes, name):
+        begun = await writes.begin(name)
+        both = publisher.contents(key.point, 2, one, two)
+        with pytest.raises(DocumentSuperseded):
+            await writes.put(begun.write, RESPONSE, one, publisher.delegation())
+        nothing = publisher.contents(key.point, 2)
+        with pytest.raises(DocumentSuperseded):
+            await writes.put(begun.write, RESPONSE, one, publisher.delegation(), nothing)
+        others = publisher.contents(FakeKey(2).point, 2, one)
+        with pytest.raises(DocumentOtherDevice):
+            await writes.put(begun.write, RESPONSE, one, publisher.delegation(), others)
+        await writes.put(begun.write, RESPONSE, one, publisher.delegation(), both)
+        await writes.put(begun.write, b"", two, publisher.delegation(), both)
+        assert {slot for slot, data in key.slots.items() if data} == {0, 1, 2}
+        alone = publisher.contents(key.point, 3, two)
+        record = await writes.put(begun.write, b"", two, publisher.delegation(), alone)
+        assert record.reading is not None
+        assert [each.slot for each in record.reading.licenses] == [2]
+        with pytest.raises(DocumentSuperseded):
+            await writes.put(begun.write, b"", one, publisher.delegation(), both)
+        lost = publisher.contents(key.point, 4, lost=True)
+        with pytest.raises(KeyLost):
+            await writes.put(begun.write, b"", two, publisher.delegation(), lost)
+
+
+def asked(activation: str = "1") -> Receipt:
+    return Receipt(
+        activation=f"{ACCOUNT}/licenses/l{activation}/activations/{activation}",
+        generation=1,
+        nonce=NONCE,
+        location_host="bridges/b1",
+    )
+
+
+async def test_a_license_is_removed_and_the_key_signs_that_it_is_gone(
+    open_bench: OpenBench,
+) -> None:
+    key, publisher = FakeKey(), Publisher()
+    one, two = (
+        publisher.license(key.point, activation=activation, contents_version=1)
+        for activation in ("1", "2")
+    )
+    key.carry_all(publisher, 1, one, two)
+    async with plugged(open_bench, key) as (_, writes, name):
+        begun = await writes.begin(name)
+        still = publisher.contents(key.point, 2, one, two)
+        with pytest.raises(DocumentSuperseded):
+            await writes.remove(begun.write, RESPONSE, asked(), publisher.delegation(), still)
+        without = publisher.contents(key.point, 2, two)
+        record, signed = await writes.remove(
+            begun.write, RESPONSE, asked(), publisher.delegation(), without
+        )
+        assert record.reading is not None
+        assert [each.slot for each in record.reading.licenses] == [2]
+        expected = Expected(
+            activation=asked().activation,
+            generation=1,
+            location=f"{ACCOUNT}/locations/k1",
+            location_key=document_pb2.PublicKey(
+                algorithm=document_pb2.KEY_ALGORITHM_ECDSA_P256, key=key.point
+            ),
+            nonce=NONCE,
+            contents_version=2,
+        )
+        receipt = verify_receipt(signed, expected)
+        assert receipt.contents_version == 2
+        assert receipt.location_host == "bridges/b1"
+        # Interrupted after the removal, it is done again.
+        _, again = await writes.remove(begun.write, b"", asked(), publisher.delegation(), without)
+        assert verify_receipt(again, expected)
+
+
+async def test_a_key_that_keeps_a_license_gives_no_receipt(open_bench: OpenBench) -> None:
+    key, publisher = FakeKey(), Publisher()
+    one = publisher.license(key.point, activation="1", contents_version=1)
+    key.carry_all(publisher, 1, one)
+    key.forgetful = True
+    async with plugged(open_bench, key) as (_, writes, name):
+        begun = await writes.begin(name)
+        without = publisher.contents(key.point, 2)
+        with pytest.raises(KeyFaulty):
+            await writes.remove(begun.write, RESPONSE, asked(), publisher.delegation(), without)

@@ -14,6 +14,7 @@ from keypeg.v1 import (
     key_service_pb2_grpc,
     session_service_pb2_grpc,
 )
+from keypeg_bridge.rack.memory import Memory
 from keypeg_bridge.rack.writes import Writes
 from keypeg_bridge.rpc.key_service import KeyService
 from keypeg_bridge.rpc.session import SessionSettings
@@ -35,15 +36,22 @@ class ServedBridge(Bench):
         self.bus = FakeSource()
         super().__init__(self.bus)
         self.publisher = Publisher()
+        self.memory = Memory()
+        self.rack.listen(self.memory.heard)
         self.sessions = Sessions(
             self.rack,
             self.time,
             LOCATION_HOST,
             b"r" * 32,
             SessionSettings(limit=sessions),
+            memory=self.memory,
         )
         self.keys = KeyService(
-            self.rack, Writes(self.rack, self.time), LOCATION_HOST, writable=True
+            self.rack,
+            Writes(self.rack, self.time, memory=self.memory),
+            LOCATION_HOST,
+            writable=True,
+            memory=self.memory,
         )
         self.server = grpc.aio.server(interceptors=(ErrorInterceptor(),))
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(
