@@ -8,6 +8,7 @@ import click
 
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.lab import lab_group
 from keypeg.cli.lazy import Group
 from keypeg.cli.location import LOCATION
 from keypeg.cli.values import Column, Name, State, Value, moment, word
@@ -203,3 +204,6 @@ async def enroll(cli: Cli, key: str | None, name: str | None, account: str | Non
         )
     cli.printer.item(location, LOCATION)
     cli.printer.note(f"{found.name} is enrolled.")
+
+
+key_group.add_command(lab_group)

@@ -82,11 +82,13 @@ class StandInPublisher:
         expire_time: datetime | None = None,
         unplug_grace: timedelta = timedelta(seconds=30),
         parts: Mapping[str, str] | None = None,
+        key: document_pb2.PublicKey | None = None,
+        activation: str = "",
     ) -> document_pb2.Envelope:
-        """A license at a key, a site, or the computer with these `parts`."""
+        """A license at a key, a site, or the computer with these `parts`; `key` is a real key's, not the stand-in's."""
         document = document_pb2.LicenseDocument(
             license=self.license,
-            activation=self.activation,
+            activation=activation or self.activation,
             publisher=self.name,
             product=product,
             opens_products=[product],
@@ -102,7 +104,7 @@ class StandInPublisher:
         if expire_time is not None:
             document.expire_time.FromDatetime(expire_time)
         if kind == "key":
-            document.location_key.CopyFrom(self.key_signer.public_key)
+            document.location_key.CopyFrom(key or self.key_signer.public_key)
         if kind == "site":
             document.location_key.CopyFrom(self.site_signer.public_key)
         if parts is not None:
