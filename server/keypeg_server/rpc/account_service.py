@@ -30,6 +30,7 @@ from keypeg_server.domain.caller import Role
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current, current_sign_in
 from keypeg_server.rpc.calls import cut, new_account, once, page_of
+from keypeg_server.rpc.peer import address_of
 from keypeg_server.service.accounts import AccountService, NewUser
 
 
@@ -40,7 +41,7 @@ class AccountRpc(AccountServiceServicer):
         self._accounts = accounts
 
     async def SignIn(self, request: SignInRequest, context: Any) -> SignInResponse:
-        new = await self._accounts.sign_in(request.login, request.password)
+        new = await self._accounts.sign_in(request.login, request.password, address_of(context))
         user = new.token.user
         response = SignInResponse(
             token=new.text, user=encode.user(user), account=user.account_name or ""

@@ -1,6 +1,7 @@
 """Accounts, their people, and signing in: one use case a method.
 
-Promises: a wrong name and a wrong password look and cost the same; deleting a user ends their tokens in
+Promises: a wrong name and a wrong password look and cost the same; who fails often waits, and keeps nobody else out
+(domain/guessing.py); deleting a user ends their tokens in
 the same transaction, and tells whoever serves their sessions.
 
 Leaves to others: who may call what (rpc/authorization.py).
@@ -8,20 +9,25 @@ Leaves to others: who may call what (rpc/authorization.py).
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import timedelta
+from typing import Final, TypeVar
 
 from keypeg import names
-from keypeg.errors import AlreadyExists, CredentialsInvalid, NotFound
+from keypeg.errors import AlreadyExists, CredentialsInvalid, LimitExceeded, NotFound
 from keypeg_server.domain.account import Account, User
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.events import TokenRevoked, UserRemoved
+from keypeg_server.domain.guessing import Guesses
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Credential, Page, Request, Store, Unit
 from keypeg_server.service.tokens import NewToken, Tokens
 
+_LOG: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -40,6 +46,16 @@ def found_in(unit: Unit, account: str, found: list[_T]) -> list[_T]:
 def login_taken(login: str) -> AlreadyExists:
     """The refusal of a login that someone has."""
     return AlreadyExists(f"Someone signs in as {login} already; choose another login.", login=login)
+
+
+def _too_many(wait: float) -> LimitExceeded:
+    seconds = math.ceil(wait)
+    return LimitExceeded(
+        f"Too many sign-ins have failed; try again in {seconds} s. Who has lost the password asks an administrator.",
+        retry_after=timedelta(seconds=seconds),
+        limit="sign_in.failures",
+        value=str(seconds),
+    )
 
 
 @dataclass(frozen=True)
@@ -69,8 +85,26 @@ class AccountService:
         self._new_id = new_id
         self._passwords = passwords
         self._tokens = tokens
+        self._guesses = Guesses()
 
-    async def sign_in(self, login: str, password: str) -> NewToken:
+    async def sign_in(self, login: str, password: str, address: str = "") -> NewToken:
+        """A token for who knows the password; `address` is where they call from, empty for this computer."""
+        guesses, now = self._guesses, self._clock.monotonic
+        if wait := guesses.begin(login, address, now()):
+            _LOG.warning("sign-in refused: too many failures", extra={"address": address})
+            raise _too_many(wait)
+        try:
+            new = await self._sign_in(login, password)
+        except CredentialsInvalid:
+            _LOG.info("sign-in failed", extra={"address": address})
+            raise
+        except BaseException:
+            guesses.forgive(login, address, now())
+            raise
+        guesses.succeeded(login, address, now())
+        return new
+
+    async def _sign_in(self, login: str, password: str) -> NewToken:
         credential = await self._store.read(lambda unit: unit.accounts.credential(login))
         kept = None if credential is None else credential.password
         if not await self._passwords.matches(password, kept) or credential is None:

@@ -23,6 +23,7 @@ from keypeg.v1 import (
     session_service_pb2,
     session_service_pb2_grpc,
 )
+from keypeg_server.domain.guessing import TRIES
 from lab.world import ADMIN, CLOUD, KEY, MEMBER, PASSWORD, SITE, Api, World, request_id
 from tests.server.rpc.conftest import refused
 
@@ -66,6 +67,32 @@ def test_health_and_reflection_are_public(anonymous: Api) -> None:
     (listed,) = reflection.ServerReflectionInfo(iter([wanted]))
     names = {service.name for service in listed.list_services_response.service}
     assert {"keypeg.v1.SeatService", "grpc.health.v1.Health"} <= names
+
+
+def test_who_guesses_a_password_has_to_wait_and_keeps_nobody_out(
+    world: World, anonymous: Api
+) -> None:
+    id = new_id("account")
+    world.account(id, {f"{id}-ada": ADMIN, f"{id}-tom": MEMBER})
+    world.sign_in(f"{id}-ada")  # so that she is at home here
+
+    def guess(login: str) -> None:
+        anonymous.accounts.SignIn(
+            account_service_pb2.SignInRequest(login=login, password="is it this one")
+        )
+
+    for _ in range(TRIES.size):
+        with refused(Reason.CREDENTIALS_INVALID):
+            guess(f"{id}-tom")
+    with refused(Reason.LIMIT_EXCEEDED) as told:
+        guess(f"{id}-tom")
+    (error,) = told
+    assert error.metadata["limit"] == "sign_in.failures"
+    assert error.retry_after is not None
+    assert 0 < error.retry_after.total_seconds() <= TRIES.leak
+    world.sign_in(f"{id}-ada")
+    assert world.server is not None
+    assert "too many failures" in world.server.log.read_text()
 
 
 def test_a_caller_knows_who_it_is_until_it_signs_out(world: World) -> None:
