@@ -154,26 +154,26 @@ class Writes:
         self,
         id: str,
         response: bytes,
-        license: document_pb2.Envelope,
+        license: document_pb2.Envelope | None,
         delegation: document_pb2.Envelope,
         contents: document_pb2.Envelope | None = None,
     ) -> KeyRecord:
-        """Put a license on the key, with the contents that name it; its record with it."""
+        """Put a license on the key with the contents that name it, or contents alone; its record."""
         async with self._within(id) as write:
             new, signed_under = writing.parsed(license, delegation)
             before = self._rack.key(write.key).reading
             if before is not None:
                 least = self._memory.least
-                writing.check_for(before, write.key, new)
                 named = writing.check_contents(before, write.key, contents, signed_under, least)
-                writing.check_named(named, new)
+                writing.check_for(before, write.key, new, named)
             await self._authorize(write, response)
             reading = await self._on_key(
                 write, lambda key: writing.put(key, new, signed_under, contents)
             )
             write.step = STEPS[write.step, Deed.CHANGE]
             record = self._rack.rewritten(write.key, reading)
-            _LOG.info("license written", key=record.name, activation=new.document.activation)
+            written = new.document.activation if new else None
+            _LOG.info("key written", key=record.name, activation=written)
             return record
 
     async def remove(

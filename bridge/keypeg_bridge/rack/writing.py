@@ -44,9 +44,11 @@ def own_licenses(reading: Reading) -> bool:
 
 
 def parsed(
-    license: document_pb2.Envelope,
+    license: document_pb2.Envelope | None,
     delegation: document_pb2.Envelope,
-) -> tuple[slots.StoredLicense, slots.StoredDelegation]:
+) -> tuple[slots.StoredLicense | None, slots.StoredDelegation]:
+    if license is None:
+        return None, parsed_delegation(delegation)
     try:
         new = slots.stored_license(slots.FIRST_LICENSE_SLOT, license)
     except SlotMalformed as error:
@@ -75,11 +77,15 @@ def _malformed(error: SlotMalformed) -> DocumentMalformed:
     )
 
 
-def check_for(reading: Reading, key: str, new: slots.StoredLicense) -> None:
+def check_for(
+    reading: Reading, key: str, new: slots.StoredLicense | None, contents: KeyContents | None
+) -> None:
     """What the app would refuse later is refused before it is written."""
     own = reading.identity.public_key
     if own is None:
         raise KeyNotEnrolled(f"The key {key} is not enrolled. Enroll it first.", key=key)
+    if new is None:
+        return
     if (
         new.document.location_kind != location_pb2.LOCATION_KIND_KEY
         or new.document.location_key.key != own
@@ -87,6 +93,7 @@ def check_for(reading: Reading, key: str, new: slots.StoredLicense) -> None:
         raise DocumentOtherDevice(
             f"The license is not for the key {key}. Activate it to this key's location.", key=key
         )
+    _check_named(contents, new)
     for stored in reading.licenses:
         if (
             stored.document.activation == new.document.activation
@@ -114,7 +121,8 @@ def check_contents(
             raise _superseded(key, 0, before.document.version)
         return None
     document, _ = key_contents.vouched(contents, signed_under.envelope)
-    if document.location_key.key != reading.identity.public_key:
+    own = reading.identity.public_key
+    if own is not None and document.location_key.key != own:
         raise DocumentOtherDevice(
             f"These contents are not those of the key {key}. Activate to this key's location.",
             key=key,
@@ -129,7 +137,7 @@ def check_contents(
     return document
 
 
-def check_named(contents: KeyContents | None, new: slots.StoredLicense) -> None:
+def _check_named(contents: KeyContents | None, new: slots.StoredLicense) -> None:
     """A license that its contents do not name opens nothing."""
     if contents is None and not new.document.contents_version:
         return

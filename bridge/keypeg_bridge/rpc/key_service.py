@@ -136,7 +136,7 @@ class KeyService(key_service_pb2_grpc.KeyServiceServicer):
         record = await self._writes.put(
             request.write,
             request.response,
-            request.license,
+            request.license if request.HasField("license") else None,
             request.delegation,
             request.contents if request.HasField("contents") else None,
         )

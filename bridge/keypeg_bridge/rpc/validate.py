@@ -124,7 +124,8 @@ def write_license(request: key_service_pb2.WriteKeyLicenseRequest) -> None:
     _write(faults, request.write)
     answered = len(request.response) <= SECRET_BYTES
     faults.check(answered, "response", f"may have {SECRET_BYTES} bytes")
-    _envelope(faults, request.license, "license")
+    if request.HasField("license") or not request.HasField("contents"):
+        _envelope(faults, request.license, "license")
     _envelope(faults, request.delegation, "delegation")
     if request.HasField("contents"):
         _envelope(faults, request.contents, "contents")

@@ -1,10 +1,10 @@
-"""Enrolling a key, and activating onto one: the talk between a key's bridge and its account's server.
+"""Enrolling a key, activating onto one, and looking at it: the talk between a key's bridge and its account's server.
 
 Promises: the two never talk to each other; this relays, and keeps no secret. A write is always ended, so
 that the key is free for others. What can be refused is refused before a license's activation is spent;
 when writing fails after that, the same call again writes the same activation, not a second one.
 
-Leaves to others: the key (its bridge), the secrets that write to it (the server), connecting (calls).
+Leaves to others: taking licenses back from keys (key_care), the key (its bridge), the secrets that write to it (the server), connecting (calls).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import grpc.aio
 
@@ -29,6 +29,9 @@ from keypeg.v1 import (
     location_service_pb2,
     location_service_pb2_grpc,
 )
+
+SUSPICIONS: Final = 16  # told to the server at most
+SUSPICION_CHARACTERS: Final = 256
 
 R = TypeVar("R")
 
@@ -71,7 +74,7 @@ async def enroll_key(
     key would make worthless.
     """
     locations = location_service_pb2_grpc.LocationServiceStub(server.channel)
-    if known := await _location_of(server, account, key.card_id):
+    if known := await location_of(server, account, key.card_id):
         raise AlreadyExists(
             f"This key is enrolled already, as {known.display_name or known.name}.",
             location=known.name,
@@ -82,7 +85,7 @@ async def enroll_key(
             "anew would make them worthless. Use another key, or reset this one first.",
             capability="empty",
         )
-    async with _write(server, bridge, key, account) as write:
+    async with writing_to(server, bridge, key, account) as write:
         enrolled = await bridge.call(
             key_service_pb2_grpc.KeyServiceStub(bridge.channel).EnrollKey,
             key_service_pb2.EnrollKeyRequest(
@@ -107,6 +110,7 @@ async def enroll_key(
             model=enrolled.key.model,
             serial=enrolled.key.serial,
             emulated=enrolled.key.emulated,
+            attestation=enrolled.attestation if enrolled.HasField("attestation") else None,
         ),
     )
     return created.location
@@ -122,14 +126,14 @@ async def activate_onto_key(
     request_id: str,
 ) -> KeyActivation:
     """Activate a license on a key and write it there; an activation that is there already is written again."""
-    location = await _location_of(server, account, key.card_id)
+    location = await location_of(server, account, key.card_id)
     if location is None:
         raise KeyNotEnrolled(
             "This key is not enrolled at the account, so nothing can be activated on it.",
             key=key.name,
         )
     stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
-    existing = await _activation_at(server, license_name, location.name)
+    existing = await activation_at(server, license_name, location.name)
     slots = key.capabilities.slot_count
     if existing is None and slots and len(key.licenses) >= slots:
         raise KeyFull(
@@ -137,12 +141,12 @@ async def activate_onto_key(
             "delete an activation on it, or use another key.",
             key=key.name,
         )
-    async with _write(server, bridge, key, account) as write:
+    async with writing_to(server, bridge, key, account) as write:
         made: (
             activation_service_pb2.CreateActivationResponse
             | activation_service_pb2.GetActivationResponse
         )
-        if existing is None:
+        if existing is None or existing.deactivating:  # which is undone by that
             made = await server.call(
                 stub.CreateActivation,
                 activation_service_pb2.CreateActivationRequest(
@@ -151,7 +155,7 @@ async def activate_onto_key(
             )
         else:
             made = await server.call(
-                stub.GetActivation, activation_service_pb2.GetActivationRequest(name=existing)
+                stub.GetActivation, activation_service_pb2.GetActivationRequest(name=existing.name)
             )
         try:
             written = await bridge.call(
@@ -161,15 +165,18 @@ async def activate_onto_key(
                     response=write.answer.response,
                     license=made.document,
                     delegation=made.delegation,
+                    contents=made.contents if made.HasField("contents") else None,
                 ),
             )
         except KeypegError as error:
             raise _unwritten(error, made.activation.name) from error
+    with suppress(KeypegError):  # the next look at the key tells the server as well
+        await check_key(server, bridge, written.key, account)
     return KeyActivation(made.activation, made.document, made.delegation, written.key)
 
 
 @dataclass(frozen=True)
-class _Write:
+class Write:
     """A write to a key that has begun, with the server's answer to the key's challenge."""
 
     name: str
@@ -177,13 +184,14 @@ class _Write:
     answer: location_service_pb2.AuthorizeKeyWriteResponse
 
     def __repr__(self) -> str:
-        return f"_Write(card_id={self.card_id!r})"  # its name and the answer are secrets
+        return f"Write(card_id={self.card_id!r})"  # its name and the answer are secrets
 
 
 @asynccontextmanager
-async def _write(
+async def writing_to(
     server: Side, bridge: Side, key: key_pb2.Key, account: str
-) -> AsyncIterator[_Write]:
+) -> AsyncIterator[Write]:
+    """Take a key for writing, with its server's authorization; it is free for others afterwards."""
     keys = key_service_pb2_grpc.KeyServiceStub(bridge.channel)
     begun = await bridge.call(
         keys.BeginKeyWrite, key_service_pb2.BeginKeyWriteRequest(key=key.name)
@@ -200,7 +208,7 @@ async def _write(
                 emulated=key.emulated,
             ),
         )
-        yield _Write(begun.write, begun.card_id, answer)
+        yield Write(begun.write, begun.card_id, answer)
     finally:
         with suppress(KeypegError):  # a write also ends by its time
             await bridge.call(
@@ -208,8 +216,33 @@ async def _write(
             )
 
 
-async def _location_of(server: Side, account: str, card_id: str) -> location_pb2.Location | None:
-    """The account's location that is this card; None when there is none."""
+async def check_key(
+    server: Side, bridge: Side, key: key_pb2.Key, account: str
+) -> location_service_pb2.CheckKeyResponse:
+    """Let the server compare a key with what it should carry, and tell the bridge what it says.
+
+    KeyNotEnrolled for a key that the account does not have. From then on the bridge refuses old contents of
+    the key, and a key that was reported lost.
+    """
+    checked = await server.call(
+        location_service_pb2_grpc.LocationServiceStub(server.channel).CheckKey,
+        location_service_pb2.CheckKeyRequest(
+            parent=account,
+            card_id=key.card_id,
+            public_key=key.public_key,
+            contents=key.contents,
+            suspicions=[one[:SUSPICION_CHARACTERS] for one in key.suspicions[:SUSPICIONS]],
+        ),
+    )
+    keys = key_service_pb2_grpc.KeyServiceStub(bridge.channel)
+    for one in checked.statements:
+        request = key_service_pb2.FenceKeyRequest(contents=one.contents, delegation=one.delegation)
+        await bridge.call(keys.FenceKey, request)
+    return checked
+
+
+async def location_of(server: Side, account: str, card_id: str) -> location_pb2.Location | None:
+    """The account's location that is this card and was not reported lost; None when there is none."""
     if not card_id:
         return None
     stub = location_service_pb2_grpc.LocationServiceStub(server.channel)
@@ -217,22 +250,24 @@ async def _location_of(server: Side, account: str, card_id: str) -> location_pb2
     while True:
         page = await server.call(stub.ListLocations, request)
         for location in page.locations:
-            if location.card_id == card_id:
+            if location.card_id == card_id and not location.HasField("lost_time"):
                 return location
         if not page.next_page_token:
             return None
         request.page_token = page.next_page_token
 
 
-async def _activation_at(server: Side, license_name: str, location: str) -> str | None:
-    """The name of the license's activation at a location; None when there is none."""
+async def activation_at(
+    server: Side, license_name: str, location: str
+) -> license_pb2.Activation | None:
+    """The license's activation at a location; None when there is none."""
     stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
     request = activation_service_pb2.ListActivationsRequest(parent=license_name, page_size=1000)
     while True:
         page = await server.call(stub.ListActivations, request)
         for activation in page.activations:
             if activation.location == location:
-                return activation.name
+                return activation
         if not page.next_page_token:
             return None
         request.page_token = page.next_page_token

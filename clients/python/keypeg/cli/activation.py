@@ -227,6 +227,10 @@ async def show(cli: Cli, activation: str, save: Path | None, account: str | None
 async def delete(cli: Cli, activation: str, account: str | None) -> None:
     """Take an activation back, so that it can be placed elsewhere.
 
+    What lives on a key is removed from it, which the key confirms with its
+    signature: the key must be plugged in. From a key that was reported lost it
+    is taken as the publisher allows.
+
     \b
     Example:
       keypeg activation delete 5d2b9a41
@@ -238,11 +242,48 @@ async def delete(cli: Cli, activation: str, account: str | None) -> None:
 
     async with cli.server() as link:
         name = await resolve.activation_name(link, activation, account)
-        await link.call(
-            rpc.ActivationServiceStub(link.channel).DeleteActivation,
-            pb.DeleteActivationRequest(name=name, request_id=request_id()),
-        )
+        stub = rpc.ActivationServiceStub(link.channel)
+        found = (await link.call(stub.GetActivation, pb.GetActivationRequest(name=name))).activation
+        key = await _key_of(link, found)
+        if key is not None:
+            await _from_key(cli, link, found, key)
+        else:
+            request = pb.DeleteActivationRequest(name=name, request_id=request_id())
+            await link.call(stub.DeleteActivation, request)
     cli.printer.note(f"{name} is taken back.")
+
+
+async def _key_of(link: Link, activation: license_pb2.Activation) -> location_pb2.Location | None:
+    """The key that has to confirm; None for what lives elsewhere, or on a key that was reported lost."""
+    from keypeg.v1 import location_pb2
+    from keypeg.v1 import location_service_pb2 as pb
+    from keypeg.v1 import location_service_pb2_grpc as rpc
+
+    if activation.location_kind != location_pb2.LOCATION_KIND_KEY:
+        return None
+    stub = rpc.LocationServiceStub(link.channel)
+    request = pb.GetLocationRequest(name=activation.location)
+    place = (await link.call(stub.GetLocation, request)).location
+    return None if place.HasField("lost_time") else place
+
+
+async def _from_key(
+    cli: Cli, link: Link, activation: license_pb2.Activation, place: location_pb2.Location
+) -> None:
+    from keypeg import errors, key_care, names
+
+    account = names.ACCOUNT.build(activation.name.split("/")[1])
+    try:
+        async with cli.bridge() as bridge:
+            key = await key_care.plugged_in(bridge, place)
+            if key is None:
+                raise key_care.not_here(activation, place)
+            left = await key_care.deactivate_from_key(link, bridge, key, activation, account)
+    except errors.Unreachable as error:
+        if error.metadata.get("target") == link.target:
+            raise
+        raise key_care.not_here(activation, place) from error
+    cli.printer.note(f"Removed from the key {left.name}: {len(left.licenses)} on it now.")
 
 
 def _save(

@@ -8,6 +8,7 @@ import click
 
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.key_care import check, refresh, replace, report_lost
 from keypeg.cli.lab import lab_group
 from keypeg.cli.lazy import Group
 from keypeg.cli.location import LOCATION
@@ -207,3 +208,7 @@ async def enroll(cli: Cli, key: str | None, name: str | None, account: str | Non
 
 
 key_group.add_command(lab_group)
+
+
+for command in (check, refresh, report_lost, replace):
+    key_group.add_command(command)

@@ -27,7 +27,7 @@ from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
 from keypeg.v1 import key_pb2 as keypeg_dot_v1_dot_key__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkeypeg/v1/key_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18keypeg/v1/document.proto\x1a\x13keypeg/v1/key.proto\"\x11\n\x0fListKeysRequest\"Y\n\x10ListKeysResponse\x12\x1c\n\x04keys\x18\x01 \x03(\x0b\x32\x0e.keypeg.v1.Key\x12\x15\n\rlocation_host\x18\x02 \x01(\t\x12\x10\n\x08problems\x18\x03 \x03(\t\"\x1d\n\rGetKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"-\n\x0eGetKeyResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\"\x12\n\x10WatchKeysRequest\"0\n\x11WatchKeysResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\"#\n\x14\x42\x65ginKeyWriteRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\xab\x01\n\x15\x42\x65ginKeyWriteResponse\x12\r\n\x05write\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x02 \x01(\t\x12\x1c\n\x14management_algorithm\x18\x03 \x01(\t\x12\x11\n\tchallenge\x18\x04 \x01(\x0c\x12\x13\n\x0b\x66\x61\x63tory_key\x18\x05 \x01(\x08\x12,\n\tvalid_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9c\x01\n\x10\x45nrollKeyRequest\x12\r\n\x05write\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x1a\n\x12new_management_key\x18\x03 \x01(\x0c\x12 \n\x18new_management_algorithm\x18\x04 \x01(\t\x12\x18\n\x10\x65nrollment_nonce\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\"C\n\x11\x45nrollKeyResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xaf\x01\n\x16WriteKeyLicenseRequest\x12\r\n\x05write\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12$\n\x07license\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12%\n\x08\x63ontents\x18\x05 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"6\n\x17WriteKeyLicenseResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\"\xc1\x01\n\x17RemoveKeyLicenseRequest\x12\r\n\x05write\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x12\n\nactivation\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12%\n\x08\x63ontents\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x07 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"]\n\x18RemoveKeyLicenseResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\x12$\n\x07receipt\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"a\n\x0f\x46\x65nceKeyRequest\x12%\n\x08\x63ontents\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\x12\n\x10\x46\x65nceKeyResponse\"#\n\x12\x45ndKeyWriteRequest\x12\r\n\x05write\x18\x01 \x01(\t\"\x15\n\x13\x45ndKeyWriteResponse2\xc0\x05\n\nKeyService\x12\x43\n\x08ListKeys\x12\x1a.keypeg.v1.ListKeysRequest\x1a\x1b.keypeg.v1.ListKeysResponse\x12=\n\x06GetKey\x12\x18.keypeg.v1.GetKeyRequest\x1a\x19.keypeg.v1.GetKeyResponse\x12H\n\tWatchKeys\x12\x1b.keypeg.v1.WatchKeysRequest\x1a\x1c.keypeg.v1.WatchKeysResponse0\x01\x12R\n\rBeginKeyWrite\x12\x1f.keypeg.v1.BeginKeyWriteRequest\x1a .keypeg.v1.BeginKeyWriteResponse\x12\x46\n\tEnrollKey\x12\x1b.keypeg.v1.EnrollKeyRequest\x1a\x1c.keypeg.v1.EnrollKeyResponse\x12X\n\x0fWriteKeyLicense\x12!.keypeg.v1.WriteKeyLicenseRequest\x1a\".keypeg.v1.WriteKeyLicenseResponse\x12[\n\x10RemoveKeyLicense\x12\".keypeg.v1.RemoveKeyLicenseRequest\x1a#.keypeg.v1.RemoveKeyLicenseResponse\x12L\n\x0b\x45ndKeyWrite\x12\x1d.keypeg.v1.EndKeyWriteRequest\x1a\x1e.keypeg.v1.EndKeyWriteResponse\x12\x43\n\x08\x46\x65nceKey\x12\x1a.keypeg.v1.FenceKeyRequest\x1a\x1b.keypeg.v1.FenceKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkeypeg/v1/key_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18keypeg/v1/document.proto\x1a\x13keypeg/v1/key.proto\"\x11\n\x0fListKeysRequest\"Y\n\x10ListKeysResponse\x12\x1c\n\x04keys\x18\x01 \x03(\x0b\x32\x0e.keypeg.v1.Key\x12\x15\n\rlocation_host\x18\x02 \x01(\t\x12\x10\n\x08problems\x18\x03 \x03(\t\"\x1d\n\rGetKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"-\n\x0eGetKeyResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\"\x12\n\x10WatchKeysRequest\"0\n\x11WatchKeysResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\"#\n\x14\x42\x65ginKeyWriteRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\xab\x01\n\x15\x42\x65ginKeyWriteResponse\x12\r\n\x05write\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x02 \x01(\t\x12\x1c\n\x14management_algorithm\x18\x03 \x01(\t\x12\x11\n\tchallenge\x18\x04 \x01(\x0c\x12\x13\n\x0b\x66\x61\x63tory_key\x18\x05 \x01(\x08\x12,\n\tvalid_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9c\x01\n\x10\x45nrollKeyRequest\x12\r\n\x05write\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x1a\n\x12new_management_key\x18\x03 \x01(\x0c\x12 \n\x18new_management_algorithm\x18\x04 \x01(\t\x12\x18\n\x10\x65nrollment_nonce\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\"s\n\x11\x45nrollKeyResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12.\n\x0b\x61ttestation\x18\x03 \x01(\x0b\x32\x19.keypeg.v1.KeyAttestation\"\xaf\x01\n\x16WriteKeyLicenseRequest\x12\r\n\x05write\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12$\n\x07license\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12%\n\x08\x63ontents\x18\x05 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"6\n\x17WriteKeyLicenseResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\"\xc1\x01\n\x17RemoveKeyLicenseRequest\x12\r\n\x05write\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x12\n\nactivation\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12%\n\x08\x63ontents\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x07 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"]\n\x18RemoveKeyLicenseResponse\x12\x1b\n\x03key\x18\x01 \x01(\x0b\x32\x0e.keypeg.v1.Key\x12$\n\x07receipt\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"a\n\x0f\x46\x65nceKeyRequest\x12%\n\x08\x63ontents\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\x12\n\x10\x46\x65nceKeyResponse\"#\n\x12\x45ndKeyWriteRequest\x12\r\n\x05write\x18\x01 \x01(\t\"\x15\n\x13\x45ndKeyWriteResponse2\xc0\x05\n\nKeyService\x12\x43\n\x08ListKeys\x12\x1a.keypeg.v1.ListKeysRequest\x1a\x1b.keypeg.v1.ListKeysResponse\x12=\n\x06GetKey\x12\x18.keypeg.v1.GetKeyRequest\x1a\x19.keypeg.v1.GetKeyResponse\x12H\n\tWatchKeys\x12\x1b.keypeg.v1.WatchKeysRequest\x1a\x1c.keypeg.v1.WatchKeysResponse0\x01\x12R\n\rBeginKeyWrite\x12\x1f.keypeg.v1.BeginKeyWriteRequest\x1a .keypeg.v1.BeginKeyWriteResponse\x12\x46\n\tEnrollKey\x12\x1b.keypeg.v1.EnrollKeyRequest\x1a\x1c.keypeg.v1.EnrollKeyResponse\x12X\n\x0fWriteKeyLicense\x12!.keypeg.v1.WriteKeyLicenseRequest\x1a\".keypeg.v1.WriteKeyLicenseResponse\x12[\n\x10RemoveKeyLicense\x12\".keypeg.v1.RemoveKeyLicenseRequest\x1a#.keypeg.v1.RemoveKeyLicenseResponse\x12L\n\x0b\x45ndKeyWrite\x12\x1d.keypeg.v1.EndKeyWriteRequest\x1a\x1e.keypeg.v1.EndKeyWriteResponse\x12\x43\n\x08\x46\x65nceKey\x12\x1a.keypeg.v1.FenceKeyRequest\x1a\x1b.keypeg.v1.FenceKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,23 +53,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLLKEYREQUEST']._serialized_start=591
   _globals['_ENROLLKEYREQUEST']._serialized_end=747
   _globals['_ENROLLKEYRESPONSE']._serialized_start=749
-  _globals['_ENROLLKEYRESPONSE']._serialized_end=816
-  _globals['_WRITEKEYLICENSEREQUEST']._serialized_start=819
-  _globals['_WRITEKEYLICENSEREQUEST']._serialized_end=994
-  _globals['_WRITEKEYLICENSERESPONSE']._serialized_start=996
-  _globals['_WRITEKEYLICENSERESPONSE']._serialized_end=1050
-  _globals['_REMOVEKEYLICENSEREQUEST']._serialized_start=1053
-  _globals['_REMOVEKEYLICENSEREQUEST']._serialized_end=1246
-  _globals['_REMOVEKEYLICENSERESPONSE']._serialized_start=1248
-  _globals['_REMOVEKEYLICENSERESPONSE']._serialized_end=1341
-  _globals['_FENCEKEYREQUEST']._serialized_start=1343
-  _globals['_FENCEKEYREQUEST']._serialized_end=1440
-  _globals['_FENCEKEYRESPONSE']._serialized_start=1442
-  _globals['_FENCEKEYRESPONSE']._serialized_end=1460
-  _globals['_ENDKEYWRITEREQUEST']._serialized_start=1462
-  _globals['_ENDKEYWRITEREQUEST']._serialized_end=1497
-  _globals['_ENDKEYWRITERESPONSE']._serialized_start=1499
-  _globals['_ENDKEYWRITERESPONSE']._serialized_end=1520
-  _globals['_KEYSERVICE']._serialized_start=1523
-  _globals['_KEYSERVICE']._serialized_end=2227
+  _globals['_ENROLLKEYRESPONSE']._serialized_end=864
+  _globals['_WRITEKEYLICENSEREQUEST']._serialized_start=867
+  _globals['_WRITEKEYLICENSEREQUEST']._serialized_end=1042
+  _globals['_WRITEKEYLICENSERESPONSE']._serialized_start=1044
+  _globals['_WRITEKEYLICENSERESPONSE']._serialized_end=1098
+  _globals['_REMOVEKEYLICENSEREQUEST']._serialized_start=1101
+  _globals['_REMOVEKEYLICENSEREQUEST']._serialized_end=1294
+  _globals['_REMOVEKEYLICENSERESPONSE']._serialized_start=1296
+  _globals['_REMOVEKEYLICENSERESPONSE']._serialized_end=1389
+  _globals['_FENCEKEYREQUEST']._serialized_start=1391
+  _globals['_FENCEKEYREQUEST']._serialized_end=1488
+  _globals['_FENCEKEYRESPONSE']._serialized_start=1490
+  _globals['_FENCEKEYRESPONSE']._serialized_end=1508
+  _globals['_ENDKEYWRITEREQUEST']._serialized_start=1510
+  _globals['_ENDKEYWRITEREQUEST']._serialized_end=1545
+  _globals['_ENDKEYWRITERESPONSE']._serialized_start=1547
+  _globals['_ENDKEYWRITERESPONSE']._serialized_end=1568
+  _globals['_KEYSERVICE']._serialized_start=1571
+  _globals['_KEYSERVICE']._serialized_end=2275
 # @@protoc_insertion_point(module_scope)

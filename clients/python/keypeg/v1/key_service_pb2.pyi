@@ -275,21 +275,27 @@ class EnrollKeyResponse(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    ATTESTATION_FIELD_NUMBER: _builtins.int
     signature: _builtins.bytes
     """Its signature over the enrollment challenge (docs/formats.md)."""
     @_builtins.property
     def key(self) -> _key_pb2.Key:
         """The key, enrolled."""
 
+    @_builtins.property
+    def attestation(self) -> _key_pb2.KeyAttestation:
+        """What its maker says of its private key; unset when the key tells nothing."""
+
     def __init__(
         self,
         *,
         key: _key_pb2.Key | None = ...,
         signature: _builtins.bytes = ...,
+        attestation: _key_pb2.KeyAttestation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "key", b"key", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,7 +318,9 @@ class WriteKeyLicenseRequest(_message.Message):
     """From AuthorizeKeyWrite; empty when this write was authorized before."""
     @_builtins.property
     def license(self) -> _document_pb2.Envelope:
-        """The LicenseDocument; replaces an older one of the same activation."""
+        """The LicenseDocument; replaces an older one of the same activation. Unset to
+        write `contents` alone.
+        """
 
     @_builtins.property
     def delegation(self) -> _document_pb2.Envelope:
