@@ -22,7 +22,11 @@ from lab.processes import ROOT
 SOURCES: Final = Path(__file__).resolve().parent / "load"
 FOLDER: Final = ROOT / "build" / "bench"
 PROGRAM: Final = FOLDER / "load"
-PROTO_ROOTS: Final = ("keypeg/v1/session_service.proto", "keypeg/v1/seat_service.proto")
+PROTO_ROOTS: Final = (
+    "keypeg/v1/cloud_session_service.proto",
+    "keypeg/v1/seat_service.proto",
+    "keypeg/v1/session_service.proto",
+)
 ETCD_PROTO: Final = "etcd.proto"  # in SOURCES
 PACKAGES: Final = "g++ pkg-config protobuf-compiler libprotobuf-dev libgrpc++-dev libssl-dev"
 FLAGS: Final = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror")

@@ -29,6 +29,7 @@
 #include <string>
 #include <vector>
 
+#include "cloud_caller.h"
 #include "echo_stream.h"
 #include "etcd_worker.h"
 #include "options.h"
@@ -296,6 +297,9 @@ std::unique_ptr<Worker> MakeWorker(const Surroundings& surroundings, int number)
   if (work == "echo-renew") return MakeEchoStream(surroundings, number, EchoFrame::kRenew);
   if (work == "echo-acquire") return MakeEchoStream(surroundings, number, EchoFrame::kAcquire);
   if (work == "nothing") return MakeNothingCaller(surroundings, number);
+  if (work == "cloud-check") return MakeCloudCaller(surroundings, number, CloudWork::kCheck);
+  if (work == "cloud-move") return MakeCloudCaller(surroundings, number, CloudWork::kMove);
+  if (work == "cloud-open") return MakeCloudCaller(surroundings, number, CloudWork::kOpen);
   if (work == "etcd-seat") return MakeEtcdSeat(surroundings, number);
   if (work == "etcd-lease") return MakeEtcdLease(surroundings, number);
   if (work == "etcd-keepalive") return MakeEtcdKeepAlive(surroundings, number);

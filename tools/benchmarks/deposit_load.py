@@ -1,0 +1,219 @@
+"""Deposits to open automatic cloud sessions, each with an app that runs there: how long until each app hears of its license.
+
+Promises: every app is a session on a stream, whose codes are checked; each account, user and cloud session is made
+through the server's own API. One line of JSON says what was found. Clocks are this program's own.
+
+Leaves to others: what is made of it (cloud.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.python_load import require
+from keypeg import sessionkey
+from keypeg.randomness import SystemRandomness
+from keypeg.v1 import (
+    account_pb2,
+    account_service_pb2,
+    cloud_session_service_pb2,
+    license_service_pb2,
+    product_pb2,
+    session_pb2,
+)
+from keypeg.v1.account_service_pb2_grpc import AccountServiceStub
+from keypeg.v1.cloud_session_service_pb2_grpc import CloudSessionServiceStub
+from keypeg.v1.license_service_pb2_grpc import LicenseServiceStub
+from keypeg.v1.session_service_pb2 import HoldSessionRequest
+from keypeg.v1.session_service_pb2_grpc import SessionServiceStub
+
+PASSWORD: Final = "bench-bench-bench"
+OPENING_AT_ONCE: Final = 16
+HEARING_SECONDS: Final = 30.0
+
+_ids = SystemRandomness()
+
+
+class Customer:
+    """An account with its cloud session open, and an app that runs there."""
+
+    def __init__(self, channel: grpc.aio.Channel, staff: Any, product: str, number: int) -> None:
+        self._channel = channel
+        self._staff = staff
+        self._product = product
+        self._number = number
+        self.account = f"accounts/deposit-{number}"
+        self.sent = self.answered = self.heard = 0.0
+        self._call: Any = None
+        self._listening: asyncio.Task[None] | None = None
+        self._told = asyncio.Event()
+
+    async def begin(self) -> None:
+        """Make the account, open the cloud session, and start the app."""
+        accounts, licenses = AccountServiceStub(self._channel), LicenseServiceStub(self._channel)
+        login = f"{self._number}@deposit.example"
+        await accounts.CreateAccount(
+            account_service_pb2.CreateAccountRequest(
+                request_id=_ids.request_id(),
+                account_id=self.account.rpartition("/")[2],
+                display_name="Deposit",
+            ),
+            metadata=self._staff,
+        )
+        await accounts.CreateUser(
+            account_service_pb2.CreateUserRequest(
+                parent=self.account,
+                request_id=_ids.request_id(),
+                login=login,
+                password=PASSWORD,
+                role=account_pb2.ROLE_MEMBER,
+            ),
+            metadata=self._staff,
+        )
+        signed_in: Any = await accounts.SignIn(
+            account_service_pb2.SignInRequest(login=login, password=PASSWORD)
+        )
+        own = (("authorization", f"Bearer {signed_in.token}"),)
+        await licenses.CreateLicense(self._license(), metadata=self._staff)
+        device = session_pb2.Device(id=f"device-{self._number:08}", host_name=f"pc-{self._number}")
+        await CloudSessionServiceStub(self._channel).OpenCloudSession(
+            cloud_session_service_pb2.OpenCloudSessionRequest(
+                name=f"{self.account}/cloudSession", request_id=_ids.request_id(), device=device
+            ),
+            metadata=own,
+        )
+        self._call = SessionServiceStub(self._channel).HoldSession(metadata=own)
+        share = sessionkey.KeyShare.generate()
+        first = session_pb2.Open(
+            sequence=1,
+            protocol_version=1,
+            device=device,
+            app=session_pb2.App(name="deposit", version="1.0", sdk="keypeg-bench/1"),
+            product=self._product,
+            nonce=os.urandom(32),
+            key_share=share.public,
+        )
+        await self._call.write(HoldSessionRequest(open=first))
+        opened = (await self._call.read()).opened
+        codes = sessionkey.FrameAuthenticator(
+            share.agree(opened.key_share, first.nonce, opened.session)
+        )
+        valid_for = sessionkey.microseconds(opened.valid_for)
+        require(opened.mac == codes.opened(1, opened.session, valid_for, False, []), opened)
+        self._listening = asyncio.create_task(self._listen())
+
+    async def deposit(self) -> None:
+        """One more license, which is no copy of the first."""
+        request = self._license()
+        request.features.append(product_pb2.FeatureGrant(feature="extra"))
+        self.sent = time.monotonic()
+        made: Any = await LicenseServiceStub(self._channel).CreateLicense(
+            request, metadata=self._staff
+        )
+        self.answered = time.monotonic()
+        require(made.license.activations_used_count == 1, "it is not in the cloud")
+
+    async def until_heard(self) -> bool:
+        """Whether the app heard of it in time."""
+        try:
+            await asyncio.wait_for(self._told.wait(), HEARING_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    def _license(self) -> license_service_pb2.CreateLicenseRequest:
+        return license_service_pb2.CreateLicenseRequest(
+            parent=self.account, request_id=_ids.request_id(), product=self._product
+        )
+
+    async def _listen(self) -> None:
+        while True:
+            frame = await self._call.read()
+            if frame is grpc.aio.EOF:
+                return
+            added = frame.changed.change == session_pb2.CHANGE_LICENSE_ADDED
+            if added and self.sent and not self.heard:
+                self.heard = time.monotonic()
+                self._told.set()
+
+
+def parts(seconds: list[float]) -> dict[str, float]:
+    """In milliseconds."""
+    ordered = sorted(one * 1e3 for one in seconds)
+    return {
+        "p50": ordered[len(ordered) // 2],
+        "p99": ordered[int(len(ordered) * 0.99)],
+        "longest": ordered[-1],
+    }
+
+
+async def main() -> None:
+    """Open everything, deposit, and say what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--ca", type=Path, required=True)
+    parser.add_argument("--product", required=True)
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--callers", type=int, required=True)
+    given = parser.parse_args()
+    staff = (("authorization", f"Bearer {os.environ['KEYPEG_TOKEN']}"),)
+    credentials = grpc.ssl_channel_credentials(given.ca.read_bytes())
+    channels = [
+        grpc.aio.secure_channel(
+            given.target,
+            credentials,
+            options=[("grpc.use_local_subchannel_pool", 1), ("keypeg.bench.number", number)],
+        )
+        for number in range(4)
+    ]
+    customers = [
+        Customer(channels[number % 4], staff, given.product, number)
+        for number in range(given.count)
+    ]
+    gate = asyncio.Semaphore(OPENING_AT_ONCE)
+
+    async def begun(customer: Customer) -> None:
+        async with gate:
+            await customer.begin()
+
+    await asyncio.gather(*map(begun, customers))
+    waiting = itertools.count()
+
+    async def caller() -> None:
+        while (number := next(waiting)) < given.count:
+            await customers[number].deposit()
+
+    at = time.monotonic()
+    await asyncio.gather(*(caller() for _ in range(given.callers)))
+    took = time.monotonic() - at
+    heard = await asyncio.gather(*(customer.until_heard() for customer in customers))
+    result: dict[str, Any] = {
+        "event": "result",
+        "count": given.count,
+        "callers": given.callers,
+        "seconds": took,
+        "missing": heard.count(False),
+    }
+    if all(heard):
+        result["sent"] = parts([one.heard - one.sent for one in customers])
+        result["answered"] = parts([max(0.0, one.heard - one.answered) for one in customers])
+    print(json.dumps(result), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
