@@ -272,6 +272,7 @@ class App:
             new_id,
             secrets.management_key,
             allow_emulated=settings.keys.allow_emulated,
+            roots=self._opened.attestation_roots(),
         )
         licenses = LicenseService(store, clock, new_id, placing)
         deactivations = Deactivations(store, clock, signing, new_id)

@@ -24,6 +24,7 @@ from keypeg.v1.document_pb2 import Delegation, Envelope
 from keypeg_server import secret_files, tls
 from keypeg_server.address import PostgresUrl
 from keypeg_server.clock import Clock, SystemClock, to_us
+from keypeg_server.service.attestation import Roots, RootsUnusable
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.signing import PublisherKeys, delegation_ends
@@ -132,6 +133,18 @@ class Opened:
             return tls.development_identity(self.data / TLS_FOLDER, hosts, self.clock.wall())
         except (OSError, ValueError, IndexError) as error:
             raise StartError(f"The server's certificate can not be used: {error}.") from error
+
+    def attestation_roots(self) -> Roots | None:
+        """The makers whose keys may be enrolled; None for all."""
+        file = self.settings.keys.attestation_roots
+        if not file:
+            return None
+        try:
+            return Roots.from_pem((self.data / file).read_bytes())
+        except (OSError, RootsUnusable) as error:
+            raise StartError(
+                f"The file {file} of keys.attestation_roots can not be used: {error}."
+            ) from error
 
     async def publisher_keys(self) -> dict[str, PublisherKeys]:
         """What signs for each publisher of this server."""

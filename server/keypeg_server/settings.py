@@ -177,6 +177,11 @@ class Keys:
         "Whether emulated keys may be enrolled. Off outside of laboratories: what is emulated can be "
         "copied.",
     )
+    attestation_roots: str = setting(
+        "",
+        "File (PEM) of makers' root certificates. Where it is set, a key is enrolled only if one of "
+        "them vouches that its private key was made inside of it.",
+    )
 
 
 @dataclass(frozen=True)

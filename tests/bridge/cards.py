@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from keypeg_bridge.emulator.card import Card
 from keypeg_bridge.emulator.piv.applet import PivApplet
 from keypeg_bridge.emulator.piv.session import PROFILES, Profile
@@ -9,6 +11,17 @@ from keypeg_bridge.emulator.piv.state import PivState
 from keypeg_bridge.emulator.state import new_key
 from keypeg_bridge.transport.errors import DeviceGone
 from keypeg_bridge.transport.ports import CardPipe, OnGone
+from keypeg_bridge.wire import piv
+
+# Cards that do one kind of key only, and have their management key in another algorithm.
+CARDS: Final = PROFILES | {
+    name: Profile(name, True, management, 3_052, 80_000, algorithms=frozenset({algorithm}))
+    for name, management, algorithm in (
+        ("p384", 0x08, piv.ALGORITHM_P384),
+        ("ed25519", 0x03, piv.ALGORITHM_ED25519),
+        ("rsa", 0x0A, piv.ALGORITHM_RSA2048),
+    )
+}
 
 
 class DirectPipe:
@@ -47,7 +60,7 @@ class DirectKey:
     """An emulated key without its USB side; its state stays over unplugging."""
 
     def __init__(self, profile: str | Profile = "token", seed: str = "a test") -> None:
-        chosen = PROFILES[profile] if isinstance(profile, str) else profile
+        chosen = CARDS[profile] if isinstance(profile, str) else profile
         self.saved: list[PivState] = []
         state = new_key(seed, management_algorithm=chosen.management_algorithm)
         self.serial = state.serial

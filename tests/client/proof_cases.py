@@ -10,12 +10,17 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from keypeg import document, fingerprint, proof
 from keypeg.document import Ed25519Signer
@@ -68,6 +73,33 @@ class P256Signer:
         return self._key.sign(challenge, ec.ECDSA(prehashed, deterministic_signing=True))
 
 
+class P384Signer:
+    """A card's key on P-384, with deterministic signatures."""
+
+    def __init__(self, name: str) -> None:
+        self._key = ec.derive_private_key(int.from_bytes(fixed(name), "big"), ec.SECP384R1())
+        point = self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        self.public_key = d.PublicKey(algorithm=d.KEY_ALGORITHM_ECDSA_P384, key=point)
+
+    def sign_challenge(self, challenge: bytes) -> bytes:
+        prehashed = Prehashed(hashes.SHA256())
+        return self._key.sign(challenge, ec.ECDSA(prehashed, deterministic_signing=True))
+
+
+class RsaSigner:
+    """A card's RSA key, from a file: its private half is published, and for tests alone."""
+
+    def __init__(self, file: Path) -> None:
+        key = load_pem_private_key(file.read_bytes(), None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        self._key = key
+        modulus = key.public_key().public_numbers().n.to_bytes(256, "big")
+        self.public_key = d.PublicKey(algorithm=d.KEY_ALGORITHM_RSA_2048, key=modulus)
+
+    def sign_challenge(self, challenge: bytes) -> bytes:
+        return self._key.sign(challenge, padding.PKCS1v15(), Prehashed(hashes.SHA256()))
+
+
 class Fido2Signer:
     """A credential on a FIDO2 key: its own 37 bytes are signed with each challenge."""
 
@@ -104,6 +136,8 @@ class CountingSigner:
 
 ROOT, LICENSES, GRANTS, SITE = (signer(name) for name in ("root", "licenses", "grants", "site"))
 SMART_KEY = P256Signer("smart key")
+P384_KEY = P384Signer("p384 key")
+RSA_KEY = RsaSigner(Path(__file__).with_name("rsa_key.pem"))
 FIDO2_KEY = Fido2Signer(SMART_KEY)
 COUNTING_KEY = CountingSigner(SMART_KEY)
 COUNTING_KEY_ID = document.key_id(COUNTING_KEY.public_key)
@@ -480,6 +514,8 @@ _RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
     (EVERY, "the generations that were seen", expect(seen={PUBLISHER: 3, ACTIVATION: 5})),
     (EVERY, "a key that begins in four minutes", later(-DAY - timedelta(minutes=4))),
     (EVERY, "the last microsecond of the delegation", later(DAY - timedelta(microseconds=1))),
+    (("key",), "a key of P-384", fido2(P384_KEY, named=P384_KEY)),
+    (("key",), "a key of RSA", fido2(RSA_KEY, named=RSA_KEY)),
     (("key",), "a FIDO2 key of P-256", fido2()),
     (("key",), "a FIDO2 key of Ed25519", fido2(Fido2Signer(STRANGER), named=Fido2Signer(STRANGER))),
     (("key",), "a FIDO2 key that was touched, knows its person, and counts nothing", fido2(Fido2Signer(SMART_KEY, flags=0x1D, counter=0))),
@@ -576,6 +612,9 @@ _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
     (("key",), "answer for another session", put(key_session="sessions/other"), R.DOCUMENT_OTHER_SESSION),
     (("key",), "answer for another session, relabeled", lambda p: (put(key_session="sessions/other")(p), tamper(lambda k: setattr(k, "session", SESSION))(p)), R.KEY_PROOF_INVALID),
     (("key",), "no signature", tamper(lambda k: k.ClearField("signature")), R.KEY_PROOF_INVALID),
+    (("key",), "another key's answer where one of P-384 is named", fido2(SMART_KEY, named=P384_KEY), R.KEY_PROOF_INVALID),
+    (("key",), "another key's answer where one of RSA is named", fido2(P384_KEY, named=RSA_KEY), R.KEY_PROOF_INVALID),
+    (("key",), "a key of RSA's answer where another one is named", fido2(RSA_KEY, named=SMART_KEY), R.KEY_PROOF_INVALID),
     (("key",), "a FIDO2 key's answer for a web site", fido2(Fido2Signer(SMART_KEY, rp_id="acme.example")), R.KEY_PROOF_INVALID),
     (("key",), "a FIDO2 key's answer with attested data", fido2(with_flags(0x41)), R.KEY_PROOF_INVALID),
     (("key",), "a FIDO2 key's answer with extensions", fido2(with_flags(0x80)), R.KEY_PROOF_INVALID),

@@ -242,6 +242,11 @@ def test_a_p256_key_of_another_form_is_refused_though_it_is_the_same_point() -> 
         other = d.PublicKey(algorithm=d.KEY_ALGORITHM_ECDSA_P256, key=key)
         with pytest.raises(KeyProofInvalid):
             proof.check_possession(other, bytes(32), signature)
+    modulus = cases.RSA_KEY.public_key.key
+    for other_form in (modulus[1:], b"\x00" + modulus, b"\x7f" + modulus[1:], b""):
+        other = d.PublicKey(algorithm=d.KEY_ALGORITHM_RSA_2048, key=other_form)
+        with pytest.raises(KeyProofInvalid):
+            proof.check_possession(other, bytes(32), cases.RSA_KEY.sign_challenge(bytes(32)))
     to_come = d.PublicKey(key=point)
     to_come.algorithm = 99  # type: ignore[assignment]
     with pytest.raises(KeyProofInvalid):

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pytest
 
@@ -26,13 +26,16 @@ from keypeg.management import (
 from keypeg.possession import check_possession
 from keypeg.v1.document_pb2 import (
     KEY_ALGORITHM_ECDSA_P256,
+    KEY_ALGORITHM_ECDSA_P384,
+    KEY_ALGORITHM_ED25519,
     KEY_ALGORITHM_FIDO2_P256,
+    KEY_ALGORITHM_RSA_2048,
     KEY_ALGORITHM_SMARTKEY_P256,
     PublicKey,
 )
 from keypeg_bridge.emulator import control, smartkey_state
 from keypeg_bridge.emulator.piv.session import PROFILES
-from keypeg_bridge.keys.driver import KeyDriver
+from keypeg_bridge.keys.driver import KeyDriver, ManagementChallenge
 from keypeg_bridge.keys.errors import (
     AuthorizationFailed,
     KeyMissing,
@@ -56,6 +59,13 @@ GONE_SECONDS = 1.0  # in which an unplugged key must be noticed
 SMARTKEYS = 24  # of one process: more than there are tests here, as none is ever fresh again
 
 
+ALGORITHMS: Final = {  # of cards that know no P-256
+    "p384": KEY_ALGORITHM_ECDSA_P384,
+    "ed25519": KEY_ALGORITHM_ED25519,
+    "rsa": KEY_ALGORITHM_RSA_2048,
+}
+
+
 class Bench(Protocol):
     """One fresh key."""
 
@@ -71,7 +81,7 @@ class Bench(Protocol):
 
 
 class DirectBench:
-    """A card in this process."""
+    """A card in this process, behind a reader that takes extended APDUs or one that does not."""
 
     algorithm: int = KEY_ALGORITHM_ECDSA_P256
     too_large: tuple[int, ...] = (3_060, 70_000)
@@ -79,11 +89,13 @@ class DirectBench:
 
     def __init__(self, profile: str) -> None:
         self._key = DirectKey(profile)
+        self._extended = profile in ALGORITHMS
+        self.algorithm = ALGORITHMS.get(profile, self.algorithm)
         self.unplug = self._key.unplug
         self.plug = self._key.plug
 
     def open(self, on_gone: Callable[[], None] | None = None) -> KeyDriver:
-        return PivDriver(self._key.pipe(on_gone))
+        return PivDriver(self._key.pipe(on_gone, extended=self._extended))
 
 
 class SecurityKeyBench:
@@ -201,6 +213,9 @@ def shared_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emukey]:
     params=[
         "card-token-piv",
         "card-standard-piv",
+        "card-p384-piv",
+        "card-ed25519-piv",
+        "card-rsa-piv",
         "card-token-smartkey",
         "hid-token-fido2",
         "usb-token-piv",
@@ -253,8 +268,11 @@ def stocked(bench: Bench) -> Bench:
 
 def authorize(driver: KeyDriver, key: bytes = DEFAULT_MANAGEMENT_KEY) -> None:
     """What the server does with a challenge."""
-    asked = driver.begin_authorization()
-    driver.finish_authorization(respond(asked.algorithm, key, asked.challenge))
+    driver.finish_authorization(answer(driver.begin_authorization(), key))
+
+
+def answer(asked: ManagementChallenge, key: bytes = DEFAULT_MANAGEMENT_KEY) -> bytes:
+    return respond(asked.algorithm, key[: asked.algorithm.key_bytes], asked.challenge)
 
 
 def verify(bench: Bench, key: bytes | None, signature: bytes, challenge: bytes) -> None:
@@ -404,10 +422,10 @@ def test_nothing_is_allowed_before_or_after_an_authorization(stocked: Bench) -> 
 def test_an_answer_serves_once(bench: Bench) -> None:
     driver = bench.open()
     asked = driver.begin_authorization()
-    answer = respond(asked.algorithm, DEFAULT_MANAGEMENT_KEY, asked.challenge)
-    driver.finish_authorization(answer)
+    once = answer(asked)
+    driver.finish_authorization(once)
     with pytest.raises(AuthorizationFailed):
-        driver.finish_authorization(answer)
+        driver.finish_authorization(once)
 
 
 def test_proving_does_not_disturb_an_authorization(bench: Bench) -> None:
@@ -417,7 +435,7 @@ def test_proving_does_not_disturb_an_authorization(bench: Bench) -> None:
     asked = driver.begin_authorization()
     driver.prove(CHALLENGE)
     driver.read(1)
-    driver.finish_authorization(respond(asked.algorithm, DEFAULT_MANAGEMENT_KEY, asked.challenge))
+    driver.finish_authorization(answer(asked))
     driver.prove(CHALLENGE)
     driver.write(1, b"yes")
 

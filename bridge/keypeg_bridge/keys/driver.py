@@ -7,7 +7,7 @@ management key, on its way into the key. One thread uses a driver at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from keypeg.management import ManagementAlgorithm
@@ -44,6 +44,8 @@ class KeyIdentity:
     model: str
     emulated: bool
     key_algorithm: int | None = KEY_ALGORITHM_ECDSA_P256  # keypeg.v1.KeyAlgorithm
+    # X.509 certificates (DER) by which its maker vouches for the public key, that key's own first. Only after enrolling.
+    attestation: tuple[bytes, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ applet is selected once and again only to start over, as selecting it ends an au
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from keypeg.management import ManagementAlgorithm
-from keypeg_bridge.keys import certificate
+from keypeg_bridge.keys import certificate, piv_identity
 from keypeg_bridge.keys.driver import (
     CHALLENGE_BYTES,
     Capabilities,
@@ -28,6 +29,7 @@ from keypeg_bridge.keys.errors import (
     StorageFull,
 )
 from keypeg_bridge.keys.piv_card import PivCard, dynamic_field, readable
+from keypeg_bridge.keys.piv_identity import IdentityKind, PublicIdentity
 from keypeg_bridge.transport.ports import CardPipe
 from keypeg_bridge.wire import piv, tlv
 from keypeg_bridge.wire.apdu import Status
@@ -62,13 +64,16 @@ class PivDriver:
         serial: str | None = None,
         emulated: bool = False,
         random: Callable[[int], bytes] = secrets.token_bytes,
+        kinds: Sequence[IdentityKind] = piv_identity.KINDS,
     ) -> None:
         self._card = PivCard(pipe)
         self._model = model
         self._serial = serial
         self._random = random
         self._algorithm: ManagementAlgorithm | None = None
-        self._public_key: bytes | None = None
+        self._kinds = kinds
+        self._own: PublicIdentity | None = None
+        self._attestation: tuple[bytes, ...] = ()
         self._emulated = self._card.select() or emulated
 
     # Asking
@@ -77,7 +82,8 @@ class PivDriver:
         """Ask the card what it can do; signs once when there is an identity key."""
         management = self._card.metadata(piv.SLOT_MANAGEMENT)
         missing: list[str] = []
-        enrolled = self._find_public_key() is not None
+        own = self._find_own()
+        enrolled = own is not None
         silent = self._signs_silently() if enrolled else None
         if silent is False:
             missing.append("Its identity key wants a PIN or a touch for each signature.")
@@ -94,29 +100,34 @@ class PivDriver:
             management_is_default=management.is_default if management else None,
             can_change_management_key=True if management else None,
             missing=tuple(missing),
+            features=() if own is None else (piv_identity.kind_of(own).name,),
         )
 
     def identity(self) -> KeyIdentity:
         """Public key, card id, and what is for people."""
         chuid = self._read_chuid()
+        own = self._find_own()
         return KeyIdentity(
-            public_key=self._find_public_key(),
+            public_key=own.key if own else None,
             card_id=chuid.guid if chuid else None,
             serial=self._serial or self._card.serial(),
             model=self._model,
             emulated=self._emulated,
+            key_algorithm=own.algorithm if own else None,
+            attestation=self._attestation,
         )
 
-    def _find_public_key(self) -> bytes | None:
-        if self._public_key is None:
+    def _find_own(self) -> PublicIdentity | None:
+        """The identity key's public half: from what the card tells, or from the certificate that stands beside it."""
+        if self._own is None:
             metadata = self._card.metadata(piv.SLOT_CARD_AUTHENTICATION)
-            if metadata is not None and certificate.is_p256_point(metadata.point or b""):
-                self._public_key = metadata.point
-            else:
-                content = self._card.get(piv.OBJECT_CARD_AUTHENTICATION) or b""
-                stored = readable(lambda: tlv.find(content, piv.CERTIFICATE_TAG))
-                self._public_key = certificate.public_point_of(stored) if stored else None
-        return self._public_key
+            if metadata is not None:
+                self._own = piv_identity.from_number(metadata.algorithm, metadata.public)
+        if self._own is None:
+            content = self._card.get(piv.OBJECT_CARD_AUTHENTICATION) or b""
+            stored = readable(lambda: tlv.find(content, piv.CERTIFICATE_TAG))
+            self._own = certificate.identity_of(stored) if stored else None
+        return self._own
 
     def _signs_silently(self) -> bool:
         try:
@@ -132,14 +143,21 @@ class PivDriver:
     # Proving
 
     def prove(self, challenge: bytes) -> Signature:
-        """Sign 32 bytes with slot 9E."""
+        """Sign 32 bytes with slot 9E, as its kind of key does."""
         if len(challenge) != CHALLENGE_BYTES:
             raise ValueError(f"a challenge has {CHALLENGE_BYTES} bytes, not {len(challenge)}")
-        fields = tlv.encode(piv.TAG_RESPONSE, b"") + tlv.encode(piv.TAG_CHALLENGE, challenge)
-        response = self._card.authenticate(piv.ALGORITHM_P256, piv.SLOT_CARD_AUTHENTICATION, fields)
+        kind = piv_identity.P256  # to find out that there is none
+        with contextlib.suppress(NotSupported):  # it signs, and tells nothing of itself
+            own = self._find_own()
+            kind = kind if own is None else piv_identity.kind_of(own)
+        return Signature(self._sign(kind, kind.to_sign(challenge)))
+
+    def _sign(self, kind: IdentityKind, data: bytes) -> bytes:
+        fields = tlv.encode(piv.TAG_RESPONSE, b"") + tlv.encode(piv.TAG_CHALLENGE, data)
+        response = self._card.authenticate(kind.number, piv.SLOT_CARD_AUTHENTICATION, fields)
         status = response.status
         if response.ok:
-            return Signature(dynamic_field(response, piv.TAG_RESPONSE))
+            return dynamic_field(response, piv.TAG_RESPONSE)
         if status in _PIN_WANTED:
             text = "The key wants a PIN or a touch before it signs."
             raise NotSupported(text, status_word=status)
@@ -243,15 +261,35 @@ class PivDriver:
         return readable(lambda: piv.Chuid.decode(content))
 
     def generate_identity_key(self) -> bytes:
-        """Make a P-256 key in slot 9E, and store a self-signed certificate so that the card remembers it."""
-        point = self._card.generate(piv.SLOT_CARD_AUTHENTICATION)
-        if not certificate.is_p256_point(point):
-            raise MalformedReply("The key gave no P-256 public key for its new identity key.")
-        self._public_key = point
-        own = certificate.self_signed(point, lambda digest: self.prove(digest).value)
-        self._card.put(piv.OBJECT_CARD_AUTHENTICATION, piv.wrap_container(own))
-        return point
+        """Make a key in slot 9E, of the first kind that the card knows, and store a self-signed certificate beside it.
+
+        The certificate lets the card remember the public key. What the maker says of the key is asked for by the way.
+        """
+        for kind in self._kinds:
+            public = self._card.generate(piv.SLOT_CARD_AUTHENTICATION, kind.number)
+            if public is not None:
+                break
+        else:
+            names = ", ".join(kind.name for kind in self._kinds)
+            raise NotSupported(
+                f"The key makes no identity key of a kind that apps verify: {names}."
+            )
+        own = piv_identity.from_template(kind, public)
+        if own is None:
+            raise MalformedReply(
+                f"The key gave no {kind.name} public key for its new identity key."
+            )
+        self._own, self._attestation = own, ()
+        stored = certificate.self_signed(own, lambda data: self._sign(kind, _for_card(kind, data)))
+        self._card.put(piv.OBJECT_CARD_AUTHENTICATION, piv.wrap_container(stored))
+        self._attestation = self._card.attest(piv.SLOT_CARD_AUTHENTICATION)
+        return own.key
 
     def close(self) -> None:
         """Let go of the card."""
         self._card.close()
+
+
+def _for_card(kind: IdentityKind, data: bytes) -> bytes:
+    """A digest in the form that the card signs; Ed25519 is given the whole, of any length."""
+    return data if kind is piv_identity.ED25519 else kind.to_sign(data)

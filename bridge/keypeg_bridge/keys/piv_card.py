@@ -36,6 +36,15 @@ UNSUPPORTED: Final = frozenset(
         Status.WRONG_P1P2_ALONE,
     }
 )
+# What cards answer when they should make a key of a kind that they do not know.
+NO_SUCH_ALGORITHM: Final = frozenset(
+    {
+        Status.WRONG_DATA,
+        Status.FUNCTION_NOT_SUPPORTED,
+        Status.WRONG_P1P2,
+        Status.WRONG_P1P2_ALONE,
+    }
+)
 # What a refusal of a change means; anything else is a plain KeyDriverError.
 REFUSALS: Final[dict[int, tuple[type[KeyDriverError], str]]] = {
     Status.SECURITY_NOT_SATISFIED: (
@@ -57,7 +66,7 @@ class Metadata:
 
     algorithm: int | None
     is_default: bool | None
-    point: bytes | None
+    public: dict[int, bytes]  # the elements of its public key
 
 
 class PivCard:
@@ -101,7 +110,7 @@ class PivCard:
         return Metadata(
             algorithm=algorithm[0] if len(algorithm) == 1 else None,
             is_default=None if default is None else default == b"\x01",
-            point=readable(lambda: tlv.find(public, piv.TAG_EC_POINT)),
+            public=readable(lambda: {e.tag: e.value for e in tlv.parse(public)}),
         )
 
     def get(self, tag: int) -> bytes | None:
@@ -139,17 +148,30 @@ class PivCard:
             piv.INS_AUTHENTICATE, algorithm, slot, data, ne=MAX_SHORT_RESPONSE
         )
 
-    def generate(self, slot: int) -> bytes:
-        """A new P-256 key that signs without PIN and touch; its point as the card wrote it."""
-        plain = tlv.encode(piv.TAG_ALGORITHM, bytes((piv.ALGORITHM_P256,)))
+    def attest(self, slot: int) -> tuple[bytes, ...]:
+        """Certificates by which the card's maker vouches for a key that was made in it; none when it does not."""
+        response = self._session.send(
+            piv.INS_ATTEST, slot, 0, ne=MAX_SHORT_RESPONSE, long_answer=True
+        )
+        if not response.ok:
+            return ()
+        stored = self.get(piv.OBJECT_ATTESTATION) or b""
+        signer = readable(lambda: tlv.find(stored, piv.CERTIFICATE_TAG))
+        return (response.data, signer) if signer else (response.data,)
+
+    def generate(self, slot: int, algorithm: int) -> dict[int, bytes] | None:
+        """A new key that signs without PIN and touch; the elements of its public half. None when it knows no such keys."""
+        plain = tlv.encode(piv.TAG_ALGORITHM, bytes((algorithm,)))
         never = bytes((piv.POLICY_NEVER,))
         policies = tlv.encode(piv.TAG_PIN_POLICY, never) + tlv.encode(piv.TAG_TOUCH_POLICY, never)
         response = self._generate(slot, plain + policies)
         if response.status in (Status.WRONG_DATA, Status.WRONG_LENGTH):
             response = self._generate(slot, plain)  # a card without policies
+        if response.status in NO_SUCH_ALGORITHM:
+            return None
         self._need(response)
         public = readable(lambda: tlv.unwrap(response.data, piv.TAG_PUBLIC_KEY))
-        return readable(lambda: tlv.find(public, piv.TAG_EC_POINT)) or b""
+        return readable(lambda: {e.tag: e.value for e in tlv.parse(public)})
 
     def _generate(self, slot: int, template: bytes) -> Response:
         return self._session.send(

@@ -8,7 +8,7 @@ Promises: narrow protocols, declared by their user; drivers and transports are f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -58,6 +58,8 @@ class Identity:
     """Whether the management key is still the one every such key is delivered with."""
     key_algorithm: int | None = KEY_ALGORITHM_ECDSA_P256
     """A keypeg.v1.KeyAlgorithm."""
+    attestation: tuple[bytes, ...] = field(default=(), compare=False)
+    """Certificates by which its maker vouches for the public key, once it has been enrolled here."""
 
 
 class SlotMalformed(Exception):

@@ -102,6 +102,7 @@ class DriverKey:
             public_key=found.public_key,
             factory_key=not able.enrolled if default is None else default,
             key_algorithm=found.key_algorithm,
+            attestation=found.attestation,
         )
 
     def probe(self) -> Capabilities:

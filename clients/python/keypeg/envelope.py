@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from google.protobuf.message import DecodeError, Message
 
@@ -42,6 +42,13 @@ KEY_ID_CHARACTERS: Final = 32  # exactly what key_id() makes
 TYPE_CHARACTERS: Final = 128  # the longest type in use has 48
 ENVELOPE_BYTES: Final = 135_168  # what the limits above add up to, and the framing
 TEXT_CHARACTERS: Final = 262_144  # an envelope in base64, and the mail around it
+
+RSA_BYTES: Final = 256  # of the modulus, and of a signature
+RSA_EXPONENT: Final = 65_537
+_CURVES: Final[dict[int, tuple[ec.EllipticCurve, int]]] = {
+    document_pb2.KEY_ALGORITHM_ECDSA_P256: (ec.SECP256R1(), 65),
+    document_pb2.KEY_ALGORITHM_ECDSA_P384: (ec.SECP384R1(), 97),
+}
 
 _LINE_CHARACTERS: Final = 64
 _TYPE: Final = re.compile(r"application/vnd\.keypeg\.([a-z]{1,32})\.v1\+protobuf", re.ASCII)
@@ -151,15 +158,17 @@ def signature_is_right(
 ) -> bool:
     """Whether `signature` is this key's over `data`; False for algorithms that are not known.
 
-    With `hashed`, `data` is the 32-byte SHA-256 that ECDSA signs; other algorithms sign it as it is.
+    With `hashed`, `data` is the 32-byte SHA-256 that ECDSA and RSA sign; Ed25519 signs it as it is.
     """
+    digest = Prehashed(hashes.SHA256()) if hashed else hashes.SHA256()
     try:
         if public_key.algorithm == document_pb2.KEY_ALGORITHM_ED25519:
             ed25519.Ed25519PublicKey.from_public_bytes(public_key.key).verify(signature, data)
-        elif public_key.algorithm == document_pb2.KEY_ALGORITHM_ECDSA_P256:
-            digest = Prehashed(hashes.SHA256()) if hashed else hashes.SHA256()
-            point = _p256(public_key.key)
+        elif public_key.algorithm in _CURVES:
+            point = _point(public_key.key, *_CURVES[public_key.algorithm])
             point.verify(signature, data, ec.ECDSA(digest))
+        elif public_key.algorithm == document_pb2.KEY_ALGORITHM_RSA_2048:
+            _rsa(public_key.key).verify(signature, data, padding.PKCS1v15(), digest)
         else:
             return False
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
@@ -167,10 +176,16 @@ def signature_is_right(
     return True
 
 
-def _p256(key: bytes) -> ec.EllipticCurvePublicKey:
-    if len(key) != 65 or key[0] != 4:
-        raise ValueError("a P-256 key is an uncompressed point of 65 bytes")
-    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), key)
+def _point(key: bytes, curve: ec.EllipticCurve, size: int) -> ec.EllipticCurvePublicKey:
+    if len(key) != size or key[0] != 4:
+        raise ValueError(f"a key on {curve.name} is an uncompressed point of {size} bytes")
+    return ec.EllipticCurvePublicKey.from_encoded_point(curve, key)
+
+
+def _rsa(key: bytes) -> rsa.RSAPublicKey:
+    if len(key) != RSA_BYTES or key[0] < 0x80:
+        raise ValueError(f"an RSA key is a modulus of {RSA_BYTES} bytes")
+    return rsa.RSAPublicNumbers(RSA_EXPONENT, int.from_bytes(key, "big")).public_key()
 
 
 def parse_envelope(data: bytes) -> Envelope:

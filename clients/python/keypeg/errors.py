@@ -90,6 +90,7 @@ class Reason(enum.Enum):
     KEY_ROLLED_BACK = 79
     KEY_LOST = 96
     KEY_LOSS_POLICY = 97
+    KEY_NOT_ATTESTED = 98
 
     DOCUMENT_MALFORMED = 80
     DOCUMENT_TYPE = 81
@@ -385,6 +386,10 @@ class KeyLost(KeypegError, reason=Reason.KEY_LOST):
 
 class KeyLossPolicy(KeypegError, reason=Reason.KEY_LOSS_POLICY):
     """A license may not leave a lost key, or not yet; metadata `rule`, and `free_time` when it will."""
+
+
+class KeyNotAttested(KeypegError, reason=Reason.KEY_NOT_ATTESTED):
+    """Nobody that the server trusts vouches for a key, and it takes no others."""
 
 
 class DocumentMalformed(KeypegError, reason=Reason.DOCUMENT_MALFORMED):

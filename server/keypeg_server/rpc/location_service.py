@@ -99,7 +99,12 @@ class LocationRpc(LocationServiceServicer):
         )
         answer = await self._locations.create_key_location(
             once(request, lambda made: CreateKeyLocationResponse(location=encode.location(made))),
-            NewKey(location, request.enrollment_nonce, request.signature),
+            NewKey(
+                location,
+                request.enrollment_nonce,
+                request.signature,
+                tuple(request.attestation.certificates),
+            ),
         )
         return CreateKeyLocationResponse.FromString(answer)
 

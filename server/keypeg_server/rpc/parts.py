@@ -62,7 +62,8 @@ APP: Final[Fields] = {
 }
 FEATURE_GRANT: Final[Fields] = {"feature": FEATURE, "seat_count": number(0, 1_000_000)}
 FEATURE_UNITS: Final[Fields] = {"feature": FEATURE, "units": number(1, 10_000)}
-PUBLIC_KEY: Final[Fields] = {"algorithm": one_of(KeyAlgorithm), "key": size(32, 65)}
+PUBLIC_KEY: Final[Fields] = {"algorithm": one_of(KeyAlgorithm), "key": size(32, 65, 97, 256)}
+KEY_ATTESTATION: Final[Fields] = {"certificates": each(size_between(1, 4_096), high=8)}
 KEY_LOSS_POLICY: Final[Fields] = {
     "move_count": number(0, 1_000),
     "period": duration(timedelta(days=1), timedelta(days=3_650)),
@@ -163,6 +164,7 @@ PARTS: Final[Mapping[str, Fields]] = {
     "FeatureGrant": FEATURE_GRANT,
     "FeatureUnits": FEATURE_UNITS,
     "PublicKey": PUBLIC_KEY,
+    "KeyAttestation": KEY_ATTESTATION,
     "KeyLossPolicy": KEY_LOSS_POLICY,
     "Open": OPEN,
     "Resume": RESUME,

@@ -46,6 +46,7 @@ from keypeg_server.rpc.parts import (
     FEATURE,
     FEATURE_GRANT,
     FRAMES,
+    KEY_ATTESTATION,
     KEY_LOSS_POLICY,
     KINDS,
     OPTIONAL_LABEL,
@@ -177,6 +178,7 @@ RULES: Final[Mapping[str, Fields]] = {
         "model": OPTIONAL_LABEL,
         "serial": OPTIONAL_LABEL,
         "emulated": anything,
+        "attestation": message(KEY_ATTESTATION, required=False),
     },
     "CheckKeyRequest": {
         "parent": _ACCOUNT,

@@ -3,7 +3,8 @@
 Promises: a key becomes a location only with a proof that it has the private key, over a nonce of this
 server that is ten minutes old at most and used once (docs/formats.md, "Challenges"). The management key of
 a card is derived from the server's master key, the account and the card's id, so that one account's
-members can never learn that of a card of another. Emulated keys are refused unless settings allow them.
+members can never learn that of a card of another. Emulated keys are refused unless settings allow them, and
+where settings name makers, so is a key that none of them vouches for (attestation.py).
 
 Leaves to others: talking to the key, which a bridge does (docs/protocols.md).
 """
@@ -31,6 +32,7 @@ from keypeg.possession import check_possession, enrollment_challenge
 from keypeg.v1.document_pb2 import PublicKey
 from keypeg_server.domain.location import Location
 from keypeg_server.service.accounts import found_in, not_found
+from keypeg_server.service.attestation import Roots
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Page, Request, Store, Unit
 
@@ -74,6 +76,7 @@ class NewKey:
     location: Location  # without id and create_time
     nonce: bytes
     signature: bytes
+    attestation: tuple[bytes, ...] = ()  # certificates, the key's own first
 
 
 class LocationService:
@@ -87,12 +90,14 @@ class LocationService:
         master_key: bytes,
         *,
         allow_emulated: bool,
+        roots: Roots | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._master_key = master_key
         self._allow_emulated = allow_emulated
+        self._roots = roots
 
     async def get_location(self, account: str, id: str) -> Location:
         location = await self._store.read(lambda unit: unit.places.location(account, id))
@@ -149,6 +154,8 @@ class LocationService:
         challenge = enrollment_challenge(key.card_id, name, new.nonce)
         check_possession(public_key, challenge, new.signature)
         now = self._clock.wall()
+        if self._roots is not None:
+            self._roots.check(new.attestation, public_key, now)
 
         def create(unit: Unit) -> Location:
             digest = hashlib.sha256(new.nonce).digest()

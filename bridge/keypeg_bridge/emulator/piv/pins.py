@@ -1,7 +1,7 @@
 """PIN and PUK: VERIFY, CHANGE REFERENCE DATA, RESET RETRY COUNTER (SP 800-73-4 part 2, section 3.2), and their tries.
 
-Promises: a try is spent on disk before anything is compared, so that pulling the key wins nothing; data that can be no PIN
-costs no try (6A80); a blocked reference answers 6983.
+Promises: a try is spent on disk before anything is compared, so that pulling the key wins nothing; data of another length
+than a PIN's costs no try (6A80); a blocked reference answers 6983.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def verify(session: Session, command: Command) -> bytes:
         raise Refused(_told(session.state.pin.tries))
     pin = session.state.pin
     need(pin.tries > 0, Status.AUTH_METHOD_BLOCKED)
-    _check_pin(session, command.data)
+    _check_given(session, command.p2, command.data)
     session.pin_verified = session.pin_fresh = False
     _compare(session, piv.REFERENCE_PIN, command.data)
     session.pin_verified = session.pin_fresh = True
@@ -50,12 +50,15 @@ def change(session: Session, command: Command) -> bytes:
     is_pin = command.p2 == piv.REFERENCE_PIN
     need(_secret(session.state, command.p2).tries > 0, Status.AUTH_METHOD_BLOCKED)
     old, new = _halves(command.data)
-    for value in (old, new):
-        (_check_pin if is_pin else _check_puk)(session, value)
+    check_new = _check_pin if is_pin else _check_puk
+    _check_given(session, command.p2, old)
+    if not session.profile.vendor_commands:
+        check_new(session, new)
     verified = session.pin_verified
     if is_pin:
         session.pin_verified = session.pin_fresh = False
     _compare(session, command.p2, old)
+    check_new(session, new)
     found = _secret(session.state, command.p2)
     session.commit(_with(session.state, command.p2, replace(found, value=new)))
     if is_pin:
@@ -69,10 +72,12 @@ def unblock(session: Session, command: Command) -> bytes:
     need(command.p2 == piv.REFERENCE_PIN, Status.REFERENCE_NOT_FOUND)
     need(session.state.puk.tries > 0, Status.AUTH_METHOD_BLOCKED)
     puk, new = _halves(command.data)
-    _check_puk(session, puk)
-    _check_pin(session, new)
+    _check_given(session, piv.REFERENCE_PUK, puk)
+    if not session.profile.vendor_commands:
+        _check_pin(session, new)
     session.pin_verified = session.pin_fresh = False
     _compare(session, piv.REFERENCE_PUK, puk)
+    _check_pin(session, new)
     limit = session.state.pin.limit
     session.commit(replace(session.state, pin=Secret(new, limit, limit)))
     return b""
@@ -121,6 +126,16 @@ def _halves(data: bytes) -> tuple[bytes, bytes]:
 
 def _told(tries: int) -> int:
     return 0x63C0 | min(tries, _MOST_TOLD)
+
+
+def _check_given(session: Session, reference: int, value: bytes) -> None:
+    """What is compared. Tokens count whatever has the length, and look at a new value after it, as tools that block them
+    on purpose expect; by the standard, what can be no PIN may cost no try.
+    """
+    if session.profile.vendor_commands:
+        need(len(value) == piv.PIN_BYTES)
+    else:
+        (_check_pin if reference == piv.REFERENCE_PIN else _check_puk)(session, value)
 
 
 def _check_pin(session: Session, value: bytes) -> None:

@@ -39,7 +39,8 @@ def metadata(session: Session, command: Command) -> bytes:
             + tlv.encode(piv.META_POLICY, bytes((piv.POLICY_DEFAULT, touch)))
             + tlv.encode(piv.META_DEFAULT, bytes((default,)))
         )
-    need(command.p2 in session.profile.slots or command.p2 == piv.SLOT_ATTESTATION)
+    known = command.p2 in session.profile.slots or command.p2 == piv.SLOT_ATTESTATION
+    need(known, Status.REFERENCE_NOT_FOUND)
     key = state.private_keys.get(command.p2)
     if key is None and command.p2 == piv.SLOT_ATTESTATION:
         key = attestation.factory_key(session.seed)

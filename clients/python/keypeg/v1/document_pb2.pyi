@@ -53,6 +53,12 @@ class _KeyAlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyAlgor
     a counter that only grows and the signature over both stand where a
     signature does (docs/formats.md).
     """
+    KEY_ALGORITHM_ECDSA_P384: _KeyAlgorithm.ValueType  # 6
+    """ECDSA on P-384 with SHA-256; 97 bytes, uncompressed point; signatures in DER."""
+    KEY_ALGORITHM_RSA_2048: _KeyAlgorithm.ValueType  # 7
+    """RSA with a modulus of 2,048 bits and the exponent 65537; 256 bytes, the
+    modulus, big endian. Signatures with PKCS #1 1.5 and SHA-256, 256 bytes.
+    """
 
 class KeyAlgorithm(_KeyAlgorithm, metaclass=_KeyAlgorithmEnumTypeWrapper):
     """What a public key is for."""
@@ -76,6 +82,12 @@ KEY_ALGORITHM_SMARTKEY_P256: KeyAlgorithm.ValueType  # 5
 """A smartkey, P-256; 65 bytes as above. It signs challenges only: 8 bytes of
 a counter that only grows and the signature over both stand where a
 signature does (docs/formats.md).
+"""
+KEY_ALGORITHM_ECDSA_P384: KeyAlgorithm.ValueType  # 6
+"""ECDSA on P-384 with SHA-256; 97 bytes, uncompressed point; signatures in DER."""
+KEY_ALGORITHM_RSA_2048: KeyAlgorithm.ValueType  # 7
+"""RSA with a modulus of 2,048 bits and the exponent 65537; 256 bytes, the
+modulus, big endian. Signatures with PKCS #1 1.5 and SHA-256, 256 bytes.
 """
 Global___KeyAlgorithm: _TypeAlias = KeyAlgorithm  # noqa: Y015
 

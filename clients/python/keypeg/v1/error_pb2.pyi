@@ -148,6 +148,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The publisher's policy does not let the license leave a lost key, or not yet;
     metadata `rule`, and `free_time` when it will.
     """
+    REASON_KEY_NOT_ATTESTED: _Reason.ValueType  # 98
+    """The server takes only keys whose maker vouches for them, and nobody that it
+    trusts vouches for this one.
+    """
     REASON_DOCUMENT_MALFORMED: _Reason.ValueType  # 80
     """Bytes that are no document."""
     REASON_DOCUMENT_TYPE: _Reason.ValueType  # 81
@@ -312,6 +316,10 @@ REASON_KEY_LOST: Reason.ValueType  # 96
 REASON_KEY_LOSS_POLICY: Reason.ValueType  # 97
 """The publisher's policy does not let the license leave a lost key, or not yet;
 metadata `rule`, and `free_time` when it will.
+"""
+REASON_KEY_NOT_ATTESTED: Reason.ValueType  # 98
+"""The server takes only keys whose maker vouches for them, and nobody that it
+trusts vouches for this one.
 """
 REASON_DOCUMENT_MALFORMED: Reason.ValueType  # 80
 """Bytes that are no document."""

@@ -26,19 +26,21 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13keypeg/v1/key.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\"\x99\x03\n\x03Key\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.keypeg.v1.KeyState\x12\x0e\n\x06\x64river\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06serial\x18\x05 \x01(\t\x12\x10\n\x08\x65mulated\x18\x06 \x01(\x08\x12\x0f\n\x07\x63\x61rd_id\x18\x07 \x01(\t\x12\x10\n\x08\x65nrolled\x18\x08 \x01(\x08\x12(\n\npublic_key\x18\t \x01(\x0b\x32\x14.keypeg.v1.PublicKey\x12\x30\n\x0c\x63\x61pabilities\x18\n \x01(\x0b\x32\x1a.keypeg.v1.KeyCapabilities\x12\'\n\x08licenses\x18\x0b \x03(\x0b\x32\x15.keypeg.v1.KeyLicense\x12-\n\tplug_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x66\x61ult\x18\r \x01(\t\x12%\n\x08\x63ontents\x18\x0e \x03(\x0b\x32\x13.keypeg.v1.Envelope\x12\x12\n\nsuspicions\x18\x0f \x03(\t\"\x95\x01\n\x0fKeyCapabilities\x12\x14\n\x0csilent_proof\x18\x01 \x01(\x08\x12\x0f\n\x07\x63ounter\x18\x02 \x01(\x08\x12\x12\n\nslot_count\x18\x03 \x01(\r\x12\x17\n\x0fslot_size_bytes\x18\x04 \x01(\r\x12\x1c\n\x14management_algorithm\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"@\n\nKeyLicense\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope*\xac\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11KEY_STATE_PRESENT\x10\x01\x12\x15\n\x11KEY_STATE_MISSING\x10\x02\x12\x14\n\x10KEY_STATE_FAULTY\x10\x03\x12\x12\n\x0eKEY_STATE_GONE\x10\x04\x12\x16\n\x12KEY_STATE_DRAINING\x10\x05\x12\x15\n\x11KEY_STATE_STOPPED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13keypeg/v1/key.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\"\x99\x03\n\x03Key\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.keypeg.v1.KeyState\x12\x0e\n\x06\x64river\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06serial\x18\x05 \x01(\t\x12\x10\n\x08\x65mulated\x18\x06 \x01(\x08\x12\x0f\n\x07\x63\x61rd_id\x18\x07 \x01(\t\x12\x10\n\x08\x65nrolled\x18\x08 \x01(\x08\x12(\n\npublic_key\x18\t \x01(\x0b\x32\x14.keypeg.v1.PublicKey\x12\x30\n\x0c\x63\x61pabilities\x18\n \x01(\x0b\x32\x1a.keypeg.v1.KeyCapabilities\x12\'\n\x08licenses\x18\x0b \x03(\x0b\x32\x15.keypeg.v1.KeyLicense\x12-\n\tplug_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x66\x61ult\x18\r \x01(\t\x12%\n\x08\x63ontents\x18\x0e \x03(\x0b\x32\x13.keypeg.v1.Envelope\x12\x12\n\nsuspicions\x18\x0f \x03(\t\"\x95\x01\n\x0fKeyCapabilities\x12\x14\n\x0csilent_proof\x18\x01 \x01(\x08\x12\x0f\n\x07\x63ounter\x18\x02 \x01(\x08\x12\x12\n\nslot_count\x18\x03 \x01(\r\x12\x17\n\x0fslot_size_bytes\x18\x04 \x01(\r\x12\x1c\n\x14management_algorithm\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"@\n\nKeyLicense\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12$\n\x07license\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"&\n\x0eKeyAttestation\x12\x14\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0c*\xac\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11KEY_STATE_PRESENT\x10\x01\x12\x15\n\x11KEY_STATE_MISSING\x10\x02\x12\x14\n\x10KEY_STATE_FAULTY\x10\x03\x12\x12\n\x0eKEY_STATE_GONE\x10\x04\x12\x16\n\x12KEY_STATE_DRAINING\x10\x05\x12\x15\n\x11KEY_STATE_STOPPED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.key_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYSTATE']._serialized_start=724
-  _globals['_KEYSTATE']._serialized_end=896
+  _globals['_KEYSTATE']._serialized_start=764
+  _globals['_KEYSTATE']._serialized_end=936
   _globals['_KEY']._serialized_start=94
   _globals['_KEY']._serialized_end=503
   _globals['_KEYCAPABILITIES']._serialized_start=506
   _globals['_KEYCAPABILITIES']._serialized_end=655
   _globals['_KEYLICENSE']._serialized_start=657
   _globals['_KEYLICENSE']._serialized_end=721
+  _globals['_KEYATTESTATION']._serialized_start=723
+  _globals['_KEYATTESTATION']._serialized_end=761
 # @@protoc_insertion_point(module_scope)

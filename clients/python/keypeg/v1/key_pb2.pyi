@@ -228,3 +228,31 @@ class KeyLicense(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyLicense: _TypeAlias = KeyLicense  # noqa: Y015
+
+@_typing.final
+class KeyAttestation(_message.Message):
+    """What a key's maker says of its private key: that it was made inside of the
+    key, and never leaves it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def certificates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """X.509 certificates, DER: first the one of the private key, then of whoever
+        signed it, and so on; the root is left out. At most 8, of 4,096 bytes each.
+        """
+
+    def __init__(
+        self,
+        *,
+        certificates: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyAttestation: _TypeAlias = KeyAttestation  # noqa: Y015

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from keypeg.v1 import document_pb2 as _document_pb2
+from keypeg.v1 import key_pb2 as _key_pb2
 from keypeg.v1 import location_pb2 as _location_pb2
 import builtins as _builtins
 import sys
@@ -256,6 +257,7 @@ class CreateKeyLocationRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SERIAL_FIELD_NUMBER: _builtins.int
     EMULATED_FIELD_NUMBER: _builtins.int
+    ATTESTATION_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`accounts/{account}`."""
     request_id: _builtins.str
@@ -278,6 +280,12 @@ class CreateKeyLocationRequest(_message.Message):
     def public_key(self) -> _document_pb2.PublicKey:
         """The public key that the key made."""
 
+    @_builtins.property
+    def attestation(self) -> _key_pb2.KeyAttestation:
+        """What the key's maker says of its private key, from EnrollKey. Needed where
+        the server's settings ask for it; otherwise it may be unset.
+        """
+
     def __init__(
         self,
         *,
@@ -291,10 +299,11 @@ class CreateKeyLocationRequest(_message.Message):
         model: _builtins.str = ...,
         serial: _builtins.str = ...,
         emulated: _builtins.bool = ...,
+        attestation: _key_pb2.KeyAttestation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["public_key", b"public_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "public_key", b"public_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "display_name", b"display_name", "emulated", b"emulated", "enrollment_nonce", b"enrollment_nonce", "model", b"model", "parent", b"parent", "public_key", b"public_key", "request_id", b"request_id", "serial", b"serial", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "card_id", b"card_id", "display_name", b"display_name", "emulated", b"emulated", "enrollment_nonce", b"enrollment_nonce", "model", b"model", "parent", b"parent", "public_key", b"public_key", "request_id", b"request_id", "serial", b"serial", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
