@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -37,13 +38,15 @@ async def bridge(
     await made.close()
 
 
-async def until(bridge: BridgeProcess, right: Callable[[key_pb2.Key], bool]) -> key_pb2.Key:
+async def until(watching: Any, right: Callable[[key_pb2.Key], bool]) -> key_pb2.Key:
     """The key, once it is as it should be."""
-    watching = bridge.keys().WatchKeys(pb.WatchKeysRequest(), timeout=15)
     while not right(key := (await watching.read()).key):
         pass
-    watching.cancel()
     return key
+
+
+def has(state: int) -> Callable[[key_pb2.Key], bool]:
+    return lambda key: key.state == state
 
 
 @pytest.mark.behaviour("KEY-7")
@@ -61,12 +64,15 @@ async def test_the_enrolled_side_is_used_and_a_count_that_fell_is_remembered(
     [again] = await bridge.listed()
     assert (again.driver, again.name, again.fault) == ("smartkey", key.name, "")
     control.call(emukey.control, "fault", fault="snapshot", name="before")
+    watching = bridge.keys().WatchKeys(pb.WatchKeysRequest(), timeout=30)
+    await until(watching, has(key_pb2.KEY_STATE_PRESENT))
     emukey.unplug()
-    await until(bridge, lambda key: key.state == key_pb2.KEY_STATE_GONE)
+    await until(watching, has(key_pb2.KEY_STATE_GONE))
     emukey.plug()
-    await bridge.arrived(1)  # its counter has gone on
+    await until(watching, has(key_pb2.KEY_STATE_PRESENT))  # its counter has gone on
     control.call(emukey.control, "fault", fault="rollback", to="before")
-    fallen = await until(bridge, lambda key: bool(key.fault))
+    fallen = await until(watching, lambda key: bool(key.fault))
+    watching.cancel()
     assert fallen.state == key_pb2.KEY_STATE_PRESENT
     assert "its counter told" in fallen.fault
     assert "clone suspected" in bridge.log()
