@@ -155,9 +155,10 @@ def _record_opened(unit: Unit, account: str, by: Holder, user: str, left: Holder
 
 
 def _session(unit: Unit, account: str) -> CloudSession:
-    if unit.accounts.account(account) is None:
+    found = unit.places.find_cloud_session(account)
+    if found is None:
         raise not_found(names.ACCOUNT.build(account))
-    return unit.places.cloud_session(account)
+    return found
 
 
 def _license(unit: Unit, account: str, id: str) -> License:
@@ -170,6 +171,5 @@ def _license(unit: Unit, account: str, id: str) -> License:
 def _view(
     unit: Unit, session: CloudSession, *, moved_from: str = "", switched: bool = False
 ) -> CloudView:
-    there = in_cloud(unit.licenses.list_activations(session.account))
-    names_of = tuple(activation.name for activation in there.values())
-    return CloudView(session, names_of, moved_from, switched)
+    there = unit.licenses.names_in_cloud(session.account)
+    return CloudView(session, there, moved_from, switched)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func
 from sqlmodel import Session, col, delete, select
 
 from keypeg import names
@@ -25,6 +25,16 @@ from keypeg_server.domain.location import LocationKind
 from keypeg_server.service.store import NewPool, Page
 from keypeg_server.storage.tables import ActivationRow, LicenseRow
 from keypeg_server.storage.tables_seat import BorrowRow, PoolRow
+
+_ACTIVATION: Final = ActivationRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
+_IN_CLOUD: Final = (
+    select(_ACTIVATION.c.id, _ACTIVATION.c.license)
+    .where(
+        _ACTIVATION.c.account == bindparam("account"),
+        _ACTIVATION.c.location_kind == int(LocationKind.CLOUD),
+    )
+    .order_by(_ACTIVATION.c.id)
+)
 
 
 class SqlLicenses:
@@ -71,6 +81,10 @@ class SqlLicenses:
         if page is not None:
             wanted = wanted.where(col(ActivationRow.id) > page.after).limit(page.limit)
         return self._activations(self._session.exec(wanted).all())
+
+    def names_in_cloud(self, account: str) -> tuple[str, ...]:
+        rows = self._session.execute(_IN_CLOUD, {"account": account})
+        return tuple(names.ACTIVATION.build(account, row.license, row.id) for row in rows)
 
     def used_counts(self, account: str, licenses: Sequence[str]) -> dict[str, int]:
         wanted = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from sqlalchemy import bindparam, update
 from sqlmodel import Session, col, delete, select
 
 from keypeg_server.clock import from_us, to_us
@@ -12,6 +13,15 @@ from keypeg_server.domain.cloud_session import CloudMode, CloudSession, CloudSta
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.service.store import Page
 from keypeg_server.storage.tables import AccountRow, EnrollmentRow, LocationRow
+
+_ACCOUNT: Final = AccountRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
+_CLOUD: Final = [column for column in _ACCOUNT.c if column.name.startswith("cloud_")]
+_FIND_CLOUD: Final = select(_ACCOUNT.c.id, *_CLOUD).where(_ACCOUNT.c.id == bindparam("account"))
+_SAVE_CLOUD: Final = (
+    update(_ACCOUNT)
+    .where(_ACCOUNT.c.id == bindparam("account"))
+    .values({column.name: bindparam(column.name) for column in _CLOUD})
+)
 
 
 class SqlPlaces:
@@ -73,7 +83,14 @@ class SqlPlaces:
         return from_us(row.expire_time_us)
 
     def cloud_session(self, account: str) -> CloudSession:
-        row = self._session.get_one(AccountRow, account)
+        found = self.find_cloud_session(account)
+        assert found is not None, "every account has its cloud session"
+        return found
+
+    def find_cloud_session(self, account: str) -> CloudSession | None:
+        row = self._session.execute(_FIND_CLOUD, {"account": account}).one_or_none()
+        if row is None:
+            return None
         opened = row.cloud_open_time_us
         holder = Holder(row.cloud_device, row.cloud_host_name) if row.cloud_device else None
         return CloudSession(
@@ -87,16 +104,20 @@ class SqlPlaces:
         )
 
     def save_cloud_session(self, session: CloudSession) -> None:
-        row = self._session.get_one(AccountRow, session.account)
-        opened = session.open_time
-        row.cloud_mode = session.mode
-        row.cloud_state = session.state
-        row.cloud_device = session.holder.device if session.holder else ""
-        row.cloud_host_name = session.holder.host_name if session.holder else ""
-        row.cloud_open_time_us = None if opened is None else to_us(opened)
-        row.cloud_user = session.user
-        row.cloud_generation = session.generation
-        self._session.flush()
+        holder, opened = session.holder, session.open_time
+        self._session.execute(
+            _SAVE_CLOUD,
+            {
+                "account": session.account,
+                "cloud_mode": session.mode,
+                "cloud_state": session.state,
+                "cloud_device": holder.device if holder else "",
+                "cloud_host_name": holder.host_name if holder else "",
+                "cloud_open_time_us": None if opened is None else to_us(opened),
+                "cloud_user": session.user,
+                "cloud_generation": session.generation,
+            },
+        )
 
 
 def _columns(location: Location) -> dict[str, Any]:
