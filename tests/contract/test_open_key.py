@@ -1,4 +1,5 @@
-"""What the rack expects of every open key: the fake of its tests, and the PIV driver on emulated cards of both profiles."""
+"""What the rack expects of every open key: the fake of its tests, the PIV driver on emulated cards of all profiles, and
+the smartkey driver."""
 
 from __future__ import annotations
 
@@ -19,9 +20,10 @@ from keypeg_bridge.emulator.piv.session import PROFILES
 from keypeg_bridge.keys.piv import PivDriver
 from keypeg_bridge.rack.ports import OpenKey, SlotMalformed
 from keypeg_bridge.rack.sources import DriverKey
-from keypeg_bridge.wire import piv
+from keypeg_bridge.wire import piv, smartkey
 from tests.bridge.cards import DirectKey
 from tests.bridge.fakes import RESPONSE, FakeKey
+from tests.bridge.smartkeys import DirectSmartkey
 
 DIGEST = bytes(range(32))
 
@@ -34,6 +36,8 @@ class Bench:
     answer: Callable[[bytes], bytes]
     spoil: Callable[[int], None]
     pull: Callable[[], None]
+    driver: str = "piv"
+    algorithm: int = document_pb2.KEY_ALGORITHM_ECDSA_P256
 
     def authorize(self) -> None:
         """As its server does."""
@@ -63,9 +67,30 @@ def card(profile: str) -> Bench:
     return Bench(DriverKey(PivDriver(direct.pipe())), answer, spoil, direct.unplug)
 
 
-@pytest.fixture(params=["fake", *sorted(PROFILES)])
+def smart() -> Bench:
+    direct = DirectSmartkey()
+
+    def answer(challenge: bytes) -> bytes:
+        return respond(ManagementAlgorithm.AES_192, DEFAULT_MANAGEMENT_KEY, challenge)
+
+    def spoil(slot: int) -> None:
+        def harm(answer: bytes) -> bytes:
+            is_read = direct.sent[-1][1:3] == bytes((smartkey.INS_READ, slot))
+            return bytes(smartkey.MAX_READ + 1) + answer[-2:] if is_read else answer
+
+        direct.harm = harm
+
+    made = Bench(DriverKey(direct.open()), answer, spoil, direct.unplug)
+    made.driver, made.algorithm = "smartkey", document_pb2.KEY_ALGORITHM_SMARTKEY_P256
+    return made
+
+
+SPECIAL: dict[str, Callable[[], Bench]] = {"fake": fake, "smartkey": smart}
+
+
+@pytest.fixture(params=[*SPECIAL, *sorted(PROFILES)])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    made = fake() if request.param == "fake" else card(request.param)
+    made = SPECIAL[request.param]() if request.param in SPECIAL else card(request.param)
     yield made
     made.key.close()
     made.key.close()
@@ -73,7 +98,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
 def test_a_blank_key_says_so(bench: Bench) -> None:
     found = bench.key.identity()
-    assert found.driver == "piv"
+    assert found.driver == bench.driver
     assert found.emulated
     assert found.public_key is None
     assert found.factory_key
@@ -92,7 +117,7 @@ def test_an_enrolled_key_signs_the_digest_itself(bench: Bench) -> None:
     point = bench.key.generate_identity_key()
     assert bench.key.identity().public_key == point
     assert bench.key.probe().silent_proof
-    public = document_pb2.PublicKey(algorithm=document_pb2.KEY_ALGORITHM_ECDSA_P256, key=point)
+    public = document_pb2.PublicKey(algorithm=bench.algorithm, key=point)  # type: ignore[arg-type]
     check_possession(public, DIGEST, bench.key.prove(DIGEST))
 
 
