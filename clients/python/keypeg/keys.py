@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeVar
 
 import grpc.aio
 
+from keypeg import key_contents
 from keypeg.errors import AlreadyExists, KeyFull, KeyNotEnrolled, KeypegError, KeyUnsuitable
 from keypeg.v1 import (
     activation_service_pb2,
@@ -74,7 +75,8 @@ async def enroll_key(
     key would make worthless.
     """
     locations = location_service_pb2_grpc.LocationServiceStub(server.channel)
-    if known := await location_of(server, account, key.card_id):
+    known = await location_of(server, account, key.card_id)
+    if known is not None and not known.HasField("lost_time"):
         raise AlreadyExists(
             f"This key is enrolled already, as {known.display_name or known.name}.",
             location=known.name,
@@ -132,6 +134,8 @@ async def activate_onto_key(
             "This key is not enrolled at the account, so nothing can be activated on it.",
             key=key.name,
         )
+    if location.HasField("lost_time"):
+        raise key_contents.lost(location.name)
     stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
     existing = await activation_at(server, license_name, location.name)
     slots = key.capabilities.slot_count
@@ -242,9 +246,10 @@ async def check_key(
 
 
 async def location_of(server: Side, account: str, card_id: str) -> location_pb2.Location | None:
-    """The account's location that is this card and was not reported lost; None when there is none."""
+    """The account's location that is this card, one that was reported lost if there is no other; None for none."""
     if not card_id:
         return None
+    lost: location_pb2.Location | None = None
     stub = location_service_pb2_grpc.LocationServiceStub(server.channel)
     request = location_service_pb2.ListLocationsRequest(parent=account, page_size=1000)
     while True:
@@ -252,8 +257,9 @@ async def location_of(server: Side, account: str, card_id: str) -> location_pb2.
         for location in page.locations:
             if location.card_id == card_id and not location.HasField("lost_time"):
                 return location
+            lost = location if location.card_id == card_id else lost
         if not page.next_page_token:
-            return None
+            return lost
         request.page_token = page.next_page_token
 
 

@@ -14,6 +14,7 @@ import click
 
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.lazy import Command
 from keypeg.cli.values import Column, Name, Product, State, moment, word
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ ADVICE: Final = {
 }
 
 
-@click.command("check")
+@click.command("check", cls=Command)
 @click.argument("key", required=False)
 @account_option
 @pass_cli
@@ -74,7 +75,7 @@ async def check(cli: Cli, key: str | None, account: str | None) -> None:
         cli.printer.note(advice)
 
 
-@click.command("refresh")
+@click.command("refresh", cls=Command)
 @click.argument("key", required=False)
 @account_option
 @pass_cli
@@ -98,7 +99,7 @@ async def refresh(cli: Cli, key: str | None, account: str | None) -> None:
     cli.printer.note(f"{len(written.activations)} licenses are on {written.key.name}.")
 
 
-@click.command("report-lost")
+@click.command("report-lost", cls=Command)
 @click.argument("key", metavar="LOCATION")
 @click.option("--reason", required=True, metavar="TEXT", help="What happened; it is in the log.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -135,7 +136,7 @@ async def report_lost(cli: Cli, key: str, reason: str, yes: bool, account: str |
     )
 
 
-@click.command("replace")
+@click.command("replace", cls=Command)
 @click.argument("lost", metavar="LOST")
 @click.argument("new", metavar="NEW")
 @account_option
