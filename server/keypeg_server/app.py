@@ -232,6 +232,7 @@ class App:
             clock,
             hub,
             queue_limit=limits.queue_length,
+            user_queue_limit=limits.user_queue_places,
             alive=always if several is None else several.homes.alive,
         )
         engine = self._engine

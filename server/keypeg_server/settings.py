@@ -96,6 +96,13 @@ class Limits:
         low=1,
         high=1_000_000,
     )
+    user_queue_places: int = setting(
+        2_000,
+        "Places of one user in the queue of one pool; more are refused with QUEUE_FULL, so that nobody fills "
+        "it alone. Programs that run under one login share them.",
+        low=1,
+        high=1_000_000,
+    )
     session_holdings: int = setting(
         100,
         "Leases and queue places of one session: one app's seats, not everyone's.",

@@ -107,6 +107,15 @@ def enqueue(pool: PoolState, ask: Ask, now_us: int) -> Decision:
             limit="pool.queue_length",
             value=str(limit),
         )
+    own = pool.places_of_user.get(ask.holder.user, 0)
+    if own >= pool.user_queue_limit:
+        raise QueueFull(
+            f"You have {own} places in the queue of {pool.name} already, which is the limit of one user; wait for "
+            "some of them, or leave them.",
+            pool=pool.name,
+            limit="pool.user_queue_places",
+            value=str(pool.user_queue_limit),
+        )
     pool.arrivals += 1
     if pool.epoch_us is None:
         pool.epoch_us = pool.latest_us - ask.clock_us

@@ -180,6 +180,8 @@ class PoolState(PoolView):
         insort(self.line, place, key=self.rank)
         if self.book is not None:
             self.book.enqueue(place, self.rank)
+        user = place.holder.user
+        self.places_of_user[user] = self.places_of_user.get(user, 0) + 1
         self._enter(place.holder.session, place.id)
 
     def drop_place(self, place: Place) -> None:
@@ -187,6 +189,12 @@ class PoolState(PoolView):
         del self.line[bisect_left(self.line, self.rank(place), key=self.rank)]
         if self.book is not None:
             self.book.dequeue(place, self.rank)
+        user = place.holder.user
+        left = self.places_of_user[user] - 1
+        if left:
+            self.places_of_user[user] = left
+        else:
+            del self.places_of_user[user]
         self._exit(place.holder.session, place.id)
 
     def _enter(self, session: str, id: str) -> None:

@@ -54,10 +54,12 @@ class PoolView:
         "name",
         "place_prefix",
         "product",
+        "places_of_user",
         "queue_limit",
         "rank",
         "register",
         "retired",
+        "user_queue_limit",
         "rules",
         "usual",
     )
@@ -73,6 +75,7 @@ class PoolView:
         feature_capacity: Mapping[str, int],
         fencing_number: int = 0,
         queue_limit: int = QUEUE_LIMIT,
+        user_queue_limit: int = QUEUE_LIMIT,
         rules: PoolRules = PLAIN,
         freed: tuple[Freed, ...] = (),
     ) -> None:
@@ -87,6 +90,8 @@ class PoolView:
         self.feature_capacity = dict(feature_capacity)
         self.fencing_number = fencing_number
         self.queue_limit = queue_limit
+        self.user_queue_limit = user_queue_limit
+        self.places_of_user: dict[str, int] = {}  # how many, of those who have any
         self.retired = False
         self.freed = freed  # of leases that are still there, or whose users have to stay away
         self.arrivals = 0

@@ -33,12 +33,14 @@ class PoolRegistry:
         gone: Callable[[Pool], None],
         *,
         queue_limit: int = QUEUE_LIMIT,
+        user_queue_limit: int = QUEUE_LIMIT,
     ) -> None:
         """`came` hears of each pool that is read, with who holds and waits; `gone` of each that is here no more."""
         self._store: Final = store
         self._came: Final = came
         self._gone: Final = gone
         self._queue_limit: Final = queue_limit
+        self._user_queue_limit: Final = user_queue_limit
         self._pools: dict[str, Pool] = {}
         self._by_name: dict[str, Pool] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -143,6 +145,7 @@ class PoolRegistry:
             feature_capacity=stored.features,
             fencing_number=stored.fencing_number,
             queue_limit=self._queue_limit,
+            user_queue_limit=self._user_queue_limit,
             rules=stored.rules,
             freed=stored.freed,
         )

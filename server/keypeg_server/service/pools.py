@@ -59,6 +59,7 @@ class Engine:
         hub: EventHub,
         *,
         queue_limit: int = QUEUE_LIMIT,
+        user_queue_limit: int = QUEUE_LIMIT,
         random: Callable[[int], bytes] = os.urandom,
         alive: Callable[[], bool] = always,
     ) -> None:
@@ -72,7 +73,12 @@ class Engine:
         self._ids = LeaseIds(random)
         self.heard: Final[list[Callable[[Pool], None]]] = []  # who hears of each pool that is read
         self.pools: Final = PoolRegistry(
-            store, hub, self._came, self._gone, queue_limit=queue_limit
+            store,
+            hub,
+            self._came,
+            self._gone,
+            queue_limit=queue_limit,
+            user_queue_limit=user_queue_limit,
         )
         self.aftermath: Final = Aftermath(committer, clock, self.pools, alive)
         self.holdings: Final = Holdings(self.aftermath.recalls)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from keypeg.errors import FeatureUnknown, NotFound, PoolExhausted, PoolTooSmall, QueueFull
@@ -16,7 +18,9 @@ ADMIN = Caller("accounts/a/users/boss", "boss", "accounts/a", Role.ADMIN, "t1")
 MEMBER = Caller("accounts/a/users/mia", "mia", "accounts/a", Role.MEMBER, "t2")
 
 
-def make_pool(capacity: int = 3, queue_limit: int = 100, **features: int) -> Pool:
+def make_pool(
+    capacity: int = 3, queue_limit: int = 100, user_queue_limit: int = 100, **features: int
+) -> Pool:
     return Pool(
         "p",
         account="accounts/a",
@@ -25,6 +29,7 @@ def make_pool(capacity: int = 3, queue_limit: int = 100, **features: int) -> Poo
         capacity=capacity,
         feature_capacity=features,
         queue_limit=queue_limit,
+        user_queue_limit=user_queue_limit,
     )
 
 
@@ -131,6 +136,27 @@ def test_a_full_queue_refuses_by_its_named_limit():
     with pytest.raises(QueueFull) as caught:
         pool.acquire(ask("c", wait=True), NOW)
     assert caught.value.metadata["limit"] == "pool.queue_length"
+
+
+def test_one_user_fills_no_queue_alone():
+    pool = make_pool(1, user_queue_limit=2)
+    granted(pool, "holds")
+
+    def line_up(id: str, user: str) -> object:
+        wanted = ask(id, wait=True)
+        holder = replace(wanted.holder, user=f"accounts/a/users/{user}")
+        return pool.acquire(wanted._replace(holder=holder), NOW).outcome
+
+    line_up("b", "tom")
+    line_up("c", "tom")
+    with pytest.raises(QueueFull) as caught:
+        line_up("d", "tom")
+    assert caught.value.metadata["limit"] == "pool.user_queue_places"
+    assert isinstance(line_up("e", "eva"), Place)
+    pool.release("b", NOW)  # leaves
+    assert isinstance(line_up("d", "tom"), Place)
+    pool.release("holds", NOW)  # serves one of them
+    assert isinstance(line_up("f", "tom"), Place)
 
 
 def test_a_session_that_is_gone_gives_back_all_and_leaves_every_queue():

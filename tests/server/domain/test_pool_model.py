@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -283,6 +284,7 @@ class PoolMachine(RuleBasedStateMachine):
             wish.id for wish in self.model.held
         )
         assert [place.id for place in self.pool.queue()] == [w.id for w in self.model.line()]
+        assert self.pool.places_of_user == Counter(one.holder.user for one in self.pool.queue())
         assert self.pool.held == sum(wish.units for wish in self.model.held) <= CAPACITY
         for feature, seats in FEATURES.items():
             held = sum(dict(wish.features).get(feature, 0) for wish in self.model.held)
