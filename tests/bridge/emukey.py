@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from keypeg_bridge.emulator import control
+from lab.processes import START_TIMEOUT
 
-READY_SECONDS: Final = 30.0  # starting Python on a busy machine
 END_SECONDS: Final = 10.0
 
 
@@ -57,7 +57,7 @@ class Emukey:
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            assert selector.select(READY_SECONDS), "keypeg-emukey did not get ready"
+            assert selector.select(START_TIMEOUT), "keypeg-emukey did not get ready"
         line = process.stdout.readline()
         assert line, f"keypeg-emukey ended with {process.wait(END_SECONDS)}"
         return line

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pty
-import re
 import selectors
 import shutil
 import subprocess
@@ -52,12 +51,18 @@ class Tools:
             raise LabError(f"{' '.join(words)} ended with {done.returncode}:\n{text}")
         return text
 
-    def until(self, text: str, *words: str) -> str:
-        """Run it again and again until it says `text`; what it said then."""
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Begin it; the caller waits for its end."""
+        return subprocess.Popen(
+            [*self._under, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def until(self, text: str, *words: str, there: bool = True) -> str:
+        """Run it again and again until it says `text`, or until it no longer does; what it said then."""
         deadline = time.monotonic() + SECONDS
-        while text not in (said := self.run(*words)):
+        while (text in (said := self.run(*words))) is not there:
             if time.monotonic() > deadline:
-                raise LabError(f"{' '.join(words)} never said {text!r}, but:\n{said}")
+                raise LabError(f"{' '.join(words)}: {text!r}, still {not there}:\n{said}")
             time.sleep(PAUSE)
         return said
 
@@ -72,14 +77,16 @@ class Tools:
         )
         os.close(other)
         said = b""
+        question = b""
         waiting = list(answers)
         deadline = time.monotonic() + SECONDS
         try:
             while piece := _read(main, deadline):
                 said += piece
-                if waiting and re.search(rb":\s*$", said):
+                question += piece
+                if waiting and question.rstrip(b" ").endswith(b":"):
+                    question = b""
                     os.write(main, waiting.pop(0).encode() + b"\n")
-                    said += b"\n"
             status = program.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise LabError(f"{' '.join(words)} did not end: {said.decode()}") from None

@@ -123,6 +123,9 @@ def card_service(under: Sequence[str] = ()) -> Iterator[None]:
     try:
         listener.wait()
         yield
+    except BaseException:
+        sys.stderr.write(b"".join(listener.said).decode(errors="replace"))
+        raise
     finally:
         service.terminate()
         try:

@@ -22,8 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-START_TIMEOUT = 30.0
-"""Seconds a program may take until it is ready; generous, since test machines are slow and shared."""
+START_TIMEOUT = float(os.environ.get("KEYPEG_LAB_START_SECONDS", "30"))
+"""Seconds a program may take until it is ready; generous, since test machines are slow and shared, or emulated themselves."""
 
 Event = dict[str, Any]
 

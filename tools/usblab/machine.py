@@ -22,8 +22,8 @@ from usblab.packages import Store
 
 QEMU: Final = "qemu-system-x86_64"
 MEMORY: Final = "2048"  # MiB
-_STATUS_OFFSET: Final = 16  # see `init`
-_INIT: Final = Path(__file__).parent / "init"
+_STATUS_OFFSET: Final = 16  # see `last`
+_FOLDER: Final = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ def initial_files(store: Store, repository: Path, script: str) -> bytes:
     """The guest's initial file system; `script` is run by a shell once its root is complete."""
     archive = Archive()
     busybox = store.root / "usr" / "bin" / "busybox"
-    archive.file("init", _INIT.read_bytes(), executable=True)
+    archive.file("init", (_FOLDER / "init").read_bytes(), executable=True)
+    archive.file("job/last", (_FOLDER / "last").read_bytes())
     archive.file("bin/busybox", busybox.read_bytes(), executable=True)
     order = modules.in_order(store.modules)
     for path in order:
@@ -64,7 +65,7 @@ def command(store: Store, initial: Path, out: Path, cores: int) -> list[str]:
     return [
         QEMU,
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
-        "-machine", "q35,accel=tcg", "-cpu", "qemu64", "-smp", str(cores), "-m", MEMORY,
+        "-machine", "q35,accel=tcg", "-cpu", "max,-la57", "-smp", str(cores), "-m", MEMORY,
         "-kernel", str(store.kernel), "-initrd", str(initial),
         "-append", "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off random.trust_cpu=on",
         "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",

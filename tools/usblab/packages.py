@@ -98,7 +98,15 @@ class Store:
         """Unpack into a folder whose merged directories are links."""
         self._say(f"unpacking {archive.name}")
         packed = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE)
-        tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", place, *members]
+        tar = [
+            "tar",
+            "-x",
+            "--keep-directory-symlink",
+            "--no-same-owner",
+            "-C",
+            str(place),
+            *members,
+        ]
         done = subprocess.run(tar, stdin=packed.stdout, capture_output=True, text=True)
         if packed.wait() != 0 or done.returncode != 0:
             raise PackageError(f"{archive} cannot be unpacked: {done.stderr.strip()}")

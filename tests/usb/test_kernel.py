@@ -1,0 +1,90 @@
+"""The emulated key as a device of a Linux kernel: found, bound to drivers, allowed by our udev rules, pulled and put back."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.bridge.emukey import Emukey
+from tests.usb import kernel
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).resolve().parents[2]
+HID, CCID = 1, 0
+
+
+def properties(*words: str) -> str:
+    """What udev knows of a device."""
+    done = subprocess.run(
+        ["udevadm", "info", "--query=all", *words], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.behaviour("KEY-10")
+def test_the_kernel_takes_it_for_a_key_that_says_it_is_emulated(usb_key: Emukey) -> None:
+    [key] = kernel.plugged_in()
+    assert key.text("manufacturer") == "keypeg"
+    assert key.text("product") == "keypeg emulated key"
+    assert key.text("serial") == usb_key.ready["serial"]
+    assert key.text("speed") == "12"
+    assert key.drivers.get(HID) == "usbhid"
+    assert key.drivers.get(CCID) in (None, "usbfs"), "the kernel itself has no driver for cards"
+    assert key.node is not None
+    [described] = (kernel.NODES / key.node.name / "device").glob("report_descriptor")
+    assert described.read_bytes().startswith(bytes.fromhex("06d0f10901")), "a FIDO device"
+
+
+@pytest.mark.behaviour("KEY-10")
+def test_the_documented_rules_give_the_key_to_whoever_sits_at_the_computer(usb_key: Emukey) -> None:
+    rules = re.search(
+        r"```\n(# FIDO interfaces.*?)```", (ROOT / "docs" / "bridge.md").read_text(), re.DOTALL
+    )
+    assert rules
+    Path("/etc/udev/rules.d/70-keypeg.rules").write_text(rules[1])
+    subprocess.run(["udevadm", "control", "--reload"], check=True)
+    usb_key.unplug()
+    kernel.all_gone()
+    usb_key.plug()
+    [key] = kernel.plugged_in()
+    subprocess.run(["udevadm", "settle", "--timeout=30"], check=True)
+    node = properties(f"--name={key.node}")
+    assert "ID_FIDO_TOKEN=1" in node
+    assert ":uaccess:" in node
+    whole = properties(f"--path={key.folder}")
+    assert "ID_USB_INTERFACES=:0b0000:030000:" in whole
+    assert ":uaccess:" in whole
+
+
+@pytest.mark.behaviour("KEY-10")
+def test_it_can_be_pulled_and_put_back(usb_key: Emukey) -> None:
+    places = set()
+    for _ in range(3):
+        [key] = kernel.plugged_in()
+        places.add(key.text("devnum"))
+        assert usb_key.status()["attached"] is True
+        usb_key.unplug()
+        kernel.all_gone()
+        assert usb_key.status()["plugged"] is False
+        usb_key.plug()
+    kernel.plugged_in()
+    assert len(places) == 3, "each time it is a new device"
+
+
+def test_keys_of_one_process_are_devices_of_their_own_and_leave_with_it(
+    usb_key: Emukey, tmp_path: Path
+) -> None:
+    others = Emukey(tmp_path, "--vhci", "--keys", "2", name="others")
+    try:
+        others.start()
+        serials = {key.text("serial") for key in kernel.plugged_in(3)}
+        assert serials == {usb_key.ready["serial"]} | {k["serial"] for k in others.ready["keys"]}
+        others.kill()
+        [left] = kernel.plugged_in(1)
+        assert left.text("serial") == usb_key.ready["serial"]
+    finally:
+        others.discard()

@@ -1,0 +1,97 @@
+"""The bridge, as people run it, on keys of a Linux kernel: hidraw, libusb and the card service, from arrival to re-plugging.
+
+The bridges are started once and side by side, since starting one takes seconds here; each has one way to keys and one driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+
+from keypeg.v1 import key_pb2, session_pb2
+from keypeg_bridge.transport import pcsc
+from lab import card_service as service
+from lab.processes import Lab
+from tests.bridge.bridge_process import BridgeProcess, laboratory
+from tests.bridge.emukey import Emukey
+from tests.bridge.publisher import Publisher
+from tests.usb import kernel
+from tests.usb.conftest import know_the_reader
+
+pytestmark = pytest.mark.system
+
+GRACE = timedelta(seconds=60)
+HEARS_WITHIN = 1.0
+"""Seconds until an app knows that its key was unplugged."""
+
+WAYS = {"hidapi": "fido2", "libusb": "piv", "pcsc": "piv"}
+"""Each with the driver that goes through it."""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with laboratory() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def bridges(lab: Lab) -> AsyncIterator[dict[str, BridgeProcess]]:
+    """One for each way, all started at once."""
+    made = {
+        way: BridgeProcess(lab, "--backend", way, env={"KEYPEG_BRIDGE_KEYS__DRIVERS": driver})
+        for way, driver in WAYS.items()
+        if way != "pcsc" or pcsc.is_installed()
+    }
+    await asyncio.gather(*(asyncio.to_thread(bridge.start) for bridge in made.values()))
+    yield made
+    for bridge in made.values():
+        await bridge.close()
+
+
+@pytest.mark.behaviour("KEY-1", "KEY-2", "KEY-3", "KEY-4", "KEY-5", "KEY-9", "KEY-10")
+@pytest.mark.parametrize("way", list(WAYS))
+async def test_a_key_is_found_enrolled_activated_proves_is_pulled_and_put_back(
+    usb_key: Emukey, bridges: dict[str, BridgeProcess], way: str
+) -> None:
+    if way not in bridges:
+        pytest.skip("NOT RUN: pyscard is missing: pip install 'keypeg[pcsc]'")
+    bridge, publisher = bridges[way], Publisher()
+    with ExitStack() as stack:
+        if way == "pcsc":
+            # From here on the service holds the card, and libusb does not get it.
+            know_the_reader()
+            stack.enter_context(service.card_service())
+        [key] = await bridge.arrived(1)
+        assert key.driver == WAYS[way]
+        assert key.emulated
+        assert key.serial == usb_key.ready["serial"]
+        key = await enrolled_anew(bridge, key)
+        document = publisher.license(
+            key.public_key.key, grace=GRACE, algorithm=key.public_key.algorithm
+        )
+        await bridge.put(key, document, publisher.delegation())
+        app = bridge.app()
+        opened = await app.open()
+        app.check(opened.proof, publisher)
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            pulled = loop.time()
+            usb_key.unplug()
+            missing = (await app.receive()).missing
+            assert loop.time() - pulled < HEARS_WITHIN
+            assert missing.resource == key.name
+            kernel.all_gone()
+            usb_key.plug()
+            changed = (await app.receive()).changed
+            assert changed.change == session_pb2.CHANGE_KEY_RETURNED
+            app.check((await app.renew()).renewed.proof, publisher)
+        assert bridge.stop() == 0
+
+
+async def enrolled_anew(bridge: BridgeProcess, key: key_pb2.Key) -> key_pb2.Key:
+    """Enrolled; the card that another way enrolled before has its key already, and no license for it on this bridge."""
+    return key if key.enrolled else await bridge.enroll(key)
