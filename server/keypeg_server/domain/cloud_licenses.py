@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from keypeg.errors import ActivationsExhausted, LicenseUnsuitable
+from keypeg.errors import ActivationsExhausted, KeypegError, LicenseUnsuitable
 from keypeg.v1 import explanation_pb2
 
 from .cloud_session import CloudMode, CloudSession
@@ -91,7 +91,7 @@ def check_choice(
             and other.state_at(now) is LicenseState.ACTIVE
             and copy_key(other) == copy_key(license)
         ):
-            raise LicenseUnsuitable(
+            error = LicenseUnsuitable(
                 f"{license.name} is a copy of {other.name}, which is in the cloud; in automatic mode one copy "
                 "is enough there. Switch the account to managed mode to choose for yourself.",
                 license=license.name,
@@ -99,6 +99,14 @@ def check_choice(
                 cloud_session=session.name,
                 rule="automatic_mode",
             )
+            explanation = _explanation(error)
+            explanation.remedies.add(
+                action="set_managed_mode",
+                resource=session.name,
+                sentence="Switch the account to managed mode, and choose what is in the cloud.",
+            )
+            error.explanation = explanation
+            raise error
 
 
 def with_cloud_remedy(
@@ -110,8 +118,7 @@ def with_cloud_remedy(
     """The same refusal with what would help, where one of the activations in the way is in the cloud."""
     if license.id not in in_cloud(one for one in others if one.license == license.id):
         return error
-    explanation = explanation_pb2.Explanation(sentence=error.sentence, metadata=error.metadata)
-    explanation.reason = error.reason.value  # type: ignore[assignment]  # equal by test
+    explanation = _explanation(error)
     explanation.remedies.add(
         action="take_out_of_cloud",
         resource=license.name,
@@ -133,3 +140,9 @@ def with_cloud_remedy(
         )
     error.explanation = explanation
     return error
+
+
+def _explanation(error: KeypegError) -> explanation_pb2.Explanation:
+    explanation = explanation_pb2.Explanation(sentence=error.sentence, metadata=error.metadata)
+    explanation.reason = error.reason.value  # type: ignore[assignment]  # equal by test
+    return explanation

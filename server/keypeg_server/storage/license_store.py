@@ -27,6 +27,16 @@ from keypeg_server.storage.tables import ActivationRow, LicenseRow
 from keypeg_server.storage.tables_seat import BorrowRow, PoolRow
 
 _ACTIVATION: Final = ActivationRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
+_LICENSE: Final = LicenseRow.__table__  # type: ignore[attr-defined]  # as above
+# What is read in every change of a cloud session: as rows, without the ORM's bookkeeping.
+_ALL_LICENSES: Final = (
+    select(_LICENSE).where(_LICENSE.c.account == bindparam("account")).order_by(_LICENSE.c.id)
+)
+_ALL_ACTIVATIONS: Final = (
+    select(_ACTIVATION)
+    .where(_ACTIVATION.c.account == bindparam("account"))
+    .order_by(_ACTIVATION.c.id)
+)
 _IN_CLOUD: Final = (
     select(_ACTIVATION.c.id, _ACTIVATION.c.license)
     .where(
@@ -48,10 +58,12 @@ class SqlLicenses:
         return None if row is None or row.account != account else _license(row)
 
     def list_licenses(self, account: str, page: Page | None = None) -> list[License]:
+        if page is None:
+            rows = self._session.execute(_ALL_LICENSES, {"account": account})
+            return [_license(row) for row in rows]
         wanted = select(LicenseRow).where(col(LicenseRow.account) == account)
-        wanted = wanted.order_by(col(LicenseRow.id))
-        if page is not None:
-            wanted = wanted.where(col(LicenseRow.id) > page.after).limit(page.limit)
+        wanted = wanted.where(col(LicenseRow.id) > page.after)
+        wanted = wanted.order_by(col(LicenseRow.id)).limit(page.limit)
         return [_license(row) for row in self._session.exec(wanted)]
 
     def add_license(self, license: License) -> None:
@@ -74,6 +86,9 @@ class SqlLicenses:
     def list_activations(
         self, account: str, license: str | None = None, page: Page | None = None
     ) -> list[Activation]:
+        if license is None and page is None:
+            rows = self._session.execute(_ALL_ACTIVATIONS, {"account": account})
+            return self._activations(rows)
         wanted = select(ActivationRow).where(col(ActivationRow.account) == account)
         wanted = wanted.order_by(col(ActivationRow.id))
         if license is not None:
@@ -118,9 +133,11 @@ class SqlLicenses:
         self._session.flush()
 
     def delete_activation(self, activation: Activation) -> None:
-        pools = select(PoolRow.id).where(col(PoolRow.activation) == activation.name)
-        self._session.exec(delete(BorrowRow).where(col(BorrowRow.pool).in_(pools)))  # all returned
-        self._session.exec(delete(PoolRow).where(col(PoolRow.activation) == activation.name))
+        if activation.location_kind is LocationKind.SITE:
+            pools = select(PoolRow.id).where(col(PoolRow.activation) == activation.name)
+            borrows = delete(BorrowRow).where(col(BorrowRow.pool).in_(pools))  # all returned
+            self._session.exec(borrows)
+            self._session.exec(delete(PoolRow).where(col(PoolRow.activation) == activation.name))
         self._session.exec(delete(ActivationRow).where(col(ActivationRow.id) == activation.id))
 
     def add_pool(self, pool: NewPool) -> None:
@@ -136,7 +153,7 @@ class SqlLicenses:
         self._session.add(row)
         self._session.flush()
 
-    def _activations(self, rows: Iterable[ActivationRow]) -> list[Activation]:
+    def _activations(self, rows: Iterable[Any]) -> list[Activation]:
         """Rows with the names of their pools."""
         found = [_activation(row) for row in rows]
         at_sites = [one.name for one in found if one.location_kind is LocationKind.SITE]
@@ -179,7 +196,8 @@ def _columns(license: License) -> dict[str, Any]:
     }
 
 
-def _license(row: LicenseRow) -> License:
+def _license(row: Any) -> License:
+    """Of a LicenseRow, or of a row with its columns."""
     return License(
         account=row.account,
         id=row.id,
@@ -199,7 +217,8 @@ def _license(row: LicenseRow) -> License:
     )
 
 
-def _activation(row: ActivationRow) -> Activation:
+def _activation(row: Any) -> Activation:
+    """Of an ActivationRow, or of a row with its columns."""
     return Activation(
         account=row.account,
         license=row.license,

@@ -121,6 +121,9 @@ def test_a_copy_is_chosen_for_the_cloud_in_managed_mode_only() -> None:
         check_choice(AUTOMATIC, LICENSE, [LICENSE, OLDER], there, NOW)
     assert refused.value.metadata["rule"] == "automatic_mode"
     assert refused.value.metadata["copy"] == OLDER.name
+    explanation = refused.value.explanation
+    assert explanation is not None
+    assert [one.action for one in explanation.remedies] == ["set_managed_mode"]
     check_choice(MANAGED, LICENSE, [LICENSE, OLDER], there, NOW)
     check_choice(AUTOMATIC, LICENSE, [LICENSE, ENDED], there, NOW)
     check_choice(AUTOMATIC, LICENSE, [LICENSE, OLDER], [], NOW)
