@@ -218,7 +218,7 @@ def make_backend(setting: str, now: Monotonic) -> Backend:
             def watch(bus: int, address: int) -> Watch:
                 return lambda callback: backend.watch(bus, address, callback)
 
-            return PyusbBackend(setting, backend, now, watch)
+            return PyusbBackend(setting, backend, now, watch, nodes=backend.present)
     raise ValueError(f"The key backend {setting!r} is unknown. Use one of: {FORMS}.")
 
 

@@ -61,25 +61,37 @@ class UsbIpBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb has no 
             raise DeviceGone("The device is not open.")
         held.on_gone(callback)
 
-    # What pyusb calls
-
-    def enumerate_devices(self) -> Iterator[usbip.Device]:
+    def present(self) -> frozenset[tuple[str, int]] | None:
+        """What is plugged in, without asking any device: changes with each that comes or goes. None when there is no telling."""
         try:
-            listed = usbip_client.list_devices(self._host, self._port, self._now)
-        except TransportError as error:
-            raise translated(error) from error
+            return frozenset((d.bus_id, d.device_id) for d in self._present())
+        except TransportError:
+            return None
+
+    def _present(self) -> list[usbip.Device]:
+        listed = usbip_client.list_devices(self._host, self._port, self._now)
         devices = {d.device_id: d for d in listed}
         with self._lock:
             # Some servers leave out devices that are in use, ours too.
             for device_id, held in self._held.items():
                 if not held.gone:
                     devices.setdefault(device_id, held.device)
-            present = {(d.bus_id, d.device_id) for d in devices.values()}
+        return list(devices.values())
+
+    # What pyusb calls
+
+    def enumerate_devices(self) -> Iterator[usbip.Device]:
+        try:
+            devices = self._present()
+        except TransportError as error:
+            raise translated(error) from error
+        present = {(d.bus_id, d.device_id) for d in devices}
+        with self._lock:
             self._descriptors = {k: v for k, v in self._descriptors.items() if k in present}
             self._broken = {
                 k: (left - 1, e) for k, (left, e) in self._broken.items() if k in present and left
             }
-        yield from devices.values()
+        yield from devices
 
     def get_parent(self, dev: usbip.Device) -> None:
         return None
