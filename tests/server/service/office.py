@@ -125,6 +125,7 @@ class Office:
             new_id,
             b"m" * 32,
             allow_emulated=options.get("allow_emulated", False),
+            roots=options.get("roots"),
         )
         self.held: dict[str, int] = {}
         self.entitlements = AccountEntitlements(
