@@ -364,12 +364,21 @@ def test_whoever_watches_sees_each_change_at_once(
         assert watching.arrival(line) - since < 1
         return line
 
+    sdk = keypeg.CloudSession(
+        server=world.address,
+        ca_file=str(world.ca_file),
+        token=customer.member_token,
+        device=b.device.id,
+    )
+    told = sdk.watch()
+    assert not next(told).is_open
+
     steps: list[tuple[str, Callable[[], Any]]] = [
         ("OPENED", lambda: world.open_cloud(customer.member, customer.account, a)),
         ("ACTIVATED", lambda: world.license(customer.account, product)),
-        ("MOVED", lambda: world.open_cloud(customer.member, customer.account, b)),
+        ("MOVED", sdk.open),
         ("MODE", lambda: set_mode(customer, MANAGED)),
-        ("FREED", lambda: choose(customer, remove=tuple(licenses(customer)))),
+        ("FREED", lambda: sdk.choose(remove=licenses(customer))),
         ("CLOSED", lambda: close(customer, a)),
     ]
     for kind, act in steps:
@@ -378,4 +387,11 @@ def test_whoever_watches_sees_each_change_at_once(
         line = seen(kind, begun)
     assert line["cloud_session"]["state"] == "CLOUD_SESSION_STATE_CLOSED"
     assert line["cloud_session"]["mode_letter"] == "M"
+    last = next(state for state in told if not state.is_open)  # after all that came before it
+    assert (last.letter, last.activations, last.device) == ("M", (), "")
+    world.open_cloud(customer.member, customer.account, a)
+    with pytest.raises(keypeg.errors.CloudSessionElsewhere):
+        sdk.open(move=False)
+    told.close()
+    sdk.leave()
     watching.stop()

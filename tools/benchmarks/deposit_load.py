@@ -143,7 +143,7 @@ class Customer:
     async def _listen(self) -> None:
         while True:
             frame = await self._call.read()
-            if frame is grpc.aio.EOF:
+            if not frame:  # the end
                 return
             added = frame.changed.change == session_pb2.CHANGE_LICENSE_ADDED
             if added and self.sent and not self.heard:

@@ -11,7 +11,7 @@ Leaves to others: everything else (cloud, background).
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -77,7 +77,7 @@ class CloudSession:
         self._check()
         return background.run(self._cloud.choose(add, remove))
 
-    def watch(self) -> Iterator[CloudState]:
+    def watch(self) -> Generator[CloudState, None, None]:
         """How it is, and again after every change, over lost connections, until it is left or refused."""
         self._check()
         states = self._cloud.watch()
