@@ -48,6 +48,9 @@ from keypeg_bridge.keys.piv import PivDriver
 from keypeg_bridge.transport import hid_pipe
 from keypeg_bridge.transport.backends import make_backend
 from keypeg_bridge.transport.errors import DeviceGone, TransportError
+from keypeg_bridge.transport.pcsc import PcscBackend
+from keypeg_bridge.transport.ports import CardPipe
+from tests.bridge.card_service import CardService
 from tests.bridge.cards import DirectKey
 from tests.bridge.emukey import Emukey, running
 from tests.bridge.security_keys import SecurityKey
@@ -96,6 +99,51 @@ class DirectBench:
 
     def open(self, on_gone: Callable[[], None] | None = None) -> KeyDriver:
         return PivDriver(self._key.pipe(on_gone, extended=self._extended))
+
+
+class ServiceBench(DirectBench):
+    """A card in a reader of the card service."""
+
+    def __init__(self, profile: str) -> None:
+        super().__init__(profile)
+        self._service = CardService()
+        self._reader = self._service.plug("ACME reader 00 00")
+        self._backend = PcscBackend(self._service, monotonic, lambda bus, address: None)
+        self._pipes: list[CardPipe] = []
+        self.unplug = self._take_out
+        self.plug = self._put_in
+        self._put_in()
+
+    def open(self, on_gone: Callable[[], None] | None = None) -> KeyDriver:
+        self.close()
+        found, problems = self._backend.devices()
+        assert problems == []
+        if not found:
+            raise DeviceGone("The card was taken out.")
+        pipe = self._backend.open(found[0].handle, on_gone)
+        self._pipes.append(pipe)
+        return PivDriver(pipe)
+
+    def close(self) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        self._pipes.clear()
+
+    def _put_in(self) -> None:
+        self._key.card.power_on()
+        self._service.insert(self._reader, self._key.card.transmit)
+        self._until(lambda: bool(self._backend.devices()[0]))
+
+    def _take_out(self) -> None:
+        self._key.card.power_off()
+        self._service.take_out(self._reader)
+        self._until(lambda: not self._backend.devices()[0])
+
+    def _until(self, seen: Callable[[], bool]) -> None:
+        deadline = monotonic() + 10
+        while not seen():
+            assert monotonic() < deadline, "the service did not tell"
+            self._backend.wait(1)
 
 
 class SecurityKeyBench:
@@ -217,6 +265,7 @@ def shared_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emukey]:
         "card-ed25519-piv",
         "card-rsa-piv",
         "card-token-smartkey",
+        "service-token-piv",
         "hid-token-fido2",
         "usb-token-piv",
         "usb-standard-piv",
@@ -231,6 +280,10 @@ def bench(
     monkeypatch.setattr(hid_pipe, "WATCH_MS", 10)  # closing waits for one wait of the reader
     if kind == "card":
         yield SmartkeyBench() if driver == "smartkey" else DirectBench(profile)
+    elif kind == "service":
+        service = ServiceBench(profile)
+        yield service
+        service.close()
     elif kind == "hid":
         made = SecurityKeyBench(tmp_path / "disk")
         yield made

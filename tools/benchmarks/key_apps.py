@@ -37,7 +37,7 @@ class App:
     def __init__(self, channel: grpc.aio.Channel, product: str, publisher: Publisher) -> None:
         self.product = product
         self._publisher = publisher
-        self._call: Any = session_service_pb2_grpc.SessionServiceStub(channel).HoldSession()  # type: ignore[no-untyped-call]
+        self._call: Any = session_service_pb2_grpc.SessionServiceStub(channel).HoldSession()
         self._sequence = 0
 
     async def open(self) -> None:

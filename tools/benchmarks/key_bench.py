@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks import machine
 from keypeg.clock import monotonic
@@ -82,7 +82,7 @@ class Keys:
     backend: str
     products: tuple[str, ...]  # one for each key, in their order
 
-    def command(self, what: str, **fields: object) -> None:
+    def command(self, what: str, **fields: Any) -> None:
         """To the control socket."""
         control.call(self.control, what, **fields)
 

@@ -162,7 +162,8 @@ async def _unplugging(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """From the command to the frame, out and in."""
     bridge, target = bench.bridge("unplugged", [key])
-    heard, back = [], []
+    heard: list[float] = []
+    back: list[float] = []
     async with apps(target, bench.publisher, key.products) as (app,):
         for _ in range(count):
             for command, frame, took in (("unplug", "missing", heard), ("plug", "changed", back)):

@@ -96,7 +96,8 @@ def test_a_card_is_listed_by_what_its_usb_device_says_of_itself(
         "0000000042",
         True,
     )
-    assert (found.spot, found.interfaces) == ("usb 1-7", {CARD})
+    assert found.spot == "usb 1-7"
+    assert found.interfaces == {CARD}
 
 
 def test_a_reader_that_tells_no_place_is_known_by_its_name(
