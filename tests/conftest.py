@@ -39,6 +39,18 @@ settings.register_profile("keypeg", deadline=None, suppress_health_check=[Health
 settings.load_profile("keypeg")
 
 
+@pytest.fixture(scope="session")
+def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory that `keypegd init` has made, to be copied: making one takes a second."""
+    from lab.processes import Lab  # loads gRPC, which not every run of tests needs
+    from lab.world import make_data
+
+    folder = tmp_path_factory.mktemp("made")
+    with Lab(folder) as lab:
+        make_data(lab, folder / "data")
+    return folder / "data"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     behaviours_plugin.add_option(parser)
     parser.addoption(

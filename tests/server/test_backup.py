@@ -17,19 +17,18 @@ from typing import Any
 
 import grpc
 import pytest
-from click.testing import CliRunner
 
 from keypeg.calls import translate
 from keypeg.errors import Reason
 from keypeg.v1 import seat_pb2, seat_service_pb2, session_pb2
 from keypeg_server import manifest as manifests
 from keypeg_server.domain.restored import APP
-from keypeg_server.main import cli
 from keypeg_server.storage import snapshot
 from lab.processes import BIN, Lab
 from lab.world import ADMIN, SITE, Api, World, request_id
 from tests.server import databases
 from tests.server.databases import PostgresPlace
+from tests.server.keypegd import command, failed
 
 KEYPEGD = str(BIN / "keypegd")
 DATABASE = "keypegd.sqlite3"
@@ -42,21 +41,11 @@ def quiet(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody looks at."""
 
 
-def command(*arguments: object) -> tuple[int, str]:
-    """Run keypegd in this process; its exit code and all that it said."""
-    done = CliRunner().invoke(cli, [str(one) for one in arguments])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.output
-
-
 def refused(*arguments: object) -> str:
     """Run keypegd, which fails with one sentence and exit code 1."""
-    code, said = command(*arguments)
+    code, said = failed(*arguments)
     assert code == 1, said
-    (sentence,) = said.strip().splitlines()
-    assert sentence.startswith("keypegd: ")
-    assert sentence.endswith(".")
-    return sentence
+    return said
 
 
 def checked(data: Path, *options: str) -> dict[str, str]:
@@ -138,8 +127,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def world(lab: Lab) -> World:
-    return World(lab, settings=SETTINGS)
+def world(lab: Lab, made_data: Path) -> World:
+    return World(lab, settings=SETTINGS, like=made_data)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import queue
 import resource
 import shlex
+import shutil
 import signal
 import socket
 import sqlite3
@@ -41,6 +43,7 @@ from keypeg_server.secret_files import exposed, read_key
 from keypeg_server.storage.upkeep import HIGH_WATER
 from lab.processes import BIN, Lab
 from lab.world import ADMIN, FAST_PASSWORDS, World, request_id
+from tests.server.keypegd import command, failed, sentence
 
 KEYPEGD = str(BIN / "keypegd")
 
@@ -51,20 +54,42 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, made_data: Path) -> Iterator[World]:
+    with Lab(tmp_path_factory.mktemp("program")) as made:
+        yield World(made, settings='[server]\ndrain_time = "1s"\n', like=made_data)
+
+
 @pytest.fixture
-def world(lab: Lab) -> World:
-    return World(lab, settings='[server]\ndrain_time = "1s"\n')
+def world(shared: World) -> World:
+    """A running server, with what the tests before this one have left in it."""
+    assert shared.server is not None
+    if not shared.server.running:
+        shared.serve()
+        shared.publisher.accounts.ListAccounts(
+            account_service_pb2.ListAccountsRequest(), wait_for_ready=True
+        )
+    return shared
 
 
-def failed(lab: Lab, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """Run keypegd to its end, which is not a good one; its exit code and its one sentence."""
-    done = lab.run([KEYPEGD, *arguments], env=env, check=False)
-    assert done.returncode != 0, done.stdout
-    assert "Traceback" not in done.stderr
-    (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("keypegd: ")
-    assert line.endswith(".")
-    return done.returncode, line
+@pytest.fixture
+def data(tmp_path: Path, made_data: Path) -> Path:
+    """A data directory that nobody serves."""
+    return Path(shutil.copytree(made_data, tmp_path / "data"))
+
+
+_numbers = itertools.count(1)
+
+
+def named(stem: str) -> str:
+    """An id that no other test has."""
+    return f"{stem}-{next(_numbers)}"
+
+
+def studio(world: World) -> tuple[str, str]:
+    """An account of its own, and the login of its admin."""
+    login = named("ada")
+    return world.account(named("studio"), {login: ADMIN}), login
 
 
 def accounts(world: World) -> list[str]:
@@ -90,41 +115,34 @@ def test_init_says_what_to_pin_and_makes_a_login(lab: Lab) -> None:
         data / "keypegd.sqlite3",
     ]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    code, sentence = failed(lab, "init", "--data", str(data), "--publisher", "acme")
-    assert (code, "holds a server already" in sentence) == (1, True)
+    code, told = failed("init", "--data", data, "--publisher", "acme")
+    assert (code, "holds a server already" in told) == (1, True)
 
 
-def test_init_goes_on_where_it_was_interrupted_and_keeps_its_keys(lab: Lab) -> None:
-    data = lab.folder / "data"
-    command = [KEYPEGD, "init", "--data", str(data), "--publisher", "acme"]
-    first = lab.run(command).stdout
+def test_init_goes_on_where_it_was_interrupted_and_keeps_its_keys(data: Path) -> None:
+    key = Ed25519Signer(read_key(data / "root" / "acme.key")).public_key.key
     (data / "initialized").unlink()
-    second = lab.run(command).stdout
-    assert first.splitlines()[:2] == second.splitlines()[:2]
+    code, said = command("init", "--data", data, "--publisher", "acme")
+    assert code == 0
+    assert key.hex() in said
 
 
-def test_init_takes_a_root_key_and_a_password(lab: Lab) -> None:
-    data, root = lab.folder / "data", lab.folder / "root.key"
-    password = lab.folder / "password"
+def test_init_takes_a_root_key_and_a_password(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "root.key"
+    password = tmp_path / "password"
     root.write_text("11" * 32)
     password.write_text("correct horse battery\n")
     options = ["--root-key", str(root), "--publisher-password-file", str(password)]
-    done = lab.run([KEYPEGD, "init", "--data", str(data), "--publisher", "acme", *options])
-    assert Ed25519Signer(bytes.fromhex("11" * 32)).public_key.key.hex() in done.stdout
+    code, said = command("init", "--data", data, "--publisher", "acme", *options)
+    assert code == 0
+    assert Ed25519Signer(bytes.fromhex("11" * 32)).public_key.key.hex() in said
     assert not (data / "root").exists()
     assert not (data / "secrets" / "publisher-login.json").exists()
     root.write_text("11")
-    code, sentence = failed(
-        lab,
-        "init",
-        "--data",
-        str(lab.folder / "d2"),
-        "--publisher",
-        "acme",
-        "--root-key",
-        str(root),
+    code, told = failed(
+        "init", "--data", tmp_path / "d2", "--publisher", "acme", "--root-key", root
     )
-    assert (code, "has 1 bytes, not 32" in sentence) == (1, True)
+    assert (code, "has 1 bytes, not 32" in told) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -139,57 +157,69 @@ def test_init_takes_a_root_key_and_a_password(lab: Lab) -> None:
     ],
 )
 def test_what_can_not_be_is_one_sentence(
-    lab: Lab, arguments: list[str], env: dict[str, str], code: int, said: str
+    tmp_path: Path, arguments: list[str], env: dict[str, str], code: int, said: str
 ) -> None:
-    here = [one.replace("{}", str(lab.folder)) for one in arguments]
-    found, sentence = failed(lab, *here, env=env)
+    here = [one.replace("{}", str(tmp_path)) for one in arguments]
+    found, told = failed(*here, env=env)
     assert found == code
-    assert said in sentence
+    assert said in told
 
 
-def test_wrong_usage_is_exit_code_2(lab: Lab) -> None:
+def test_the_program_ends_with_its_sentence_and_without_a_traceback(lab: Lab) -> None:
+    done = lab.run([KEYPEGD, "serve", "--data", f"{lab.folder}/none"], check=False)
+    assert done.returncode == 1
+    assert "keypegd init --data" in sentence(done.stderr)
+    assert not done.stdout
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
     for arguments in (["serve"], ["nonsense"], ["serve", "--data"]):
-        assert lab.run([KEYPEGD, *arguments], check=False).returncode == 2
+        assert command(*arguments)[0] == 2
 
 
 # Starting
 
 
-def test_what_keeps_a_server_from_starting(world: World) -> None:
-    lab, data = world.lab, str(world.data)
-    code, sentence = failed(lab, "serve", "--data", data, "--listen", "127.0.0.1:0")
+def test_a_data_directory_has_one_server(world: World) -> None:
+    assert world.server is not None
+    code, told = failed("serve", "--data", world.data, "--listen", "127.0.0.1:0")
     assert code == 1
-    assert f"in use by another keypegd (process {world.server.pid})" in sentence  # type: ignore[union-attr]
+    assert f"in use by another keypegd (process {world.server.pid})" in told
 
-    other = lab.folder / "other"
-    lab.run([KEYPEGD, "init", "--data", str(other), "--publisher", "acme"])
-    for listen, said in (
-        (world.address, "Address already in use"),
+
+@pytest.mark.parametrize(
+    ("listen", "said"),
+    [
+        ("", "Address already in use"),
         ("192.0.2.1:7400", "Cannot assign requested address"),
         ("nowhere.invalid:7400", "can not listen"),
         ("7400", "is no address and port"),
         ("127.0.0.1:99999", "is no address and port"),
-    ):
-        code, sentence = failed(lab, "serve", "--data", str(other), "--listen", listen)
-        assert (code, said in sentence) == (1, True), sentence
+    ],
+)
+def test_where_a_server_can_not_listen_is_one_sentence(
+    world: World, data: Path, listen: str, said: str
+) -> None:
+    code, told = failed("serve", "--data", data, "--listen", listen or world.address)
+    assert (code, said in told) == (1, True), told
 
-    serve = ("serve", "--data", str(other), "--listen", "127.0.0.1:0")
-    key = other / "secrets" / "site.key"
+
+def test_a_server_whose_keys_are_not_right_does_not_start(data: Path) -> None:
+    serve = ("serve", "--data", data, "--listen", "127.0.0.1:0")
+    key = data / "secrets" / "site.key"
     kept = key.read_text()
-    away = key.rename(other / "site.key")
-    assert "site.key can not be read" in failed(lab, *serve)[1]
+    away = key.rename(data / "site.key")
+    assert "site.key can not be read" in failed(*serve)[1]
     away.rename(key).write_text("not hexadecimal")
-    assert "is not in hexadecimal" in failed(lab, *serve)[1]
+    assert "is not in hexadecimal" in failed(*serve)[1]
     key.write_text(kept)
-    (other / "secrets" / "signing-acme.key").write_text("22" * 32)
-    assert "has not delegated the key" in failed(lab, *serve)[1]
-    (other / "keypegd.toml").write_text('[server]\ntls_certificate = "a"\ntls_key = "b"\n')
-    assert "certificate can not be used" in failed(lab, *serve)[1]
+    (data / "secrets" / "signing-acme.key").write_text("22" * 32)
+    assert "has not delegated the key" in failed(*serve)[1]
+    (data / "keypegd.toml").write_text('[server]\ntls_certificate = "a"\ntls_key = "b"\n')
+    assert "certificate can not be used" in failed(*serve)[1]
 
 
-def test_a_directory_that_can_not_be_written_is_one_sentence(lab: Lab) -> None:
-    data = lab.folder / "data"
-    lab.run([KEYPEGD, "init", "--data", str(data), "--publisher", "acme"])
+def test_a_directory_that_can_not_be_written_is_one_sentence(data: Path) -> None:
     done = subprocess.run(
         [KEYPEGD, "serve", "--data", str(data), "--listen", "127.0.0.1:0"],
         capture_output=True,
@@ -231,16 +261,16 @@ def test_dev_makes_and_serves_a_server_and_says_how_to_sign_in(lab: Lab) -> None
 def test_the_root_renews_the_delegation(world: World) -> None:
     assert world.server is not None
     root = world.data / "root" / "acme.key"
-    command = ["delegate", "--data", str(world.data), "--publisher", "acme"]
-    assert "in use by another" in failed(world.lab, *command, "--root-key", str(root))[1]
+    delegate = ["delegate", "--data", str(world.data), "--publisher", "acme", "--root-key"]
+    assert "in use by another" in failed(*delegate, root)[1]
     assert world.server.stop() == 0
     other = world.lab.folder / "other.key"
     other.write_text("33" * 32)
-    assert "is not the root key" in failed(world.lab, *command, "--root-key", str(other))[1]
-    world.lab.run([KEYPEGD, *command, "--root-key", str(root)])
+    assert "is not the root key" in failed(*delegate, other)[1]
+    world.lab.run([KEYPEGD, *delegate, str(root)])
     world.serve()
     found = world.publisher.catalog.GetPublisher(
-        catalog_service_pb2.GetPublisherRequest(name="publishers/acme")
+        catalog_service_pb2.GetPublisherRequest(name="publishers/acme"), wait_for_ready=True
     )
     certificate = x509.load_pem_x509_certificate(world.ca_file.read_bytes())
     delegation = verify_delegation(
@@ -260,9 +290,9 @@ def test_the_root_renews_the_delegation(world: World) -> None:
 @pytest.mark.behaviour("CLOUD-4")
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_what_was_acknowledged_is_there_after_a_restart(world: World, end: int) -> None:
-    account = world.account("studio", {"ada": ADMIN})
-    owned = world.license(account, world.product("daw"))
-    admin = world.sign_in("ada")
+    account, ada = studio(world)
+    owned = world.license(account, world.product(named("daw")))
+    admin = world.sign_in(ada)
     opened = world.open_cloud(admin, account, world.computer("a")).cloud_session
     assert world.server is not None
     world.server.signal(end)
@@ -281,10 +311,10 @@ def test_what_was_acknowledged_is_there_after_a_restart(world: World, end: int) 
 
 
 def test_a_stream_is_told_before_the_server_goes(world: World) -> None:
-    account = world.account("studio", {"ada": ADMIN})
-    product = world.product("daw")
+    account, ada = studio(world)
+    product = world.product(named("daw"))
     world.license(account, product)
-    admin, computer = world.sign_in("ada"), world.computer("a")
+    admin, computer = world.sign_in(ada), world.computer("a")
     world.open_cloud(admin, account, computer)
     sent: queue.SimpleQueue[session_service_pb2.HoldSessionRequest | None] = queue.SimpleQueue()
     stub = session_service_pb2_grpc.SessionServiceStub(admin.channel)
@@ -311,12 +341,13 @@ def test_a_stream_is_told_before_the_server_goes(world: World) -> None:
     assert world.server.wait(20) == 0
 
 
-def test_a_clock_that_is_set_back_does_not_revive_a_license(world: World) -> None:
-    account = world.account("studio", {"ada": ADMIN})
+def test_a_clock_that_is_set_back_does_not_revive_a_license(lab: Lab, made_data: Path) -> None:
+    world = World(lab, like=made_data)
+    account, ada = studio(world)
     now = datetime.now(UTC)
     end = Timestamp()
     end.FromDatetime(now + timedelta(hours=12))
-    owned = world.license(account, world.product("daw"), expire_time=end)
+    owned = world.license(account, world.product(named("daw")), expire_time=end)
     assert owned.state == license_pb2.LICENSE_STATE_ACTIVE
     assert world.server is not None
     assert world.server.stop() == 0
@@ -328,7 +359,7 @@ def test_a_clock_that_is_set_back_does_not_revive_a_license(world: World) -> Non
         database.execute(f"UPDATE meta SET value = '{tomorrow}' WHERE key = '{HIGH_WATER}'")
         database.commit()
     world.serve()
-    found = world.sign_in("ada").licenses.GetLicense(
+    found = world.sign_in(ada).licenses.GetLicense(
         license_service_pb2.GetLicenseRequest(name=owned.name)
     )
     assert found.license.state == license_pb2.LICENSE_STATE_EXPIRED
@@ -401,8 +432,7 @@ def test_a_full_disk_refuses_and_comes_back(world: World) -> None:
 
 def test_the_program_s_log_has_no_secret(world: World) -> None:
     assert world.server is not None
-    world.account("studio", {"ada": ADMIN})
-    token = world.token("ada")
+    token = world.token(studio(world)[1])
     assert world.server.stop() == 0
     log = world.server.log.read_text()
     events = [json.loads(line)["event"] for line in log.splitlines()]

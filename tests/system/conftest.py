@@ -9,6 +9,7 @@ Leaves to others: the programs and how they are started (tools/lab), who takes p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,8 +25,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def world(lab: Lab) -> World:
-    return World(lab, settings=SETTINGS)
+def world(lab: Lab, made_data: Path) -> World:
+    return World(lab, settings=SETTINGS, like=made_data)
 
 
 @pytest.fixture

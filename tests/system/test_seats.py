@@ -300,7 +300,9 @@ def steppable(folder: Path) -> tuple[Path, dict[str, str]]:
 
 
 @pytest.mark.behaviour("SEAT-7")
-def test_stepping_a_wall_clock_by_hours_changes_nothing(tmp_path: Path, new_name: Namer) -> None:
+def test_stepping_a_wall_clock_by_hours_changes_nothing(
+    tmp_path: Path, made_data: Path, new_name: Namer
+) -> None:
     """A world of its own: its server, and one of its apps, read a clock that is stepped."""
     step, stepped = steppable(tmp_path)
     app_step = tmp_path / "app-step"
@@ -308,7 +310,7 @@ def test_stepping_a_wall_clock_by_hours_changes_nothing(tmp_path: Path, new_name
     folder = tmp_path / "lab"
     folder.mkdir()
     with Lab(folder) as lab:
-        world = World(lab, settings=SETTINGS, server_env=stepped)
+        world = World(lab, settings=SETTINGS, server_env=stepped, like=made_data)
         customer = Customer(world)
         product = world.product(new_name("solver"), locations=[SITE])
         pool = world.seats(customer.account, product, 2)
@@ -338,13 +340,13 @@ def test_stepping_a_wall_clock_by_hours_changes_nothing(tmp_path: Path, new_name
 
 @pytest.mark.behaviour("SEAT-7")
 def test_a_wall_clock_that_is_days_ahead_after_a_restart_forgets_no_request(
-    tmp_path: Path, new_name: Namer
+    tmp_path: Path, made_data: Path, new_name: Namer
 ) -> None:
     step, stepped = steppable(tmp_path)
     folder = tmp_path / "lab"
     folder.mkdir()
     with Lab(folder) as lab:
-        world = World(lab, settings=SETTINGS, server_env=stepped)
+        world = World(lab, settings=SETTINGS, server_env=stepped, like=made_data)
         customer = Customer(world)
         product = world.product(new_name("solver"), locations=[SITE])
         pool = world.seats(customer.account, product, 2)

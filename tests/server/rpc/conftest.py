@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -21,8 +22,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def world(lab: Lab) -> World:
-    return World(lab)
+def world(lab: Lab, made_data: Path) -> World:
+    return World(lab, like=made_data)
 
 
 @contextmanager
