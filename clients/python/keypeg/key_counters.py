@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-KEYS: Final = 256  # remembered; a computer has a few, and each took a publisher's license to get here
+KEYS: Final = 256  # a computer has a few, and each took a license to get here
 
 
 class KeyCounters:
