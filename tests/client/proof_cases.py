@@ -24,10 +24,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from keypeg import document, fingerprint, proof
 from keypeg.document import Ed25519Signer
+from keypeg.envelope import CONTENTS_TYPE
 from keypeg.errors import Reason
+from keypeg.key_contents import entry_of
 from keypeg.v1 import document_pb2 as d
 from keypeg.v1 import location_pb2, proof_pb2
 from keypeg.v1.borrow_pb2 import BorrowDocument
+from keypeg.v1.key_contents_pb2 import KeyContents, KeyContentsEntry
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -172,6 +175,9 @@ class Parts:
     grant_type: str = document.GRANT_TYPE
     borrow_signer: Any = SITE
     borrow_type: str = document.BORROW_TYPE
+    contents: KeyContents | None = None
+    contents_signer: Any = LICENSES
+    contents_type: str = CONTENTS_TYPE
     location_host: str = BRIDGE
     key_session: str = SESSION
     key_nonce: bytes = field(default_factory=lambda: fixed("nonce"))
@@ -197,6 +203,9 @@ class Parts:
                     signature=signature,
                 )
             )
+            if self.contents is not None:
+                sealed = document.seal(self.contents, self.contents_type, self.contents_signer)
+                made.key.contents.CopyFrom(sealed)
         elif self.kind == "host":
             made.host.CopyFrom(proof_pb2.HostProof(delegation=delegation, license=license_))
         elif self.kind == "site":
@@ -345,6 +354,37 @@ def in_grant(**changed: Any) -> Change:
 
 def in_borrow(**changed: Any) -> Change:
     return lambda p: p.borrow.MergeFrom(cleared(p.borrow, BorrowDocument(**changed)))
+
+
+def carrying(version: int = 4, *, needs: int = 4, seen: int = 0, **changed: Any) -> Change:
+    """The key shows contents that name the license, which needs such; one thing of them is changed."""
+
+    def change(p: Parts) -> None:
+        p.license.contents_version = needs
+        contents = KeyContents(
+            location=p.license.location,
+            location_key=SMART_KEY.public_key,
+            publisher=PUBLISHER,
+            publisher_root=ROOT.public_key.key,
+            version=version,
+        )
+        contents.entries.add(
+            activation=entry_of("accounts/ada/licenses/l2/activations/a2"), generation=1
+        )
+        contents.entries.add(activation=entry_of(ACTIVATION), generation=5)
+        p.contents = contents
+        p.contents.MergeFrom(cleared(contents, KeyContents(**changed)))
+        p.expected.update(seen={p.license.location: seen})
+
+    return change
+
+
+def and_then(*changes: Change) -> Change:
+    def change(p: Parts) -> None:
+        for one in changes:
+            one(p)
+
+    return change
 
 
 def in_license(**changed: Any) -> Change:
@@ -519,6 +559,9 @@ _RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
     (("key",), "a FIDO2 key of P-256", fido2()),
     (("key",), "a FIDO2 key of Ed25519", fido2(Fido2Signer(STRANGER), named=Fido2Signer(STRANGER))),
     (("key",), "a FIDO2 key that was touched, knows its person, and counts nothing", fido2(Fido2Signer(SMART_KEY, flags=0x1D, counter=0))),
+    (("key",), "contents that name the license", carrying()),
+    (("key",), "contents newer than those that were seen", carrying(9, seen=8)),
+    (("key",), "contents that no license needs yet", carrying(needs=0)),
     (("key",), "a smartkey", counting()),
     (("key",), "a smartkey that counts on", counting(1_001, seen=1_000)),
     (("key",), "a smartkey's highest count", counting(2**64 - 1, seen=2**64 - 2)),
@@ -635,6 +678,19 @@ _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
     (("key",), "a smartkey's answer where a plain key is named", fido2(COUNTING_KEY, named=SMART_KEY), R.KEY_PROOF_INVALID),
     (("key",), "a plain key's answer where a smartkey is named", fido2(SMART_KEY, named=COUNTING_KEY), R.KEY_PROOF_INVALID),
     (("key",), "a FIDO2 key's answer where a smartkey is named", fido2(FIDO2_KEY, named=COUNTING_KEY), R.KEY_PROOF_INVALID),
+    (("key",), "contents that are missing", in_license(contents_version=4), R.KEY_ROLLED_BACK),
+    (("key",), "contents older than the license's", carrying(3), R.KEY_ROLLED_BACK),
+    (("key",), "contents older than those that were seen", carrying(4, seen=5), R.KEY_ROLLED_BACK),
+    (("key",), "contents that do not name the license", carrying(entries=[KeyContentsEntry(activation=entry_of(ACTIVATION + "0"), generation=5)]), R.KEY_ROLLED_BACK),
+    (("key",), "contents that name another document of it", carrying(entries=[KeyContentsEntry(activation=entry_of(ACTIVATION), generation=6)]), R.KEY_ROLLED_BACK),
+    (("key",), "contents of a lost key", carrying(lost=True), R.KEY_LOST),
+    (("key",), "contents of another key", carrying(location_key=P256Signer("other key").public_key), R.DOCUMENT_OTHER_DEVICE),
+    (("key",), "contents of another place", carrying(location=ACCOUNT + "/locations/k2"), R.DOCUMENT_OTHER_DEVICE),
+    (("key",), "contents of another publisher", carrying(publisher="publishers/other"), R.DOCUMENT_OTHER_PUBLISHER),
+    (("key",), "contents by a key that is not delegated", and_then(carrying(), put(contents_signer=STRANGER)), R.SIGNER_UNKNOWN),
+    (("key",), "contents by a key delegated for grants", and_then(carrying(), put(contents_signer=GRANTS)), R.PURPOSE_NOT_DELEGATED),
+    (("key",), "contents under another type", and_then(carrying(), put(contents_type=document.RECEIPT_TYPE)), R.DOCUMENT_TYPE),
+    (("key",), "contents changed", and_then(carrying(), tamper(lambda k: flipped(k.contents, "payload"))), R.SIGNATURE_INVALID),
     (("key",), "a bridge of a very long name", put(location_host="b" * 256), R.DOCUMENT_MALFORMED),
     # The host
     (("host",), "another computer", expect(fingerprint={kind: value + "9" for kind, value in PARTS.items()}), R.DOCUMENT_OTHER_DEVICE),

@@ -20,8 +20,10 @@ from keypeg import (
     document,
     envelope,
     fingerprint,
+    key_contents,
     proof,
     proof_checks,
+    receipts,
     sessionkey,
 )
 from keypeg.errors import KeypegError
@@ -82,6 +84,8 @@ def other(text: str) -> str:
         ("fingerprints", (0, "components", 0, "digest")),
         ("proofs", (0, "expected", "nonce")),
         ("proofs", (0, "expected", "publisher_root")),
+        ("receipts", (0, "receipt")),
+        ("receipts", (0, "expected", "nonce")),
     ],
     ids=str,
 )
@@ -144,7 +148,8 @@ def test_every_kind_of_proof_is_published_right_and_wrong() -> None:
 def test_every_reason_of_the_document_s_steps_is_published() -> None:
     steps = FORMATS.split("## Verification")[1].split("Fencing numbers are")[0]
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", steps))
-    assert named == {row["reason"] for row in load("proofs")} - {None}
+    published = {row["reason"] for name in ("proofs", "receipts") for row in load(name)}
+    assert named == published - {None}
 
 
 # The document and the code
@@ -153,10 +158,10 @@ def test_every_reason_of_the_document_s_steps_is_published() -> None:
 def test_the_code_cites_steps_that_the_document_has_and_all_of_them() -> None:
     numbered = set(re.findall(r"^(\d+)\. \*\*", FORMATS, re.MULTILINE))
     cited: set[str] = set()
-    for module in (borrowed, document, envelope, proof, proof_checks):
+    for module in (borrowed, document, envelope, key_contents, proof, proof_checks, receipts):
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         cited |= set(re.findall(r"[Ss]tep (\d+)\b", source))
-    assert numbered == {str(number) for number in range(1, 17)}
+    assert numbered == {str(number) for number in range(1, 19)}
     assert cited == numbered
 
 
@@ -197,6 +202,7 @@ def test_the_document_s_labels_are_the_code_s() -> None:
         document.LICENSE_TYPE,
         document.GRANT_TYPE,
         document.RECEIPT_TYPE,
+        envelope.CONTENTS_TYPE,
         document.BORROW_TYPE,
     ):
         assert f"`{kind}`" in FORMATS

@@ -52,7 +52,8 @@ def sealed(payload: bytes, public_key: PublicKey, signature: bytes) -> Envelope:
 
 def verify_receipt(envelope: Envelope, expected: Expected) -> Receipt:
     """The receipt that is waited for, signed by the key itself. Raises the error of the step that failed."""
-    receipt = read(envelope)  # steps 1, 2 and 5: nothing is believed of it before step 3
+    check_limits(envelope)  # step 1
+    check_type(envelope, RECEIPT_TYPE)  # step 2
     # Step 3: by the key of the location, as it signs challenges.
     mine = key_id(expected.location_key)
     signatures = [one.signature for one in envelope.signatures if one.key_id == mine]
@@ -63,6 +64,7 @@ def verify_receipt(envelope: Envelope, expected: Expected) -> Receipt:
             payload_type=envelope.payload_type,
         )
     check_possession(expected.location_key, challenge_of(envelope.payload), signatures[0])
+    receipt = document.parsed(Receipt, envelope.payload)  # step 5
     # Step 18: it is about this license, on this key, asked for by this server, after the removal.
     if receipt.activation != expected.activation or receipt.location != expected.location:
         raise DocumentOtherDevice(
