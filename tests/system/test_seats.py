@@ -352,6 +352,7 @@ def test_a_wall_clock_that_is_days_ahead_after_a_restart_forgets_no_request(
         pool = world.seats(customer.account, product, 2)
         identifier = request_id()
         given = acquire(customer.member, pool, identifier=identifier).lease
+        assert world.server is not None
         world.server.kill()
         step.write_text(str(3 * 86_400))
         world.serve()

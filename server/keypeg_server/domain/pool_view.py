@@ -53,14 +53,14 @@ class PoolView:
         "lingers",
         "name",
         "place_prefix",
-        "product",
         "places_of_user",
+        "product",
         "queue_limit",
         "rank",
         "register",
         "retired",
-        "user_queue_limit",
         "rules",
+        "user_queue_limit",
         "usual",
     )
 
