@@ -25,9 +25,18 @@ def keypeg_key_lab() -> Iterator[KeyLab]:
 
 
 @pytest.fixture
-def key_lab(keypeg_key_lab: KeyLab) -> Iterator[KeyLab]:
-    """A laboratory of keys whose every key is plugged in and works; faults end with the test, licenses stay."""
+def key_lab(
+    keypeg_key_lab: KeyLab, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[KeyLab]:
+    """A laboratory of keys whose every key is plugged in and works; faults end with the test, licenses stay.
+
+    The test's environment, and so every app that it starts, knows this bridge and no other.
+    """
     keypeg_key_lab.reset()
+    with_server = "seat_server" in request.fixturenames
+    for name, value in keypeg_key_lab.environment.items():
+        if not (with_server and name in ("KEYPEG_SERVER", "KEYPEG_TOKEN")):
+            monkeypatch.setenv(name, value)
     yield keypeg_key_lab
     keypeg_key_lab.reset()
 
@@ -40,6 +49,17 @@ def keypeg_seat_server() -> Iterator[SeatServer]:
 
 
 @pytest.fixture
-def seat_server(keypeg_seat_server: SeatServer) -> SeatServer:
-    """A keypegd on loopback that shares seats, as on a LAN; each test gives itself pools of its own products."""
+def seat_server(
+    keypeg_seat_server: SeatServer,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> SeatServer:
+    """A keypegd on loopback that shares seats, as on a LAN; seats that a test makes stay for those after it.
+
+    The test's environment, and so every app that it starts, is signed in at this server and knows no other.
+    """
+    with_keys = "key_lab" in request.fixturenames
+    for name, value in keypeg_seat_server.environment.items():
+        if not (with_keys and name == "KEYPEG_BRIDGE"):
+            monkeypatch.setenv(name, value)
     return keypeg_seat_server
