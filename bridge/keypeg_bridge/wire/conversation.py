@@ -38,6 +38,10 @@ class Pending(Protocol):
         """The answer now: what is computed is waited for, and what has not happened is refused."""
         ...
 
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        ...
+
 
 def converse(
     command: Command, *, extended: bool = False, max_response: int = MAX_RESPONSE
@@ -87,12 +91,13 @@ class CardChannel:
         self._handler = handler
         self._max_command = max_command
         self._max_reply = max_reply
+        self._pending: Pending | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forget a half-sent command, an answer that is under way and unfetched ones, as after power-on."""
+        self._cancel()
         self._chain: Command | None = None
-        self._pending: Pending | None = None
         self._ne: int | None = None
         self._waiting = b""
         self._final = int(Status.OK)
@@ -107,7 +112,7 @@ class CardChannel:
 
     def begin(self, raw: bytes) -> bytes | None:
         """Answer one APDU, or None when the answer takes time: then `poll` gives it."""
-        self._pending = None
+        self._cancel()
         try:
             command = Command.decode(raw)
         except MalformedFrame:
@@ -120,6 +125,11 @@ class CardChannel:
         """The answer to the APDU that `begin` took, or None as long as it is under way."""
         answer = None if self._pending is None else self._pending.poll()
         return None if answer is None else self._finished(answer).encode()
+
+    def _cancel(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
 
     def _answer(self, command: Command) -> Response | None:
         chain = self._chain

@@ -42,8 +42,11 @@ class _Touch:
         return self.finish() if self._session.now() >= self._until else None
 
     def finish(self) -> Response:
-        self._session.waiting = False
+        self.cancel()
         return Response(b"", Status.SECURITY_NOT_SATISFIED)
+
+    def cancel(self) -> None:
+        self._session.waiting = False
 
 
 class Computing:
@@ -71,3 +74,6 @@ class Computing:
             return self._then(self._result)
 
         return ended(rest)
+
+    def cancel(self) -> None:
+        """The thread ends by itself; what it has made is dropped."""
