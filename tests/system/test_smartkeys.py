@@ -72,6 +72,8 @@ def test_an_app_runs_by_a_smartkey_and_not_by_one_that_was_put_back(
     assert "its counter told" in seen["fault"]
     assert keys.bridge
     assert "clone suspected" in keys.bridge.tail(200)
+    checked = world.keypeg(computer, "key", "check")[1]
+    assert checked["location"]["suspect_time"], "the server was told"
 
     # The right one goes on, and what was seen is not forgotten.
     control.call(keys.control, "clear", number=rolled["fault"]["number"])
