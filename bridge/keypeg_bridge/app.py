@@ -48,6 +48,7 @@ from keypeg_bridge.rack.record import Namer
 from keypeg_bridge.rack.sources import make_source
 from keypeg_bridge.rack.writes import Writes
 from keypeg_bridge.rpc.key_service import KeyService
+from keypeg_bridge.rpc.online import Access, AccountServer, Online
 from keypeg_bridge.rpc.session import SessionSettings
 from keypeg_bridge.rpc.session_service import SessionService
 from keypeg_bridge.rpc.sessions import Sessions
@@ -125,6 +126,7 @@ async def serve(
         memory = Memory(kept.load(), kept.save)
     except (identity.IdentityError, MemoryUnreadable, ValueError) as error:
         raise StartError(str(error)) from error
+    access = _access(settings)
     time = LoopTime(SystemClock())
     rack = Rack(
         sources,
@@ -189,6 +191,10 @@ async def serve(
         rack.listen(journal.note)
         await rack.start()
         stack.push_async_callback(rack.stop)
+        if access is not None:
+            online = Online(rack, memory, AccountServer(access), settings.server.interval)
+            online.start()
+            stack.push_async_callback(online.stop)
         await rack.first_look(FIRST_LOOK)
         for one in listeners:
             stack.push_async_callback(one.server.stop, None)
@@ -214,6 +220,20 @@ def _ways(backends: tuple[str, ...]) -> list[str]:
         _LOG.info("card service left out", why="pyscard is not installed")
         ways.remove(pcsc.NAME)
     return ways
+
+
+def _access(settings: Settings) -> Access | None:
+    """The server that is asked about keys; None when there is none."""
+    chosen = settings.server
+    if not chosen.address:
+        return None
+    if not chosen.token_file:
+        raise StartError(
+            "server.address is set, and server.token_file is not. Give the file with the token of a user"
+            " of the account."
+        )
+    ca_file = Path(chosen.ca_file) if chosen.ca_file else None
+    return Access(chosen.address, ca_file, Path(chosen.token_file))
 
 
 def _local_port(settings: Settings) -> LocalPort:

@@ -100,6 +100,28 @@ class Sessions:
 
 
 @dataclass(frozen=True)
+class Server:
+    """The server that is asked about keys, where this bridge has one."""
+
+    address: str = setting(
+        "",
+        "The server, HOST:PORT, that is asked about keys which come: whether they carry old contents, or"
+        " were reported lost. Empty: none; then programs that reach both tell the bridge.",
+    )
+    ca_file: str = setting("", "Certificates to trust, PEM; empty for those of the system.")
+    token_file: str = setting(
+        "",
+        "A file with the token of a user of the account whose keys these are; needed with `address`.",
+    )
+    interval: timedelta = setting(
+        _ms(3_600_000),
+        "How often it is asked again about keys that stay.",
+        low=_ms(1_000),
+        high=_ms(86_400_000),
+    )
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much one client may ask for."""
 
@@ -132,6 +154,7 @@ class Settings:
     listen: Listen = field(default_factory=Listen)
     keys: Keys = field(default_factory=Keys)
     sessions: Sessions = field(default_factory=Sessions)
+    server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)
     logs: Logs = field(default_factory=Logs)
 

@@ -190,3 +190,38 @@ def test_a_lost_key_s_licenses_go_to_its_replacement_and_it_is_fenced_where_it_t
     assert lost.app(new_name("app"), product).expect("stopped")["reason"] == "KEY_LOST"
     assert len(recorded(customer, "lost_key_seen")) == 1
     assert "reported lost" in lost.failing("activation", "create", owned.name, "--key", lost.name)
+
+
+@pytest.mark.long
+@pytest.mark.behaviour("KEY-8")
+def test_a_bridge_with_a_server_finds_out_by_itself_that_a_key_was_lost(
+    world: World, customer: Customer, new_keys: Keys, new_name: Namer, tmp_path: Path
+) -> None:
+    product = world.product(new_name("synth"), locations=[KEY])
+    owned = world.license(customer.account, product)
+    desk = Desk(world, customer, new_keys(), new_name("desk"))
+    desk.activate(owned.name)
+    token = tmp_path / "token"
+    token.write_text(customer.member_token)
+    assert desk.keys.bridge
+    desk.keys.bridge.stop()
+    desk.keys.start_bridge(
+        drivers="piv",
+        settings={
+            "server.address": world.address,
+            "server.ca_file": str(world.ca_file),
+            "server.token_file": str(token),
+            "server.interval": "1s",
+        },
+    )
+    app = desk.app(new_name("app"), product)
+    app.expect("running")
+    desk.run("key", "report-lost", desk.location, "--reason", "stolen", "--yes")
+    assert app.expect("renewal_refused", timeout=20)["reason"] == "KEY_LOST"
+    app.stop()
+    # It goes on without the server, and over a restart.
+    desk.keys.bridge.stop()
+    desk.keys.start_bridge(drivers="piv")
+    desk.keys.wait_for_key(desk.listed)
+    assert desk.app(new_name("app"), product).expect("stopped")["reason"] == "KEY_LOST"
+    assert customer.member_token not in desk.keys.bridge.tail()

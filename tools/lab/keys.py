@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,19 @@ class KeyLab:
         self.backend = f"usbip:{self.lab.ready(self.emukey, ready)['usbip']}"
         return self.emukey
 
-    def start_bridge(self, *backends: str, drivers: str = "") -> Program:
-        """Start keypeg-bridge with this key's backend, or with others; `drivers` as its setting has them."""
+    def start_bridge(
+        self, *backends: str, drivers: str = "", settings: Mapping[str, str] | None = None
+    ) -> Program:
+        """Start keypeg-bridge with this key's backend, or with others; `drivers` as its setting has them.
+
+        `settings` are others, by section and name: `server.address`.
+        """
         ready = self._ready_file()
+        chosen = {**({"keys.drivers": drivers} if drivers else {}), **(settings or {})}
+        environment = {
+            f"KEYPEG_BRIDGE_{name.upper().replace('.', '__')}": value
+            for name, value in chosen.items()
+        }
         ways = [word for way in (backends or (self.backend,)) for word in ("--backend", way)]
         self.bridge = self.lab.start(
             f"{self.name}-bridge-{self._starts}",
@@ -67,7 +77,7 @@ class KeyLab:
                 "--ready-file", str(ready),
                 *ways,
             ],
-            env={"KEYPEG_BRIDGE_KEYS__DRIVERS": drivers} if drivers else None,
+            env=environment,
         )  # fmt: skip
         self.lab.ready(self.bridge, ready)
         return self.bridge
