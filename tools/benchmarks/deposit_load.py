@@ -1,7 +1,7 @@
-"""Deposits to open automatic cloud sessions, each with an app that runs there: how long until each app hears of its license.
+"""Open automatic cloud sessions, each with an app that runs there: how soon it hears of a deposit, and of a move.
 
-Promises: every app is a session on a stream, whose codes are checked; each account, user and cloud session is made
-through the server's own API. One line of JSON says what was found. Clocks are this program's own.
+Promises: every app is a session on a stream, whose codes are checked; somebody watches each cloud session that
+is moved; each account, user and cloud session is made through the server's own API. One line of JSON says what was found. Clocks are this program's own.
 
 Leaves to others: what is made of it (cloud.py).
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.python_load import require
 from keypeg import sessionkey
+from keypeg.errors import Reason
 from keypeg.randomness import SystemRandomness
+from keypeg.rpc_errors import translate
 from keypeg.v1 import (
     account_pb2,
     account_service_pb2,
@@ -58,9 +60,13 @@ class Customer:
         self._number = number
         self.account = f"accounts/deposit-{number}"
         self.sent = self.answered = self.heard = 0.0
+        self.moved = self.stopped = self.seen = 0.0
         self._call: Any = None
-        self._listening: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._told = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._watched = asyncio.Event()
+        self._own: Any = None
 
     async def begin(self) -> None:
         """Make the account, open the cloud session, and start the app."""
@@ -87,7 +93,7 @@ class Customer:
         signed_in: Any = await accounts.SignIn(
             account_service_pb2.SignInRequest(login=login, password=PASSWORD)
         )
-        own = (("authorization", f"Bearer {signed_in.token}"),)
+        self._own = own = (("authorization", f"Bearer {signed_in.token}"),)
         await licenses.CreateLicense(self._license(), metadata=self._staff)
         device = session_pb2.Device(id=f"device-{self._number:08}", host_name=f"pc-{self._number}")
         await CloudSessionServiceStub(self._channel).OpenCloudSession(
@@ -114,7 +120,39 @@ class Customer:
         )
         valid_for = sessionkey.microseconds(opened.valid_for)
         require(opened.mac == codes.opened(1, opened.session, valid_for, False, []), opened)
-        self._listening = asyncio.create_task(self._listen())
+        self._tasks.append(asyncio.create_task(self._listen()))
+
+    async def watch(self) -> None:
+        """Somebody looks at its cloud session."""
+        request = cloud_session_service_pb2.WatchCloudSessionRequest(
+            name=f"{self.account}/cloudSession"
+        )
+        stream: Any = CloudSessionServiceStub(self._channel).WatchCloudSession(
+            request, metadata=self._own
+        )
+        await stream.read()
+
+        async def look() -> None:
+            while (response := await stream.read()) and not self.seen:
+                if response.cloud_session.device == self._elsewhere().id:
+                    self.seen = time.monotonic()
+                    self._watched.set()
+            stream.cancel()
+
+        self._tasks.append(asyncio.create_task(look()))
+
+    async def move(self) -> None:
+        """Open the cloud session on another computer: the app has to stop."""
+        request = cloud_session_service_pb2.OpenCloudSessionRequest(
+            name=f"{self.account}/cloudSession",
+            request_id=_ids.request_id(),
+            device=self._elsewhere(),
+        )
+        self.moved = time.monotonic()
+        await CloudSessionServiceStub(self._channel).OpenCloudSession(request, metadata=self._own)
+
+    def _elsewhere(self) -> session_pb2.Device:
+        return session_pb2.Device(id=f"laptop-{self._number:08}", host_name="laptop")
 
     async def deposit(self) -> None:
         """One more license, which is no copy of the first."""
@@ -128,12 +166,12 @@ class Customer:
         require(made.license.activations_used_count == 1, "it is not in the cloud")
 
     async def until_heard(self) -> bool:
-        """Whether the app heard of it in time."""
-        try:
-            await asyncio.wait_for(self._told.wait(), HEARING_SECONDS)
-        except TimeoutError:
-            return False
-        return True
+        """Whether the app heard of the deposit in time."""
+        return await _in_time(self._told)
+
+    async def until_moved(self) -> bool:
+        """Whether the app has stopped and the watcher has seen it in time."""
+        return await _in_time(self._ended) and await _in_time(self._watched)
 
     def _license(self) -> license_service_pb2.CreateLicenseRequest:
         return license_service_pb2.CreateLicenseRequest(
@@ -142,13 +180,27 @@ class Customer:
 
     async def _listen(self) -> None:
         while True:
-            frame = await self._call.read()
-            if not frame:  # the end
+            try:
+                frame = await self._call.read()
+            except grpc.aio.AioRpcError as error:
+                ended = translate(error)
+                require(ended.reason is Reason.CLOUD_SESSION_MOVED, ended)
+                self.stopped = time.monotonic()
+                self._ended.set()
                 return
+            require(bool(frame), "the stream has ended")
             added = frame.changed.change == session_pb2.CHANGE_LICENSE_ADDED
             if added and self.sent and not self.heard:
                 self.heard = time.monotonic()
                 self._told.set()
+
+
+async def _in_time(event: asyncio.Event) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), HEARING_SECONDS)
+    except TimeoutError:
+        return False
+    return True
 
 
 def parts(seconds: list[float]) -> dict[str, float]:
@@ -168,6 +220,8 @@ async def main() -> None:
     parser.add_argument("--ca", type=Path, required=True)
     parser.add_argument("--product", required=True)
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--moves", type=int, required=True)
+    parser.add_argument("--movers", type=int, required=True)
     parser.add_argument("--callers", type=int, required=True)
     given = parser.parse_args()
     staff = (("authorization", f"Bearer {os.environ['KEYPEG_TOKEN']}"),)
@@ -191,26 +245,41 @@ async def main() -> None:
             await customer.begin()
 
     await asyncio.gather(*map(begun, customers))
-    waiting = itertools.count()
 
-    async def caller() -> None:
-        while (number := next(waiting)) < given.count:
-            await customers[number].deposit()
+    async def by_callers(
+        count: int, act: Callable[[Customer], Awaitable[None]], of: list[Customer]
+    ) -> float:
+        """By so many at once, each one after the other; the seconds that took."""
+        waiting = iter(of)
 
-    at = time.monotonic()
-    await asyncio.gather(*(caller() for _ in range(given.callers)))
-    took = time.monotonic() - at
+        async def caller() -> None:
+            for customer in waiting:
+                await act(customer)
+
+        at = time.monotonic()
+        await asyncio.gather(*(caller() for _ in range(count)))
+        return time.monotonic() - at
+
+    took = await by_callers(given.callers, Customer.deposit, customers)
     heard = await asyncio.gather(*(customer.until_heard() for customer in customers))
+    movers = customers[: given.moves]
+    await asyncio.gather(*(customer.watch() for customer in movers))
+    await by_callers(given.movers, Customer.move, movers)
+    moved = await asyncio.gather(*(customer.until_moved() for customer in movers))
     result: dict[str, Any] = {
         "event": "result",
         "count": given.count,
+        "moves": given.moves,
+        "movers": given.movers,
         "callers": given.callers,
         "seconds": took,
-        "missing": heard.count(False),
+        "missing": heard.count(False) + moved.count(False),
     }
-    if all(heard):
+    if not result["missing"]:
         result["sent"] = parts([one.heard - one.sent for one in customers])
         result["answered"] = parts([max(0.0, one.heard - one.answered) for one in customers])
+        result["stopped"] = parts([one.stopped - one.moved for one in movers])
+        result["watched"] = parts([one.seen - one.moved for one in movers])
     print(json.dumps(result), flush=True)
     sys.stdin.read()
 
