@@ -44,6 +44,7 @@ NEXT: Final[Mapping[Reason, str]] = {
     Reason.KEY_MISSING: "See which keys are plugged in: keypeg key list",
     Reason.KEY_NOT_ENROLLED: "Enroll the key first: keypeg key enroll",
     Reason.KEY_BUSY: "Try again in a moment.",
+    Reason.KEY_ROLLED_BACK: "Compare the key with what its server says: keypeg key check",
     Reason.KEY_UNPLUGGED: "Plug the key in again, and repeat the command.",
     Reason.PERMISSION_DENIED: "See who you are signed in as: keypeg whoami",
 }
