@@ -1,8 +1,8 @@
 """What keys cost: the wire, a proof, an unplugging, many keys with many apps, and doing nothing.
 
 Promises: everything over USB/IP on loopback, keys and bridge as programs of their own; proofs and raw echoes of 64 bytes turn about on the
-same wire; one key with one app is measured beside sixteen keys with sixty-four, at the same number of renewals a second,
-and beside the same when one of the keys hangs.
+same wire; one key with one app that is never behind itself is measured beside sixteen keys with sixty-four, and those again
+while one of the keys hangs.
 
 Leaves to others: the programs (key_bench.py), the apps (key_apps.py).
 """
@@ -22,11 +22,13 @@ from benchmarks.key_apps import all_paced, apps
 from benchmarks.key_bench import PIV, KeyBench, Keys
 from benchmarks.loads import LoadError
 from benchmarks.report import Found, Goal, markdown
+from benchmarks.rounds import DISTURBED
 from benchmarks.suite import Given
 from keypeg_bridge.keys.driver import KeyDriver
 from keypeg_bridge.keys.opening import open_driver
 from keypeg_bridge.transport.ports import HidPipe
 from keypeg_bridge.wire import ctaphid
+from lab.processes import Program
 
 ECHOES: Final = 500  # a round
 PROOFS: Final = 50
@@ -34,6 +36,10 @@ PAYLOAD: Final = 57  # bytes, which fill one report of 64
 UNPLUGS: Final = 100
 MANY: Final = (16, 64)  # keys, apps
 INTERVAL: Final = 0.5  # seconds between renewals of one app: 20 times as often as by default
+SINGLE_INTERVAL: Final = (
+    1 / 16
+)  # of the one that is alone: often enough for a p99, with no renewal behind another
+HANGING_SECONDS: Final = 2.0  # less than a key's time for a proof
 IDLE_KEYS: Final = 8
 IDLE_SECONDS: Final = 20.0
 
@@ -51,7 +57,7 @@ def keys(given: Given) -> Found:
 def _measured(given: Given, bench: KeyBench) -> Found:
     given.say("proofs beside raw echoes")
     one = bench.keys("one", 1)
-    wire = _wire(one, given.plan.rounds)
+    wire = _wire(given, one)
     given.say("unplugging")
     unplugs = 5 if given.quick else UNPLUGS
     heard, back = asyncio.run(_unplugging(bench, one, unplugs))
@@ -67,8 +73,8 @@ def _measured(given: Given, bench: KeyBench) -> Found:
             ("", "p50 ms", "p99 ms", ""),
             _row("raw echo of 64 bytes", wire["echo"], f"{ECHOES} a round"),
             _row("PIV proof", wire["proof"], f"{wire['proof_in_echoes']:.1f} echoes; {PROOFS} of them {wire['proofs_ms']:.0f} ms"),
-            _row("renewal, 1 key, 1 app", many["single"], f"{many['rate']:.0f} a second"),
-            _row(f"renewal, {key_count} keys, {app_count} apps", many["many"], f"as many; {ratio:.2f} of the single one"),
+            _row("renewal, 1 key, 1 app", many["single"], f"{1 / SINGLE_INTERVAL:.0f} a second"),
+            _row(f"renewal, {key_count} keys, {app_count} apps", many["many"], f"{many['rate']:.0f} a second; p99 {ratio:.2f} of the single one's"),
             _row("the same while one key hangs", many["hanging"], "of the apps on the other keys"),
             _row("from unplugging to the app's frame", heard, f"{unplugs} times"),
             _row("from plugging in to the app's frame", back, "found by polling every 200 ms, and read"),
@@ -76,6 +82,8 @@ def _measured(given: Given, bench: KeyBench) -> Found:
     )  # fmt: skip
     lines += [
         "",
+        f"Other work meanwhile: {wire['other_cores']:.2f} cores beside echoes and proofs, {many['other_cores']:.2f} beside"
+        " renewals.",
         f"An idle bridge with {IDLE_KEYS} keys: {idle['core_percent']:.2f} % of a core, {idle['pss_mib']:.1f} MiB of its"
         f" own and its part of shared pages, {idle['rss_mib']:.1f} MiB resident, {idle['threads']} threads.",
     ]
@@ -92,29 +100,51 @@ def _measured(given: Given, bench: KeyBench) -> Found:
     return Found("Keys", tuple(lines), data, goals)
 
 
-def _wire(key: Keys, rounds: int) -> dict[str, Any]:
-    """Echoes and proofs turn about; medians of the rounds."""
+class Others:
+    """What everyone else on the machine did meanwhile, in cores."""
+
+    def __init__(self, *programs: Program) -> None:
+        self._pids = [program.pid for program in programs]
+        self._before = machine.read(self._pids, ())
+
+    def cores(self) -> float:
+        """Since it was made."""
+        now, then = machine.read(self._pids, ()), self._before
+        ours = now.server - then.server + now.own - then.own
+        return max(0.0, (now.all - then.all - ours) / (now.moment - then.moment))
+
+
+def _wire(given: Given, key: Keys) -> dict[str, Any]:
+    """Echoes and proofs turn about; medians of the rounds, each the quietest of its tries."""
     wire, (device,) = key.open()
-    echoes, proofs, ratios = [], [], []
-    for _ in range(rounds):
-        pipe = wire.open_hid(device.handle)
-        try:
-            echoed = _echoes(pipe)
-        finally:
-            pipe.close()
-        driver = open_driver(wire, device, PIV)
-        try:
-            proved = _proofs(driver)
-        finally:
-            driver.close()
-        echoes.append(echoed)
-        proofs.append(proved)
-        ratios.append(statistics.median(proved) / statistics.median(echoed))
+    rounds: list[tuple[float, list[float], list[float]]] = []
+    for _ in range(given.plan.rounds):
+        tried: list[tuple[float, list[float], list[float]]] = []
+        while len(tried) < given.plan.tries and not (tried and tried[-1][0] < DISTURBED):
+            others = Others(key.program)
+            pipe = wire.open_hid(device.handle)
+            try:
+                echoed = _echoes(pipe)
+            finally:
+                pipe.close()
+            driver = open_driver(wire, device, PIV)
+            try:
+                proved = _proofs(driver)
+            finally:
+                driver.close()
+            tried.append((others.cores(), echoed, proved))
+        rounds.append(min(tried, key=lambda one: one[0]))
+    other, echoes, proofs = zip(*rounds, strict=True)
+    ratios = [
+        statistics.median(proved) / statistics.median(echoed)
+        for echoed, proved in zip(echoes, proofs, strict=True)
+    ]
     return {
         "echo": _of_rounds(echoes),
         "proof": _of_rounds(proofs),
         "proofs_ms": statistics.median(sum(one) for one in proofs) * 1e3,
         "proof_in_echoes": statistics.median(ratios),
+        "other_cores": statistics.median(other),
     }
 
 
@@ -186,28 +216,35 @@ async def _many(
     bridge, target = bench.bridge("shared", [one, several])
     products = [several.products[number % key_count] for number in range(app_count)]
     seconds = max(1.0, given.plan.seconds * 2)
-    singles, manies = [], []
+    rounds: list[tuple[float, list[float], list[float]]] = []
     async with (
         apps(target, bench.publisher, one.products) as single,
         apps(target, bench.publisher, products) as many,
     ):
         await all_paced(many, INTERVAL, 1.0)
         for _ in range(given.plan.rounds):
-            singles.append(await all_paced(single, INTERVAL / app_count, seconds))
-            manies.append(await all_paced(many, INTERVAL, seconds))
-        others = [app for app in many if app.product != several.products[0]]
+            tried: list[tuple[float, list[float], list[float]]] = []
+            while len(tried) < given.plan.tries and not (tried and tried[-1][0] < DISTURBED):
+                others = Others(one.program, several.program, bridge)
+                alone = await all_paced(single, SINGLE_INTERVAL, seconds)
+                together = await all_paced(many, INTERVAL, seconds)
+                tried.append((others.cores(), alone, together))
+            rounds.append(min(tried, key=lambda each: each[0]))
+        unharmed = [app for app in many if app.product != several.products[0]]
         hung = [app for app in many if app.product == several.products[0]]
         several.command("fault", fault="stall", key="key-1")
         stuck = [asyncio.ensure_future(app.renew()) for app in hung]
-        hanging = await all_paced(others, INTERVAL, 2.5)  # less than a key's time for a proof
-        if any(one.done() for one in stuck):
-            raise LoadError("the key that should hang answered")
-        await asyncio.gather(*stuck, return_exceptions=True)
+        hanging = await all_paced(unharmed, INTERVAL, HANGING_SECONDS)
+        refused = await asyncio.gather(*stuck, return_exceptions=True)
+        if not all(isinstance(one, LoadError) for one in refused):
+            raise LoadError(f"the key that should hang answered: {refused}")
     bridge.stop()
+    other, singles, manies = zip(*rounds, strict=True)
     return {
         "rate": app_count / INTERVAL,
         "single": _of_rounds(singles),
         "many": _of_rounds(manies),
+        "other_cores": statistics.median(other),
         "hanging": _of(hanging),
     }
 
