@@ -15,7 +15,7 @@ demo: setup  ## play the whole story with real programs on loopback, one line pe
 	@$(VENV_PYTHON) tools/demo
 
 test: setup  ## run the tests; also writes build/behaviours.json
-	@$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" --behaviours-report=build/behaviours.json
+	@$(VENV_PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not long" --behaviours-report=build/behaviours.json
 
 test-long: setup  ## run the tests that take their time
 	@$(VENV_PYTHON) -m pytest -m long -o faulthandler_timeout=600

@@ -27,6 +27,7 @@ DEVICE_TESTS = Path(__file__).parent / "device"
 # By what they wait for, the longest first.
 WAITING = (
     "tests/system/test_seats.py",
+    "tests/system/test_seats_and_clocks.py",
     "tests/server/test_program.py",
     "tests/test_seatcheck_runs.py",
     "tests/system/",

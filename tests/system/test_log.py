@@ -22,7 +22,7 @@ from keypeg.v1 import cloud_session_service_pb2, report_service_pb2, report_serv
 from lab.processes import BIN, Lab
 from lab.world import CLOUD, SITE, World, request_id
 from tests.system.people import Customer, refused
-from tests.system.test_seats import acquire, release, seat_app
+from tests.system.seats import acquire, release, seat_app
 
 Namer = Callable[[str], str]
 
