@@ -13,11 +13,13 @@ from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respo
 from keypeg.possession import Counted, check_possession
 from keypeg.v1.document_pb2 import KEY_ALGORITHM_SMARTKEY_P256, PublicKey
 from keypeg_bridge.emulator import smartkey_state
+from keypeg_bridge.emulator.card import Card
 from keypeg_bridge.emulator.smartkey_applet import SmartkeyApplet
 from keypeg_bridge.emulator.smartkey_state import SLOT_BYTES, STORAGE, SmartkeyState
-from keypeg_bridge.wire import smartkey
+from keypeg_bridge.wire import piv, smartkey
 from keypeg_bridge.wire.apdu import Command, Response
 from keypeg_bridge.wire.conversation import CardChannel
+from tests.bridge.cards import DirectKey
 
 CHALLENGE = hashlib.sha256(b"a challenge").digest()
 SELECT = b"\x00\xa4\x04\x00\x08\xf0keypeg\x01\x00"
@@ -404,6 +406,31 @@ def test_every_aes_key_may_be_the_management_key(algorithm: int) -> None:
         False,
     )
     host.authorized(key).enrolled()
+
+
+def test_beside_piv_each_applet_is_spoken_to_alone_and_forgets_when_the_other_is_selected() -> None:
+    host = Host()
+    card = Card(DirectKey().applet, host.applet)
+    card.power_on()
+
+    def send(apdu: bytes | str) -> int:
+        raw = bytes.fromhex(apdu) if isinstance(apdu, str) else apdu
+        return Response.decode(card.transmit(raw)).status
+
+    select_piv = bytes((0, 0xA4, 4, 0, len(piv.AID))) + piv.AID + b"\0"
+    assert send("8010000000") == 0x6985
+    assert send(SELECT) == 0x9000
+    assert send("80220100020001") == 0x6982
+    asked = Response.decode(card.transmit(bytes.fromhex("8030000000"))).data
+    answer = respond(ManagementAlgorithm.AES_192, DEFAULT_MANAGEMENT_KEY, asked)
+    assert send(b"\x80\x32\x00\x00\x10" + answer) == 0x9000
+    assert send("00A4040005A0000000FF00") == 0x6A82  # nobody's: nothing changes
+    assert send("80220100020001") == 0x9000
+    assert send(select_piv) == 0x9000
+    assert send("8010000000") in (0x6D00, 0x6E00)
+    assert send(SELECT) == 0x9000
+    assert send("80220100020001") == 0x6982
+    assert send("00CB3FFF055C035FC10200") == 0x6E00  # PIV's GET DATA
 
 
 def test_contents_are_read_back_from_json() -> None:
