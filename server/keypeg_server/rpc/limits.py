@@ -17,6 +17,8 @@ PING_INTERVAL_MS: Final = 5_000
 # Finds connections whose other end vanished without a word; sessions have their own, longer deadlines.
 KEEPALIVE_MS: Final = 60_000
 KEEPALIVE_TIMEOUT_MS: Final = 20_000
+# Who connects and does not begin costs 22 KiB; the library's default lets them for two minutes.
+HANDSHAKE_TIMEOUT_MS: Final = 20_000
 
 
 def options(*, max_message_bytes: int, max_concurrent_streams: int, max_pending: int) -> Options:
@@ -32,4 +34,5 @@ def options(*, max_message_bytes: int, max_concurrent_streams: int, max_pending:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
     ]
