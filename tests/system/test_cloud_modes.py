@@ -263,9 +263,10 @@ def test_taking_a_license_out_of_the_cloud_makes_the_account_managed_until_it_is
     set_back = world.keypeg(computer, "session", "mode", "automatic")[1]
     assert (set_back["mode_letter"], len(set_back["activations"])) == ("A", 2)
     one = next(name for name in set_back["activations"] if name.startswith(own[1]))
-    customer.admin.activations.DeleteActivation(
+    deleted = customer.admin.activations.DeleteActivation(
         activation_service_pb2.DeleteActivationRequest(name=one, request_id=request_id())
     )
+    assert deleted.switched_to_managed
     with keypeg.CloudSession(
         server=world.address, ca_file=str(world.ca_file), token=customer.member_token
     ) as cloud:

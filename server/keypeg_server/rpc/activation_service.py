@@ -90,7 +90,10 @@ class ActivationRpc(ActivationServiceServicer):
     ) -> DeleteActivationResponse:
         account, license, id = names.ACTIVATION.parse(request.name)
         answer = await self._activations.delete_activation(
-            once(request, lambda _: DeleteActivationResponse()),
+            once(
+                request,
+                lambda switched: DeleteActivationResponse(switched_to_managed=switched),
+            ),
             account,
             license,
             id,

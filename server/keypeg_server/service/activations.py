@@ -101,22 +101,25 @@ class ActivationService:
 
     async def delete_activation(
         self,
-        request: Request[None],
+        request: Request[bool],
         account: str,
         license: str,
         id: str,
         receipt: Envelope | None = None,
     ) -> bytes:
-        """Free an activation. Its seats stop being given out before it goes; a key's receipt may come again."""
+        """Free an activation. Its seats stop being given out before it goes; a key's receipt may come again.
+
+        The answer is of whether this switched the account to managed mode.
+        """
         before = await self._store.read(lambda unit: unit.licenses.activation(account, license, id))
         pools = () if before is None else tuple(pool.name for pool in before.pools)
 
-        def delete(unit: Unit) -> None:
+        def delete(unit: Unit) -> bool:
             activation = unit.licenses.activation(account, license, id)
             found = unit.licenses.license(account, license)
             if activation is None or found is None:
                 if self._deactivations.came_before(unit, account, id, receipt):
-                    return
+                    return False
                 raise not_found(names.ACTIVATION.build(account, license, id))
             if activation.location_kind is LocationKind.KEY:
                 self._deactivations.check_gone(unit, activation, receipt)
@@ -129,10 +132,10 @@ class ActivationService:
                 )
             now = self._clock.wall()
             if activation.location_kind is LocationKind.CLOUD:
-                self._placing.take_out(unit, found, activation, now)
-                return
+                return self._placing.take_out(unit, found, activation, now)
             self._placing.take_back(unit, found, activation)
             self._placing.license_freed(unit, account, now)
+            return False
 
         async def without_seats() -> bytes:
             async with self._retiring:  # one that fails must not restore what another has retired

@@ -194,7 +194,7 @@ async def test_when_the_end_fails_the_pools_go_on(office: Office) -> None:
     owned = await office.license(seat_count=5)
     view = await office.activate(owned, "site")
     one = view.activation
-    request: Request[None] = office.request([])
+    request: Request[bool] = office.request([])
     broken = replace(request, answer=lambda _: (_ for _ in ()).throw(RuntimeError("disk")))
     with pytest.raises(RuntimeError):
         await office.activations.delete_activation(broken, one.account, one.license, one.id)
@@ -210,18 +210,18 @@ async def test_an_end_that_fails_gives_no_seats_of_what_another_one_ends(
     one = (await office.activate(owned, "site")).activation
     retired_at_its_end: list[bool] = []
 
-    def fail(_: None) -> bytes:
+    def fail(_: bool) -> bytes:
         office.database.submit(lambda _: failed.wait(5))  # before the other one's end
         raise RuntimeError("disk")
 
-    def end(_: None) -> bytes:
+    def end(_: bool) -> bytes:
         retired_at_its_end.append(bool(office.pools.retired))
         return b"done"
 
     failed = threading.Event()
-    request: Request[None] = office.request([])
-    broken: Request[None] = replace(request, answer=fail)
-    right: Request[None] = replace(request, id=str(uuid.uuid4()), answer=end)
+    request: Request[bool] = office.request([])
+    broken: Request[bool] = replace(request, answer=fail)
+    right: Request[bool] = replace(request, id=str(uuid.uuid4()), answer=end)
 
     async def broken_one() -> None:
         with pytest.raises(RuntimeError):

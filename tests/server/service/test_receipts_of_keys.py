@@ -67,9 +67,8 @@ class Desk:
 
     async def delete(self, receipt: Envelope | None) -> None:
         one = self.view.activation
-        request = self.office.request([])
         await self.office.activations.delete_activation(
-            request, one.account, one.license, one.id, receipt
+            self.office.request([]), one.account, one.license, one.id, receipt
         )
 
     async def check(self, *shown: Envelope | None, by: Card | None = None) -> Checked:

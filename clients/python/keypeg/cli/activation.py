@@ -237,6 +237,7 @@ async def delete(cli: Cli, activation: str, account: str | None) -> None:
     """
     from keypeg.cli import resolve
     from keypeg.cli.link import request_id
+    from keypeg.cli.session import SWITCHED
     from keypeg.v1 import activation_service_pb2 as pb
     from keypeg.v1 import activation_service_pb2_grpc as rpc
 
@@ -245,12 +246,16 @@ async def delete(cli: Cli, activation: str, account: str | None) -> None:
         stub = rpc.ActivationServiceStub(link.channel)
         found = (await link.call(stub.GetActivation, pb.GetActivationRequest(name=name))).activation
         key = await _key_of(link, found)
+        switched = False
         if key is not None:
             await _from_key(cli, link, found, key)
         else:
             request = pb.DeleteActivationRequest(name=name, request_id=request_id())
-            await link.call(stub.DeleteActivation, request)
+            answer = await link.call(stub.DeleteActivation, request)
+            switched = answer.switched_to_managed
     cli.printer.note(f"{name} is taken back.")
+    if switched:
+        cli.printer.note(SWITCHED)
 
 
 async def _key_of(link: Link, activation: license_pb2.Activation) -> location_pb2.Location | None:

@@ -22,6 +22,9 @@ MODES: Final = {"automatic": "CLOUD_MODE_AUTOMATIC", "a": "CLOUD_MODE_AUTOMATIC"
 }
 
 
+SWITCHED: Final = "The account is in managed mode now; `keypeg session mode automatic` leads back."
+
+
 def state(one: cloud_session_pb2.CloudSession) -> State:
     """Open or closed."""
     from keypeg.v1 import cloud_session_pb2
@@ -231,9 +234,7 @@ async def _choose(
         )
         await show_it(cli, link, answer.cloud_session)
     if answer.switched_to_managed:
-        cli.printer.note(
-            "The account is in managed mode now; `keypeg session mode automatic` leads back."
-        )
+        cli.printer.note(SWITCHED)
 
 
 @session_group.command("show")

@@ -318,12 +318,17 @@ class DeleteActivationResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SWITCHED_TO_MANAGED_FIELD_NUMBER: _builtins.int
+    switched_to_managed: _builtins.bool
+    """True when this switched the account to managed mode, for it was in the cloud."""
     def __init__(
         self,
+        *,
+        switched_to_managed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["switched_to_managed", b"switched_to_managed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
