@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -198,7 +199,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(
     with others_are_served(world, customer):
         for _ in range(5):
             api = Api(world.address, world.ca_file.read_bytes(), customer.member_token)
-            ask = api.channel.unary_unary(
+            ask: Any = api.channel.unary_unary(
                 "/keypeg.v1.AccountService/GetCaller",
                 request_serializer=None,
                 response_deserializer=None,
