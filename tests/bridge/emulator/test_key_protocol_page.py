@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from keypeg.possession import Counted, check_possession
+from keypeg.v1.document_pb2 import KEY_ALGORITHM_SMARTKEY_P256, PublicKey
 from keypeg_bridge.emulator import smartkey_state
+from keypeg_bridge.emulator.smartkey_applet import SmartkeyApplet
 from keypeg_bridge.keys.smartkey_counters import SAVE_EVERY
 from keypeg_bridge.wire import smartkey
+from keypeg_bridge.wire.conversation import CardChannel
 from tests.bridge.emulator.test_smartkey_applet import MALFORMED, STRAY
 
 PAGE = (Path(__file__).parents[3] / "docs" / "key-protocol.md").read_text(encoding="utf-8")
@@ -67,6 +71,24 @@ def test_every_refusal_of_the_page_is_tried_and_no_other() -> None:
     tried = {status for _, _, status in MALFORMED} | {f"{row[2]:04X}" for row in STRAY}
     # Each of these has a test of its own beside the tables.
     assert named == tried | {"6982", "6A82", "6A84", "6A88", "6581"}
+
+
+def test_the_transcript_is_what_the_applet_says() -> None:
+    text = PAGE.split("## A transcript")[1].split("```")[1]
+    sent = [bytes.fromhex(line[2:]) for line in text.splitlines() if line.startswith("> ")]
+    told = [bytes.fromhex(line[2:]) for line in text.splitlines() if line.startswith("< ")]
+    state = smartkey_state.fresh("transcript")
+    applet = SmartkeyApplet(
+        "transcript", state, lambda state: None, lambda size: bytes(range(size))
+    )
+    channel = CardChannel(applet.handle)
+    assert [channel.transmit(apdu) for apdu in sent[:-1]] == told[:-1]
+
+    challenge = sent[-1][5:37]
+    key = PublicKey(algorithm=KEY_ALGORITHM_SMARTKEY_P256, key=told[4][:-2])
+    for answer in (told[-1], channel.transmit(sent[-1])):
+        assert answer[-2:] == b"\x90\x00"
+        assert check_possession(key, challenge, answer[:-2]) == Counted(1)
 
 
 def test_sizes_are_within_what_the_page_says() -> None:
