@@ -47,8 +47,9 @@ class Parameter:
 
     def check(self, raw: Any) -> Value:
         """The value in JSON or TOML; `EmulatorError` when it is none of those allowed."""
-        whole_as_number = self.type is float and type(raw) is int
-        fits = type(raw) is self.type or whole_as_number
+        given: type = type(raw)
+        whole_as_number = self.type is float and given is int
+        fits = given is self.type or whole_as_number
         if fits and self.type in (int, float):
             fits = self.least <= raw <= self.most
         if fits and self.type is str:

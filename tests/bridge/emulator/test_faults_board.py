@@ -12,6 +12,7 @@ import pytest
 from keypeg_bridge.emulator.emulated_key import EmulatedKey
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.faults_line import Side
+from keypeg_bridge.emulator.fido.credential import Trait
 from keypeg_bridge.emulator.fido.parameters import Refused
 from keypeg_bridge.emulator.usbip_server import MAX_PORTS
 from keypeg_bridge.wire import piv
@@ -182,7 +183,7 @@ def test_a_forged_key_has_the_contents_and_other_private_keys(
     assert mine.algorithm == theirs.algorithm
     assert mine.pkcs8 != theirs.pkcs8
     wallet, other = key.fido.core.wallet, lab.key("forgery").fido.core.wallet
-    credential = wallet.make(bytes(32), 0, 1)
+    credential = wallet.make(bytes(32), Trait(0), 1)
     assert wallet.open(credential.id, bytes(32)) is not None
     assert other.open(credential.id, bytes(32)) is None
     lab.board.clear()

@@ -135,7 +135,7 @@ def test_a_broken_file_is_named(tmp_path: Path, text: bytes, said: str) -> None:
 
 
 TIMES = st.sampled_from([0, 1, 2.5, [1, 2], [0.1, 0.2], [2, 1], "1", None, [1], ["a"], True])
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     ["stall", "plug", ["stall", "slow"], 1, 0.5, [1, 2], [], "key-1", None, True, {}]
 )
 STEPS = st.dictionaries(
