@@ -25,6 +25,7 @@ from keypeg_bridge.wire.ccid import (
     Part,
     Reply,
 )
+from keypeg_bridge.wire.t1 import CardLink
 
 MAX_MESSAGE: Final = 3_072  # bytes, header included; what common tokens declare
 SHORT_MESSAGE: Final = HEADER_BYTES + 261  # for readers that take short APDUs only
@@ -42,13 +43,15 @@ _BAD_LEVEL: Final = 0x08  # wLevelParameter
 class Level(StrEnum):
     """What the reader exchanges with its host."""
 
-    SHORT = "short"
-    EXTENDED = "extended"
+    SHORT = "short"  # APDUs of at most 261 bytes
+    EXTENDED = "extended"  # APDUs of any length, long ones in parts
+    TPDU = "tpdu"  # blocks of T=1, framed by the host
 
 
 _FEATURES: Final = {
     Level.SHORT: ClassDescriptor.SHORT_APDU,
     Level.EXTENDED: ClassDescriptor.EXTENDED_APDU,
+    Level.TPDU: ClassDescriptor.TPDU,
 }
 
 
@@ -66,9 +69,10 @@ class CcidReader:
         self._card = card
         self._now = now
         self._level = level
-        default = SHORT_MESSAGE if level is Level.SHORT else MAX_MESSAGE
+        default = MAX_MESSAGE if level is Level.EXTENDED else SHORT_MESSAGE
         self._max_message = default if max_message is None else max_message
         self._buffer = MessageBuffer(self._max_message)
+        self._link = CardLink(card.transmit if now is None else card.begin, card.poll)
         self._parameters = _T1_PARAMETERS
         self._commands: dict[int, Callable[[Command], Reply]] = {
             Kind.ICC_POWER_ON: self._power_on,
@@ -106,6 +110,7 @@ class CcidReader:
     def reset(self) -> None:
         """As after a bus reset: card off, nothing half received."""
         self._card.power_off()
+        self._link.reset()
         self._parameters = _T1_PARAMETERS
         self.clear_input()
         self._forget()
@@ -128,13 +133,15 @@ class CcidReader:
         command = self._pending
         if command is None or self._now is None:
             return []
-        answer = self._card.poll()
+        blocks = self._level is Level.TPDU
+        answer = self._link.poll() if blocks else self._card.poll()
+        late = self._now() >= self._extend_at
+        if answer is None and late and blocks:
+            answer = self._link.extend()  # the card asks its host, not the reader
         if answer is not None:
             self._pending = None
             return [self._data(command, answer).encode()]
-        if self._now() < self._extend_at:
-            return []
-        return [self._more_time(command).encode()]
+        return [self._more_time(command).encode()] if late else []
 
     def abort(self, slot: int, sequence: int) -> list[bytes]:
         """ABORT on the control pipe; its bulk twin has the same number, and may have come before."""
@@ -190,6 +197,7 @@ class CcidReader:
         self._forget()
         if pending:
             self._card.drop()
+            self._link.reset()
 
     @property
     def _status(self) -> CardStatus:
@@ -209,6 +217,7 @@ class CcidReader:
             return self._failed(command, _BAD_FIELD)
         self._parts.clear()
         self._rest = b""
+        self._link.reset()
         return self._reply(command, self._card.power_on())
 
     def _power_off(self, command: Command) -> Reply:
@@ -237,7 +246,7 @@ class CcidReader:
         if not self._card.powered:
             return self._failed(command, Error.MUTE)
         part = int.from_bytes(command.parameters[1:], "little")
-        if self._level is Level.SHORT:
+        if self._level is not Level.EXTENDED:
             if part != Part.WHOLE:
                 return self._failed(command, _BAD_LEVEL)
             if not 4 <= len(command.data) <= SHORT_MESSAGE - HEADER_BYTES:
@@ -265,10 +274,13 @@ class CcidReader:
         self._parts.clear()
         return self._transmit(command, apdu)
 
-    def _transmit(self, command: Command, apdu: bytes) -> Reply:
-        if self._now is None:
-            return self._data(command, self._card.transmit(apdu))
-        answer = self._card.begin(apdu)
+    def _transmit(self, command: Command, data: bytes) -> Reply:
+        if self._level is Level.TPDU:
+            answer = self._link.receive(data)
+        elif self._now is None:
+            answer = self._card.transmit(data)
+        else:
+            answer = self._card.begin(data)
         if answer is not None:
             return self._data(command, answer)
         self._pending = command

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keypeg_bridge.emulator.card import Card
-from keypeg_bridge.emulator.ccid_reader import CcidReader
+from keypeg_bridge.emulator.ccid_reader import CcidReader, Level
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.faults_line import Line, Side
 from keypeg_bridge.emulator.faults_memory import Wear
@@ -31,10 +31,11 @@ from keypeg_bridge.emulator.usbip_server import Bus
 
 @dataclass(frozen=True, slots=True)
 class Make:
-    """What kind of key: its profile, its finger."""
+    """What kind of key: its profile, its finger, and how its reader takes commands."""
 
     profile: str = "token"
     touch: TouchPolicy = TouchPolicy.ALWAYS
+    reader: Level = Level.EXTENDED
 
 
 class EmulatedKey:
@@ -66,7 +67,9 @@ class EmulatedKey:
         self.smartkey = SmartkeyApplet(state.seed, state.smartkey, self.vault.save_smartkey)
         vendors = PROFILES[make.profile].vendor_commands  # and applets: a standard card has one
         self.card = Card(self.piv, self.smartkey) if vendors else Card(self.piv)
-        self._device = UsbKey(CcidReader(self.card, clock), self.serial, self.fido, clock)
+        self._device = UsbKey(
+            CcidReader(self.card, clock, level=make.reader), self.serial, self.fido, clock
+        )
         self.port = bus.add(self._device)
 
     @property

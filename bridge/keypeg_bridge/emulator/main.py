@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from keypeg_bridge.emulator import control
+from keypeg_bridge.emulator.ccid_reader import Level
 from keypeg_bridge.emulator.emulated_key import Make
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.piv.session import PROFILES
@@ -42,6 +43,7 @@ def main() -> None:
 @click.option("--seed", help="Makes new keys repeatable, and what faults draw.")
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="token", show_default=True, help="Kind of key: with vendor commands, or the standards' alone.")  # fmt: skip
 @click.option("--touch", type=click.Choice([p.value for p in TouchPolicy]), default="always", show_default=True, help="When the key is touched; command: by `ctl touch`.")  # fmt: skip
+@click.option("--reader", type=click.Choice([level.value for level in Level]), default="extended", show_default=True, help="What the card's reader takes: short or extended APDUs, or blocks (tpdu).")  # fmt: skip
 @click.option("--unplugged", is_flag=True, help="Start without the keys in.")
 @click.option("--script", type=click.Path(path_type=Path), help="Faults by the clock, TOML; see docs/labs.md.")  # fmt: skip
 @click.option("--script-seed", help="What the script leaves open; without, --seed, then the script's own, then a new one.")  # fmt: skip
@@ -58,6 +60,7 @@ def serve_command(
     seed: str | None,
     profile: str,
     touch: str,
+    reader: str,
     unplugged: bool,
     script: Path | None,
     script_seed: str | None,
@@ -78,7 +81,7 @@ def serve_command(
         host=host,
         port=port,
         seed=seed,
-        make=Make(profile, TouchPolicy(touch)),
+        make=Make(profile, TouchPolicy(touch), Level(reader)),
         keys=keys,
         plugged=not unplugged,
         ready_file=ready_file,

@@ -36,12 +36,8 @@ from keypeg_bridge.transport.ports import (
     Problem,
 )
 from keypeg_bridge.transport.strings import is_emulated, shown, usb_spot
-from keypeg_bridge.transport.usb_ccid import (
-    Watch,
-    ccid_interface,
-    open_pipe,
-    translated_errors,
-)
+from keypeg_bridge.transport.usb_ccid import Watch, ccid_interface, open_pipe
+from keypeg_bridge.transport.usb_errors import translated_errors
 from keypeg_bridge.transport.usb_hid import fido_interface, open_hid_pipe
 from keypeg_bridge.transport.usbip_backend import UsbIpBackend
 

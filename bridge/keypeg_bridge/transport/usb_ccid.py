@@ -1,7 +1,8 @@
 """A card in a USB token, driven over CCID through any pyusb device, whatever backend it came from.
 
 Promises: an exchange ends by its time limit with an answer or one of this package's errors; once the device is gone every
-call says so at once. The reader must take whole APDUs (most tokens do); others belong behind the system's card service.
+call says so at once. The reader takes whole APDUs (most tokens do) or blocks of T=1; others belong behind the system's
+card service.
 """
 
 from __future__ import annotations
@@ -9,34 +10,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final, ParamSpec, TypeVar
 
 import usb.core
 import usb.util
 
-from keypeg_bridge.transport.errors import (
-    DeviceBusy,
-    DeviceGone,
-    DeviceRefused,
-    DeviceTimeout,
-    TransportError,
-)
-from keypeg_bridge.transport.permissions import not_permitted
+from keypeg_bridge.transport.ccid_line import CcidLine
+from keypeg_bridge.transport.errors import DeviceGone, DeviceRefused, TransportError
 from keypeg_bridge.transport.ports import Monotonic, OnGone
+from keypeg_bridge.transport.usb_errors import GONE, configure, translated_errors
 from keypeg_bridge.wire import atr, ccid
 from keypeg_bridge.wire.errors import MalformedFrame
+from keypeg_bridge.wire.t1 import HostLink
 
 POWER_SECONDS: Final = 3.0  # for a card to answer to reset
 POWER_OFF_SECONDS: Final = 0.5  # at closing, by the way
 WATCH_MS: Final = 250  # one wait on the interrupt pipe; closing takes at most this long
-MAX_CLEARS: Final = 16  # stale transfers read away before giving up
 Watch = Callable[[Callable[[], None]], None]
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_GONE: Final = frozenset({errno.ENODEV, errno.ESHUTDOWN})
-_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 def ccid_interface(device: Any) -> Any | None:
@@ -46,32 +39,6 @@ def ccid_interface(device: Any) -> Any | None:
         if found is not None:
             return found
     return None
-
-
-@contextlib.contextmanager
-def translated_errors() -> Iterator[None]:
-    """pyusb's errors as this package's."""
-    try:
-        yield
-    except usb.core.USBTimeoutError as error:
-        raise DeviceTimeout("The device did not answer in time.") from error
-    except usb.core.USBError as error:
-        raise _translate(error) from error
-
-
-def _translate(error: Any) -> TransportError:
-    if error.errno in _GONE:
-        return DeviceGone("The device was unplugged.")
-    if error.errno == errno.ETIMEDOUT:
-        return DeviceTimeout("The device did not answer in time.")
-    if error.errno == errno.EBUSY:
-        return DeviceBusy(
-            "Another program holds the device. If that is the card service (pcscd), let the bridge ask"
-            " it: pip install 'keypeg[pcsc]', and `pcsc` among keys.backends; or stop the service."
-        )
-    if error.errno in _REFUSED:
-        return DeviceRefused(not_permitted("the device"))
-    return TransportError(f"The USB transfer failed: {error.strerror or error}.")
 
 
 class CcidPipe:
@@ -92,23 +59,25 @@ class CcidPipe:
             self._class = ccid.ClassDescriptor.decode(extra)
         except MalformedFrame as error:
             raise DeviceRefused(f"The reader describes itself wrongly: {error}.") from error
-        if not self._class.exchanges_apdus:
+        if not (self._class.exchanges_apdus or self._class.exchanges_blocks):
             raise DeviceRefused(
-                "This reader wants card protocol framing from its host, which keypeg does not do. Use"
-                " it through the system's card service."
+                "This reader wants card protocol framing from its host other than T=1, which keypeg"
+                " does not do. Use it through the system's card service."
             )
-        self._out = self._endpoint(interface, usb.util.ENDPOINT_OUT, usb.util.ENDPOINT_TYPE_BULK)
-        self._in = self._endpoint(interface, usb.util.ENDPOINT_IN, usb.util.ENDPOINT_TYPE_BULK)
+        out, into = (
+            self._endpoint(interface, direction, usb.util.ENDPOINT_TYPE_BULK)
+            for direction in (usb.util.ENDPOINT_OUT, usb.util.ENDPOINT_IN)
+        )
+        self._line = CcidLine(device, self._interface, out, into, self._class.max_message, now)
         self._interrupt = usb.util.find_descriptor(
             interface,
             custom_match=lambda e: (
                 usb.util.endpoint_type(e.bmAttributes) == usb.util.ENDPOINT_TYPE_INTR
             ),
         )
-        self._host = ccid.HostSlot()
-        self._buffer = ccid.MessageBuffer(self._class.max_message)
         self.atr = b""
         self.extended = False
+        self._link: HostLink | None = None
 
     @staticmethod
     def _endpoint(interface: Any, direction: int, kind: int) -> Any:
@@ -146,19 +115,33 @@ class CcidPipe:
 
     def restart(self) -> None:
         """Cut the card's power, and give it again."""
-        self._exclusively(self._transact, ccid.Kind.ICC_POWER_OFF, b"", self._now() + POWER_SECONDS)
+        self._exclusively(
+            self._line.transact, ccid.Kind.ICC_POWER_OFF, b"", self._now() + POWER_SECONDS
+        )
         self._power_on()
 
     def _power_on(self) -> None:
         reply = self._exclusively(
-            self._transact, ccid.Kind.ICC_POWER_ON, b"", self._now() + POWER_SECONDS
+            self._line.transact, ccid.Kind.ICC_POWER_ON, b"", self._now() + POWER_SECONDS
         )
         self.atr = reply.data
         try:
-            able = atr.parse(self.atr).extended_length
+            said = atr.parse(self.atr)
         except MalformedFrame:
-            able = False  # the reader has understood it; how the card introduces itself is its own business
-        self.extended = able and self._class.exchanges_extended
+            said = atr.UNKNOWN  # the reader has understood it
+        blocks = self._class.exchanges_blocks
+        self.extended = said.extended_length and (blocks or self._class.exchanges_extended)
+        self._link = None
+        if not blocks:
+            return
+        if 1 not in said.protocols:
+            raise DeviceRefused(
+                "The card does not speak T=1, and the reader leaves the framing to its host. Use it"
+                " through the system's card service."
+            )
+        link = HostLink(said.block_bytes)
+        self._exclusively(self._converse, link.begin(), self._now() + POWER_SECONDS)
+        self._link = link
 
     def close(self) -> None:
         """Let go of the device; safe to repeat, and from any thread."""
@@ -174,7 +157,7 @@ class CcidPipe:
                 # An authorization must not outlive us in a powered card.
                 with contextlib.suppress(TransportError, usb.core.USBError):
                     deadline = self._now() + POWER_OFF_SECONDS
-                    self._transact(ccid.Kind.ICC_POWER_OFF, b"", deadline)
+                    self._line.transact(ccid.Kind.ICC_POWER_OFF, b"", deadline)
             with contextlib.suppress(usb.core.USBError):
                 usb.util.dispose_resources(self._device)
 
@@ -190,7 +173,9 @@ class CcidPipe:
             raise
 
     def _exchange(self, apdu: bytes, deadline: float) -> bytes:
-        """One APDU, in as many parts each way as the messages' size asks for."""
+        """One APDU: in blocks, or in as many parts each way as the messages' size asks for."""
+        if self._link is not None:
+            return self._converse(self._link.exchange(apdu), deadline)
         room = self._class.max_message - ccid.HEADER_BYTES
         pieces = [apdu[at : at + room] for at in range(0, max(1, len(apdu)), room)]
         if len(pieces) > 1 and not self._class.exchanges_extended:
@@ -199,73 +184,35 @@ class CcidPipe:
             )
         for number, piece in enumerate(pieces):
             part = ccid.part_of(number, len(pieces))
-            reply = self._transact(ccid.Kind.XFR_BLOCK, piece, deadline, part)
+            reply = self._line.transact(ccid.Kind.XFR_BLOCK, piece, deadline, part)
             if part in (ccid.Part.FIRST, ccid.Part.MIDDLE) and reply.extra != ccid.Part.NONE:
                 return self._whole(reply, deadline)  # the reader answers before it has heard all
         return self._whole(reply, deadline)
+
+    def _converse(self, blocks: Generator[bytes, bytes, T], deadline: float) -> T:
+        """Blocks of T=1, as the link wants them."""
+        try:
+            block = next(blocks)
+            while True:
+                reply = self._line.transact(ccid.Kind.XFR_BLOCK, block, deadline)
+                block = blocks.send(reply.data)
+        except StopIteration as finished:
+            result: T = finished.value
+            return result
+        except MalformedFrame as error:
+            raise TransportError(f"The card answered nonsense: {error}.") from error
 
     def _whole(self, reply: ccid.Reply, deadline: float) -> bytes:
         """An answer, with the parts of it that are still in the reader."""
         data = bytearray(reply.data)
         while reply.extra in (ccid.Part.FIRST, ccid.Part.MIDDLE):
-            reply = self._transact(ccid.Kind.XFR_BLOCK, b"", deadline, ccid.Part.NONE)
+            reply = self._line.transact(ccid.Kind.XFR_BLOCK, b"", deadline, ccid.Part.NONE)
             data += reply.data
             if len(data) > ccid.MAX_MESSAGE or not reply.data:
                 raise TransportError("The reader's answer does not end.")
         if reply.extra not in (ccid.Part.WHOLE, ccid.Part.LAST):
             raise TransportError("The reader sent a part of an answer where a whole was asked for.")
         return bytes(data)
-
-    def _transact(
-        self, kind: ccid.Kind, data: bytes, deadline: float, part: ccid.Part = ccid.Part.WHOLE
-    ) -> ccid.Reply:
-        message = self._host.request(kind, data, b"\x00" + part.to_bytes(2, "little"))
-        try:
-            self._out.write(message, self._left_ms(deadline))
-            while True:
-                for raw in self._read(deadline):
-                    reply = self._host.receive(raw)
-                    if reply is not None:
-                        return self._checked(reply)
-        except usb.core.USBError as error:
-            if error.errno == errno.EPIPE:
-                self._clear()
-            raise
-        except MalformedFrame as error:
-            self._clear()
-            raise TransportError(f"The device answered nonsense: {error}.") from error
-
-    def _read(self, deadline: float) -> list[bytes]:
-        packet = self._in.wMaxPacketSize or 64
-        room = -(-self._class.max_message // packet) * packet
-        return self._buffer.feed(self._in.read(room, self._left_ms(deadline)).tobytes())
-
-    def _left_ms(self, deadline: float) -> int:
-        left = deadline - self._now()
-        if left <= 0:
-            raise DeviceTimeout("The device did not answer in time.")
-        return max(1, int(left * 1000))
-
-    @staticmethod
-    def _checked(reply: ccid.Reply) -> ccid.Reply:
-        if reply.card is ccid.CardStatus.ABSENT:
-            raise DeviceGone("There is no card in the reader.")
-        if reply.outcome is ccid.Outcome.FAILED:
-            words = ccid.describe_error(reply.error)
-            if reply.error == ccid.Error.MUTE:
-                raise DeviceTimeout(f"The reader reports: {words}.")
-            raise TransportError(f"The reader reports: {words}.")
-        return reply
-
-    def _clear(self) -> None:
-        """After a stall or nonsense: both pipes usable again, nothing half read."""
-        self._buffer.clear()
-        for endpoint in (self._out, self._in):
-            with contextlib.suppress(usb.core.USBError):
-                endpoint.clear_halt()
-        with contextlib.suppress(usb.core.USBError):
-            for _ in range(MAX_CLEARS):
-                self._in.read(self._class.max_message // 64 * 64, 1)
 
     def _mark_gone(self) -> None:
         with self._state_lock:
@@ -286,21 +233,11 @@ class CcidPipe:
             except usb.core.USBError as error:
                 if error.errno == errno.ETIMEDOUT:
                     continue
-                if error.errno in _GONE:
+                if error.errno in GONE:
                     self._mark_gone()
                 return  # a reader without a working interrupt pipe: the next exchange tells
             if self._gone:
                 return
-
-
-def configure(device: Any) -> None:
-    """Choose the first configuration, unless the system has chosen: others may be using it."""
-    try:
-        device.get_active_configuration()
-    except usb.core.USBError as error:
-        if error.errno in _GONE | _REFUSED:
-            raise
-        device.set_configuration()
 
 
 def open_pipe(

@@ -17,7 +17,7 @@ import usb.util
 from keypeg_bridge.transport.errors import DeviceGone, DeviceRefused, TransportError
 from keypeg_bridge.transport.hid_pipe import ReportPipe, Watch
 from keypeg_bridge.transport.ports import OnGone
-from keypeg_bridge.transport.usb_ccid import configure, translated_errors
+from keypeg_bridge.transport.usb_errors import configure, translated_errors
 from keypeg_bridge.wire import ctaphid, hid
 from keypeg_bridge.wire import usb as chapter9
 

@@ -53,6 +53,9 @@ class Atr:
         return 0
 
 
+UNKNOWN: Final = Atr(b"", (0,), _DEFAULT_IFSC)  # of a card whose answer cannot be read
+
+
 def parse(raw: bytes) -> Atr:
     """The parts of an answer to reset; its check byte is the reader's business, but must be there where it is due."""
     if not 2 <= len(raw) <= MAX_ATR or raw[0] not in (0x3B, 0x3F):

@@ -1,8 +1,8 @@
-"""CCID messages, both directions (USB CCID specification 1.1, sections 5 and 6), and the host's side of one slot.
+"""CCID messages, both directions (USB CCID specification 1.1, sections 5 and 6).
 
 Promises: `Command.decode` and `Reply.decode` take any bytes and give a message or `MalformedFrame`; `MessageBuffer` cuts
-a byte stream into messages with bounded memory; `HostSlot` numbers requests and matches replies. Moving the bytes, and
-time, are left to the transport; answering as a device is left to the emulator.
+a byte stream into messages with bounded memory. Which reply answers which request is left to `ccid_host.py`; moving the
+bytes, and time, to the transport; answering as a device to the emulator.
 """
 
 from __future__ import annotations
@@ -229,44 +229,6 @@ class MessageBuffer:
     def clear(self) -> None:
         """Forget an unfinished message."""
         self._held.clear()
-
-
-class HostSlot:
-    """The host's side of one slot: one request under way, replies matched by sequence number."""
-
-    def __init__(self, slot: int = 0) -> None:
-        self._slot = slot
-        self._sequence = 255
-        self._expected: Kind | None = None
-
-    def request(self, kind: Kind, data: bytes = b"", parameters: bytes = b"\x00\x00\x00") -> bytes:
-        """The bytes of the next request; a request still unanswered is given up."""
-        self._sequence = (self._sequence + 1) & 0xFF
-        self._expected = REPLY_KINDS[kind]
-        return Command(kind, self._slot, self._sequence, data, parameters).encode()
-
-    @property
-    def sequence(self) -> int:
-        """The number of the latest request, for ABORT on the control pipe."""
-        return self._sequence
-
-    def receive(self, raw: bytes) -> Reply | None:
-        """The answer to the request under way, or None: not yet (more time asked for, or an old answer)."""
-        reply = Reply.decode(raw)
-        if reply.slot != self._slot or reply.sequence != self._sequence:
-            return None
-        if self._expected is None:
-            raise MalformedFrame("CCID", "a reply came that nothing asked for")
-        if reply.outcome is Outcome.MORE_TIME:
-            return None
-        if reply.kind not in (self._expected, Kind.SLOT_STATUS) or (
-            reply.kind != self._expected and reply.outcome is Outcome.DONE
-        ):
-            raise MalformedFrame(
-                "CCID", f"reply {reply.kind:#04x} where {int(self._expected):#04x} was due"
-            )
-        self._expected = None
-        return reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keypeg.clock import monotonic
+from keypeg.management import DEFAULT_MANAGEMENT_KEY, respond
 from keypeg_bridge.emulator import control
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.usbip_server import MAX_CONNECTIONS
+from keypeg_bridge.keys.opening import Drivers, open_driver
 from keypeg_bridge.transport import usbip_client
+from keypeg_bridge.transport.backends import make_backend
 from keypeg_bridge.wire import usbip
 from tests.bridge.emukey import Emukey, running
 
@@ -256,3 +259,21 @@ def test_another_seed_than_the_files_is_refused(tmp_path: Path) -> None:
 def test_a_refused_command_is_an_error_for_the_caller(emukey: Emukey) -> None:
     with pytest.raises(EmulatorError, match="unknown"):
         control.call(emukey.control, "explode")
+
+
+@pytest.mark.parametrize("reader", ["short", "tpdu"])
+def test_cards_serve_behind_readers_of_every_level(tmp_path: Path, reader: str) -> None:
+    with running(tmp_path, "--reader", reader) as key:
+        backend = make_backend(key.backend, monotonic)
+        found, _ = backend.devices()
+        driver = open_driver(backend, found[0], Drivers(monotonic, None, ("piv",)))
+        asked = driver.begin_authorization()
+        answer = respond(asked.algorithm, DEFAULT_MANAGEMENT_KEY, asked.challenge)
+        driver.finish_authorization(answer)
+        driver.generate_identity_key()
+        license_bytes = bytes(i % 251 for i in range(2_900))
+        driver.write(1, license_bytes)
+        driver.end_authorization()
+        assert driver.read(1) == license_bytes
+        assert driver.probe().silent
+        driver.close()

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from usb.core import USBError, USBTimeoutError
 
+from keypeg_bridge.emulator.ccid_reader import CcidReader, Level
 from keypeg_bridge.transport.errors import (
     DeviceBusy,
     DeviceGone,
@@ -22,7 +23,9 @@ from keypeg_bridge.transport.errors import (
     TransportError,
 )
 from keypeg_bridge.transport.usb_ccid import CcidPipe, open_pipe
-from keypeg_bridge.wire import ccid
+from keypeg_bridge.wire import ccid, piv, tlv
+from keypeg_bridge.wire.apdu import Command
+from tests.bridge.cards import DirectKey
 
 TOKEN = ccid.ClassDescriptor(0, 2, ccid.ClassDescriptor.SHORT_APDU, 271).encode()
 Answer = Callable[[ccid.Command], list[bytes | Exception]]
@@ -42,6 +45,7 @@ class FakeReader:
         self.clock = 0.0
         self.sent: list[ccid.Command] = []
         self.cleared = 0
+        self.controls: list[tuple[object, ...]] = []
         self.open = True
         self.claim_error: Exception | None = None
         self._waiting: list[bytes | Exception] = []
@@ -61,6 +65,9 @@ class FakeReader:
 
     def __iter__(self) -> Iterator[list[Any]]:
         return iter([[self._interface]])
+
+    def ctrl_transfer(self, *arguments: object) -> None:
+        self.controls.append(arguments)
 
     def get_active_configuration(self) -> None:
         """It is configured."""
@@ -255,3 +262,72 @@ def test_any_bytes_end_in_an_answer_or_a_clear_error(pieces: list[bytes], number
     with contextlib.suppress(TransportError):
         pipe.exchange(b"\x00\xa4\x04\x00", 10)
     assert reader.clock - begun < 40
+
+
+def emulated(level: Level, max_message: int | None = None) -> tuple[DirectKey, FakeReader]:
+    """The emulated reader and card as the device."""
+    key = DirectKey()
+    reader = CcidReader(key.card, level=level, max_message=max_message)
+
+    def answer(command: ccid.Command) -> list[bytes | Exception]:
+        return list(reader.receive(command.encode()))
+
+    return key, FakeReader(answer, reader.descriptor.encode())
+
+
+@pytest.mark.parametrize(
+    ("level", "max_message", "extended"),
+    [
+        (Level.SHORT, None, False),
+        (Level.EXTENDED, None, True),
+        (Level.EXTENDED, 300, True),
+        (Level.TPDU, None, True),
+    ],
+)
+def test_apdus_pass_whole_through_readers_of_every_level(
+    level: Level, max_message: int | None, extended: bool
+) -> None:
+    key, reader = emulated(level, max_message)
+    pipe = open_pipe(reader, reader.now)
+    assert pipe.extended == extended
+    select = Command(0, piv.INS_SELECT, 4, 0, piv.AID, 256).encode()
+    assert pipe.exchange(select, 60)[-2:] == b"\x90\x00"
+    key.applet.session.managed = True
+    content = bytes(range(250)) * (8 if extended else 0) + b"end"
+    data = piv.object_path(0x5FC10D) + tlv.encode(0x53, content)
+    put = Command(0, piv.INS_PUT_DATA, 0x3F, 0xFF, data)
+    assert pipe.exchange(put.encode(extended=extended), 600) == b"\x90\x00"
+    path, room = piv.object_path(0x5FC10D), 65_536 if extended else 256
+    get = Command(0, piv.INS_GET_DATA, 0x3F, 0xFF, path, room).encode(extended=extended)
+    assert pipe.exchange(get, 600) == tlv.encode(0x53, content) + b"\x90\x00"
+    pipe.restart()
+    assert not key.applet.session.managed
+    assert pipe.exchange(get, 60) == b"\x69\x85"  # nothing is selected
+
+
+def test_a_reader_of_short_apdus_is_not_given_long_ones() -> None:
+    _, reader = emulated(Level.SHORT)
+    pipe = open_pipe(reader, reader.now)
+    with pytest.raises(TransportError, match="limit"):
+        pipe.exchange(bytes(300), 60)
+
+
+def test_a_card_that_speaks_no_blocks_is_refused_behind_a_reader_of_blocks() -> None:
+    descriptor = ccid.ClassDescriptor(0, 3, ccid.ClassDescriptor.TPDU, 271).encode()
+    reader = FakeReader(descriptor=descriptor)  # its card says 3B 00
+    with pytest.raises(DeviceRefused, match="T=1"):
+        open_pipe(reader, reader.now)
+    assert not reader.open
+
+
+def test_what_runs_out_of_time_is_aborted_on_both_pipes() -> None:
+    def slow(command: ccid.Command) -> list[bytes | Exception]:
+        return [] if command.kind == ccid.Kind.XFR_BLOCK else good(command)
+
+    reader = FakeReader(slow)
+    pipe = open_pipe(reader, reader.now)
+    with pytest.raises(DeviceTimeout):
+        pipe.exchange(b"\x00\xa4\x04\x00", 3)
+    assert reader.sent[-1].kind == ccid.Kind.ABORT
+    ((kind, request, value, *_),) = reader.controls
+    assert (kind, request, value) == (0x21, 0x01, reader.sent[-1].sequence << 8)

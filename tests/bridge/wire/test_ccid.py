@@ -10,7 +10,6 @@ from keypeg_bridge.wire.ccid import (
     CardStatus,
     ClassDescriptor,
     Command,
-    HostSlot,
     Kind,
     MessageBuffer,
     Outcome,
@@ -19,6 +18,7 @@ from keypeg_bridge.wire.ccid import (
     describe_error,
     notify_slot_change,
 )
+from keypeg_bridge.wire.ccid_host import HostSlot
 from keypeg_bridge.wire.errors import MalformedFrame
 
 
