@@ -16,6 +16,19 @@ from keypeg.cli.values import Column, Product, length, moment
 if TYPE_CHECKING:
     from keypeg.v1 import product_pb2
 
+
+def loss(one: product_pb2.Product) -> str:
+    """What becomes of its licenses on lost keys; empty when the server does not say."""
+    if not one.HasField("key_loss"):
+        return ""
+    policy = one.key_loss
+    if not policy.move_count:
+        return "ask the publisher"
+    wait = policy.wait.ToTimedelta().days
+    after = f", {wait} days after the report" if wait else ""
+    return f"{policy.move_count} moves in {policy.period.ToTimedelta().days} days{after}"
+
+
 PRODUCTS: Final[list[Column[product_pb2.Product]]] = [
     Column("PRODUCT", lambda one: Product(one.name)),
     Column("CALLED", lambda one: one.display_name),
@@ -28,8 +41,11 @@ PRODUCTS: Final[list[Column[product_pb2.Product]]] = [
 PRODUCT: Final[list[Column[product_pb2.Product]]] = [
     *PRODUCTS,
     Column("OLDEST APP", lambda one: one.minimum_app_version),
+    Column("LOST KEYS", loss),
     Column("SINCE", lambda one: moment(one, "create_time")),
 ]
+
+LOST_KEY_MOVES: Final = 2  # the server's default, where only the period or the wait is given
 
 
 @click.group("product", cls=Group)
@@ -63,6 +79,21 @@ def product_group() -> None:
 @click.option("--offline-grace", type=Duration(), metavar="TIME", help="10s to 30d (default 180s).")
 @click.option("--unplug-grace", type=Duration(), metavar="TIME", help="0 to 24h (default 30s).")
 @click.option(
+    "--lost-key-moves",
+    type=click.IntRange(0, 1_000),
+    metavar="N",
+    help="How often a license may leave lost keys in a period; 0: ask you (default 2).",
+)
+@click.option(
+    "--lost-key-period", type=Duration(), metavar="TIME", help="1d to 3650d (default 365d)."
+)
+@click.option(
+    "--lost-key-wait",
+    type=Duration(),
+    metavar="TIME",
+    help="From the report until it may; 0 to 365d (default 0).",
+)
+@click.option(
     "--minimum-app-version", default="", metavar="VERSION", help="The oldest app that is served."
 )
 @pass_cli
@@ -75,6 +106,9 @@ async def create(
     features: tuple[str, ...],
     offline_grace: timedelta | None,
     unplug_grace: timedelta | None,
+    lost_key_moves: int | None,
+    lost_key_period: timedelta | None,
+    lost_key_wait: timedelta | None,
     minimum_app_version: str,
 ) -> None:
     """Add a product, or a bundle of products (publishers only).
@@ -109,6 +143,11 @@ async def create(
         request.offline_grace.FromTimedelta(offline_grace)
     if unplug_grace is not None:
         request.unplug_grace.FromTimedelta(unplug_grace)
+    if (lost_key_moves, lost_key_period, lost_key_wait) != (None, None, None):
+        request.key_loss.move_count = LOST_KEY_MOVES if lost_key_moves is None else lost_key_moves
+        if lost_key_period is not None:
+            request.key_loss.period.FromTimedelta(lost_key_period)
+        request.key_loss.wait.FromTimedelta(lost_key_wait or timedelta(0))
     async with cli.server() as link:
         answer = await link.call(rpc.CatalogServiceStub(link.channel).CreateProduct, request)
     cli.printer.item(answer.product, PRODUCT)
