@@ -135,6 +135,8 @@ async def activate_onto_key(
             key=key.name,
         )
     if location.HasField("lost_time"):
+        with suppress(KeypegError):  # so that its bridge knows
+            await check_key(server, bridge, key, account)
         raise key_contents.lost(location.name)
     stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
     existing = await activation_at(server, license_name, location.name)
