@@ -32,7 +32,9 @@ WAITING = (
     "tests/test_seatcheck_runs.py",
     "tests/system/",
     "tests/server/test_backup.py",
+    "tests/bridge/test_faults_of_keys.py",
     "tests/bridge/test_bridge_process.py",
+    "tests/client/test_labs_page.py",
 )
 
 # No deadline: this project's machines are shared, and a slow example is not a wrong one.

@@ -42,14 +42,14 @@ class KeySet:
             state, file = load_or_make(state_path(self._path, number), own_seed, make)
             self._add(f"key-{number}", state, file, make)
 
-    def find(self, name: str | None) -> EmulatedKey:
-        """The key of this name; without a name, the only one."""
+    def find(self, name: object) -> EmulatedKey:
+        """The key of this name; without a name (None), the only one."""
         if name is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         names = ", ".join(self._keys)
         if name is None:
             raise EmulatorError(f"Which key? There are {names}.")
-        found = self._keys.get(name)
+        found = self._keys.get(name) if isinstance(name, str) else None
         if found is None:
             raise EmulatorError(f"There is no key {name!r}. There are {names}.")
         return found

@@ -80,11 +80,11 @@ class Laboratory:
         return deed({name: value for name, value in request.items() if name != "command"})
 
     def _plug(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._board.inject(Fault.read({"fault": "plug", **request}))
+        self._board.inject(Fault.read({**request, "fault": "plug"}))
         return self._status({})
 
     def _unplug(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._board.inject(Fault.read({"fault": "unplug", **request}))
+        self._board.inject(Fault.read({**request, "fault": "unplug"}))
         return self._status({})
 
     def _touch(self, request: dict[str, Any]) -> dict[str, Any]:
