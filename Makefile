@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check fix proto behaviours bench clean
+SECONDS_OF_FUZZ = $(or $(SECONDS),600)
+.PHONY: help setup demo test test-long test-usb fuzz check fix proto behaviours bench clean
 
 help:  ## list these commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +20,12 @@ test: setup  ## run the tests; also writes build/behaviours.json
 
 test-long: setup  ## run the tests that take their time
 	@$(VENV_PYTHON) -m pytest -m long -o faulthandler_timeout=600
+
+test-usb: setup  ## run tests/usb under a real Linux kernel, in QEMU (docs/hardware-tests.md)
+	@$(VENV_PYTHON) tools/usb_lab
+
+fuzz: setup  ## fuzz the parsers of keys and cards, guided by coverage, for SECONDS=600
+	@$(VENV_PYTHON) tools/fuzz --seconds $(SECONDS_OF_FUZZ)
 
 check: setup  ## format, lint, types, architecture, contract, generated code, documents
 	@$(VENV_PYTHON) tools/check

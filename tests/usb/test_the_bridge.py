@@ -1,18 +1,15 @@
-"""The bridge, as people run it, on keys of a Linux kernel: hidraw, libusb and the card service, from arrival to re-plugging.
-
-The bridges are started once and side by side, since starting one takes seconds here; each has one way to keys and one driver.
-"""
+"""The bridge, as people run it, on keys of a Linux kernel: hidraw, libusb and the card service, from arrival to re-plugging."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
 
-from keypeg.v1 import key_pb2, session_pb2
+from keypeg.v1 import session_pb2
 from keypeg_bridge.transport import pcsc
 from lab import card_service as service
 from lab.processes import Lab
@@ -38,38 +35,28 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-@pytest.fixture(scope="module")
-async def bridges(lab: Lab) -> AsyncIterator[dict[str, BridgeProcess]]:
-    """One for each way, all started at once."""
-    made = {
-        way: BridgeProcess(lab, "--backend", way, env={"KEYPEG_BRIDGE_KEYS__DRIVERS": driver})
-        for way, driver in WAYS.items()
-        if way != "pcsc" or pcsc.is_installed()
-    }
-    await asyncio.gather(*(asyncio.to_thread(bridge.start) for bridge in made.values()))
-    yield made
-    for bridge in made.values():
-        await bridge.close()
-
-
 @pytest.mark.behaviour("KEY-1", "KEY-2", "KEY-3", "KEY-4", "KEY-5", "KEY-9", "KEY-10")
 @pytest.mark.parametrize("way", list(WAYS))
 async def test_a_key_is_found_enrolled_activated_proves_is_pulled_and_put_back(
-    usb_key: Emukey, bridges: dict[str, BridgeProcess], way: str
+    usb_key: Emukey, lab: Lab, way: str
 ) -> None:
-    if way not in bridges:
+    if way == "pcsc" and not pcsc.is_installed():
         pytest.skip("NOT RUN: pyscard is missing: pip install 'keypeg[pcsc]'")
-    bridge, publisher = bridges[way], Publisher()
-    with ExitStack() as stack:
+    publisher = Publisher()
+    async with AsyncExitStack() as stack:
         if way == "pcsc":
-            # From here on the service holds the card, and libusb does not get it.
             know_the_reader()
             stack.enter_context(service.card_service())
+        bridge = BridgeProcess(
+            lab, "--backend", way, env={"KEYPEG_BRIDGE_KEYS__DRIVERS": WAYS[way]}
+        )
+        stack.push_async_callback(bridge.close)
+        await asyncio.to_thread(bridge.start)
         [key] = await bridge.arrived(1)
         assert key.driver == WAYS[way]
         assert key.emulated
         assert key.serial == usb_key.ready["serial"]
-        key = await enrolled_anew(bridge, key)
+        key = key if key.enrolled else await bridge.enroll(key)
         document = publisher.license(
             key.public_key.key, grace=GRACE, algorithm=key.public_key.algorithm
         )
@@ -90,8 +77,3 @@ async def test_a_key_is_found_enrolled_activated_proves_is_pulled_and_put_back(
             assert changed.change == session_pb2.CHANGE_KEY_RETURNED
             app.check((await app.renew()).renewed.proof, publisher)
         assert bridge.stop() == 0
-
-
-async def enrolled_anew(bridge: BridgeProcess, key: key_pb2.Key) -> key_pb2.Key:
-    """Enrolled; the card that another way enrolled before has its key already, and no license for it on this bridge."""
-    return key if key.enrolled else await bridge.enroll(key)
