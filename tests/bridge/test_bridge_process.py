@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -116,6 +117,11 @@ async def test_keys_are_listed_as_they_come_and_go(
     assert back.state == key_pb2.KEY_STATE_PRESENT
     assert back.name == key.name
     assert bridge.stop() == 0
+    lines = [json.loads(line) for line in (bridge.state / "keys.jsonl").read_text().splitlines()]
+    assert [line["number"] for line in lines] == list(range(1, len(lines) + 1))
+    assert [line["happening"] for line in lines if line["key"] == key.name] == [
+        "arrived", "departed", "grace over", "arrived", "drained", "released",
+    ]  # fmt: skip
     bridge.start()
     [again] = await bridge.listed()
     assert again.name == key.name

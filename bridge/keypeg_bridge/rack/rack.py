@@ -16,6 +16,7 @@ import structlog
 
 from keypeg.errors import KeyFaulty, KeypegError, KeyRolledBack, KeyUnplugged, NotFound
 from keypeg_bridge.rack.jobs import Jobs
+from keypeg_bridge.rack.news import News
 from keypeg_bridge.rack.plugs import Plugs
 from keypeg_bridge.rack.ports import KeySource, Look, OpenKey, Place, Time, Timer
 from keypeg_bridge.rack.reading import Reading
@@ -23,7 +24,7 @@ from keypeg_bridge.rack.record import KeyRecord, Namer
 from keypeg_bridge.rack.scanner import Scanner
 from keypeg_bridge.rack.shelf import KeyChange, Shelf
 from keypeg_bridge.rack.sides import Opener
-from keypeg_bridge.rack.states import Happening, State
+from keypeg_bridge.rack.states import State
 from keypeg_bridge.rack.worker import PAUSES, Job, Worker
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class Rack:
         self._leaving: set[Worker] = set()
         self._problems: dict[str, tuple[str, ...]] = {}
         self._looked: dict[str, bool] = {source.name: False for source in sources}
-        self._listeners: list[Callable[[KeyChange], None]] = []
+        self._news = News()
         self._timer: Timer | None = None
         self._ripening: Timer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -138,8 +139,7 @@ class Rack:
 
     def listen(self, listener: Callable[[KeyChange], None]) -> Callable[[], None]:
         """Call `listener` with each change, in the event loop; the answer ends that."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return self._news.listen(listener)
 
     async def prove(self, name: str, caller: str, challenge: bytes) -> bytes:
         """The key's signature over a challenge. Raises what `run` raises."""
@@ -296,20 +296,7 @@ class Rack:
         self._note_settled(worker)
 
     def _announce(self, changes: Sequence[KeyChange]) -> None:
-        for change in changes:
-            record = change.record
-            report = _LOG.warning if change.happening is Happening.FAILED else _LOG.info
-            report(
-                "key",
-                key=record.name,
-                happening=change.happening.value,
-                before=change.before.name.lower(),
-                after=record.state.name.lower(),
-                place=str(record.place) if record.place else None,
-                fault=record.fault or None,
-            )
-            for listener in list(self._listeners):
-                listener(change)
+        self._news.tell(changes)
         self._arm()
 
     def _arm(self) -> None:
