@@ -38,7 +38,7 @@ class KeyLab:
         """What KEYPEG_BRIDGE says to reach the bridge."""
         return f"unix:{self.socket}"
 
-    def start_key(self) -> Program:
+    def start_key(self, profile: str = "token") -> Program:
         """Start keypeg-emukey; its contents outlive it."""
         ready = self._ready_file()
         self.emukey = self.lab.start(
@@ -48,6 +48,7 @@ class KeyLab:
                 "--state", str(self.lab.folder / f"{self.name}.json"),
                 "--control", str(self.control),
                 "--port", "0",
+                "--profile", profile,
                 "--ready-file", str(ready),
             ],
         )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from keypeg_bridge.emulator import control
 from keypeg_bridge.emulator.ccid_reader import Level
 from keypeg_bridge.emulator.emulated_key import Make
 from keypeg_bridge.emulator.errors import EmulatorError
+from keypeg_bridge.emulator.piv import attestation
 from keypeg_bridge.emulator.piv.session import PROFILES
 from keypeg_bridge.emulator.serving import Options, serve
 from keypeg_bridge.emulator.touch import TouchPolicy
@@ -94,6 +96,12 @@ def serve_command(
         asyncio.run(serve(options))
     except EmulatorError as error:
         raise click.ClickException(str(error)) from error
+
+
+@main.command("attestation-root")
+def attestation_root_command() -> None:
+    """Print the certificate under which emulated cards attest to their keys, PEM, for a laboratory's server to trust."""
+    click.echo(ssl.DER_cert_to_PEM_cert(attestation.root()), nl=False)
 
 
 @main.command("ctl")

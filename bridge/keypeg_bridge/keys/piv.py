@@ -87,6 +87,10 @@ class PivDriver:
         silent = self._signs_silently() if enrolled else None
         if silent is False:
             missing.append("Its identity key wants a PIN or a touch for each signature.")
+        features = [] if own is None else [piv_identity.kind_of(own).name]
+        changes = None if management or self._card.knows_set_management_key() else False
+        if changes is False:
+            features.append("management_key_fixed")
         algorithm = self._find_algorithm()
         if algorithm is None:
             missing.append("It has no management key of a known kind, so nothing can be written.")
@@ -98,9 +102,9 @@ class PivDriver:
             slot_bytes=None,
             management_algorithm=algorithm,
             management_is_default=management.is_default if management else None,
-            can_change_management_key=True if management else None,
+            can_change_management_key=True if management else changes,
             missing=tuple(missing),
-            features=() if own is None else (piv_identity.kind_of(own).name,),
+            features=tuple(features),
         )
 
     def identity(self) -> KeyIdentity:

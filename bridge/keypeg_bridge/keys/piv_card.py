@@ -183,6 +183,11 @@ class PivCard:
             timeout=GENERATE_SECONDS,
         )
 
+    def knows_set_management_key(self) -> bool:
+        """Whether the card has the command to replace the management key; asked with nothing to set, so nothing changes."""
+        response = self._session.send(piv.INS_SET_MANAGEMENT_KEY, 0xFF, 0xFF)
+        return response.status not in (Status.INS_NOT_SUPPORTED, Status.CLA_NOT_SUPPORTED)
+
     def set_management_key(self, algorithm: ManagementAlgorithm, key: bytes) -> None:
         """Replace the management key, on cards that have the command for it."""
         data = bytes((algorithm,)) + tlv.encode(piv.SLOT_MANAGEMENT, key)

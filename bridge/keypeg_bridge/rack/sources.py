@@ -93,6 +93,8 @@ class DriverKey:
             found = self._driver.identity()
             able = self._driver.probe()
         default = able.management_is_default
+        if able.can_change_management_key is False:
+            default = True  # nobody here can have changed it
         return Identity(
             driver=able.driver,
             model=found.model,
@@ -175,6 +177,8 @@ class DriverKey:
                 capability="management_algorithm",
             )
         with _errors():
+            if self._driver.probe().can_change_management_key is False:
+                return  # such keys keep theirs, and say so: `management_key_fixed`
             self._driver.set_management_key(known, key)
 
     def generate_identity_key(self) -> bytes:

@@ -137,10 +137,20 @@ def test_a_new_management_key_is_set_once_it_is_one() -> None:
     assert key.probe().management_algorithm == "aes256"
 
 
-def test_a_key_that_cannot_change_its_management_key_says_so() -> None:
-    key, _ = authorized("standard")
-    with pytest.raises(KeyUnsuitable):
-        key.set_management_key("3des", b"k" * 24)
+def test_a_key_that_cannot_change_its_management_key_keeps_it_and_says_so() -> None:
+    key, direct = authorized("standard")
+    key.set_management_key("3des", b"k" * 24)
+    key.generate_identity_key()
+    assert "management_key_fixed" in key.probe().features
+    assert direct.applet.state.management_key == DEFAULT_MANAGEMENT_KEY
+    again = DriverKey(PivDriver(direct.pipe()))
+    assert again.identity().factory_key  # so the server answers for the one that it has
+    asked = again.begin_authorization()
+    again.finish_authorization(
+        respond(ManagementAlgorithm.TRIPLE_DES, DEFAULT_MANAGEMENT_KEY, asked)
+    )
+    again.write(1, b"a license")
+    assert "management_key_fixed" not in authorized("token")[0].probe().features
 
 
 def test_a_document_that_does_not_fit_fills_nothing() -> None:
