@@ -59,6 +59,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device", metavar="SERIAL", help="also run tests/device, on the real key with this serial"
     )
+    parser.addoption(
+        "--device-driver", default="piv", help="its side: piv, smartkey or fido2 (piv)"
+    )
+    parser.addoption(
+        "--device-backend",
+        default="",
+        help="how it is reached: pcsc, hidapi, libusb, usbip:HOST:PORT",
+    )
+    parser.addoption(
+        "--device-erase",
+        action="store_true",
+        help="let the tests enroll it: its identity key, certificate and first slots are replaced",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -66,15 +66,8 @@ def test_what_failed_once_does_not_fail_again() -> None:
     reason="NOT RUN: atheris is missing: pip install 'keypeg[fuzz]'",
 )
 def test_the_fuzzer_finds_a_planted_fault(tmp_path: Path) -> None:
-    words = [
-        ROOT / "tools" / "fuzz",
-        "--seconds",
-        "20",
-        "--target",
-        "planted",
-        "--folder",
-        tmp_path,
-    ]
+    tool = str(ROOT / "tools" / "fuzz")
+    words = [tool, "--seconds=20", "--target=planted", f"--folder={tmp_path}"]
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, timeout=120, check=False
     )
