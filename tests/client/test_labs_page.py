@@ -103,10 +103,11 @@ def test_every_method_of_a_laboratory_is_on_the_page() -> None:
     assert members - ours - {"start", "stop"} <= named | {"usbip"}
 
 
-def test_the_script_of_the_page_is_toml() -> None:
-    (script,) = blocks("toml")
-    assert [set(step) & {"at", "after", "every"} for step in tomllib.loads(script)["step"]] == [
+def test_the_files_of_the_page_are_toml() -> None:
+    script, keys = (tomllib.loads(block) for block in blocks("toml"))
+    assert [set(step) & {"at", "after", "every"} for step in script["step"]] == [
         {"at"},
         {"after"},
         {"every"},
     ]
+    assert [key.get("profile", "token") for key in keys["key"]] == ["token", "standard"]

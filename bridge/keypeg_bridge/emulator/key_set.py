@@ -1,16 +1,17 @@
 """The keys of one process: made from files and a seed, found by name, and copied.
 
-Promises: names are `key-1`, `key-2` and so on, in the order of ports; the same seed makes the same keys. A copy lasts as long
+Promises: names are `key-1`, `key-2` and so on, in the order of ports; the same seeds make the same keys. A copy lasts as long
 as it is plugged in or kept, and its file goes with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from keypeg_bridge.emulator.emulated_key import EmulatedKey, Make, load_or_make, store
 from keypeg_bridge.emulator.errors import EmulatorError
+from keypeg_bridge.emulator.key_specs import KeySpec
 from keypeg_bridge.emulator.state import KeyState, StateFile
 from keypeg_bridge.emulator.usbip_server import MAX_PORTS, Bus
 
@@ -33,14 +34,14 @@ class KeySet:
     def __iter__(self) -> Iterator[EmulatedKey]:
         return iter(list(self._keys.values()))
 
-    def load(self, count: int, seed: str | None, make: Make) -> None:
-        """The first keys; with a seed, the second is made from `seed/2` and so on."""
-        if not 1 <= count <= MAX_PORTS:
-            raise EmulatorError(f"{count} keys are not 1 to {MAX_PORTS}.")
-        for number in range(1, count + 1):
-            own_seed = seed if seed is None or number == 1 else f"{seed}/{number}"
-            state, file = load_or_make(state_path(self._path, number), own_seed, make)
-            self._add(f"key-{number}", state, file, make)
+    def load(self, specs: Sequence[KeySpec]) -> None:
+        """The first keys, plugged in as they are to be."""
+        for number, spec in enumerate(specs, 1):
+            path = state_path(self._path, number)
+            state, file = load_or_make(path, spec.seed, spec.make)
+            made = self._add(f"key-{number}", state, file, spec.make)
+            if spec.plugged:
+                made.port.plug()
 
     def find(self, name: object) -> EmulatedKey:
         """The key of this name; without a name (None), the only one."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from keypeg_bridge.emulator import control
+from keypeg_bridge.emulator import control, key_specs
 from keypeg_bridge.emulator.ccid_reader import Level
 from keypeg_bridge.emulator.emulated_key import Make
 from keypeg_bridge.emulator.errors import EmulatorError
@@ -42,6 +42,7 @@ def main() -> None:
 @click.option("--vhci", is_flag=True, help="Plug it into this computer's kernel instead; needs root and the module vhci-hcd.")  # fmt: skip
 @click.option("--vpicc", metavar="HOST:PORT", help="Put its card into a virtual reader (vsmartcard's vpcd) instead; loopback only.")  # fmt: skip
 @click.option("--keys", type=click.IntRange(1, MAX_PORTS), default=1, show_default=True, help="How many keys: key-1, key-2, and so on.")  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path), help="The keys, TOML, instead of --keys and what they are like; see docs/labs.md.")  # fmt: skip
 @click.option("--seed", help="Makes new keys repeatable, and what faults draw.")
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="token", show_default=True, help="Kind of key: with vendor commands, or the standards' alone.")  # fmt: skip
 @click.option("--touch", type=click.Choice([p.value for p in TouchPolicy]), default="always", show_default=True, help="When the key is touched; command: by `ctl touch`.")  # fmt: skip
@@ -59,6 +60,7 @@ def serve_command(
     vhci: bool,
     vpicc: str | None,
     keys: int,
+    config: Path | None,
     seed: str | None,
     profile: str,
     touch: str,
@@ -77,15 +79,23 @@ def serve_command(
         format="%(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
+    try:
+        specs = (
+            key_specs.same(
+                keys, seed, Make(profile, TouchPolicy(touch), Level(reader)), plugged=not unplugged
+            )
+            if config is None
+            else key_specs.load(config, seed)
+        )
+    except EmulatorError as error:
+        raise click.ClickException(str(error)) from error
     options = Options(
         state=state,
         control=control_path,
         host=host,
         port=port,
         seed=seed,
-        make=Make(profile, TouchPolicy(touch), Level(reader)),
-        keys=keys,
-        plugged=not unplugged,
+        keys=specs,
         ready_file=ready_file,
         vhci=vhci,
         vpicc=vpicc,

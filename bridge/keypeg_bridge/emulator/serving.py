@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from keypeg_bridge.emulator.control import ControlServer
-from keypeg_bridge.emulator.emulated_key import Make
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.faults import Fault
 from keypeg_bridge.emulator.faults_board import Board
@@ -27,6 +26,7 @@ from keypeg_bridge.emulator.faults_runner import Runner
 from keypeg_bridge.emulator.faults_script import Script
 from keypeg_bridge.emulator.kernel_port import Controller, KernelPorts
 from keypeg_bridge.emulator.key_set import KeySet
+from keypeg_bridge.emulator.key_specs import KeySpec
 from keypeg_bridge.emulator.usbip_server import Bus, UsbIpServer, loopback
 from keypeg_bridge.emulator.virtual_reader import VirtualReader, address_of
 
@@ -40,9 +40,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 0
     seed: str | None = None
-    make: Make = Make()  # noqa: RUF009 - frozen
-    keys: int = 1
-    plugged: bool = True
+    keys: tuple[KeySpec, ...] = (KeySpec(),)
     ready_file: Path | None = None
     vhci: bool = False
     vpicc: str | None = None
@@ -153,10 +151,7 @@ async def serve(options: Options) -> None:
         bus = Bus()
         keys = KeySet(options.state, bus, loop.time)
         stack.callback(keys.close)
-        keys.load(options.keys, options.seed, options.make)
-        if options.plugged:
-            for key in keys:
-                key.port.plug()
+        keys.load(options.keys)
         facts = {
             **await _way(options, reader, bus, keys, stack),
             "control": str(options.control),
@@ -192,8 +187,8 @@ async def _way(
         stack.push_async_callback(server.close)
         return {"vhci": await server.start()}
     if reader is not None:
-        if options.keys > 1:
-            raise EmulatorError("A virtual reader takes one card. Leave --keys out.")
+        if len(options.keys) > 1:
+            raise EmulatorError("A virtual reader takes one card. Serve one key.")
         server = VirtualReader(bus, keys.find("key-1").card, reader)
         stack.push_async_callback(server.close)
         return {"vpicc": await server.start()}

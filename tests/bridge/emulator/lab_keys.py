@@ -12,6 +12,7 @@ from keypeg_bridge.emulator.faults_board import Active, Board
 from keypeg_bridge.emulator.faults_runner import Runner
 from keypeg_bridge.emulator.faults_script import Script
 from keypeg_bridge.emulator.key_set import KeySet
+from keypeg_bridge.emulator.key_specs import same
 from keypeg_bridge.emulator.usbip_server import Bus
 from keypeg_bridge.wire import ctaphid, piv, tlv
 
@@ -23,9 +24,7 @@ class KeyLaboratory:
         self.clock = FakeClock()
         self.bus = Bus()
         self.keys = KeySet(folder / "key.json", self.bus, self.clock.monotonic)
-        self.keys.load(count, seed, Make(**make))
-        for key in self.keys:
-            key.port.plug()
+        self.keys.load(same(count, seed, Make(**make), plugged=True))
         self.board = Board(self.keys, self.clock.monotonic, self.clock.at, seed)
         self.runner = Runner(self.board, self.clock.monotonic, self.clock.at)
 

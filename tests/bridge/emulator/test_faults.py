@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keypeg_bridge.emulator import key_specs
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.faults import KINDS, Fault
+from keypeg_bridge.emulator.faults_script import Script
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -87,3 +89,12 @@ def test_the_page_for_laboratories_lists_every_fault_and_parameter() -> None:
 
 def _written(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else f"{default}".removesuffix(".0")
+
+
+def test_the_files_of_the_page_are_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "labs.md").read_text()
+    script, keys = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "script.toml").write_text(script)
+    (tmp_path / "keys.toml").write_text(keys)
+    assert len(Script.load(tmp_path / "script.toml").steps) == 3
+    assert len(key_specs.load(tmp_path / "keys.toml", None)) == 2
