@@ -246,6 +246,14 @@ def virtual_reader(data: bytes) -> None:
         assert isinstance(message, int) or len(message.command) > 1
 
 
+def planted(data: bytes) -> None:
+    """Faulty on purpose, a byte at a time: what guides the fuzzer finds it, and chance does not."""
+    for at, wanted in enumerate(b"kpg"):
+        if len(data) <= at or data[at] != wanted:
+            return
+    raise AssertionError("the planted fault")
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One parser; `seeds` are inputs that it takes."""
@@ -339,7 +347,13 @@ TARGETS: Final[dict[str, Target]] = {
 }
 
 
+PLANTED: Final = "planted"
+
+
 def run(name: str, data: bytes) -> None:
     """Try one input on one target; only a finding raises."""
     with contextlib.suppress(MalformedFrame):
-        TARGETS[name].run(data)
+        if name == PLANTED:
+            planted(data)
+        else:
+            TARGETS[name].run(data)
