@@ -12,19 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-import structlog
-
 from keypeg.errors import KeyFaulty, KeypegError, KeyRolledBack, KeyUnplugged, NotFound
 from keypeg_bridge.rack.jobs import Jobs
 from keypeg_bridge.rack.news import News
-from keypeg_bridge.rack.plugs import Plugs
-from keypeg_bridge.rack.ports import KeySource, Look, OpenKey, Place, Time, Timer
+from keypeg_bridge.rack.ports import KeySource, OpenKey, Place, Time, Timer
 from keypeg_bridge.rack.reading import Reading
 from keypeg_bridge.rack.record import KeyRecord, Namer
-from keypeg_bridge.rack.scanner import Scanner
 from keypeg_bridge.rack.shelf import KeyChange, Shelf
 from keypeg_bridge.rack.sides import Opener
 from keypeg_bridge.rack.states import State
+from keypeg_bridge.rack.ways import Ways
 from keypeg_bridge.rack.worker import PAUSES, Job, Worker
 
 T = TypeVar("T")
@@ -32,7 +29,6 @@ T = TypeVar("T")
 PROVE_LIMIT: Final = 3.0
 """Seconds for one signature: the slowest cards take a third of one."""
 USABLE: Final = frozenset({State.PRESENT, State.DRAINING})
-_LOG = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +60,16 @@ class Rack:
         self._settings = settings or RackSettings()
         self._time = time
         self._shelf = Shelf(namer)
-        self._plugs = Plugs([source.name for source in sources])
+        self._ways = Ways(
+            sources, time, self._settings.poll_interval, self._post, self._ways_changed
+        )
         self._opener = Opener({source.name: source for source in sources}, self._settings.sides)
         self._jobs = Jobs(time, self._settings.queue_limit, self._on_failed)
-        self._scanners = [
-            Scanner(one, self._settings.poll_interval, lambda: self._plugs.departures, self._saw)
-            for one in sources
-        ]
         self._workers: dict[Place, Worker] = {}
         self._opening: set[Worker] = set()
         self._leaving: set[Worker] = set()
-        self._problems: dict[str, tuple[str, ...]] = {}
-        self._looked: dict[str, bool] = {source.name: False for source in sources}
         self._news = News()
         self._timer: Timer | None = None
-        self._ripening: Timer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._first_look = asyncio.Event()
         self._draining = False
@@ -86,19 +77,16 @@ class Rack:
     async def start(self) -> None:
         """Begin to look for keys."""
         self._loop = asyncio.get_running_loop()
-        for scanner in self._scanners:
-            scanner.start()
+        self._ways.start()
 
     def drain(self) -> None:
         """Take no new keys; those that are there serve those who use them, until `stop`."""
         if self._draining:
             return
         self._draining = True
-        for scanner in self._scanners:
-            scanner.stop()
-        for timer in (self._timer, self._ripening):
-            if timer is not None:
-                timer.cancel()
+        self._ways.stop()
+        if self._timer is not None:
+            self._timer.cancel()
         self._announce(self._shelf.drained())
 
     async def stop(self) -> None:
@@ -110,7 +98,7 @@ class Rack:
             self._jobs.fail_waiting(worker, KeyUnplugged("The bridge is ending."))
         self._announce(self._shelf.released(self._time.monotonic()))
         limit = self._settings.stop_limit
-        joins = [one.join for one in self._scanners] + [one.join for one in workers]
+        joins = [self._ways.join, *(one.join for one in workers)]
         await asyncio.gather(*(asyncio.to_thread(join, limit) for join in joins))
 
     async def first_look(self, timeout: float) -> bool:
@@ -135,7 +123,7 @@ class Rack:
 
     def problems(self) -> tuple[str, ...]:
         """Ways to keys that do not work at the moment, one sentence each."""
-        return tuple(sentence for each in self._problems.values() for sentence in each)
+        return self._ways.problems()
 
     def listen(self, listener: Callable[[KeyChange], None]) -> Callable[[], None]:
         """Call `listener` with each change, in the event loop; the answer ends that."""
@@ -188,9 +176,6 @@ class Rack:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    def _saw(self, source: KeySource, look: Look | None, problem: str, departures: int) -> None:
-        self._post(self._seen, source, look, problem, departures)
-
     def opened(self, worker: Worker, reading: Reading) -> None:
         """A worker's report."""
         self._post(self._on_opened, worker, reading)
@@ -213,50 +198,26 @@ class Rack:
 
     # The event loop's side
 
-    def _seen(self, source: KeySource, look: Look | None, problem: str, departures: int) -> None:
-        sentences = (problem,) if look is None else look.problems
-        if sentences != self._problems.get(source.name, ()):
-            _LOG.warning("way to keys", source=source.name, problems=sentences or "none any more")
-        self._problems[source.name] = sentences
-        self._looked[source.name] = True
-        if look is not None:  # else nothing is known: neither new nor gone
-            self._plugs.looked(source.name, look, departures, self._time.monotonic())
-        self._compare()
-        self._note_settled()
-
-    def _compare(self) -> None:
+    def _ways_changed(self) -> None:
         """Meet what is new, and let go of what is not there any more."""
         if self._draining:
             return
-        now = self._time.monotonic()
-        for place in [place for place in self._workers if self._plugs.get(place) is None]:
+        for place in [place for place in self._workers if self._ways.shows(place) is None]:
             self._depart(self._workers[place])
-        waits = []
-        for plug in self._plugs.all():
+        for plug in self._ways.ripe():
             known = self._workers.get(plug.place)
             if known is not None:
                 known.reached(plug)
-            elif self._plugs.is_ripe(plug, now):
-                worker = Worker(self._opener, plug, self, self._settings.pauses)
-                self._workers[plug.place] = worker
-                self._opening.add(worker)
-                worker.start()
-            else:
-                waits.append(self._plugs.ripe_at(plug))
-        if self._ripening is not None:
-            self._ripening.cancel()
-            self._ripening = None
-        if waits:
-            self._ripening = self._time.call_later(max(0.0, min(waits) - now), self._ripen)
-
-    def _ripen(self) -> None:
-        self._ripening = None
-        self._compare()
+                continue
+            worker = Worker(self._opener, plug, self, self._settings.pauses)
+            self._workers[plug.place] = worker
+            self._opening.add(worker)
+            worker.start()
         self._note_settled()
 
     def _note_settled(self, done: Worker | None = None) -> None:
         self._opening = {one for one in self._opening if one is not done}
-        if all(self._looked.values()) and not self._opening and self._ripening is None:
+        if self._ways.are_settled and not self._opening:
             self._first_look.set()
 
     def _on_opened(self, worker: Worker, reading: Reading) -> None:
@@ -281,7 +242,7 @@ class Rack:
 
     def _on_left(self, worker: Worker) -> None:
         if self._workers.get(worker.place) is worker:
-            self._plugs.left(worker.place, self._time.monotonic())
+            self._ways.left(worker.place)
             self._depart(worker)
         self._note_settled(worker)
 
