@@ -22,8 +22,9 @@ from keypeg_server.domain.decision import Ask, Change, Decision
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_borrowing import Seal
 from keypeg_server.domain.record import Ending, Entry
-from keypeg_server.service.commits import Operation, RequestKey
-from keypeg_server.service.pool_reports import Reports, follow, taken_back
+from keypeg_server.service.commits import RequestKey
+from keypeg_server.service.pool_operation import PoolOperation
+from keypeg_server.service.pool_reports import Reports, follow
 
 Ended = Callable[[KeypegError | None], None]
 
@@ -55,25 +56,24 @@ class Place:
     watch: Callable[[Pool, Borrow], None]  # its end is near, or was put off
 
 
-class BorrowOperation(Operation):
+class BorrowOperation(PoolOperation):
     """What is the same for all of them. Subclasses decide, and say what the log says."""
 
-    __slots__ = ("_borrow", "_by", "_decision", "_done", "_now_us", "_place")
+    __slots__ = ("_borrow", "_by", "_watch")
 
     how = Ending.BORROW_ENDED  # if its lease ends by this
 
     def __init__(
         self, place: Place, by: str, request: RequestKey | None, done: Callable[[Any], None]
     ) -> None:
-        self.request = request
-        self._place = place
+        super().__init__(place.reports, place.pool, done, request)
+        self._watch = place.watch
         self._by = by
-        self._done = done
         self._decision = _NOTHING
 
     def decide(self) -> Sequence[Change]:
-        self._now_us = self._place.reports.now_us()
-        self._decision, self._borrow = self._decided(self._place.pool, self._now_us)
+        self._now_us = self._reports.now_us()
+        self._decision, self._borrow = self._decided(self._pool, self._now_us)
         return self._decision.changes
 
     def records(self) -> Sequence[Entry]:
@@ -81,7 +81,7 @@ class BorrowOperation(Operation):
         if not changes:
             return ()
         event, said = self._told(self._borrow)
-        pool, borrow = self._place.pool, self._borrow
+        pool, borrow = self._pool, self._borrow
         told = record.about(
             pool.account,
             event,
@@ -99,16 +99,10 @@ class BorrowOperation(Operation):
         )
         return [*record.of_changes(pool, changes, self._now_us, self.how), told]
 
-    def undo(self) -> None:
-        taken_back(self._place.reports, self._place.pool, self._decision)
-
     def answer(self) -> None:
-        self._place.watch(self._place.pool, self._borrow)
+        self._watch(self._pool, self._borrow)
         self._done(self._answered())
-        follow(self._place.reports, self._place.pool, self._decision)
-
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)
+        follow(self._reports, self._pool, self._decision)
 
     def _decided(self, pool: Pool, now_us: int) -> tuple[Decision, Borrow]:
         raise NotImplementedError
@@ -121,10 +115,10 @@ class BorrowOperation(Operation):
         return self._borrow
 
     def _there(self, id: str) -> Borrow:
-        borrow = self._place.pool.borrows.get(id)
+        borrow = self._pool.borrows.get(id)
         if borrow is None:
             raise LeaseExpired(
-                f"{self._place.pool.name}/borrows/{id} is over; borrow a seat anew.", borrow=id
+                f"{self._pool.name}/borrows/{id} is over; borrow a seat anew.", borrow=id
             )
         return borrow
 
@@ -141,7 +135,7 @@ class _WithDocument(BorrowOperation):
         return Lent(self._borrow, self._borrow.document)
 
     def repeat(self, result: bytes) -> None:
-        self._place.reports.look(lambda: self._found(result), self._done)
+        self._reports.look(lambda: self._found(result), self._done)
 
     def _found(self, result: bytes) -> Lent | KeypegError:
         id, _, document = result.partition(b" ")
@@ -177,7 +171,7 @@ class Lend(_WithDocument):
         try:
             decision = pool_borrowing.lend(pool, self._ask, self._terms, now_us, self._seal)
         except KeypegError as error:
-            sight = self._place.reports.sight(self._caller)
+            sight = self._reports.sight(self._caller)
             raise explain.refused(pool, self._ask, error, sight) from None
         return decision, pool.borrows[self._ask.id]
 
@@ -185,7 +179,7 @@ class Lend(_WithDocument):
         return "borrowed", {"app": borrow.holder.app, "address": borrow.holder.address}
 
     def refuse(self, error: KeypegError) -> None:
-        self._place.reports.denied(self._place.pool, self._ask, error)
+        self._reports.denied(self._pool, self._ask, error)
         self._done(error)
 
 
@@ -272,18 +266,18 @@ class WriteOff(BorrowOperation):
         return "borrow_written_off", {"reason": self._reason, "exposed_until": borrow.free_us}
 
     def _answered(self) -> WrittenOff:
-        pool = self._place.pool
+        pool = self._pool
         return WrittenOff(self._borrow, pool_borrowing.exposure(pool, self._borrow))
 
     def repeat(self, result: bytes) -> None:
-        self._place.reports.look(lambda: self._found(result.decode()), self._done)
+        self._reports.look(lambda: self._found(result.decode()), self._done)
 
     def _found(self, id: str) -> WrittenOff | KeypegError:
         try:
             borrow = self._there(id)
         except KeypegError as error:
             return error
-        return WrittenOff(borrow, pool_borrowing.exposure(self._place.pool, borrow))
+        return WrittenOff(borrow, pool_borrowing.exposure(self._pool, borrow))
 
 
 class End(BorrowOperation):
@@ -304,4 +298,4 @@ class End(BorrowOperation):
 
     def answer(self) -> None:
         self._done(None)
-        follow(self._place.reports, self._place.pool, self._decision)
+        follow(self._reports, self._pool, self._decision)

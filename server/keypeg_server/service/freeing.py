@@ -8,28 +8,28 @@ Leaves to others: who may free (seats.py), whom it holds off (domain/pool.py), t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from keypeg.errors import KeypegError
 from keypeg_server.domain import record
-from keypeg_server.domain.decision import Change, Decision, DropPlace
+from keypeg_server.domain.decision import Change, DropPlace
 from keypeg_server.domain.freed import Freed, held_off
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.record import Ending, Entry
-from keypeg_server.service.commits import Operation, RequestKey
+from keypeg_server.service.commits import RequestKey
+from keypeg_server.service.pool_operation import PoolOperation
 from keypeg_server.service.pool_reports import (
     Reports,
     check_not_borrowed,
     follow,
     lease_ended,
-    taken_back,
 )
 
 
-class Free(Operation):
+class Free(PoolOperation):
     """A seat that is to be given back; ends with until when its user stays away, 0 for no time."""
 
-    __slots__ = ("_by", "_decision", "_done", "_freed", "_now_us", "_pool", "_reports", "_until_us")
+    __slots__ = ("_by", "_freed", "_until_us")
 
     def __init__(
         self,
@@ -39,12 +39,9 @@ class Free(Operation):
         request: RequestKey,
         done: Callable[[int | KeypegError], None],
     ) -> None:
-        self.request = request
+        super().__init__(reports, pool, done, request)
         self._by = request.caller
-        self._reports = reports
-        self._pool = pool
         self._freed = freed
-        self._done = done
         self._until_us = freed.until_us if freed.holds_off else 0
 
     def decide(self) -> Sequence[Change]:
@@ -53,7 +50,7 @@ class Free(Operation):
             raise lease_ended(self._pool.lease_prefix + self._freed.lease)
         check_not_borrowed(self._pool, lease.id)
         self._now_us = self._reports.now_us()
-        self._decision: Decision = self._pool.free(self._freed, self._now_us)
+        self._decision = self._pool.free(self._freed, self._now_us)
         return self._decision.changes
 
     def records(self) -> Sequence[Entry]:
@@ -72,12 +69,6 @@ class Free(Operation):
         changes = self._decision.changes
         return [said, *record.of_changes(pool, changes, self._now_us, Ending.RECALLED)]
 
-    def parents(self) -> Collection[str]:
-        return (self._pool.account,)
-
-    def undo(self) -> None:
-        taken_back(self._reports, self._pool, self._decision)
-
     def result(self) -> bytes:
         return str(self._until_us).encode()
 
@@ -93,6 +84,3 @@ class Free(Operation):
 
     def repeat(self, result: bytes) -> None:
         self._done(int(result))
-
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)

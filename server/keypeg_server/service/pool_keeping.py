@@ -19,15 +19,16 @@ from keypeg_server.domain.pool_effects import Effect, effects
 from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.domain.record import Entry
 from keypeg_server.service.commits import Operation
-from keypeg_server.service.pool_reports import Reports, follow, taken_back
+from keypeg_server.service.pool_operation import PoolOperation
+from keypeg_server.service.pool_reports import Reports, follow
 
 _T = TypeVar("_T")
 
 
-class Lingered(Operation):
+class Lingered(PoolOperation):
     """The end of a seat's lingering."""
 
-    __slots__ = ("_decision", "_done", "_id", "_now_us", "_pool", "_reports")
+    __slots__ = ("_id",)
 
     def __init__(
         self,
@@ -36,48 +37,23 @@ class Lingered(Operation):
         id: str,
         done: Callable[[KeypegError | None], None],
     ) -> None:
-        self.request = None
-        self._reports = reports
-        self._pool = pool
+        super().__init__(reports, pool, done)
         self._id = id
-        self._done = done
 
     def decide(self) -> Sequence[Change]:
         self._now_us = self._reports.now_us()
         self._decision = self._pool.lingered(self._id, self._now_us)
         return self._decision.changes
 
-    def records(self) -> Sequence[Entry]:
-        return record.of_changes(self._pool, self._decision.changes, self._now_us)
-
-    def parents(self) -> Collection[str]:
-        return (self._pool.account,)
-
-    def undo(self) -> None:
-        taken_back(self._reports, self._pool, self._decision)
-
     def answer(self) -> None:
         self._done(None)
         follow(self._reports, self._pool, self._decision)
 
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)
 
-
-class SetRules(Operation):
+class SetRules(PoolOperation):
     """Other rules for a pool; ChangedMeanwhile when it has not those that the asker has seen."""
 
-    __slots__ = (
-        "_by",
-        "_decision",
-        "_done",
-        "_effects",
-        "_etag",
-        "_now_us",
-        "_pool",
-        "_reports",
-        "_rules",
-    )
+    __slots__ = ("_by", "_effects", "_etag", "_rules")
 
     def __init__(
         self,
@@ -88,13 +64,10 @@ class SetRules(Operation):
         by: str,
         done: Callable[[list[Effect] | KeypegError], None],
     ) -> None:
-        self.request = None
-        self._reports = reports
-        self._pool = pool
+        super().__init__(reports, pool, done)
         self._rules = rules
         self._etag = etag
         self._by = by
-        self._done = done
 
     def decide(self) -> Sequence[Change]:
         pool, rules = self._pool, self._rules
@@ -119,10 +92,7 @@ class SetRules(Operation):
             by=self._by,
             rules=json.loads(self._rules.to_json() or "{}"),
         )
-        return [said, *record.of_changes(self._pool, self._decision.changes, self._now_us)]
-
-    def parents(self) -> Collection[str]:
-        return (self._pool.account,)
+        return [said, *super().records()]
 
     def undo(self) -> None:
         self._pool.undo(self._decision.changes)
@@ -133,9 +103,6 @@ class SetRules(Operation):
         follow(self._reports, self._pool, self._decision)
         if self._decision.changes:
             self._reports.ruled(self._pool)
-
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)
 
 
 class Note(Operation):

@@ -18,6 +18,7 @@ from keypeg_server.domain.lease import Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.record import Ending, Entry
 from keypeg_server.service.commits import Operation, RequestKey
+from keypeg_server.service.pool_operation import PoolOperation
 from keypeg_server.service.pool_reports import (
     Reports,
     check_not_borrowed,
@@ -29,10 +30,10 @@ from keypeg_server.service.pool_reports import (
 IN_ORDER: Final = frozenset((Ending.RELEASED, Ending.CLOSED))  # ends after which a seat may linger
 
 
-class Acquire(Operation):
+class Acquire(PoolOperation):
     """Seats, or a place in the queue."""
 
-    __slots__ = ("_ask", "_caller", "_decision", "_done", "_now_us", "_pool", "_reports")
+    __slots__ = ("_ask", "_caller")
 
     def __init__(
         self,
@@ -43,12 +44,9 @@ class Acquire(Operation):
         request: RequestKey | None,
         done: Callable[[Lease | Place | KeypegError], None],
     ) -> None:
-        self.request = request
-        self._reports = reports
-        self._pool = pool
+        super().__init__(reports, pool, done, request)
         self._ask = ask
         self._caller = caller
-        self._done = done
 
     def decide(self) -> Sequence[Change]:
         ask = self._ask
@@ -59,15 +57,6 @@ class Acquire(Operation):
             sight = self._reports.sight(self._caller)
             raise explain.refused(self._pool, ask, error, sight) from None
         return self._decision.changes
-
-    def records(self) -> Sequence[Entry]:
-        return record.of_changes(self._pool, self._decision.changes, self._now_us)
-
-    def parents(self) -> Collection[str]:
-        return (self._pool.account,)
-
-    def undo(self) -> None:
-        taken_back(self._reports, self._pool, self._decision)
 
     def result(self) -> bytes:
         return f"{self._pool.id} {self._ask.id}".encode()
@@ -104,10 +93,10 @@ class Acquire(Operation):
         self._done(error)
 
 
-class Release(Operation):
+class Release(PoolOperation):
     """The end of a lease or a place."""
 
-    __slots__ = ("_decision", "_done", "_how", "_id", "_now_us", "_pool", "_reports")
+    __slots__ = ("_how", "_id")
 
     def __init__(
         self,
@@ -117,12 +106,9 @@ class Release(Operation):
         done: Callable[[Lease | Place | KeypegError | None], None],
         how: Ending = Ending.RELEASED,
     ) -> None:
-        self.request = None
+        super().__init__(reports, pool, done)
         self._how = how
-        self._reports = reports
-        self._pool = pool
         self._id = id
-        self._done = done
 
     def decide(self) -> Sequence[Change]:
         self._now_us = self._reports.now_us()
@@ -136,39 +122,27 @@ class Release(Operation):
     def records(self) -> Sequence[Entry]:
         return record.of_changes(self._pool, self._decision.changes, self._now_us, self._how)
 
-    def parents(self) -> Collection[str]:
-        return (self._pool.account,)
-
-    def undo(self) -> None:
-        taken_back(self._reports, self._pool, self._decision)
-
     def answer(self) -> None:
-        decision = self._decision
         self._reports.released(self._id)
-        self._done(decision.outcome)
-        follow(self._reports, self._pool, decision)
-
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)
+        super().answer()
 
 
-class Extend(Operation):
+class Extend(PoolOperation):
     """A lease whose holder may believe in it for longer."""
 
-    __slots__ = ("_decision", "_done", "_id", "_pool", "_valid_for_us")
+    __slots__ = ("_id", "_valid_for_us")
 
     def __init__(
         self,
+        reports: Reports,
         pool: Pool,
         id: str,
         valid_for_us: int,
         done: Callable[[Lease | KeypegError], None],
     ) -> None:
-        self.request = None
-        self._pool = pool
+        super().__init__(reports, pool, done)
         self._id = id
         self._valid_for_us = valid_for_us
-        self._done = done
 
     def decide(self) -> Sequence[Change]:
         if self._pool.lease(self._id) is None:
@@ -177,18 +151,8 @@ class Extend(Operation):
         self._decision = self._pool.extend(self._id, self._valid_for_us)
         return self._decision.changes
 
-    def parents(self) -> Collection[str]:
-        return (self._pool.account,)
-
-    def undo(self) -> None:
-        self._pool.undo(self._decision.changes)
-
-    def answer(self) -> None:
-        assert isinstance(self._decision.outcome, Lease)
-        self._done(self._decision.outcome)
-
-    def refuse(self, error: KeypegError) -> None:
-        self._done(error)
+    def records(self) -> Sequence[Entry]:
+        return ()  # that a holder goes on is nothing new
 
 
 class Gone(Operation):

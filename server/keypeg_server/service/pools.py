@@ -210,7 +210,7 @@ class Engine:
         self, pool: Pool, id: str, valid_for_us: int, done: Callable[[Lease | KeypegError], None]
     ) -> None:
         """A lease whose holder may believe in it for longer."""
-        self._submit(pool, operations.Extend(pool, id, valid_for_us, done))
+        self._submit(pool, operations.Extend(self.aftermath, pool, id, valid_for_us, done))
 
     def gone(
         self,

@@ -109,6 +109,13 @@ class BatchCommitter:
             else:
                 if self._log is not None:
                     item.entries = operation.records()
+                    if (
+                        self._database.fence is not None
+                    ):  # it looks at the homes of these, and no others
+                        for entry in item.entries:
+                            assert entry.parent in believed, (
+                                f"{operation} writes for {entry.parent}"
+                            )
                 if request is not None:
                     item.result = operation.result()
                     self._remember((request.caller, request.id), (request.digest, item.result))
