@@ -36,7 +36,7 @@ MOVERS: Final = (
     2  # at once: how soon others hear of it, and not how long movers wait for each other
 )
 DEPOSITORS: Final = 16
-SETTLING_SECONDS: Final = 300.0
+SETTLING_SECONDS: Final = 900.0  # 1,000 accounts with their users are made first
 LEAST_SECONDS: Final = 0.6  # of a round: what changes an account takes longer than a renewal
 DEPOSIT_LOAD: Final = Path(__file__).resolve().parent / "deposit_load.py"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def response(
     return WatchCloudSessionResponse(cloud_session=shown, changes=changes, missed_count=missed)
 
 
-def change(kind: pb.CloudChangeKind.ValueType, **fields: str) -> pb.CloudChange:
+def change(kind: pb.CloudChangeKind.ValueType, **fields: Any) -> pb.CloudChange:
     made = pb.CloudChange(kind=kind, user=ADA, **fields)
     made.time.FromDatetime(fakes.NOW)
     return made
