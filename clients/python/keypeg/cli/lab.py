@@ -39,7 +39,7 @@ HISTORY: Final[list[Column[dict[str, Any]]]] = [
 ]
 LAB: Final[list[Column[dict[str, Any]]]] = [
     Column("BRIDGE", lambda one: one["bridge"]),
-    Column("USB/IP", lambda one: one["usbip"]),
+    Column("KEYS AT", lambda one: one["usbip"]),
     Column("FOLDER", lambda one: one["folder"]),
     Column("ROOT", lambda one: one["root"]),
 ]
