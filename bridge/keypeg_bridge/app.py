@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-import json
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,8 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from keypeg import discovery
-from keypeg.agent import AgentService, LocalPort
+from keypeg.agent import AgentService
 from keypeg.clock import Clock, SystemClock
 from keypeg.serving import ErrorInterceptor
 from keypeg.v1 import (
@@ -39,6 +35,14 @@ from keypeg.v1 import (
 from keypeg_bridge import identity
 from keypeg_bridge.keys.opening import Drivers
 from keypeg_bridge.keys.smartkey_counters import SmartkeyCounters
+from keypeg_bridge.listening import (
+    StartError,
+    add_tls,
+    announce,
+    local_port,
+    socket_error,
+    withdraw,
+)
 from keypeg_bridge.rack.journal import Journal
 from keypeg_bridge.rack.memory import Memory
 from keypeg_bridge.rack.memory_file import MemoryFile, MemoryUnreadable
@@ -76,10 +80,6 @@ _SERVICES: Final = tuple(
 _LOG = structlog.get_logger(__name__)
 
 
-class StartError(Exception):
-    """Why the bridge cannot start; one sentence."""
-
-
 class LoopTime:
     """The clock and the timers of a running event loop."""
 
@@ -112,7 +112,7 @@ async def serve(
     settings: Settings, state: Path, ready_file: Path | None, stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set."""
-    _withdraw(ready_file)
+    withdraw(ready_file)
     try:
         me = identity.load(state)
         drivers = Drivers(
@@ -169,7 +169,7 @@ async def serve(
         return _Listener(server, keys, health)
 
     async with contextlib.AsyncExitStack() as stack:
-        port = _local_port(settings)
+        port = local_port(settings)
         stack.push_async_callback(port.close)
         local = listener(writable=True)
         agent = AgentService(port.peer)
@@ -185,7 +185,7 @@ async def serve(
         if settings.listen.tls:
             network = listener(writable=False)
             listeners.append(network)
-            facts |= _add_tls(network.server, settings, state, time.wall())
+            facts |= add_tls(network.server, settings, state, time.wall())
         journal = Journal(state, time.wall)
         stack.push_async_callback(asyncio.to_thread, journal.close, RECORD_LIMIT)
         rack.listen(journal.note)
@@ -203,14 +203,14 @@ async def serve(
         try:
             await port.open()
         except OSError as error:
-            raise _socket_error(port.path, error) from error
-        _announce(facts, ready_file)
+            raise socket_error(port.path, error) from error
+        announce(facts, ready_file)
         try:
             await stop.wait()
         finally:
             rack.drain()
             await _end(settings, sessions, listeners, agent)
-            _withdraw(ready_file)
+            withdraw(ready_file)
 
 
 def _ways(backends: tuple[str, ...]) -> list[str]:
@@ -236,75 +236,6 @@ def _access(settings: Settings) -> Access | None:
     return Access(chosen.address, ca_file, Path(chosen.token_file))
 
 
-def _local_port(settings: Settings) -> LocalPort:
-    """The bridge's own socket, not open yet; refused before any key is touched when another bridge serves there."""
-    chosen = settings.listen.socket
-    path = Path(chosen).absolute() if chosen else discovery.bridge_socket()
-    if not _is_ours(path.parent):
-        raise StartError(
-            f"{path.parent} belongs to another user, who could put a bridge of their own there."
-            " Choose another socket with --socket."
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
-        trial.settimeout(1)
-        with contextlib.suppress(OSError):  # nobody there, or nothing: `open` says what is wrong
-            trial.connect(str(path))
-            raise StartError(
-                f"Another bridge serves on {path} already. Use it, or choose another socket."
-            )
-    try:
-        return LocalPort(path)
-    except OSError as error:
-        raise _socket_error(path, error) from error
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder is this user's or the system's own, or is not there yet."""
-    try:
-        return folder.stat().st_uid in (0, os.getuid())
-    except OSError:
-        return True  # to be made, or for `open` to say what is wrong
-
-
-def _socket_error(path: Path, error: OSError) -> StartError:
-    why = (error.strerror or str(error)).rstrip(".")
-    return StartError(f"The socket {path} cannot be used: {why}. Choose another with --socket.")
-
-
-def _add_tls(
-    server: grpc.aio.Server, settings: Settings, state: Path, now: datetime
-) -> dict[str, Any]:
-    """Listen on loopback TLS too; what clients need to know of it."""
-    text = settings.listen.tls
-    host, _, number = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    host = "127.0.0.1" if host == "localhost" else host
-    try:
-        address = ipaddress.ip_address(host)
-        if not (number.isascii() and number.isdigit() and int(number) < 65_536):
-            raise ValueError
-    except ValueError:
-        raise StartError(
-            f"{text!r} is no address and port. Use for example 127.0.0.1:0, where port 0 takes a"
-            " free one."
-        ) from None
-    if not address.is_loopback and not settings.listen.lan:
-        raise StartError(
-            f"{host} can be reached from other computers. Use 127.0.0.1, or add --lan if that is"
-            " what you want."
-        )
-    made = identity.certificate(state, str(address), now)
-    credentials = grpc.ssl_server_credentials([(made.key, made.chain)])
-    shown = f"[{address}]" if address.version == 6 else str(address)
-    try:
-        bound = server.add_secure_port(f"{shown}:{number}", credentials)
-    except RuntimeError:
-        bound = 0
-    if not bound:
-        raise StartError(f"{text} is taken or not an address of this computer. Choose another.")
-    return {"address": f"{shown}:{bound}", "ca_file": str(made.ca_file)}
-
-
 async def _end(
     settings: Settings, sessions: Sessions, listeners: list[_Listener], agent: AgentService
 ) -> None:
@@ -322,23 +253,3 @@ async def _end(
     await agent.settle(SETTLE.total_seconds())
     await asyncio.gather(*(one.server.stop(grace=1) for one in listeners))
     await agent.stop()
-
-
-def _withdraw(ready_file: Path | None) -> None:
-    """No ready file while the bridge does not serve."""
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
-
-
-def _announce(facts: dict[str, Any], ready_file: Path | None) -> None:
-    _LOG.info("serving", **facts)
-    if ready_file is None:
-        return
-    partial = ready_file.with_name(f"{ready_file.name}.partial")
-    try:
-        partial.write_text(json.dumps(facts) + "\n")
-        partial.replace(ready_file)
-    except OSError as error:
-        raise StartError(
-            f"The ready file {ready_file} cannot be written: {error.strerror}."
-        ) from error

@@ -18,6 +18,7 @@ import platformdirs
 from keypeg.settings_reading import SettingsError
 from keypeg_bridge import app, logs
 from keypeg_bridge import settings as settings_module
+from keypeg_bridge.listening import StartError
 from keypeg_bridge.settings import Settings
 
 
@@ -59,7 +60,7 @@ def serve(
         logs.configure(settings.logs.level, settings.logs.format)
         folder = state or platformdirs.user_state_path("keypeg", appauthor=False) / "bridge"
         asyncio.run(_until_told(settings, folder, ready_file))
-    except (SettingsError, app.StartError) as error:
+    except (SettingsError, StartError) as error:
         raise click.ClickException(str(error)) from error
 
 
