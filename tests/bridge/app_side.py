@@ -16,10 +16,11 @@ from keypeg.calls import translate
 from keypeg.errors import KeypegError
 from keypeg.v1 import location_pb2, proof_pb2, session_pb2, session_service_pb2_grpc
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
+from lab.processes import PATIENCE
 from tests.bridge.publisher import Publisher
 
 DEVICE = "device-of-a-test"
-WAIT = 15.0
+WAIT = 15.0 * PATIENCE
 
 
 def error_of(call_error: BaseException) -> KeypegError:

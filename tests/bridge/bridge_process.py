@@ -22,7 +22,7 @@ from keypeg.management import (
 from keypeg.possession import check_possession, enrollment_challenge
 from keypeg.v1 import document_pb2, key_pb2, key_service_pb2_grpc
 from keypeg.v1 import key_service_pb2 as pb
-from lab.processes import BIN, Lab, Program
+from lab.processes import BIN, PATIENCE, Lab, Program
 from tests.bridge.app_side import AppSide
 from tests.bridge.publisher import ACCOUNT
 
@@ -111,12 +111,12 @@ class BridgeProcess:
 
     async def listed(self) -> list[key_pb2.Key]:
         """The keys."""
-        return list((await self.keys().ListKeys(pb.ListKeysRequest(), timeout=15)).keys)
+        return list((await self.keys().ListKeys(pb.ListKeysRequest(), timeout=15 * PATIENCE)).keys)
 
     async def arrived(self, count: int) -> list[key_pb2.Key]:
         """The keys, once so many are there to be used."""
         there: dict[str, key_pb2.Key] = {}
-        watching = self.keys().WatchKeys(pb.WatchKeysRequest(), timeout=30)
+        watching = self.keys().WatchKeys(pb.WatchKeysRequest(), timeout=30 * PATIENCE)
         while len(there) < count:
             key = (await watching.read()).key
             if key.state == key_pb2.KEY_STATE_PRESENT:
@@ -126,7 +126,9 @@ class BridgeProcess:
 
     async def begin(self, key: key_pb2.Key) -> tuple[Any, bytes]:
         """Begin a write, and the server's answer to the key's challenge."""
-        begun = await self.keys().BeginKeyWrite(pb.BeginKeyWriteRequest(key=key.name), timeout=15)
+        begun = await self.keys().BeginKeyWrite(
+            pb.BeginKeyWriteRequest(key=key.name), timeout=15 * PATIENCE
+        )
         algorithm = ALGORITHMS[begun.management_algorithm]
         secret = (
             DEFAULT_MANAGEMENT_KEY[: algorithm.key_bytes]
@@ -149,14 +151,16 @@ class BridgeProcess:
                 enrollment_nonce=NONCE,
                 account=ACCOUNT,
             ),
-            timeout=20,
+            timeout=20 * PATIENCE,
         )
         check_possession(
             enrolled.key.public_key,
             enrollment_challenge(begun.card_id, ACCOUNT, NONCE),
             enrolled.signature,
         )
-        await self.keys().EndKeyWrite(pb.EndKeyWriteRequest(write=begun.write), timeout=15)
+        await self.keys().EndKeyWrite(
+            pb.EndKeyWriteRequest(write=begun.write), timeout=15 * PATIENCE
+        )
         return enrolled.key
 
     async def put(
@@ -171,9 +175,11 @@ class BridgeProcess:
             pb.WriteKeyLicenseRequest(
                 write=begun.write, response=response, license=license_, delegation=delegation
             ),
-            timeout=20,
+            timeout=20 * PATIENCE,
         )
-        await self.keys().EndKeyWrite(pb.EndKeyWriteRequest(write=begun.write), timeout=15)
+        await self.keys().EndKeyWrite(
+            pb.EndKeyWriteRequest(write=begun.write), timeout=15 * PATIENCE
+        )
         return written.key
 
     async def close(self) -> None:

@@ -22,8 +22,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-START_TIMEOUT = float(os.environ.get("KEYPEG_LAB_START_SECONDS", "30"))
-"""Seconds a program may take until it is ready; generous, since test machines are slow and shared, or emulated themselves."""
+PATIENCE = float(os.environ.get("KEYPEG_LAB_PATIENCE", "1"))
+"""How many times longer than elsewhere things may take on this computer: more than 1 where it is emulated itself."""
+START_TIMEOUT = 30.0 * PATIENCE
+"""Seconds a program may take until it is ready; generous, since test machines are slow and shared."""
 
 Event = dict[str, Any]
 
