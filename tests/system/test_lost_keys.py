@@ -225,3 +225,27 @@ def test_a_bridge_with_a_server_finds_out_by_itself_that_a_key_was_lost(
     desk.keys.wait_for_key(desk.listed)
     assert desk.app(new_name("app"), product).expect("stopped")["reason"] == "KEY_LOST"
     assert customer.member_token not in desk.keys.bridge.tail()
+
+
+@pytest.mark.long
+@pytest.mark.behaviour("KEY-7")
+def test_the_same_contents_on_a_key_with_another_private_key_open_nothing_and_are_reported(
+    world: World, customer: Customer, new_keys: Keys, new_name: Namer
+) -> None:
+    product = world.product(new_name("synth"), locations=[KEY])
+    owned = world.license(customer.account, product)
+    desk = Desk(world, customer, new_keys(), new_name("desk"))
+    desk.activate(owned.name)
+    (before,) = desk.listed()
+    control.call(desk.keys.control, "fault", fault="clone", mode="forged", swap=True)
+
+    def copied() -> list[dict[str, Any]]:
+        return [one for one in desk.listed() if one["public_key"] != before["public_key"]]
+
+    (copy,) = desk.keys.wait_for_key(copied)
+    assert copy["card_id"] == before["card_id"]
+    assert copy["licenses"] == before["licenses"]
+    desk.app(new_name("app"), product).expect("stopped")
+    assert "another private key" in desk.failing("key", "check")
+    (said,) = recorded(customer, "key_copied")
+    assert said["location"] == desk.location

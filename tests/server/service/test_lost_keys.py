@@ -129,7 +129,8 @@ async def test_what_can_not_be_replaced(desk: Desk) -> None:
     await reported(desk, new)
     with pytest.raises(errors.KeyLost):
         await replaced(desk, new)
-    request = desk.office.request([])
+    none: list[Loss] = []
+    request = desk.office.request(none)
     with pytest.raises(errors.FieldInvalid, match="is no key"):
         await desk.office.losses.report(request, "studio", "cloud", "gone")
     with pytest.raises(errors.NotFound):
