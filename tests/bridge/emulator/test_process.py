@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -18,14 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keypeg.clock import monotonic
-from keypeg.management import DEFAULT_MANAGEMENT_KEY, respond
+from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
 from keypeg_bridge.emulator import control
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.usbip_server import MAX_CONNECTIONS
 from keypeg_bridge.keys.opening import Drivers, open_driver
 from keypeg_bridge.transport import usbip_client
 from keypeg_bridge.transport.backends import make_backend
-from keypeg_bridge.wire import usbip
+from keypeg_bridge.wire import piv, tlv, usbip
+from keypeg_bridge.wire.apdu import Command, Response
 from tests.bridge.emukey import Emukey, running
 
 FEW = settings(
@@ -277,3 +279,34 @@ def test_cards_serve_behind_readers_of_every_level(tmp_path: Path, reader: str) 
         assert driver.read(1) == license_bytes
         assert driver.probe().silent
         driver.close()
+
+
+def test_a_card_s_key_waits_for_the_finger_over_usb(tmp_path: Path) -> None:
+    with running(tmp_path, "--touch", "command") as key:
+        backend = make_backend(key.backend, monotonic)
+        found, _ = backend.devices()
+        pipe = backend.open(found[0].handle)
+
+        def send(ins: int, p1: int, p2: int, data: bytes) -> Response:
+            apdu = Command(0, ins, p1, p2, data, 256).encode()
+            return Response.decode(pipe.exchange(apdu, SECONDS))
+
+        def authenticate(algorithm: int, slot: int, fields: bytes) -> Response:
+            return send(piv.INS_AUTHENTICATE, algorithm, slot, tlv.encode(0x7C, fields))
+
+        assert send(piv.INS_SELECT, 4, 0, piv.AID).ok
+        asked = authenticate(0x0A, 0x9B, b"\x81\x00")
+        challenge = tlv.find(tlv.unwrap(asked.data, 0x7C), 0x81) or b""
+        answer = respond(ManagementAlgorithm.AES_192, DEFAULT_MANAGEMENT_KEY, challenge)
+        assert authenticate(0x0A, 0x9B, tlv.encode(0x82, answer)).ok
+        template = bytes.fromhex("ac06 800111 ab0102")  # a touch for each use
+        assert send(piv.INS_GENERATE, 0, 0x9E, template).ok
+        with ThreadPoolExecutor(1) as pool:
+            signing = pool.submit(authenticate, 0x11, 0x9E, b"\x82\x00\x81\x20" + bytes(32))
+            deadline = monotonic() + SECONDS
+            while not key.status()["wants_touch"]:
+                assert monotonic() < deadline
+            assert not signing.done()
+            key.touch()
+            assert signing.result(SECONDS).ok
+        pipe.close()
