@@ -69,15 +69,16 @@ class CcidReader:
         self._card = card
         self._now = now
         self._level = level
-        default = MAX_MESSAGE if level is Level.EXTENDED else SHORT_MESSAGE
-        self._max_message = default if max_message is None else max_message
+        self._max_message = max_message or (
+            MAX_MESSAGE if level is Level.EXTENDED else SHORT_MESSAGE
+        )
         self._buffer = MessageBuffer(self._max_message)
         self._link = CardLink(card.transmit if now is None else card.begin, card.poll)
         self._parameters = _T1_PARAMETERS
         self._commands: dict[int, Callable[[Command], Reply]] = {
             Kind.ICC_POWER_ON: self._power_on,
             Kind.ICC_POWER_OFF: self._power_off,
-            Kind.GET_SLOT_STATUS: self._done,
+            Kind.GET_SLOT_STATUS: self._reply,
             Kind.XFR_BLOCK: self._exchange,
             Kind.GET_PARAMETERS: self._get_parameters,
             Kind.RESET_PARAMETERS: self._reset_parameters,
@@ -154,7 +155,7 @@ class CcidReader:
         twin = self._abort_first
         self._drop()
         if twin is not None and twin.sequence == sequence:
-            replies.append(self._done(twin).encode())
+            replies.append(self._reply(twin).encode())
         else:
             self._aborting = sequence
         return replies
@@ -162,7 +163,7 @@ class CcidReader:
     def take(self, command: Command) -> Reply | None:
         """The reply to one command; None for an abort whose twin on the control pipe is still to come."""
         if command.slot != 0:
-            return self._failed(command, Error.BAD_SLOT, CardStatus.ABSENT)
+            return self._failed(command, Error.BAD_SLOT)
         if command.kind == Kind.ABORT:
             return self._bulk_abort(command)
         if self._aborting is not None or self._abort_first is not None:
@@ -174,7 +175,7 @@ class CcidReader:
     def answer(self, command: Command) -> Reply:
         """The reply to one command of an idle slot: the final one, or a request for more time."""
         if command.slot != 0:
-            return self._failed(command, Error.BAD_SLOT, CardStatus.ABSENT)
+            return self._failed(command, Error.BAD_SLOT)
         handler = self._commands.get(command.kind)
         if handler is None:
             return self._failed(command, Error.NOT_SUPPORTED)
@@ -185,7 +186,7 @@ class CcidReader:
     def _bulk_abort(self, command: Command) -> Reply | None:
         if self._aborting == command.sequence:
             self._drop()
-            return self._done(command)
+            return self._reply(command)
         if self._aborting is not None:
             return self._failed(command, Error.ABORTED)
         self._abort_first = command
@@ -203,9 +204,9 @@ class CcidReader:
     def _status(self) -> CardStatus:
         return CardStatus.ACTIVE if self._card.powered else CardStatus.INACTIVE
 
-    def _failed(self, command: Command, error: int, card: CardStatus | None = None) -> Reply:
+    def _failed(self, command: Command, error: int) -> Reply:
         kind = REPLY_KINDS.get(command.kind, Kind.SLOT_STATUS)
-        status = self._status if card is None else card
+        status = self._status if command.slot == 0 else CardStatus.ABSENT
         return Reply(kind, command.slot, command.sequence, b"", status, Outcome.FAILED, error)
 
     def _reply(self, command: Command, data: bytes = b"", extra: int = 0) -> Reply:
@@ -223,9 +224,6 @@ class CcidReader:
     def _power_off(self, command: Command) -> Reply:
         self._card.power_off()
         return self._reply(command, extra=1)
-
-    def _done(self, command: Command) -> Reply:
-        return self._reply(command)
 
     def _get_parameters(self, command: Command) -> Reply:
         return self._reply(command, self._parameters, extra=_T1)
@@ -281,10 +279,9 @@ class CcidReader:
             answer = self._card.transmit(data)
         else:
             answer = self._card.begin(data)
-        if answer is not None:
-            return self._data(command, answer)
-        self._pending = command
-        return self._more_time(command)
+        if answer is None:
+            self._pending = command
+        return self._more_time(command) if answer is None else self._data(command, answer)
 
     def _more_time(self, command: Command) -> Reply:
         assert self._now is not None
