@@ -33,6 +33,22 @@ LONGEST_PAUSE: Final = 1.0  # s
 _GOES_ON: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
+def _of_the_last(kind: str) -> Any:
+    """How a channel makes methods of a kind: those of the server that worked last."""
+
+    def method(
+        self: Failover,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        make = getattr(self._channel(self._now), kind)
+        return make(method, request_serializer, response_deserializer)
+
+    return method
+
+
 class Failover(grpc.aio.Channel):
     """A channel whose unary calls find a server that works; each call is a coroutine."""
 
@@ -64,41 +80,9 @@ class Failover(grpc.aio.Channel):
 
         return call
 
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        """A method of the server that worked last."""
-        return self._channel(self._now).unary_stream(
-            method, request_serializer, response_deserializer
-        )
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        """A method of the server that worked last."""
-        return self._channel(self._now).stream_unary(
-            method, request_serializer, response_deserializer
-        )
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        """A method of the server that worked last."""
-        return self._channel(self._now).stream_stream(
-            method, request_serializer, response_deserializer
-        )
+    unary_stream = _of_the_last("unary_stream")
+    stream_unary = _of_the_last("stream_unary")
+    stream_stream = _of_the_last("stream_stream")
 
     # The channel itself.
 

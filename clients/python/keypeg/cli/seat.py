@@ -13,6 +13,7 @@ import click
 from keypeg.cli.arguments import Duration, Units, account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
+from keypeg.cli.seat_asking import asked
 from keypeg.cli.seat_take import acquire, release, renew
 from keypeg.cli.seat_views import POOLS, lease_columns, place_columns
 from keypeg.cli.seat_watch import history, watch
@@ -134,25 +135,13 @@ async def why(
       keypeg seat why acme/solver --units 4
       keypeg seat why acme/solver --wait
     """
-    from keypeg.cli import resolve
-    from keypeg.v1 import product_pb2, session_pb2
     from keypeg.v1 import seat_service_pb2 as pb
     from keypeg.v1 import seat_service_pb2_grpc as rpc
 
     async with cli.server() as link:
+        asks = await asked(cli, link, pool, account, units=count, wanted=wanted, priority=priority)
         answer = await link.call(
-            rpc.SeatServiceStub(link.channel).Explain,
-            pb.ExplainRequest(
-                pool=await resolve.pool_name(link, pool, account),
-                units=count,
-                features=[
-                    product_pb2.FeatureUnits(feature=name, units=one or 1) for name, one in wanted
-                ],
-                device=cli.device(),
-                app=session_pb2.App(name="keypeg seat", version=cli.version, sdk=cli.sdk),
-                wait=wait,
-                priority=priority,
-            ),
+            rpc.SeatServiceStub(link.channel).Explain, pb.ExplainRequest(wait=wait, **asks)
         )
     cli.printer.item(
         answer,

@@ -16,6 +16,7 @@ import click
 from keypeg.cli.arguments import Duration, Units, account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Command
+from keypeg.cli.seat_asking import asked
 from keypeg.cli.seat_views import place_text
 from keypeg.cli.values import Column, Name, length, moment
 
@@ -80,24 +81,13 @@ async def acquire(
       keypeg seat acquire acme/solver --wait 10min
       lease=$(keypeg seat acquire acme/solver -o json | jq -r .lease.name)
     """
-    from keypeg.cli import resolve
     from keypeg.cli.link import request_id
-    from keypeg.v1 import product_pb2, session_pb2
     from keypeg.v1 import seat_service_pb2 as pb
     from keypeg.v1 import seat_service_pb2_grpc as rpc
 
     async with cli.server() as link:
-        request = pb.AcquireSeatRequest(
-            request_id=request_id(),
-            pool=await resolve.pool_name(link, pool, account),
-            units=count,
-            features=[
-                product_pb2.FeatureUnits(feature=name, units=one or 1) for name, one in wanted
-            ],
-            device=cli.device(),
-            app=session_pb2.App(name="keypeg seat", version=cli.version, sdk=cli.sdk),
-            priority=priority,
-        )
+        asks = await asked(cli, link, pool, account, units=count, wanted=wanted, priority=priority)
+        request = pb.AcquireSeatRequest(request_id=request_id(), **asks)
         if ttl is not None:
             request.ttl.FromTimedelta(ttl)
         if wait:
