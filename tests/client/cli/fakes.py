@@ -299,6 +299,9 @@ class Server(
             location=request.location,
             generation=1,
         )
+        places = [one for one in self.locations if one.name == request.location]
+        if places:
+            made.location_kind = places[0].kind
         self.activations.append(made)
         return activation_service_pb2.CreateActivationResponse(
             activation=made, document=document_for(made), delegation=delegation()
@@ -319,6 +322,13 @@ class Server(
         found, token = self.pages(there, request)
         return activation_service_pb2.ListActivationsResponse(
             activations=found, next_page_token=token
+        )
+
+    @handler
+    def BeginDeactivation(self, request, context):
+        (one,) = [one for one in self.activations if one.name == request.name]
+        return activation_service_pb2.BeginDeactivationResponse(
+            activation=one, nonce=b"r" * 32, contents=delegation(), delegation=delegation()
         )
 
     @handler
@@ -398,7 +408,41 @@ class Server(
 
     @handler
     def GetLocation(self, request, context):
+        for one in self.locations:
+            if one.name == request.name:
+                return location_service_pb2.GetLocationResponse(location=one)
         raise errors.NotFound(f"There is no location {request.name}.")
+
+    @handler
+    def CheckKey(self, request, context):
+        place = next(one for one in self.locations if one.card_id == request.card_id)
+        lost = place.HasField("lost_time")
+        return location_service_pb2.CheckKeyResponse(
+            location=place,
+            standing=(
+                location_service_pb2.KEY_STANDING_LOST
+                if lost
+                else location_service_pb2.KEY_STANDING_CURRENT
+            ),
+            statements=[
+                location_service_pb2.KeyStatement(contents=delegation(), delegation=delegation())
+            ],
+            activations=[one.name for one in self.activations],
+        )
+
+    @handler
+    def ReportKeyLost(self, request, context):
+        place = next(one for one in self.locations if one.name == request.name)
+        place.lost_time.FromDatetime(NOW)
+        return location_service_pb2.ReportKeyLostResponse(location=place)
+
+    @handler
+    def ReplaceKey(self, request, context):
+        place = next(one for one in self.locations if one.name == request.replacement)
+        left = location_service_pb2.KeyMove(activation="accounts/a/licenses/l/activations/x")
+        left.refusal = "Its publisher decides."
+        moved = location_service_pb2.KeyMove(activation="accounts/a/licenses/l/activations/y")
+        return location_service_pb2.ReplaceKeyResponse(location=place, moved=[moved], left=[left])
 
     @handler
     def AuthorizeKeyWrite(self, request, context):
@@ -615,6 +659,15 @@ class Bridge(Asked, key_service_pb2_grpc.KeyServiceServicer):
             raise errors.KeyAuthorizationFailed("The key did not accept the authorization.")
         self.key.licenses.add(slot=len(self.key.licenses) + 1, license=request.license)
         return key_service_pb2.WriteKeyLicenseResponse(key=self.key)
+
+    @handler
+    def RemoveKeyLicense(self, request, context):
+        del self.key.licenses[:]
+        return key_service_pb2.RemoveKeyLicenseResponse(key=self.key, receipt=delegation())
+
+    @handler
+    def FenceKey(self, request, context):
+        return key_service_pb2.FenceKeyResponse()
 
     @handler
     def EndKeyWrite(self, request, context):

@@ -16,6 +16,7 @@ from keypeg.envelope import CONTENTS_TYPE
 from keypeg.key_contents import entry_of
 from keypeg.v1.document_pb2 import KEY_ALGORITHM_ECDSA_P256, Envelope, LicenseDocument, PublicKey
 from keypeg.v1.key_contents_pb2 import KeyContents, Receipt
+from keypeg_server.clock import to_us
 from keypeg_server.domain.key_contents import Standing
 from keypeg_server.domain.location import Location
 from keypeg_server.service.activations import ActivationView
@@ -23,6 +24,7 @@ from keypeg_server.service.deactivations import Deactivation
 from keypeg_server.service.key_checks import Checked, Sight
 from keypeg_server.storage.log_search import SqlLogSearch
 from keypeg_server.storage.log_writer import LogWriter
+from keypeg_server.storage.restored import Restoration, make_fit
 from tests.server.service.office import Office
 from tests.server.service.test_locations import CARD, Card, enrolled
 
@@ -254,3 +256,29 @@ async def test_a_key_with_the_card_id_of_another_one_is_a_copy_and_recorded(desk
         await desk.check(desk.view.contents, by=Card())
     (said,) = await desk.recorded("key_copied")
     assert said["location"] == desk.location.name
+
+
+async def test_a_server_that_was_restored_gives_out_no_version_twice(desk: Desk) -> None:
+    assert (await desk.check(desk.view.contents)).standing is Standing.CURRENT
+    how = Restoration(
+        now_us=to_us(desk.office.clock.now),
+        backup_time_us=to_us(desk.office.clock.now),
+        holds_back_for=timedelta(0),
+        new_id=lambda: "never",
+        sign_out=False,
+    )
+    await desk.office.database.write(lambda session: make_fit(session.connection(), how))
+    assert (await desk.check(desk.view.contents)).standing is Standing.BEHIND, "not accused"
+    begun = await desk.begin()
+    assert contents_of(begun.statement.contents).version > how.now_us
+    await desk.delete(desk.receipt(begun))
+
+
+async def test_contents_from_before_a_backup_are_gone_beyond(desk: Desk) -> None:
+    begun = await desk.begin()
+    ahead = contents_of(begun.statement.contents)
+    ahead.version = 7  # given out after the backup that is served now
+    envelope = desk.office.signing.sign_contents("acme", ahead)
+    assert (await desk.check(envelope)).standing is Standing.BEHIND
+    (statement,) = (await desk.check(envelope)).statements
+    assert contents_of(statement.contents).version == 8

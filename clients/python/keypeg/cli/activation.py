@@ -285,7 +285,7 @@ async def _from_key(
                 raise key_care.not_here(activation, place)
             left = await key_care.deactivate_from_key(link, bridge, key, activation, account)
     except errors.Unreachable as error:
-        if error.metadata.get("target") == link.target:
+        if error.metadata.get("target") == link.target or "servers" in error.metadata:
             raise
         raise key_care.not_here(activation, place) from error
     cli.printer.note(f"Removed from the key {left.name}: {len(left.licenses)} on it now.")

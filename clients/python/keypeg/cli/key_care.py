@@ -171,7 +171,7 @@ async def replace(cli: Cli, lost: str, new: str, account: str | None) -> None:
                     await key_care.refresh_key(link, bridge, key, owner)
                     written = True
         except errors.Unreachable as error:
-            if error.metadata.get("target") == link.target:
+            if error.metadata.get("target") == link.target or "servers" in error.metadata:
                 raise
     cli.printer.listing([*made.moved, *made.left], MOVES, nothing="There is nothing to move.")
     if made.moved and not written:
