@@ -8,11 +8,14 @@ import pytest
 
 from keypeg.errors import KeyAuthorizationFailed, KeyFaulty, KeyFull, KeyUnplugged, KeyUnsuitable
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
+from keypeg_bridge import app
 from keypeg_bridge.emulator.touch import TouchPolicy
 from keypeg_bridge.keys import fido2_commands
 from keypeg_bridge.keys.opening import Drivers
 from keypeg_bridge.keys.piv import PivDriver
 from keypeg_bridge.rack.sources import BackendSource, ClosedSource, DriverKey, make_source
+from keypeg_bridge.settings import Keys
+from keypeg_bridge.transport import pcsc
 from keypeg_bridge.transport.errors import (
     BackendUnavailable,
     DeviceBusy,
@@ -20,7 +23,15 @@ from keypeg_bridge.transport.errors import (
     DeviceRefused,
     DeviceTimeout,
 )
-from keypeg_bridge.transport.ports import CardPipe, FoundDevice, HidPipe, OnGone, Problem
+from keypeg_bridge.transport.ports import (
+    CARD,
+    CardPipe,
+    FoundDevice,
+    HidPipe,
+    OnGone,
+    Problem,
+    Shares,
+)
 from tests.bridge.cards import DirectKey
 from tests.bridge.security_keys import SecurityKey
 
@@ -79,6 +90,43 @@ def test_what_keeps_a_device_from_being_opened_is_said(
     backend.error = error
     with pytest.raises(expected):
         source.open("h1", "piv", lambda: None)
+
+
+class FakeService(FakeBackend):
+    """A backend that shares its cards with other programs, and tells of changes."""
+
+    def shares(self) -> Shares:
+        return Shares(frozenset({CARD}), frozenset({"usb 1-7"}))
+
+    def wait(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        raise NotImplementedError
+
+
+def test_what_a_backend_shares_is_claimed_for_the_drivers_of_cards() -> None:
+    backend = FakeService()
+    source = BackendSource(backend, Drivers(lambda: 0.0, None, ("fido2", "piv", "smartkey")))
+    look = source.look()
+    assert look.claims == {"piv", "smartkey"}
+    assert look.held == {"usb 1-7"}
+    assert look.seen[0].sides == ("piv", "smartkey"), "in the chosen order, as far as they fit"
+    assert source.notices is backend
+    polled = BackendSource(FakeBackend(), DRIVERS)
+    assert polled.notices is None
+    assert polled.look().claims == frozenset()
+
+
+def test_the_card_service_is_left_out_where_nobody_asked_for_it_and_it_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = Keys().backends
+    monkeypatch.setattr(pcsc, "is_installed", lambda: True)
+    assert app._ways(usual) == list(usual)
+    monkeypatch.setattr(pcsc, "is_installed", lambda: False)
+    assert app._ways(usual) == ["hidapi", "libusb"]
+    assert app._ways(("pcsc", "libusb")) == ["pcsc", "libusb"], "it says itself what is missing"
 
 
 def test_a_device_that_was_never_seen_is_unplugged() -> None:

@@ -17,6 +17,7 @@ from keypeg_bridge.transport.errors import (
 )
 from keypeg_bridge.transport.permissions import not_permitted
 from keypeg_bridge.transport.ports import FIDO
+from keypeg_bridge.transport.sysfs import UsbDevice
 from tests.bridge.hid_library import HidLibrary
 
 REPORT = bytes(range(64))
@@ -63,6 +64,20 @@ def test_the_emulated_key_is_known_by_its_strings(
 ) -> None:
     library.plug(echo, manufacturer_string="keypeg", product_string="keypeg emulated key")
     assert backend.devices()[0][0].emulated
+
+
+def test_an_interface_is_where_its_usb_device_is(library: HidLibrary) -> None:
+    def behind(path: bytes) -> UsbDevice | None:
+        return UsbDevice(1, 7, 1, 2) if path == b"/dev/hidraw1" else None
+
+    backend = hidapi.HidapiBackend(
+        library, node=library.node, nodes=library.nodes, behind=behind, may_open=library.may_open
+    )
+    library.plug(echo, b"/dev/hidraw1")
+    library.plug(echo, b"/dev/hidraw2", serial_number="42")
+    found, _ = backend.devices()
+    assert [one.spot for one in found] == ["usb 1-7", ""]
+    assert [one.alike for one in found] == ["", "42"]
 
 
 def test_reports_go_out_and_come_in(library: HidLibrary, backend: hidapi.HidapiBackend) -> None:
