@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keypeg import log
+from keypeg import log, log_verification
 from keypeg.document import DELEGATION_TYPE, Ed25519Signer, seal
 from keypeg.errors import FieldInvalid
 from keypeg.v1 import document_pb2, log_pb2
@@ -84,7 +84,7 @@ def written(count: int = 20, heads: tuple[int, ...] = (5, 10)) -> Written:
 
 
 def found(lines: list[bytes], **how) -> list[tuple[str, int]]:
-    verdict = log.verify(lines, root=ROOT.public_key.key, **how)
+    verdict = log_verification.verify(lines, root=ROOT.public_key.key, **how)
     assert verdict.ok is (not verdict.findings)
     return [(one.kind, one.sequence) for one in verdict.findings]
 
@@ -94,7 +94,7 @@ def line_of(lines: list[bytes], number: int) -> int:
 
 
 def test_a_log_as_it_was_written_is_whole() -> None:
-    verdict = log.verify(written().export(), root=ROOT.public_key.key)
+    verdict = log_verification.verify(written().export(), root=ROOT.public_key.key)
     assert verdict.ok
     (one,) = verdict.logs
     assert (one.record_count, one.head_count, one.last.sequence) == (20, 3, 20)
@@ -113,7 +113,7 @@ def test_several_logs_in_one_file() -> None:
 
 
 def test_without_a_root_only_the_file_vouches_for_its_keys() -> None:
-    verdict = log.verify(written().export())
+    verdict = log_verification.verify(written().export())
     assert verdict.ok
     assert not verdict.pinned
 
@@ -175,7 +175,7 @@ def test_a_log_that_is_hashed_anew_breaks_the_next_head() -> None:
         for line, new in zip(made.export(), forged.export(), strict=True)
     ]
     assert found(lines) == [("edited", 10), ("edited", 20), ("cut", 20)]
-    sentence = log.verify(lines, root=ROOT.public_key.key).findings[0].sentence
+    sentence = log_verification.verify(lines, root=ROOT.public_key.key).findings[0].sentence
     assert "record 6 to 10" in sentence
 
 
@@ -208,7 +208,7 @@ def test_a_log_that_was_rolled_back_and_went_on_is_another_one() -> None:
 
 def test_another_signer_or_purpose_is_not_believed() -> None:
     lines = written().export()
-    other = log.verify(lines, root=bytes(32))
+    other = log_verification.verify(lines, root=bytes(32))
     assert [one.kind for one in other.findings] == ["signature", "cut"]
     made = written()
     made.keys = delegation(document_pb2.PURPOSE_GRANT)
@@ -242,7 +242,7 @@ def test_no_change_of_a_byte_passes(data: st.DataObject) -> None:
     byte = data.draw(st.integers(0, 255).filter(lambda one: one != whole[at]))
     copy = whole[:at] + bytes([byte]) + whole[at + 1 :]
     changed = [line + b"\n" for line in copy.split(b"\n")[:-1]]
-    verdict = log.verify(changed, root=ROOT.public_key.key)
+    verdict = log_verification.verify(changed, root=ROOT.public_key.key)
     # A base64 text has bits that no byte needs, and a delegation and head are verified, not compared.
     in_text = whole[: at + 1].rpartition(b"\n")[2].startswith((b"head ", b"log "))
     assert verdict.findings or in_text
@@ -250,6 +250,6 @@ def test_no_change_of_a_byte_passes(data: st.DataObject) -> None:
 
 @given(st.lists(st.binary(max_size=80), max_size=8))
 def test_any_bytes_are_judged(lines: list[bytes]) -> None:
-    verdict = log.verify(lines, root=ROOT.public_key.key)
+    verdict = log_verification.verify(lines, root=ROOT.public_key.key)
     assert not verdict.ok
-    log.verify([log.FIRST_LINE, *lines])
+    log_verification.verify([log.FIRST_LINE, *lines])

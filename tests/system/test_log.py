@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
-from keypeg import log
+from keypeg import log, log_verification
 from keypeg.errors import Reason
 from keypeg.v1 import cloud_session_service_pb2, report_service_pb2, report_service_pb2_grpc
 from lab.processes import BIN, Lab
@@ -328,7 +328,7 @@ def test_what_is_done_to_the_log_is_found_and_located_also_after_kill_9(
 
     # Rolled back: the earlier export is whole in itself, and older than a head that was seen.
     assert auditor.kinds(before) == set()
-    seen = log.verify(lines).logs[0].last
+    seen = log_verification.verify(lines).logs[0].last
     assert ("rolled_back", max(numbers(lines_of(before)))) in auditor.kinds(
         before, "--head", str(seen)
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, text
 
-from keypeg import log
+from keypeg import log, log_verification
 from keypeg.document import DELEGATION_TYPE, Ed25519Signer, seal
 from keypeg.v1 import document_pb2
 from keypeg.v1.document_pb2 import Delegation, Envelope
@@ -114,8 +114,8 @@ class Desk:
                 out += [log.record_line(one.sequence, one.hash, one.body) for one in part]
         return out
 
-    async def verdict(self, parent: str = ACME) -> log.Verdict:
-        return log.verify(await self.lines(parent), root=ROOT.public_key.key)
+    async def verdict(self, parent: str = ACME) -> log_verification.Verdict:
+        return log_verification.verify(await self.lines(parent), root=ROOT.public_key.key)
 
     async def said(self, parent: str = ACME) -> list[int]:
         lines = await self.lines(parent)

@@ -18,7 +18,8 @@ from keypeg.cli.values import Column, entry
 
 if TYPE_CHECKING:
     from keypeg.cli.link import Link
-    from keypeg.log import Seen, Verdict
+    from keypeg.log import Seen
+    from keypeg.log_verification import Verdict
 
 FINDINGS: Final[list[Column[Any]]] = [
     entry("WHAT", "kind"),
@@ -155,14 +156,14 @@ def verify(cli: Cli, file: Path, root: str | None, earlier: str | None) -> None:
       keypeg audit verify usage.log --root 3f0a...
       keypeg audit verify usage.log --root 3f0a... --head last-month.log
     """
-    from keypeg import log
+    from keypeg import log, log_verification
 
     key = _root(root)
     seen: dict[str, log.Seen] = {}
     if earlier:
         seen = _earlier(earlier)
     with file.open("rb") as lines:
-        verdict = log.verify(_bounded(lines), root=key, seen=seen)
+        verdict = log_verification.verify(_bounded(lines), root=key, seen=seen)
     _show(cli, verdict)
     if not verdict.ok:
         click.get_current_context().exit(1)
@@ -185,13 +186,13 @@ def _root(text: str | None) -> bytes | None:
 
 def _earlier(text: str) -> dict[str, Seen]:
     """Heads by log, from the text of one or from an earlier export."""
-    from keypeg import log
+    from keypeg import log, log_verification
 
     path = Path(text)
     if not path.is_file():
         return {"": log.Seen.parse(text)}
     with path.open("rb") as lines:
-        return {one.log: one.last for one in log.verify(_bounded(lines)).logs}
+        return {one.log: one.last for one in log_verification.verify(_bounded(lines)).logs}
 
 
 def _bounded(lines: BinaryIO) -> Iterable[bytes]:
