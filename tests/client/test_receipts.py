@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keypeg import receipts
+from keypeg.envelope import RECEIPT_TYPE, key_id
 from keypeg.errors import KeypegError
 from keypeg.v1.document_pb2 import Envelope
 from tests.client.receipt_cases import CASES, Case
@@ -26,7 +27,7 @@ def test_a_receipt_is_judged_by_its_steps(case: Case) -> None:
 @given(st.binary(max_size=200), st.binary(max_size=80))
 def test_any_bytes_are_a_receipt_or_a_refusal(payload: bytes, signature: bytes) -> None:
     _, expected = CASES[0].made()
-    envelope = Envelope(payload=payload, payload_type=receipts.RECEIPT_TYPE)
-    envelope.signatures.add(key_id=receipts.key_id(expected.location_key), signature=signature)
+    envelope = Envelope(payload=payload, payload_type=RECEIPT_TYPE)
+    envelope.signatures.add(key_id=key_id(expected.location_key), signature=signature)
     with pytest.raises(KeypegError):
         receipts.verify_receipt(envelope, expected)

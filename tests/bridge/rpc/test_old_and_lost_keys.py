@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 
@@ -13,11 +15,12 @@ from tests.bridge.publisher import Publisher
 from tests.bridge.rpc.conftest import ServedBridge
 
 
-def stub_of(bridge: ServedBridge) -> key_service_pb2_grpc.KeyServiceStub:
+def stub_of(bridge: ServedBridge) -> Any:
     return key_service_pb2_grpc.KeyServiceStub(bridge.channel)
 
 
 async def listed(bridge: ServedBridge) -> key_pb2.Key:
+    key: key_pb2.Key
     (key,) = (await stub_of(bridge).ListKeys(key_service_pb2.ListKeysRequest())).keys
     return key
 
