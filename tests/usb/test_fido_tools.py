@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import os
 import re
-from pathlib import Path
 
 import pytest
 
-from tests.bridge.emukey import Emukey, running
+from tests.bridge.emukey import Emukey
 from tests.usb import kernel
 from tests.usb.programs import Tools
 
@@ -168,22 +167,3 @@ def test_a_wrong_pin_is_refused_after_three_tries_until_it_is_plugged_in_anew_an
     [key] = kernel.plugged_in()
     tools.run("fido2-token", "-R", str(key.node))  # within 10 s of plugging it in
     assert "noclientPin" in tools.run("fido2-token", "-I", str(key.node))
-
-
-def test_a_program_that_waits_for_a_touch_is_answered_by_it(
-    usb_key: Emukey, tools: Tools, tmp_path: Path
-) -> None:
-    before = {key.text("serial") for key in kernel.plugged_in()}
-    with running(tmp_path, "--vhci", "--touch", "command", name="touchy") as touchy:
-        [key] = [one for one in kernel.plugged_in(2) if one.text("serial") not in before]
-        account = Account(tools, "emil")
-        request = account.request()
-        made = tools.start("fido2-cred", "-M", "-i", request, "-o", "emil.made", str(key.node))
-        kernel.until(lambda: touchy.status()["wants_touch"], "the key to want a touch")
-        touchy.touch()
-        assert made.wait(20) == 0
-        given_up = tools.start("fido2-cred", "-M", "-i", request, "-o", "no", str(key.node))
-        kernel.until(lambda: touchy.status()["wants_touch"], "the key to want a touch")
-        given_up.kill()
-        given_up.wait(20)
-        tools.run("fido2-token", "-I", str(key.node))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from keypeg_bridge.emulator import control
 from tests.bridge.emukey import Emukey
 from tests.usb import kernel
+from tests.usb.programs import Tools
+from tests.usb.test_fido_tools import Account
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).resolve().parents[2]
+RULES = Path(__file__).resolve().parents[2] / "bridge" / "packaging" / "70-keypeg.rules"
 HID, CCID = 1, 0
 
 
@@ -40,12 +43,8 @@ def test_the_kernel_takes_it_for_a_key_that_says_it_is_emulated(usb_key: Emukey)
 
 
 @pytest.mark.behaviour("KEY-10")
-def test_the_documented_rules_give_the_key_to_whoever_sits_at_the_computer(usb_key: Emukey) -> None:
-    rules = re.search(
-        r"```\n(# FIDO interfaces.*?)```", (ROOT / "docs" / "bridge.md").read_text(), re.DOTALL
-    )
-    assert rules
-    Path("/etc/udev/rules.d/70-keypeg.rules").write_text(rules[1])
+def test_our_rules_give_the_key_to_whoever_sits_at_the_computer(usb_key: Emukey) -> None:
+    shutil.copy(RULES, "/etc/udev/rules.d/")
     subprocess.run(["udevadm", "control", "--reload"], check=True)
     usb_key.unplug()
     kernel.all_gone()
@@ -75,14 +74,31 @@ def test_it_can_be_pulled_and_put_back(usb_key: Emukey) -> None:
     assert len(places) == 3, "each time it is a new device"
 
 
-def test_keys_of_one_process_are_devices_of_their_own_and_leave_with_it(
+@pytest.mark.behaviour("KEY-10")
+def test_keys_of_one_process_are_devices_of_their_own_are_touched_and_leave_with_it(
     usb_key: Emukey, tmp_path: Path
 ) -> None:
-    others = Emukey(tmp_path, "--vhci", "--keys", "2", name="others")
+    others = Emukey(tmp_path, "--vhci", "--keys", "2", "--touch", "command", name="others")
+    tools = Tools(tmp_path)
     try:
         others.start()
-        serials = {key.text("serial") for key in kernel.plugged_in(3)}
-        assert serials == {usb_key.ready["serial"]} | {k["serial"] for k in others.ready["keys"]}
+        serials = {key.text("serial"): key for key in kernel.plugged_in(3)}
+        assert set(serials) == {
+            usb_key.ready["serial"],
+            *(key["serial"] for key in others.ready["keys"]),
+        }
+        # The first of them waits for its finger; the program that asks goes on then, or can be ended.
+        node = str(serials[others.ready["serial"]].node)
+        request = Account(tools, "emil").request()
+        made = tools.start("fido2-cred", "-M", "-i", request, "-o", "emil.made", node)
+        kernel.until(lambda: others.status()["wants_touch"], "the key to want a touch")
+        control.call(others.control, "touch", key="key-1")
+        assert made.wait(kernel.SECONDS) == 0
+        given_up = tools.start("fido2-cred", "-M", "-i", request, "-o", "no", node)
+        kernel.until(lambda: others.status()["wants_touch"], "the key to want a touch")
+        given_up.kill()
+        given_up.wait(kernel.SECONDS)
+        tools.run("fido2-token", "-I", node)
         others.kill()
         [left] = kernel.plugged_in(1)
         assert left.text("serial") == usb_key.ready["serial"]
