@@ -34,10 +34,13 @@ LOCATIONS: Final[list[Column[location_pb2.Location]]] = [
     Column("CALLED", lambda one: one.display_name),
     Column("HARDWARE", hardware),
     Column("SINCE", lambda one: moment(one, "create_time")),
+    Column("LOST", lambda one: moment(one, "lost_time")),
 ]
 LOCATION: Final[list[Column[location_pb2.Location]]] = [
     *LOCATIONS,
     Column("CARD", lambda one: one.card_id),
+    Column("WHY LOST", lambda one: one.lost_reason),
+    Column("SUSPECTED", lambda one: moment(one, "suspect_time")),
 ]
 
 
