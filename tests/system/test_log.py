@@ -173,11 +173,11 @@ def test_changes_of_the_account_are_recorded_with_who_made_them(
     assert [one["event"] for one in said] == [
         "account_created",
         "license_created",
-        "activation_created",
         "cloud_opened",
+        "activation_created",
         "cloud_moved",
-        "activation_deleted",
         "cloud_closed",
+        "activation_deleted",
     ]
     assert said[4]["host"] == there.name
     assert said[4]["from_device"] == here.device.id
