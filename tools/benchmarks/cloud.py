@@ -104,7 +104,10 @@ def _deposits(given: Given, stage: Stage, publisher: Target) -> Event:
     """What the program that deposits, and holds the apps, found."""
     count = QUICK_DEPOSITS if given.quick else DEPOSITS
     product = stage.world.product(
-        "deposits", locations=(location_pb2.LOCATION_KIND_CLOUD,), features=("extra",)
+        "deposits",
+        locations=(location_pb2.LOCATION_KIND_CLOUD,),
+        features=("extra",),
+        offline_grace=3_600,  # nothing needs renewing while a thousand accounts are made
     )
     arguments: dict[str, Any] = {
         "target": publisher.address,
@@ -125,7 +128,9 @@ def _deposits(given: Given, stage: Stage, publisher: Target) -> Event:
     found = program.expect("result", timeout=SETTLING_SECONDS)
     program.stop()
     if found["missing"]:
-        raise LoadError(f"{found['missing']} apps or watchers did not hear of what happened")
+        raise LoadError(
+            f"{found['missing']} apps or watchers did not hear of what happened: {found['why']}"
+        )
     return found
 
 

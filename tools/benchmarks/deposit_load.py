@@ -165,6 +165,11 @@ class Customer:
         self.answered = time.monotonic()
         require(made.license.activations_used_count == 1, "it is not in the cloud")
 
+    def fault(self) -> str:
+        """Why its app, or who watches, went away."""
+        faults = (task.exception() for task in self._tasks if task.done())
+        return next((str(fault) for fault in faults if fault is not None), "")
+
     async def until_heard(self) -> bool:
         """Whether the app heard of the deposit in time."""
         return await _in_time(self._told)
@@ -274,6 +279,7 @@ async def main() -> None:
         "callers": given.callers,
         "seconds": took,
         "missing": heard.count(False) + moved.count(False),
+        "why": next((fault for customer in customers if (fault := customer.fault())), ""),
     }
     if not result["missing"]:
         result["sent"] = parts([one.heard - one.sent for one in customers])
