@@ -217,7 +217,7 @@ def _ways(backends: tuple[str, ...]) -> list[str]:
     """The ways to keys: those that were chosen, or the usual ones that this computer has."""
     ways = list(dict.fromkeys(backends))
     if backends == Keys().backends and not pcsc.is_installed():
-        _LOG.info("card service left out", why="pyscard is not installed")
+        _LOG.debug("card service left out", why="pyscard is not installed")
         ways.remove(pcsc.NAME)
     return ways
 
