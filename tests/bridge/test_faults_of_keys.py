@@ -133,7 +133,7 @@ async def a_pull_is_told_and_ends_when_the_key_is_back(scene: Scene) -> None:
 
 
 async def a_key_that_flaps_is_recognized(scene: Scene) -> None:
-    scene.key.flap(5, seconds=0.05, pause=0.7)
+    scene.key.flap(5, seconds=0.4, pause=0.7)
     for _ in range(5):
         await scene.hears("missing")
         await scene.hears("changed")
