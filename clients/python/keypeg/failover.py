@@ -5,7 +5,9 @@ stays with the server that worked last, and passes over one that takes no connec
 When none can, the error names each and what it said. A server that says "later" is asked again while there
 is time. Calls may be repeated: those that change anything carry a request id.
 
-Leaves to others: sessions, which go on by themselves (stream_driver); streams opened here are of one server.
+A stream is of the server that worked last, and ends with it; the next one begins elsewhere.
+
+Leaves to others: sessions, which go on by themselves (stream_driver); opening a stream anew.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _GOES_ON: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 def _of_the_last(kind: str) -> Any:
-    """How a channel makes methods of a kind: those of the server that worked last."""
+    """How a channel makes methods of a kind: each call is of the server that worked last, and tells when it did not."""
 
     def method(
         self: Failover,
@@ -43,8 +45,14 @@ def _of_the_last(kind: str) -> Any:
         response_deserializer: Any = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        make = getattr(self._channel(self._now), kind)
-        return make(method, request_serializer, response_deserializer)
+        def call(*args: Any, **options: Any) -> Any:
+            server = self._now
+            make = getattr(self._channel(server), kind)
+            stream = make(method, request_serializer, response_deserializer)(*args, **options)
+            stream.add_done_callback(lambda _: self._ended(server, stream))
+            return stream
+
+        return call
 
     return method
 
@@ -59,6 +67,7 @@ class Failover(grpc.aio.Channel):
         self._current = 0
         self._channels: dict[Server, grpc.aio.Channel] = {}
         self._closed = False
+        self._looking: set[asyncio.Task[None]] = set()  # at how streams have ended
 
     # Calls.
 
@@ -180,11 +189,25 @@ class Failover(grpc.aio.Channel):
         assert self._servers is not None
         self._current = self._servers.index(server)
 
+    def _ended(self, server: Server, stream: grpc.aio.Call) -> None:
+        """The next stream does not begin at a server that lost this one."""
+
+        async def look() -> None:
+            if await stream.code() is grpc.StatusCode.UNAVAILABLE:  # CANCELLED may be our own
+                self._pass_over(server)
+
+        looking = asyncio.ensure_future(look())
+        self._looking.add(looking)
+        looking.add_done_callback(self._looking.discard)
+
+    def _pass_over(self, server: Server) -> None:
+        if self._now == server:
+            self._current = (self._current + 1) % len(self._servers or self._given)
+
     def _leave(self, server: Server, error: grpc.aio.AioRpcError) -> None:
         """What comes next does not begin at a server that hangs."""
-        hangs = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        if hangs and self._servers is not None and self._now == server:
-            self._current = (self._current + 1) % len(self._servers)
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._pass_over(server)
 
 
 def _says_later(error: KeypegError, servers: int) -> bool:
