@@ -236,6 +236,22 @@ async def test_the_agent_closes_a_session_at_whichever_server_is_left(first):
         assert first.closed_from_outside == [session.name]
 
 
+async def test_a_stream_that_a_dead_server_loses_is_opened_at_the_next(first):
+    async with (
+        asyncio.timeout(20),
+        calls.connect(f"{closed_port()},{first.target}") as channel,
+    ):
+        stub = session_service_pb2_grpc.SessionServiceStub(channel)
+        lost = stub.HoldSession()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await lost.read()
+        assert await lost.code() is grpc.StatusCode.UNAVAILABLE
+        await asyncio.sleep(0)  # how it ended is looked at in the next turn of the loop
+        found = stub.HoldSession()
+        await found.wait_for_connection()
+        found.cancel()
+
+
 async def test_a_call_that_nobody_takes_names_each_server():
     one, other = closed_port(), closed_port()
     async with calls.connect(f"{one},{other}") as channel:
