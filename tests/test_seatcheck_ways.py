@@ -246,7 +246,7 @@ async def test_answers_on_a_stream_come_twice_or_end_it(relayed: Relayed) -> Non
     await asyncio.to_thread(relay.fail, "a", "drop")
     call = make(numbers(40), timeout=10)
     # grpc.aio says the other where it was about to write.
-    with pytest.raises(grpc.aio.AioRpcError, match="the answer was lost|Internal error from Core"):
+    with pytest.raises(grpc.aio.AioRpcError, match=r"the answer was lost|Internal error from Core"):
         await read_all(call)
     await asyncio.to_thread(relay.heal, "a")
 
