@@ -274,6 +274,13 @@ def test_a_use_after_the_time_is_found(story: Story) -> None:
     assert story.finding("expired").end == 5.0
 
 
+def test_a_use_without_an_end_accuses_nobody_of_what_came_later(story: Story) -> None:
+    lease = story.holds("a", 1, 1.0, 4.0)
+    story.say(2.0, "a", "use", lease=lease, fence=1, until=None)
+    story.say(5.0, "a", "lost", lease=lease, reason="GRANT_EXPIRED")
+    assert "after it was over" in story.finding("expired").sentence
+
+
 def test_a_use_after_giving_back_is_found(story: Story) -> None:
     lease = story.holds("a", 1, 1.0, 4.0)
     story.say(2.0, "a", "giving_back", lease=lease)

@@ -115,10 +115,13 @@ def test_a_server_that_answers_before_the_disk_is_found(tmp_path: Path) -> None:
     check_named(verdict, {"lost", "capacity", "fencing", "retry", "queue"})
 
 
-def broken_by_deaf_servers(plant: str) -> set[str]:
-    """The rules that are broken where servers hear nothing of their database for a while, by a seed of two."""
+def broken_by_deaf_servers(plant: str, sought: set[str]) -> set[str]:
+    """The rules that are broken where servers hear nothing of their database for a while.
+
+    Each of three seeds is played up to its first finding, until one that is sought is among them.
+    """
     rules: set[str] = set()
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         done = subprocess.run(
             [
                 *(sys.executable, str(ROOT / "tools" / "seatcheck"), "--json", "--first"),
@@ -137,7 +140,7 @@ def broken_by_deaf_servers(plant: str) -> set[str]:
         assert done.returncode in (0, 1), done.stderr
         found = json.loads(done.stdout)
         rules |= {finding["rule"] for finding in found["findings"]}
-        if rules:
+        if rules & sought:
             break
     return rules
 
@@ -150,14 +153,15 @@ def python_path() -> str:
 @pytest.mark.long
 @pytest.mark.system
 def test_a_server_that_goes_on_after_another_took_over_is_found() -> None:
-    assert broken_by_deaf_servers("renews_after_takeover") & {"lost", "capacity"}
+    sought = {"lost", "capacity"}
+    assert broken_by_deaf_servers("renews_after_takeover", sought) & sought
 
 
 @pytest.mark.long
 @pytest.mark.system
 def test_a_server_that_writes_after_another_took_over_is_found() -> None:
-    found = broken_by_deaf_servers("writes_after_takeover")
-    assert found & {"lost", "capacity", "fencing", "queue", "leaked"}
+    sought = {"lost", "capacity", "fencing", "queue", "leaked"}
+    assert broken_by_deaf_servers("writes_after_takeover", sought) & sought
 
 
 @pytest.mark.long

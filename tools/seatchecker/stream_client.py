@@ -1,7 +1,7 @@
 """A client that holds sessions: seats on their streams, as apps with the library have them.
 
-Promises: the time of a line of use is read before the belief is asked for; that it gives a seat back is said before it
-begins to.
+Promises: the time of a line of use, and until when it may go on, are read before the belief is asked for, so that a
+process that is stopped in between accuses nobody; that it gives a seat back is said before it begins to.
 
 Leaves to others: when it starts and ends (client.py).
 """
@@ -109,13 +109,12 @@ class StreamClient:
     ) -> bool:
         over = clock.monotonic() + self._rng.expovariate(1 / (0.8 * self._options.grant))
         while not self._ending:
-            at = clock.monotonic()
+            at, until = clock.monotonic(), _until(session)
             if not (seat.held if self._asks_the_seat else session.may_run and seat.lease is lease):
                 error = seat.error or session.error
                 reason = error.reason.name if error else "GRANT_EXPIRED"
                 self._journal.write("lost", lease=lease.name, reason=reason)
                 return True
-            until = _until(session)
             self._journal.write(
                 "use", at, lease=lease.name, fence=lease.fencing_number, until=until
             )

@@ -107,8 +107,9 @@ def expired(history: History, beliefs: Beliefs) -> Iterator[Finding]:
     """Uses of a seat after its time."""
     for hold in beliefs.holds:
         for use in hold.late[:1]:
+            gone = hold.giving_back or hold.lost
             why = "after it was over" if use.facts.get("until") is None else "when it might not"
-            if hold.giving_back or hold.lost:
+            if gone is not None and gone.at <= use.at:
                 why = "after it was given back or lost"
             yield Finding(
                 "expired",
