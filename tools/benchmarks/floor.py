@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import signal
@@ -27,6 +26,7 @@ import uvloop
 from keypeg.v1.seat_service_pb2 import AcquireSeatRequest
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg_server import tls
+from keypeg_server.garbage import Garbage
 from keypeg_server.rpc import limits
 from keypeg_server.settings import Limits
 
@@ -78,9 +78,9 @@ async def serve(folder: Path, ready_file: Path) -> None:
     await server.start()
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    gc.collect()  # this and the next two as in keypeg_server/main.py
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 1_000)
+    garbage = Garbage()  # as keypegd has it
+    garbage.begin()
+    looking = asyncio.create_task(garbage.run())
     partial = ready_file.with_suffix(".partial")
     partial.write_text(
         json.dumps(
@@ -93,6 +93,7 @@ async def serve(folder: Path, ready_file: Path) -> None:
     )
     partial.replace(ready_file)
     await stopped.wait()
+    looking.cancel()
     await server.stop(grace=None)
 
 
