@@ -17,7 +17,7 @@ from typing import Final
 
 from keypeg import names
 from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, KeypegError, LicenseMissing
-from keypeg.v1 import explanation_pb2
+from keypeg.status import explain
 
 from .cloud_licenses import arrange
 from .cloud_session import CloudMode, CloudSession, CloudState, check_held_by
@@ -141,7 +141,7 @@ def _with_remedy(error: KeypegError) -> KeypegError:
     action = word.get(type(error))
     if action is None:
         return error
-    explanation = _explanation(error)
+    explanation = explain(error)
     explanation.remedies.add(
         action=action,
         resource=error.metadata["cloud_session"],
@@ -165,7 +165,7 @@ def _missing(holdings: Holdings, kinds: Sequence[LocationKind]) -> LicenseMissin
             f"app can use it{asked}; activate it, or start the app where its key is."
         )
     error = LicenseMissing(sentence, account=account, product=product.name)
-    explanation = _explanation(error)
+    explanation = explain(error)
     for license in holdings.licenses[:REMEDIES_SHOWN]:
         places = [id for id, kind in BUILT_IN.items() if may_live(license, kind)]
         where = ", ".join(one.location_name for one in holdings.of(license))
@@ -180,9 +180,3 @@ def _missing(holdings: Holdings, kinds: Sequence[LocationKind]) -> LicenseMissin
         )
     error.explanation = explanation
     return error
-
-
-def _explanation(error: KeypegError) -> explanation_pb2.Explanation:
-    explanation = explanation_pb2.Explanation(sentence=error.sentence, metadata=error.metadata)
-    explanation.reason = error.reason.value  # type: ignore[assignment]  # equal by test
-    return explanation

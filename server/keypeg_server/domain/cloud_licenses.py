@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from keypeg.errors import ActivationsExhausted, KeypegError, LicenseUnsuitable
-from keypeg.v1 import explanation_pb2
+from keypeg.errors import ActivationsExhausted, LicenseUnsuitable
+from keypeg.status import explain
 
 from .cloud_session import CloudMode, CloudSession
 from .license import Activation, Feature, License, LicenseState, may_live
@@ -99,7 +99,7 @@ def check_choice(
                 cloud_session=session.name,
                 rule="automatic_mode",
             )
-            explanation = _explanation(error)
+            explanation = explain(error)
             explanation.remedies.add(
                 action="set_managed_mode",
                 resource=session.name,
@@ -118,7 +118,7 @@ def with_cloud_remedy(
     """The same refusal with what would help, where one of the activations in the way is in the cloud."""
     if license.id not in in_cloud(one for one in others if one.license == license.id):
         return error
-    explanation = _explanation(error)
+    explanation = explain(error)
     explanation.remedies.add(
         action="take_out_of_cloud",
         resource=license.name,
@@ -140,9 +140,3 @@ def with_cloud_remedy(
         )
     error.explanation = explanation
     return error
-
-
-def _explanation(error: KeypegError) -> explanation_pb2.Explanation:
-    explanation = explanation_pb2.Explanation(sentence=error.sentence, metadata=error.metadata)
-    explanation.reason = error.reason.value  # type: ignore[assignment]  # equal by test
-    return explanation
