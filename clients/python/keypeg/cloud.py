@@ -12,7 +12,7 @@ Leaves to others: when a session needs it (client), asking a person (the app, cl
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -22,31 +22,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from keypeg import hostinfo, names, servers
 from keypeg import profile as profiles
-from keypeg.errors import (
-    Busy,
-    Elsewhere,
-    FieldInvalid,
-    KeypegError,
-    Reason,
-    ServerDraining,
-    StorageUnavailable,
-    TimedOut,
-    Unreachable,
-)
+from keypeg.errors import FieldInvalid, KeypegError, Reason
 from keypeg.profile import Profile
 
 if TYPE_CHECKING:
     from keypeg.v1 import cloud_session_pb2
 
 CALL_TIMEOUT: Final = 10.0  # s
-PAUSES: Final = (0.2, 1.0, 2.0, 5.0, 10.0)  # s before watching again; the last one goes on
 
 Mode = Literal["automatic", "managed"]
 """Who chooses what is in the cloud: automatic takes every free license, managed what was chosen."""
 
 _MODES: Final = {"automatic": 1, "managed": 2}  # as keypeg.v1.CloudMode
 _OPEN: Final = 2  # as keypeg.v1.CloudSessionState
-_PASSING: Final = (Unreachable, TimedOut, ServerDraining, StorageUnavailable, Busy, Elsewhere)
 _HELPS: Final = {
     "open": frozenset({Reason.CLOUD_SESSION_CLOSED}),
     "move": frozenset({Reason.CLOUD_SESSION_CLOSED, Reason.CLOUD_SESSION_ELSEWHERE}),
@@ -170,29 +158,17 @@ class CloudSession:
 
     async def watch(self) -> AsyncGenerator[CloudState, None]:
         """How it is, and again after every change, over lost connections, until it is left or refused."""
-        import grpc
-
-        from keypeg import calls
+        from keypeg import calls, watching
         from keypeg.v1 import cloud_session_service_pb2 as pb
 
-        failures = 0
-        while True:
-            try:
-                stream = self._stub.WatchCloudSession(
-                    pb.WatchCloudSessionRequest(name=await self._name())
-                )
-                try:
-                    async for response in stream:
-                        failures = 0
-                        yield _state(response.cloud_session)
-                except grpc.RpcError as error:
-                    raise calls.translate(error) from None
-                finally:
-                    stream.cancel()
-            except _PASSING:
-                pause = PAUSES[min(failures, len(PAUSES) - 1)]
-                failures += 1
-                await asyncio.sleep(pause)
+        async def begin() -> Any:
+            return self._stub.WatchCloudSession(
+                pb.WatchCloudSessionRequest(name=await self._name())
+            )
+
+        async with contextlib.aclosing(watching.answers(begin, calls.translate)) as answers:
+            async for answer in answers:
+                yield _state(answer.cloud_session)
 
     async def leave(self) -> None:
         """Ends the connection; the cloud session stays as it is."""

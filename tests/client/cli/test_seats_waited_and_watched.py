@@ -123,7 +123,7 @@ def snapshot() -> WatchPoolResponse:
 def test_what_happens_is_a_line_each_over_lost_connections(
     keypeg: CommandLine, server: fakes.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keypeg.cli.seat_watch.PAUSES", (0.0,))
+    monkeypatch.setattr("keypeg.watching.PAUSES", (0.0,))
     server.watched = [
         [snapshot(), WatchPoolResponse(event=SERVED)],
         [

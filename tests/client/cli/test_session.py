@@ -85,7 +85,7 @@ def change(kind: pb.CloudChangeKind.ValueType, **fields: Any) -> pb.CloudChange:
 def test_what_happens_is_a_line_each_over_lost_connections(
     keypeg: CommandLine, server: fakes.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keypeg.cli.session_watch.PAUSES", (0.0,))
+    monkeypatch.setattr("keypeg.watching.PAUSES", (0.0,))
     opened = change(pb.CLOUD_CHANGE_KIND_OPENED, host_name="atlas")
     activated = change(pb.CLOUD_CHANGE_KIND_ACTIVATED, product=CAD, activation="one")
     moved = change(pb.CLOUD_CHANGE_KIND_MOVED, host_name="hera", from_device="dev-atlas")

@@ -9,15 +9,16 @@ Leaves to others: channels and the translation of errors (keypeg.calls), and wha
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 import grpc.aio
 
-from keypeg import calls, errors, names
+from keypeg import calls, errors, names, watching
 from keypeg.servers import why
 
 if TYPE_CHECKING:
@@ -97,6 +98,21 @@ class Link:
             f"There are more than {PAGES * PAGE_SIZE} of these; ask for fewer, or call the API.",
             limit="cli.pages",
         )
+
+    async def watch(
+        self, begin: Callable[[], Awaitable[Any]], note: Callable[[str], None]
+    ) -> AsyncGenerator[Any, None]:
+        """The answers of a stream, begun again when its connection was lost, which is noted."""
+
+        def translate(error: grpc.aio.AioRpcError) -> errors.KeypegError:
+            return self.named(calls.translate(error), error.details() or "")
+
+        def lost(error: errors.KeypegError) -> None:
+            note(f"{error} Connecting again.")
+
+        async with contextlib.aclosing(watching.answers(begin, translate, lost)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def caller(self) -> account_service_pb2.GetCallerResponse:
         """Who is signed in."""

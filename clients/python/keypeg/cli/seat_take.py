@@ -123,15 +123,8 @@ class _Waiter:
         """The seat, within a time; PoolExhausted with the reason when that is over."""
         import asyncio
 
-        from keypeg import errors
+        from keypeg import errors, watching
 
-        passing = (
-            errors.Unreachable,
-            errors.TimedOut,
-            errors.ServerDraining,
-            errors.StorageUnavailable,
-            errors.Busy,
-        )
         until = self._cli.clock.monotonic() + wait.total_seconds()
         try:
             while True:
@@ -139,7 +132,7 @@ class _Waiter:
                 self._request.wait.FromTimedelta(min(POLL, timedelta(seconds=left)))
                 try:
                     answer = await self._link.call(self._stub.AcquireSeat, self._request)
-                except passing as error:
+                except watching.PASSING as error:
                     if not left:
                         raise
                     self._tell(f"{error} Going on to wait.")

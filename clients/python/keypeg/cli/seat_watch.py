@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from keypeg.cli.link import Link
     from keypeg.v1 import pool_event_pb2, seat_service_pb2
 
-PAUSES: Final = (1.0, 2.0, 5.0, 10.0)  # seconds before connecting again; the last one goes on
 DAY: Final = timedelta(days=1)
 
 
@@ -68,60 +67,25 @@ class _Watcher:
         self._logins: Mapping[str, str] = {}
         self._pools: dict[str, str] = {}  # the words of pools
         self._shown: set[str] = set()  # pools whose snapshot has begun
-        self._failures = 0
         self._last: pool_event_pb2.PoolEvent | None = None  # of those that were printed
         self._gap = False  # events may have come between that one and the next snapshot
 
     async def run(self) -> None:
         """Until it is canceled, or the server says that there is nothing to watch."""
-        import asyncio
+        async for response in self._link.watch(self._begin, self._cli.printer.note):
+            await self._take(response)
 
-        from keypeg import errors
-
-        passing = (
-            errors.Unreachable,
-            errors.TimedOut,
-            errors.ServerDraining,
-            errors.StorageUnavailable,
-            errors.Busy,
-            errors.Elsewhere,
-        )
-        while True:
-            try:
-                if self._lines:
-                    self._logins = await self._known_logins()
-                await self._stream()
-            except passing as error:
-                pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
-                self._failures += 1
-                self._cli.printer.note(f"{error} Connecting again.")
-                await asyncio.sleep(pause)
-
-    async def _known_logins(self) -> Mapping[str, str]:
+    async def _begin(self) -> Any:
         from keypeg.cli import resolve
-
-        return await resolve.logins(self._link, self._account)
-
-    async def _stream(self) -> None:
-        import grpc.aio
-
-        from keypeg import calls
         from keypeg.v1 import seat_service_pb2 as pb
         from keypeg.v1 import seat_service_pb2_grpc as rpc
 
+        if self._lines:
+            self._logins = await resolve.logins(self._link, self._account)
         self._shown.clear()
+        self._gap = True
         stub = rpc.SeatServiceStub(self._link.channel)
-        stream = stub.WatchPool(pb.WatchPoolRequest(parent=self._parent))
-        try:
-            async for response in stream:
-                self._failures = 0
-                await self._take(response)
-        except grpc.aio.AioRpcError as error:
-            named = self._link.named(calls.translate(error), error.details() or "")
-            raise named from error
-        finally:
-            self._gap = True
-            stream.cancel()
+        return stub.WatchPool(pb.WatchPoolRequest(parent=self._parent))
 
     async def _take(self, response: seat_service_pb2.WatchPoolResponse) -> None:
         """Print it, after what was not told before it."""

@@ -9,7 +9,7 @@ Leaves to others: showing a cloud session once (session.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,8 +23,6 @@ from keypeg.cli.values import moment, word
 if TYPE_CHECKING:
     from keypeg.cli.link import Link
     from keypeg.v1 import cloud_session_pb2, cloud_session_service_pb2
-
-PAUSES: Final = (1.0, 2.0, 5.0, 10.0)  # seconds before connecting again; the last one goes on
 
 
 @click.command("watch", cls=Command)
@@ -55,54 +53,24 @@ class _Watcher:
         self._link = link
         self._account = account
         self._logins: Mapping[str, str] = {}
-        self._failures = 0
         self._shown = ""  # how it was when that was last printed
 
     async def run(self) -> None:
         """Until it is canceled, or the server says that there is nothing to watch."""
-        import asyncio
+        async for response in self._link.watch(self._begin, self._cli.printer.note):
+            self._print(response)
 
-        from keypeg import errors
+    async def _begin(self) -> Any:
         from keypeg.cli import resolve
-
-        passing = (
-            errors.Unreachable,
-            errors.TimedOut,
-            errors.ServerDraining,
-            errors.StorageUnavailable,
-            errors.Busy,
-            errors.Elsewhere,
-        )
-        while True:
-            try:
-                if self._cli.form == "table":
-                    self._logins = await resolve.logins(self._link, self._account)
-                await self._stream()
-            except passing as error:
-                pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
-                self._failures += 1
-                self._cli.printer.note(f"{error} Connecting again.")
-                await asyncio.sleep(pause)
-
-    async def _stream(self) -> None:
-        import grpc.aio
-
-        from keypeg import calls
         from keypeg.v1 import cloud_session_service_pb2 as pb
         from keypeg.v1 import cloud_session_service_pb2_grpc as rpc
 
+        if self._cli.form == "table":
+            self._logins = await resolve.logins(self._link, self._account)
         stub = rpc.CloudSessionServiceStub(self._link.channel)
-        request = pb.WatchCloudSessionRequest(name=f"{self._account}/cloudSession")
-        stream = stub.WatchCloudSession(request)
-        try:
-            async for response in stream:
-                self._failures = 0
-                self._print(response)
-        except grpc.aio.AioRpcError as error:
-            named = self._link.named(calls.translate(error), error.details() or "")
-            raise named from error
-        finally:
-            stream.cancel()
+        return stub.WatchCloudSession(
+            pb.WatchCloudSessionRequest(name=f"{self._account}/cloudSession")
+        )
 
     def _print(self, response: cloud_session_service_pb2.WatchCloudSessionResponse) -> None:
         if self._cli.form != "table":
