@@ -28,6 +28,7 @@ from keypeg_server.service.attestation import Roots, RootsUnusable
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.signing import PublisherKeys, delegation_ends
+from keypeg_server.service.wrapping import AesGcmWrapping, Wrapping
 from keypeg_server.settings import Settings
 from keypeg_server.storage import schema, upkeep
 from keypeg_server.storage.database import Database
@@ -119,6 +120,10 @@ class Opened:
             at_once=limits.sign_ins_at_once,
             waiting=limits.sign_ins_waiting,
         )
+
+    def wrapping(self) -> Wrapping:
+        """What wraps secrets that the database keeps; the same for all servers of a database."""
+        return AesGcmWrapping.of_master(secret_files.load(self.data).management_key)
 
     def identity(self) -> tls.Identity:
         """The certificate to serve with."""
