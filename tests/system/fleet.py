@@ -2,15 +2,17 @@
 
 Promises: servers are real processes with one data directory; `kill`, `pause` and `end` are of one of them.
 
-Leaves to others: what is shown by that (test_servers.py).
+Leaves to others: what is shown by that (test_servers.py, test_cloud_servers.py).
 """
 
 from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
+
+import pytest
 
 from keypeg.v1 import seat_service_pb2, session_pb2
 from lab.postgres import Postgres
@@ -27,6 +29,19 @@ seat_grant = "{GRANT:g}s"
 
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL, for a module that imports this."""
+    with Postgres.start(durable=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def fleet(lab: Lab, postgres: Postgres) -> Fleet:
+    """Two servers on it."""
+    return Fleet(lab, postgres, 2)
 
 
 class Fleet:

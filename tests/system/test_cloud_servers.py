@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from keypeg.v1 import cloud_session_pb2, cloud_session_service_pb2
-from lab.postgres import Postgres
 from lab.processes import BIN, Lab
 from lab.world import CLOUD
 from tests.system import test_cloud_moves
-from tests.system.fleet import Fleet
+from tests.system.fleet import Fleet, fleet, postgres
 from tests.system.people import Customer
 
 Namer = Callable[[str], str]
 
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres.start(durable=False) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def fleet(lab: Lab, postgres: Postgres) -> Fleet:
-    return Fleet(lab, postgres, 2)
+__all__ = ["fleet", "postgres"]  # fixtures
 
 
 @pytest.fixture

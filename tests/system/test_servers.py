@@ -26,23 +26,14 @@ from keypeg.v1 import (
 from lab.postgres import Postgres
 from lab.processes import BIN, Lab, Program
 from lab.world import CLOUD, SITE, Api, request_id
-from tests.system.fleet import GRANT, Fleet, acquire
+from tests.system.fleet import GRANT, Fleet, acquire, fleet, postgres
 from tests.system.people import Customer, refused
 
 Namer = Callable[[str], str]
 TAKEOVER = 5.0
 """Seconds from the death of a server to the next grant by another."""
 
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres.start(durable=False) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def fleet(lab: Lab, postgres: Postgres) -> Fleet:
-    return Fleet(lab, postgres, 2)
+__all__ = ["fleet", "postgres"]  # fixtures
 
 
 class Site(Customer):

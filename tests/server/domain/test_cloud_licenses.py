@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,44 +15,23 @@ from keypeg_server.domain.cloud_licenses import (
 )
 from keypeg_server.domain.cloud_session import CloudMode, CloudSession, CloudState
 from keypeg_server.domain.license import (
-    Activation,
     Feature,
     License,
     LicenseState,
-    LicenseType,
 )
-from keypeg_server.domain.location import Location, LocationKind
+from tests.server.domain.a_license import (
+    CLOUD_PLACE,
+    DAY,
+    KEY,
+    KEY_PLACE,
+    LICENSE,
+    NOW,
+    activation,
+)
 
-NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
-DAY = timedelta(days=1)
-CLOUD, KEY, HOST, SITE = LocationKind
-CLOUD_PLACE = Location("acme", "cloud", CLOUD, "cloud")
-KEY_PLACE = Location("acme", "k1", KEY, "key")
 AUTOMATIC = CloudSession("acme")
 MANAGED = CloudSession("acme", mode=CloudMode.MANAGED)
-
-LICENSE = License(
-    account="acme",
-    id="l1",
-    product="publishers/p/products/daw",
-    type=LicenseType.PERPETUAL,
-    state=LicenseState.ACTIVE,
-    allowed_locations=frozenset({CLOUD, KEY}),
-    activation_count=2,
-    seat_count=0,
-    features=(),
-    deposit_time=NOW,
-    expire_time=None,
-    term_days=0,
-    first_activate_time=None,
-    maintenance_end_time=None,
-    external_reference="",
-)
 OLDER = replace(LICENSE, id="l2", deposit_time=NOW - DAY)
-
-
-def activation(license: License, place: Location, id: str = "a1") -> Activation:
-    return Activation(license.account, license.id, id, place.id, place.kind, NOW, 1, b"")
 
 
 IN_CLOUD = {one.id: activation(one, CLOUD_PLACE, f"a-{one.id}") for one in (LICENSE, OLDER)}

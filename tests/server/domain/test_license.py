@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from keypeg import errors
 from keypeg_server.domain.license import (
-    Activation,
     License,
     LicenseState,
-    LicenseType,
     check_activation,
     may_live,
 )
 from keypeg_server.domain.location import Location, LocationKind, words
-
-NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
-DAY = timedelta(days=1)
-CLOUD, KEY, HOST, SITE = LocationKind
-CLOUD_PLACE = Location("acme", "cloud", CLOUD, "cloud")
-SITE_PLACE = Location("acme", "site", SITE, "site")
-KEY_PLACE = Location("acme", "k1", KEY, "key")
-
-LICENSE = License(
-    account="acme",
-    id="l1",
-    product="publishers/p/products/daw",
-    type=LicenseType.PERPETUAL,
-    state=LicenseState.ACTIVE,
-    allowed_locations=frozenset({CLOUD, KEY}),
-    activation_count=2,
-    seat_count=0,
-    features=(),
-    deposit_time=NOW,
-    expire_time=None,
-    term_days=0,
-    first_activate_time=None,
-    maintenance_end_time=None,
-    external_reference="",
+from tests.server.domain.a_license import (
+    CLOUD,
+    CLOUD_PLACE,
+    DAY,
+    HOST,
+    KEY,
+    KEY_PLACE,
+    LICENSE,
+    NOW,
+    SITE,
+    SITE_PLACE,
+    activation,
 )
-
-
-def activation(license: License, place: Location, id: str = "a1") -> Activation:
-    return Activation(license.account, license.id, id, place.id, place.kind, NOW, 1, b"")
 
 
 @pytest.mark.parametrize(
