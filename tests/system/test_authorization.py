@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from keypeg_server.rpc.authorization import TABLE, Access
 from keypeg_server.rpc.authorization_cells import Outcome, Who, outcome
 from keypeg_server.rpc.health import CONTRACT
 from lab.world import PASSWORD, Api, World, request_id
-from tests.system.authorization_calls import CALLS, MADE_ANEW, Scene, scene
+from tests.system.authorization_calls import CALLS, MADE_ANEW, scene
 from tests.system.people import Customer, new_id
 
 STREAMS = {
@@ -27,6 +28,7 @@ STREAMS = {
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
+STAFF = "accounts/-"
 TIME = {False: 10.0, True: 0.5}  # seconds; a stream that goes on has been let in
 
 
@@ -39,42 +41,61 @@ class Ended:
     sentence: str = ""
 
 
+class Everyone:
+    """A caller of each kind, with one connection for all that they call."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        own, other = Customer(world), Customer(world)
+        tokens = {
+            Who.NOBODY: "",
+            Who.HOLDER: own.member_token,
+            Who.MEMBER: another(world, own.account, account_pb2.ROLE_MEMBER),
+            Who.ADMIN: own.admin_token,
+            Who.OWNER: another(world, own.account, account_pb2.ROLE_OWNER),
+            Who.STRANGER: other.member_token,
+            Who.STRANGE_ADMIN: other.admin_token,
+            Who.STRANGE_OWNER: another(world, other.account, account_pb2.ROLE_OWNER),
+            Who.SUPPORT: another(world, STAFF, account_pb2.ROLE_SUPPORT),
+            Who.OPERATOR: another(world, STAFF, account_pb2.ROLE_OPERATOR),
+            Who.STAFF: world.publisher.token,
+        }
+        ca = world.ca_file.read_bytes()
+        self.apis = {who: Api(world.address, ca, token) for who, token in tokens.items()}
+        self.scene = scene(world, own, own.member)
+
+    def api(self, who: Who, method: str) -> Api:
+        """Who calls this method; what ends a token is called with one that nobody needs."""
+        api = self.apis[who]
+        if not method.endswith("/SignOut") or not api.token:
+            return api
+        world = self._world
+        return Api(world.address, world.ca_file.read_bytes(), world.token(self.scene.login))
+
+
 @pytest.fixture(scope="module")
-def callers(world: World) -> tuple[dict[Who, str], Scene]:
-    """A token for each kind of caller; empty for nobody."""
-    own, other = Customer(world), Customer(world)
-    tokens = {
-        Who.NOBODY: "",
-        Who.HOLDER: own.member_token,
-        Who.MEMBER: world.token(another_member(world, own)),
-        Who.ADMIN: own.admin_token,
-        Who.STRANGER: other.member_token,
-        Who.STRANGE_ADMIN: other.admin_token,
-        Who.STAFF: world.publisher.token,
-    }
-    return tokens, scene(world, own, own.member)
+def everyone(world: World) -> Iterator[Everyone]:
+    """All callers."""
+    found = Everyone(world)
+    yield found
+    for api in found.apis.values():
+        api.close()
 
 
-def another_member(world: World, customer: Customer) -> str:
-    """The login of a second member of an account."""
-    login = new_id("second")
+def another(world: World, parent: str, role: account_pb2.Role.ValueType) -> str:
+    """The token of one more user with this role."""
+    login = new_id("more")
     world.publisher.accounts.CreateUser(
         account_service_pb2.CreateUserRequest(
-            parent=customer.account,
-            request_id=request_id(),
-            login=login,
-            password=PASSWORD,
-            display_name="Second",
-            role=account_pb2.ROLE_MEMBER,
+            parent=parent, request_id=request_id(), login=login, password=PASSWORD, role=role
         )
     )
-    return login
+    return world.token(login)
 
 
-def call(world: World, token: str, method: str, request: Message) -> Ended:
+def call(api: Api, method: str, request: Message) -> Ended:
     """Call it with the bytes of the request; a stream is looked at for a moment."""
     streams = STREAMS[method]
-    api = Api(world.address, world.ca_file.read_bytes(), token)
     try:
         channel: Any = api.channel  # its kinds of calls share no type
         kinds: dict[tuple[bool, bool], Any] = {
@@ -95,22 +116,18 @@ def call(world: World, token: str, method: str, request: Message) -> Ended:
         known = translate(error)
         sentence = re.sub(r"[a-zA-Z]+/[\w/-]+", "NAME", known.sentence)
         return Ended(error.code(), known.reason.name, sentence)
-    finally:
-        api.close()
 
 
 @pytest.mark.parametrize("method", sorted(TABLE))
-def test_every_cell(world: World, callers: tuple[dict[Who, str], Scene], method: str) -> None:
-    tokens, there = callers
+def test_every_cell(everyone: Everyone, method: str) -> None:
+    there = everyone.scene
     short = method.rpartition("/")[2]
     rule = TABLE[method]
-    for who in Who:
+    for who in everyone.apis:
         about = MADE_ANEW[short](there) if short in MADE_ANEW else there
-        token = tokens[who]
-        if short == "SignOut" and token:
-            token = world.token(there.login)
-        found = call(world, token, method, CALLS[method](about))
-        expected = outcome(rule.access, who)
+        api = everyone.api(who, method)
+        found = call(api, method, CALLS[method](about))
+        expected = outcome(rule, who)
         cell = f"{short}, {who.value}: {expected.value}, but {found}"
         if expected is Outcome.SIGN_IN:
             assert found.code is grpc.StatusCode.UNAUTHENTICATED, cell
@@ -118,7 +135,7 @@ def test_every_cell(world: World, callers: tuple[dict[Who, str], Scene], method:
             assert found.code is grpc.StatusCode.PERMISSION_DENIED, cell
         elif expected is Outcome.HIDDEN:
             assert found.code is grpc.StatusCode.NOT_FOUND, cell
-            nowhere = call(world, token, method, CALLS[method](about.elsewhere()))
+            nowhere = call(api, method, CALLS[method](about.elsewhere()))
             assert nowhere == found, f"{short} tells {who.value} that it is there"
         else:
             refused = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}

@@ -110,6 +110,9 @@ class Reason(enum.Enum):
     GRANT_EXPIRED = 94
     DOCUMENT_SUPERSEDED = 95
 
+    LAST_OWNER = 120
+    INVITATION_INVALID = 121
+
 
 class KeypegError(Exception):
     """What every refusal is; never raised itself, always as one of the classes below.
@@ -454,6 +457,14 @@ class GrantExpired(KeypegError, reason=Reason.GRANT_EXPIRED):
 
 class DocumentSuperseded(KeypegError, reason=Reason.DOCUMENT_SUPERSEDED):
     """A newer generation of the document has been seen."""
+
+
+class LastOwner(KeypegError, reason=Reason.LAST_OWNER):
+    """The last who may do everything somewhere can not be taken away."""
+
+
+class InvitationInvalid(KeypegError, reason=Reason.INVITATION_INVALID):
+    """The ticket of an invitation is not known, was used or revoked, or has run out; never says which."""
 
 
 def error_class(reason: Reason) -> type[KeypegError]:

@@ -117,6 +117,8 @@ CODES: Final[Mapping[Reason, int]] = {
     Reason.KEY_PROOF_INVALID: _PRECONDITION,
     Reason.GRANT_EXPIRED: _PRECONDITION,
     Reason.DOCUMENT_SUPERSEDED: _PRECONDITION,
+    Reason.LAST_OWNER: _PRECONDITION,
+    Reason.INVITATION_INVALID: _PRECONDITION,
 }
 assert set(CODES) == set(Reason), "every reason has its code"
 

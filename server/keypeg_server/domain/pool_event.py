@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.caller import Caller, Right
 from keypeg_server.domain.lease import Features
 
 
@@ -148,7 +148,7 @@ def _event(said: Mapping[str, Any], sequence: int) -> PoolEvent:
 
 def seen_by(event: PoolEvent, account: str, caller: Caller) -> PoolEvent:
     """An event of this account's, as the caller may see it."""
-    if caller.role is not Role.MEMBER and caller.sees_account(account):
+    if caller.may(Right.PEOPLE_READ) and caller.sees_account(account):
         return event
     if event.user and event.user == caller.user:
         return replace(event, by="")

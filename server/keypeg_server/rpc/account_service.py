@@ -26,7 +26,8 @@ from keypeg.v1.account_service_pb2 import (
     SignOutResponse,
 )
 from keypeg.v1.account_service_pb2_grpc import AccountServiceServicer
-from keypeg_server.domain.caller import Role
+from keypeg_server.domain.account import NO_ACCOUNT
+from keypeg_server.domain.rights import Role
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current, current_sign_in
 from keypeg_server.rpc.calls import cut, new_account, once, page_of
@@ -88,14 +89,14 @@ class AccountRpc(AccountServiceServicer):
     async def CreateUser(self, request: CreateUserRequest, context: Any) -> CreateUserResponse:
         (account,) = names.ACCOUNT.parse(request.parent, "parent")
         new = NewUser(
-            account=account,
+            account=None if account == NO_ACCOUNT else account,
             login=request.login,
             display_name=request.display_name,
             role=Role(request.role or Role.MEMBER),
             password=request.password,
         )
         answer = await self._accounts.create_user(
-            once(request, lambda made: CreateUserResponse(user=encode.user(made))), new
+            once(request, lambda made: CreateUserResponse(user=encode.user(made))), current(), new
         )
         return CreateUserResponse.FromString(answer)
 
@@ -110,6 +111,6 @@ class AccountRpc(AccountServiceServicer):
     async def DeleteUser(self, request: DeleteUserRequest, context: Any) -> DeleteUserResponse:
         account, id = names.USER.parse(request.name)
         answer = await self._accounts.delete_user(
-            once(request, lambda _: DeleteUserResponse()), account, id
+            once(request, lambda _: DeleteUserResponse()), current(), account, id
         )
         return DeleteUserResponse.FromString(answer)

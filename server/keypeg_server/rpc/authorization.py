@@ -1,10 +1,12 @@
 """Who may call what: one table, method by method; what is not in it is denied.
 
-Promises: pure rules. A rule says which kind of caller a method takes and, for what belongs to an account,
-which field of the request names it; what is not the caller's and what is not there are the same NOT_FOUND.
+Promises: pure rules. A rule says which right a method takes and, for what belongs to an account, which field of the
+request names it. Who lacks the right is denied before anything is looked at, whatever the request names; what is not
+the caller's and what is not there are the same NOT_FOUND.
 
-Leaves to others: finding out who calls (gate.py); carrying out the rules for pools, seats and borrows, whose account
-and holder only their service knows; what each rule means for each caller (authorization_cells.py).
+Leaves to others: finding out who calls (gate.py), the rights of roles (domain/rights.py); carrying out the rules for
+pools, seats and borrows, whose account and holder only their service knows; what each rule means for each caller
+(authorization_cells.py).
 """
 
 from __future__ import annotations
@@ -15,54 +17,69 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from keypeg import names
 from keypeg.errors import PermissionDenied
-from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.rights import RIGHTS, Right
 from keypeg_server.service.accounts import not_found
 
 
 class Access(enum.Enum):
-    """Which callers a method takes."""
+    """To whom, of those who have the right, what a request names is there."""
 
     PUBLIC = "anyone, without signing in"
-    CALLER = "anyone who is signed in"
-    MEMBER = "users of the account that the request names, and the publisher's staff"
-    ADMIN = "administrators of the account that the request names, and the publisher's staff"
-    PUBLISHER = "the publisher's staff"
-    POOL_MEMBER = "users of the account whose pool the request names, and the publisher's staff"
-    POOL_ADMIN = (
-        "administrators of the account whose pool the request names, and the publisher's staff"
-    )
+    CALLER = "anyone who is signed in: it names nothing of anybody's, or their own"
+    ACCOUNT = "who sees the account that the request names"
+    POOL = "who sees the account whose pool the request names"
     HOLDER = "who holds it"
     BORROWER = "who borrowed it"
-    BORROW_MEMBER = "who borrowed it, administrators of the account, and the publisher's staff"
-    BORROW_ADMIN = (
-        "administrators of the account in which it is borrowed, and the publisher's staff"
-    )
+    BORROW = "who borrowed it, and who sees the people of the account"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may call a method; `field` of the request has the name of something in the account."""
+    """Who may call a method: who has the right (None: everyone), and sees what is named.
+
+    `field` of the request has the name of something in the account.
+    """
 
     access: Access
+    right: Right | None = None
     field: str = ""
 
     def __post_init__(self) -> None:
-        assert bool(self.field) == (self.access in (Access.MEMBER, Access.ADMIN))
+        assert bool(self.field) == (self.access is Access.ACCOUNT)
+        assert self.right is not None or self.access in (Access.PUBLIC, Access.CALLER)
 
 
-_PUBLIC, _CALLER, _PUBLISHER = Rule(Access.PUBLIC), Rule(Access.CALLER), Rule(Access.PUBLISHER)
-_POOL_MEMBER, _POOL_ADMIN = Rule(Access.POOL_MEMBER), Rule(Access.POOL_ADMIN)
-_HOLDER = Rule(Access.HOLDER)
+_PUBLIC, _CALLER = Rule(Access.PUBLIC), Rule(Access.CALLER)
 
 
-def _member(field: str) -> Rule:
-    return Rule(Access.MEMBER, field)
+def _caller(right: Right) -> Rule:
+    return Rule(Access.CALLER, right)
 
 
-def _admin(field: str) -> Rule:
-    return Rule(Access.ADMIN, field)
+def _reads(field: str) -> Rule:
+    return Rule(Access.ACCOUNT, Right.LICENSES_READ, field)
+
+
+def _uses(field: str) -> Rule:
+    return Rule(Access.ACCOUNT, Right.LICENSES_USE, field)
+
+
+def _manages(field: str) -> Rule:
+    return Rule(Access.ACCOUNT, Right.LICENSES_MANAGE, field)
+
+
+def _of(right: Right, field: str) -> Rule:
+    return Rule(Access.ACCOUNT, right, field)
+
+
+_USES_SEATS, _READS_SEATS = (
+    Rule(Access.POOL, Right.LICENSES_USE),
+    Rule(Access.POOL, Right.SEATS_READ),
+)
+_MANAGES_SEATS = Rule(Access.POOL, Right.SEATS_MANAGE)
+_HOLDER = Rule(Access.HOLDER, Right.LICENSES_USE)
 
 
 _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
@@ -70,80 +87,82 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "SignIn": _PUBLIC,
         "SignOut": _CALLER,
         "GetCaller": _CALLER,
-        "CreateAccount": _PUBLISHER,
-        "GetAccount": _member("name"),
-        "ListAccounts": _PUBLISHER,
-        "CreateUser": _admin("parent"),
-        "ListUsers": _admin("parent"),
-        "DeleteUser": _admin("name"),
+        "CreateAccount": _caller(Right.ACCOUNTS_WRITE),
+        "GetAccount": _reads("name"),
+        "ListAccounts": _caller(Right.ACCOUNTS_READ),
+        "CreateUser": _of(Right.PEOPLE_WRITE, "parent"),
+        "ListUsers": _of(Right.PEOPLE_READ, "parent"),
+        "DeleteUser": _of(Right.PEOPLE_WRITE, "name"),
     },
     "keypeg.v1.CatalogService": {
         "GetPublisher": _CALLER,
-        "CreateProduct": _PUBLISHER,
+        "CreateProduct": _caller(Right.CATALOG_WRITE),
         "GetProduct": _CALLER,
         "ListProducts": _CALLER,
     },
     "keypeg.v1.LicenseService": {
-        "CreateLicense": _PUBLISHER,
-        "GetLicense": _member("name"),
-        "ListLicenses": _member("parent"),
+        "CreateLicense": _of(Right.LICENSES_WRITE, "parent"),
+        "GetLicense": _reads("name"),
+        "ListLicenses": _reads("parent"),
     },
     "keypeg.v1.ActivationService": {
-        "CreateActivation": _member("parent"),
-        "GetActivation": _member("name"),
-        "ListActivations": _member("parent"),
+        "CreateActivation": _uses("parent"),
+        "GetActivation": _reads("name"),
+        "ListActivations": _reads("parent"),
         # Others may be working with it: seats of a site are everyone's.
-        "BeginDeactivation": _admin("name"),
-        "DeleteActivation": _admin("name"),
+        "BeginDeactivation": _manages("name"),
+        "DeleteActivation": _manages("name"),
     },
     "keypeg.v1.CloudSessionService": {
-        "GetCloudSession": _member("name"),
-        "OpenCloudSession": _member("name"),
-        "CloseCloudSession": _member("name"),
-        "SetCloudSessionMode": _member("name"),
-        "ChooseCloudLicenses": _member("name"),
-        "WatchCloudSession": _member("name"),
+        "GetCloudSession": _reads("name"),
+        "OpenCloudSession": _uses("name"),
+        "CloseCloudSession": _uses("name"),
+        "SetCloudSessionMode": _uses("name"),
+        "ChooseCloudLicenses": _uses("name"),
+        "WatchCloudSession": _reads("name"),
     },
     "keypeg.v1.LocationService": {
-        "GetLocation": _member("name"),
-        "ListLocations": _member("parent"),
-        "AuthorizeKeyWrite": _member("parent"),
-        "CreateKeyLocation": _member("parent"),
-        "CheckKey": _member("parent"),
-        "ReportKeyLost": _admin("name"),
-        "ReplaceKey": _admin("name"),
+        "GetLocation": _reads("name"),
+        "ListLocations": _reads("parent"),
+        "AuthorizeKeyWrite": _uses("parent"),
+        "CreateKeyLocation": _uses("parent"),
+        "CheckKey": _uses("parent"),
+        "ReportKeyLost": _manages("name"),
+        "ReplaceKey": _manages("name"),
     },
     "keypeg.v1.SessionService": {
-        "HoldSession": _CALLER,  # what it asks for is looked up in the caller's own account
+        "HoldSession": _caller(
+            Right.LICENSES_USE
+        ),  # what it asks for is looked up in the caller's own account
         "CloseSession": _PUBLIC,  # whoever has the release token
     },
     "keypeg.v1.SeatService": {
-        "AcquireSeat": _POOL_MEMBER,
+        "AcquireSeat": _USES_SEATS,
         "LeaveQueue": _HOLDER,
         "RenewSeat": _HOLDER,
         "ReleaseSeat": _HOLDER,
-        "FreeSeat": _POOL_ADMIN,
-        "GetPool": _POOL_MEMBER,
-        "ListPools": _member("parent"),
-        "ListLeases": _POOL_MEMBER,
-        "ListQueuePlaces": _POOL_MEMBER,
-        "Explain": _POOL_MEMBER,
-        "GetPoolRules": _POOL_ADMIN,
-        "UpdatePoolRules": _POOL_ADMIN,
-        "WatchPool": _POOL_MEMBER,
-        "ListPoolEvents": _POOL_MEMBER,
+        "FreeSeat": Rule(Access.POOL, Right.SEATS_FREE),
+        "GetPool": _READS_SEATS,
+        "ListPools": _of(Right.SEATS_READ, "parent"),
+        "ListLeases": _READS_SEATS,
+        "ListQueuePlaces": _READS_SEATS,
+        "Explain": _READS_SEATS,
+        "GetPoolRules": _MANAGES_SEATS,
+        "UpdatePoolRules": _MANAGES_SEATS,
+        "WatchPool": _READS_SEATS,
+        "ListPoolEvents": _READS_SEATS,
     },
     "keypeg.v1.BorrowService": {
-        "CreateBorrow": _POOL_MEMBER,
-        "RenewBorrow": Rule(Access.BORROWER),
-        "ReturnBorrow": _POOL_MEMBER,  # whoever hands in what its key has signed
-        "WriteOffBorrow": Rule(Access.BORROW_ADMIN),
-        "GetBorrow": Rule(Access.BORROW_MEMBER),
-        "ListBorrows": _POOL_MEMBER,
+        "CreateBorrow": _USES_SEATS,
+        "RenewBorrow": Rule(Access.BORROWER, Right.LICENSES_USE),
+        "ReturnBorrow": _USES_SEATS,  # whoever hands in what its key has signed
+        "WriteOffBorrow": _MANAGES_SEATS,
+        "GetBorrow": Rule(Access.BORROW, Right.SEATS_READ),
+        "ListBorrows": _READS_SEATS,
     },
     "keypeg.v1.ReportService": {
-        "ExportLog": _admin("parent"),
-        "SimulateSeats": _admin("parent"),
+        "ExportLog": _of(Right.REPORTS_READ, "parent"),
+        "SimulateSeats": _of(Right.REPORTS_READ, "parent"),
     },
     "grpc.health.v1.Health": {"Check": _PUBLIC, "List": _PUBLIC, "Watch": _PUBLIC},
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _PUBLIC},
@@ -166,22 +185,28 @@ def rule_of(method: str) -> Rule:
         raise _denied(method) from None
 
 
-def check_role(rule: Rule, caller: Caller, method: str) -> None:
-    """Refuse staff's methods to others; before the request is looked at."""
-    if rule.access is Access.PUBLISHER and caller.role is not Role.PUBLISHER:
-        raise _denied(method)
+def check_right(rule: Rule, caller: Caller, method: str) -> None:
+    """Refuse who lacks the right of a method; before the request is looked at."""
+    right = rule.right
+    if right is None or caller.may(right):
+        return
+    if right in RIGHTS[caller.role]:
+        short = method.rpartition("/")[2]
+        raise PermissionDenied(
+            f"This API key may not call {short}, which takes the scope {right.value}; use a key that has it.",
+            method=method,
+            scope=right.value,
+        )
+    raise _denied(method)
 
 
-def check_account(rule: Rule, caller: Caller, request: Any, method: str) -> None:
-    """Refuse what belongs to another account; the request's names are well-formed by now."""
-    if not rule.field or caller.role is Role.PUBLISHER:
+def check_account(rule: Rule, caller: Caller, request: Any) -> None:
+    """Refuse what belongs to an account that the caller does not see; the request's names are well-formed by now."""
+    if not rule.field:
         return
     name = getattr(request, rule.field)
-    account = "/".join(name.split("/", 2)[:2])
-    if not names.ACCOUNT.matches(account) or caller.account != account:
+    if not caller.sees_account("/".join(name.split("/", 2)[:2])):
         raise not_found(name)
-    if rule.access is Access.ADMIN and caller.role is not Role.ADMIN:
-        raise _denied(method)
 
 
 def _denied(method: str) -> PermissionDenied:

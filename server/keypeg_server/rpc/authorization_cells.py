@@ -1,9 +1,9 @@
-"""What the table of who may call what means, cell by cell: each kind of access, for each kind of caller.
+"""What the table of who may call what means, cell by cell: each rule, for each kind of caller.
 
 Promises: pure; says of every cell how a call ends, so that docs/authorization.md is made from it and a test calls
 each of them for real.
 
-Leaves to others: the table itself (authorization.py).
+Leaves to others: the table itself (authorization.py), the rights of roles (domain/rights.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
-from keypeg_server.rpc.authorization import Access
+from keypeg_server.domain.rights import RIGHTS, Right, Role
+from keypeg_server.rpc.authorization import Access, Rule
 
 
 class Who(enum.Enum):
@@ -22,9 +23,15 @@ class Who(enum.Enum):
     HOLDER = "member, whose it is"
     MEMBER = "another member"
     ADMIN = "administrator"
+    OWNER = "owner"
     STRANGER = "member of another account"
     STRANGE_ADMIN = "administrator of another account"
-    STAFF = "publisher's staff"
+    STRANGE_OWNER = "owner of another account"
+    RESELLER = "reseller of the account"
+    STRANGE_RESELLER = "another reseller"
+    SUPPORT = "publisher's support"
+    OPERATOR = "publisher's operator"
+    STAFF = "publisher's administrator"
 
 
 class Outcome(enum.Enum):
@@ -36,39 +43,41 @@ class Outcome(enum.Enum):
     HIDDEN = "not there"  # NOT_FOUND, as for what does not exist
 
 
-_OWN: Final = frozenset({Who.HOLDER, Who.MEMBER, Who.ADMIN, Who.STAFF})
-_ADMINS: Final = frozenset({Who.ADMIN, Who.STAFF})
-
-ALLOWED: Final[Mapping[Access, frozenset[Who]]] = {
-    Access.PUBLIC: frozenset(Who),
-    Access.CALLER: frozenset(Who) - {Who.NOBODY},
-    Access.MEMBER: _OWN,
-    Access.POOL_MEMBER: _OWN,
-    Access.ADMIN: _ADMINS,
-    Access.POOL_ADMIN: _ADMINS,
-    Access.PUBLISHER: frozenset({Who.STAFF}),
-    Access.HOLDER: frozenset({Who.HOLDER}),
-    Access.BORROWER: frozenset({Who.HOLDER}),
-    Access.BORROW_MEMBER: frozenset({Who.HOLDER, *_ADMINS}),
-    Access.BORROW_ADMIN: _ADMINS,
+ROLE_OF: Final[Mapping[Who, Role]] = {
+    Who.HOLDER: Role.MEMBER,
+    Who.MEMBER: Role.MEMBER,
+    Who.ADMIN: Role.ADMIN,
+    Who.OWNER: Role.OWNER,
+    Who.STRANGER: Role.MEMBER,
+    Who.STRANGE_ADMIN: Role.ADMIN,
+    Who.STRANGE_OWNER: Role.OWNER,
+    Who.RESELLER: Role.RESELLER,
+    Who.STRANGE_RESELLER: Role.RESELLER,
+    Who.SUPPORT: Role.SUPPORT,
+    Who.OPERATOR: Role.OPERATOR,
+    Who.STAFF: Role.PUBLISHER,
 }
-"""Whose call goes on."""
+assert set(ROLE_OF.values()) == set(Role), "every role is called for real"
 
-SEES: Final[Mapping[Access, frozenset[Who]]] = {
-    **ALLOWED,
-    Access.ADMIN: _OWN,
-    Access.POOL_ADMIN: _OWN,
-    Access.PUBLISHER: frozenset(Who) - {Who.NOBODY},
-    Access.BORROWER: frozenset({Who.HOLDER, *_ADMINS}),
-    Access.BORROW_ADMIN: frozenset({Who.HOLDER, *_ADMINS}),
-}
-"""To whom what the request names is there at all."""
+STRANGERS: Final = frozenset(
+    {Who.STRANGER, Who.STRANGE_ADMIN, Who.STRANGE_OWNER, Who.STRANGE_RESELLER}
+)
+"""To whom the account is not there."""
 
 
-def outcome(access: Access, who: Who) -> Outcome:
+def outcome(rule: Rule, who: Who) -> Outcome:
     """How a call ends."""
-    if who in ALLOWED[access]:
+    if rule.access is Access.PUBLIC:
         return Outcome.ALLOWED
     if who is Who.NOBODY:
         return Outcome.SIGN_IN
-    return Outcome.DENIED if who in SEES[access] else Outcome.HIDDEN
+    rights = RIGHTS[ROLE_OF[who]]
+    if rule.right is not None and rule.right not in rights:
+        return Outcome.DENIED
+    if rule.access is Access.CALLER or who is Who.HOLDER:
+        return Outcome.ALLOWED
+    if who in STRANGERS or rule.access is Access.HOLDER:
+        return Outcome.HIDDEN
+    if rule.access in (Access.BORROWER, Access.BORROW) and Right.PEOPLE_READ not in rights:
+        return Outcome.HIDDEN
+    return Outcome.DENIED if rule.access is Access.BORROWER else Outcome.ALLOWED

@@ -79,12 +79,12 @@ class Gate(grpc.aio.ServerInterceptor):
 
         def enter(signed_in: SignedIn | None, request: Any) -> None:
             if signed_in is not None:
-                authorization.check_role(rule, signed_in.caller, method)
+                authorization.check_right(rule, signed_in.caller, method)
                 caller.become(signed_in)
             if one_request:
                 validate.request(request)
                 if signed_in is not None:
-                    authorization.check_account(rule, signed_in.caller, request, method)
+                    authorization.check_account(rule, signed_in.caller, request)
 
         async def coroutine(request: Any, context: Any) -> Any:
             enter(known(context) or await unknown(context), request)

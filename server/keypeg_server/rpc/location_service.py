@@ -26,7 +26,7 @@ from keypeg.v1.location_service_pb2 import (
     ReportKeyLostResponse,
 )
 from keypeg.v1.location_service_pb2_grpc import LocationServiceServicer
-from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.caller import Caller, Right
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.calls import cut, once, page_of
@@ -143,7 +143,7 @@ class LocationRpc(LocationServiceServicer):
             account,
             lost,
             replacement,
-            beyond_policy=self._caller().role is Role.PUBLISHER,
+            beyond_policy=self._caller().may(Right.LICENSES_WRITE),
         )
         return ReplaceKeyResponse.FromString(answer)
 

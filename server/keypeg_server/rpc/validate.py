@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from keypeg import names
 from keypeg.errors import FieldInvalid, ProtocolViolation
-from keypeg.v1.account_pb2 import ROLE_ADMIN, ROLE_MEMBER, Role
+from keypeg.v1.account_pb2 import Role
 from keypeg.v1.cloud_session_pb2 import CloudMode
 from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
@@ -92,7 +92,7 @@ RULES: Final[Mapping[str, Fields]] = {
         "login": _LOGIN,
         "password": _PASSWORD,
         "display_name": OPTIONAL_LABEL,
-        "role": one_of(Role, ROLE_MEMBER, ROLE_ADMIN, unset=True),
+        "role": one_of(Role, unset=True),
     },
     "ListUsersRequest": {"parent": _ACCOUNT, **_PAGE},
     "DeleteUserRequest": {"name": name(names.USER), "request_id": uuid},

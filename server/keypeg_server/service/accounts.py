@@ -18,10 +18,12 @@ from typing import Final, TypeVar
 
 from keypeg import names
 from keypeg.errors import AlreadyExists, CredentialsInvalid, LimitExceeded, NotFound
-from keypeg_server.domain.account import Account, User
-from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain import people
+from keypeg_server.domain.account import NO_ACCOUNT, Account, User
+from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.events import TokenRevoked, UserRemoved
 from keypeg_server.domain.guessing import Guesses
+from keypeg_server.domain.rights import Role
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Credential, Page, Request, Store, Unit
@@ -38,9 +40,14 @@ def not_found(name: str) -> NotFound:
 
 def found_in(unit: Unit, account: str, found: list[_T]) -> list[_T]:
     """What was found of an account (id); NotFound when that is nothing, for there is no such account."""
-    if not found and unit.accounts.account(account) is None:
+    if not found and account != NO_ACCOUNT and unit.accounts.account(account) is None:
         raise not_found(names.ACCOUNT.build(account))
     return found
+
+
+def owner_count(unit: Unit, account: str | None) -> int:
+    """How many owners an account (id) has."""
+    return 0 if account is None else unit.accounts.role_count(account, Role.OWNER)
 
 
 def login_taken(login: str) -> AlreadyExists:
@@ -152,9 +159,15 @@ class AccountService:
     async def list_accounts(self, page: Page) -> list[Account]:
         return await self._store.read(lambda unit: unit.accounts.list_accounts(page))
 
-    async def create_user(self, request: Request[User], new: NewUser) -> bytes:
+    async def create_user(self, request: Request[User], caller: Caller, new: NewUser) -> bytes:
+        people.check_place(new.role, new.account)
         password = await self._passwords.hashed(new.password)
-        return await self._store.once(request, lambda unit: self._add_user(unit, new, password))
+
+        def create(unit: Unit) -> User:
+            people.check_gives(caller.role, new.role, owner_count(unit, new.account))
+            return self._add_user(unit, new, password)
+
+        return await self._store.once(request, create)
 
     async def add_first_user(self, new: NewUser) -> User:
         """Add a user without a request: for the set-up of a server."""
@@ -166,11 +179,15 @@ class AccountService:
             lambda unit: found_in(unit, account, unit.accounts.list_users(account, page))
         )
 
-    async def delete_user(self, request: Request[None], account: str, id: str) -> bytes:
+    async def delete_user(
+        self, request: Request[None], caller: Caller, account: str, id: str
+    ) -> bytes:
         def delete(unit: Unit) -> None:
             user = unit.accounts.user(account, id)
             if user is None:
                 raise not_found(names.USER.build(account, id))
+            people.check_gives(caller.role, user.role, owner_count(unit, user.account))
+            people.check_leaves(user.role, unit.accounts.role_count(account, user.role))
             unit.accounts.delete_user(user)
             unit.publish(UserRemoved(user.name))
             unit.record(names.ACCOUNT.build(account), "user_deleted", user=user.name)
@@ -183,9 +200,8 @@ class AccountService:
         if unit.accounts.credential(new.login) is not None:
             raise login_taken(new.login)
         now = self._clock.wall()
+        parent = names.ACCOUNT.build(new.account or NO_ACCOUNT)
         user = User(new.account, self._new_id(), new.login, new.display_name, new.role, now)
         unit.accounts.add_user(Credential(user, password))
-        if new.account is not None:
-            parent = names.ACCOUNT.build(new.account)
-            unit.record(parent, "user_created", user=user.name, role=new.role.name.lower())
+        unit.record(parent, "user_created", user=user.name, role=new.role.name.lower())
         return user

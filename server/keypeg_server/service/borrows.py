@@ -24,7 +24,7 @@ from keypeg.v1.location_pb2 import LOCATION_KIND_SITE
 from keypeg.v1.proof_pb2 import BorrowProof
 from keypeg_server.domain import pool_borrowing
 from keypeg_server.domain.borrow import Borrow, Exposure
-from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.caller import Caller, Right
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.lease import Features, Holder
 from keypeg_server.domain.pool import Pool
@@ -270,7 +270,7 @@ class Borrows:
 
     def _to_write_off(self, caller: Caller, name: str) -> Known:
         known = self._known(caller, name)
-        if caller.role is Role.MEMBER:
+        if not caller.may(Right.SEATS_MANAGE):
             raise PermissionDenied(
                 f"Only administrators of {known.pool.account} write off what is borrowed; ask one.",
                 resource=name,
@@ -293,11 +293,7 @@ class Borrows:
 
 
 def _seen(caller: Caller, found: Iterable[Known]) -> Iterable[Known]:
-    return (
-        one
-        for one in found
-        if caller.role is not Role.MEMBER or one.borrow.holder.user == caller.user
-    )
+    return (one for one in found if caller.sees_holder(one.pool.account, one.borrow.holder.user))
 
 
 def _no_borrow(name: str) -> NotFound:

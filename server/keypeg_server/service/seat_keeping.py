@@ -14,7 +14,7 @@ from typing import Final
 from keypeg import names
 from keypeg.errors import NotFound, PermissionDenied
 from keypeg_server.domain import pool_rules_check
-from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.caller import Caller, Right
 from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import Effect, effects
@@ -42,7 +42,7 @@ class SeatKeeping:
         pool = self._engine.by_id(pool_id)
         if pool is None or not caller.sees_account(pool.account):
             raise NotFound(f"There is no {name} that you can see.", resource=name)
-        if caller.role is Role.MEMBER:
+        if not caller.may(Right.SEATS_FREE):
             raise PermissionDenied(
                 f"Only administrators of {pool.account} free seats that others hold; ask one.",
                 resource=name,
@@ -68,14 +68,14 @@ class SeatKeeping:
         await self._engine.present((name,))
         pool = self._managed(caller, name)
         pool_rules_check.check(rules, pool.capacity)
-        if rules.overdraft > pool.rules.overdraft and caller.role is not Role.PUBLISHER:
+        if rules.overdraft > pool.rules.overdraft and not caller.may(Right.LICENSES_WRITE):
             raise PermissionDenied(
                 f"Only the publisher may raise the overdraft of {pool.name}, which is"
                 f" {pool.rules.overdraft}: it gives more seats than the license does. Ask them.",
                 resource=pool.name,
                 overdraft=str(pool.rules.overdraft),
             )
-        if rules.write_off > pool.rules.write_off and caller.role is not Role.PUBLISHER:
+        if rules.write_off > pool.rules.write_off and not caller.may(Right.LICENSES_WRITE):
             raise PermissionDenied(
                 f"Only the publisher may raise how much of {pool.name} may be written off, which is"
                 f" {pool.rules.write_off}: it gives more seats than the license does. Ask them.",
@@ -95,7 +95,7 @@ class SeatKeeping:
         pool = self._engine.pool(name)
         if pool is None or not caller.sees_account(pool.account):
             raise no_pool(name)
-        if caller.role is Role.MEMBER:
+        if not caller.may(Right.SEATS_MANAGE):
             raise PermissionDenied(
                 f"Only administrators of {pool.account} see and change the rules of {name}; ask one.",
                 resource=name,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, delete, func, select
 
 from keypeg_server.clock import from_us, to_us
-from keypeg_server.domain.account import Account, User
-from keypeg_server.domain.caller import Role
+from keypeg_server.domain.account import NO_ACCOUNT, Account, User
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
 from keypeg_server.domain.location import BUILT_IN
+from keypeg_server.domain.rights import Role
 from keypeg_server.service.accounts import login_taken
 from keypeg_server.service.store import Credential, Page, Token
 from keypeg_server.storage.tables import AccountRow, LocationRow, TokenRow, UserRow
@@ -71,16 +72,20 @@ class SqlAccounts:
 
     def user(self, account: str, id: str) -> User | None:
         row = self._session.get(UserRow, id)
-        return None if row is None or row.account != account else _user(row)
+        return None if row is None or row.account != _column(account) else _user(row)
 
     def list_users(self, account: str, page: Page) -> list[User]:
         wanted = (
             select(UserRow)
-            .where(col(UserRow.account) == account, col(UserRow.id) > page.after)
+            .where(_in(account), col(UserRow.id) > page.after)
             .order_by(col(UserRow.id))
             .limit(page.limit)
         )
         return [_user(row) for row in self._session.exec(wanted)]
+
+    def role_count(self, account: str, role: Role) -> int:
+        wanted = select(func.count()).select_from(UserRow)
+        return self._session.exec(wanted.where(_in(account), col(UserRow.role) == role)).one()
 
     def credential(self, login: str) -> Credential | None:
         row = self._session.exec(select(UserRow).where(col(UserRow.login) == login)).first()
@@ -143,6 +148,14 @@ class SqlAccounts:
 
     def delete_token(self, id: str) -> None:
         self._session.exec(delete(TokenRow).where(col(TokenRow.id) == id))
+
+
+def _column(account: str) -> str | None:
+    return None if account == NO_ACCOUNT else account
+
+
+def _in(account: str) -> ColumnElement[bool]:
+    return col(UserRow.account) == _column(account)  # IS NULL for None
 
 
 def _account(row: AccountRow) -> Account:

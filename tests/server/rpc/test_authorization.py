@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,13 +11,14 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from keypeg.errors import NotFound, PermissionDenied
 from keypeg.v1 import account_service_pb2
-from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.rights import RIGHTS, Right, Role
 from keypeg_server.rpc.authorization import (
     TABLE,
     Access,
     Rule,
     check_account,
-    check_role,
+    check_right,
     rule_of,
 )
 from keypeg_server.rpc.health import CONTRACT
@@ -24,6 +26,10 @@ from keypeg_server.rpc.health import CONTRACT
 MEMBER = Caller("accounts/acme/users/anna", "anna", "accounts/acme", Role.MEMBER, "t1")
 ADMIN = Caller("accounts/acme/users/ada", "ada", "accounts/acme", Role.ADMIN, "t2")
 STAFF = Caller("accounts/-/users/pia", "pia", None, Role.PUBLISHER, "t3")
+SUPPORT = Caller("accounts/-/users/sue", "sue", None, Role.SUPPORT, "t4")
+RESELLER = Caller(
+    "accounts/-/users/rob", "rob", None, Role.RESELLER, "t5", frozenset({"accounts/acme"})
+)
 
 
 def served_methods() -> dict[str, object]:
@@ -67,42 +73,56 @@ def test_only_what_must_be_is_public() -> None:
 
 
 @pytest.mark.parametrize(
-    ("access", "caller", "name", "error"),
+    ("caller", "name", "there"),
     [
-        (Access.MEMBER, MEMBER, "accounts/acme/licenses/l", None),
-        (Access.MEMBER, ADMIN, "accounts/acme", None),
-        (Access.MEMBER, STAFF, "accounts/acme", None),
-        (Access.MEMBER, MEMBER, "accounts/other", NotFound),
-        (Access.MEMBER, MEMBER, "accounts/acme2/licenses/l", NotFound),
-        (Access.MEMBER, MEMBER, "", NotFound),
-        (Access.ADMIN, ADMIN, "accounts/acme", None),
-        (Access.ADMIN, STAFF, "accounts/acme", None),
-        (Access.ADMIN, MEMBER, "accounts/acme", PermissionDenied),
-        (Access.ADMIN, MEMBER, "accounts/other", NotFound),
-        (Access.ADMIN, ADMIN, "accounts/other", NotFound),
+        (MEMBER, "accounts/acme/licenses/l", True),
+        (ADMIN, "accounts/acme", True),
+        (STAFF, "accounts/acme", True),
+        (SUPPORT, "accounts/other/licenses/l", True),
+        (RESELLER, "accounts/acme/licenses/l", True),
+        (RESELLER, "accounts/other", False),
+        (RESELLER, "accounts/-", False),
+        (MEMBER, "accounts/other", False),
+        (MEMBER, "accounts/acme2/licenses/l", False),
+        (ADMIN, "accounts/-/users/u", False),
+        (ADMIN, "accounts/other", False),
+        (MEMBER, "", False),
     ],
 )
-def test_what_belongs_to_an_account(
-    access: Access, caller: Caller, name: str, error: type[Exception] | None
-) -> None:
-    rule, request = Rule(access, "name"), SimpleNamespace(name=name)
-    if error is None:
-        check_account(rule, caller, request, "/x/Y")
+def test_what_belongs_to_an_account(caller: Caller, name: str, there: bool) -> None:
+    rule, request = Rule(Access.ACCOUNT, Right.LICENSES_READ, "name"), SimpleNamespace(name=name)
+    if there:
+        check_account(rule, caller, request)
     else:
-        with pytest.raises(error):
-            check_account(rule, caller, request, "/x/Y")
+        with pytest.raises(NotFound):
+            check_account(rule, caller, request)
 
 
-@pytest.mark.parametrize("caller", [MEMBER, ADMIN])
-def test_staff_s_methods_are_staff_s(caller: Caller) -> None:
-    rule = Rule(Access.PUBLISHER)
-    with pytest.raises(PermissionDenied):
-        check_role(rule, caller, "/x/Y")
-    check_role(rule, STAFF, "/x/Y")
+@pytest.mark.parametrize("right", Right)
+@pytest.mark.parametrize("caller", [MEMBER, ADMIN, STAFF, SUPPORT, RESELLER])
+def test_who_lacks_a_right_is_denied_and_a_key_has_no_more_than_its_user(
+    caller: Caller, right: Right
+) -> None:
+    rule = Rule(Access.CALLER, right)
+    key, other = replace(caller, scopes=frozenset(Right)), replace(caller, scopes=frozenset())
+    if right in RIGHTS[caller.role]:
+        check_right(rule, caller, "/x/Y")
+        check_right(rule, key, "/x/Y")
+        with pytest.raises(PermissionDenied, match=f"API key.*{right.value}"):
+            check_right(rule, other, "/x/Y")
+    else:
+        for one in (caller, key, other):
+            with pytest.raises(PermissionDenied, match="You may not call Y"):
+                check_right(rule, one, "/x/Y")
+
+
+def test_a_reseller_makes_and_does_not_use() -> None:
+    assert RESELLER.may(Right.LICENSES_WRITE)
+    assert not RESELLER.may(Right.LICENSES_USE)
 
 
 def test_a_refusal_does_not_tell_whether_it_is_there() -> None:
     request = account_service_pb2.GetAccountRequest(name="accounts/other")
     with pytest.raises(NotFound) as refused:
-        check_account(Rule(Access.MEMBER, "name"), MEMBER, request, "/x/Y")
+        check_account(Rule(Access.ACCOUNT, Right.LICENSES_READ, "name"), MEMBER, request)
     assert "or it is not visible to you" in refused.value.sentence

@@ -153,7 +153,7 @@ DAW = "publishers/acme/products/daw"
         (user(password="short"), {"password"}),
         (user(login="Anna"), {"login"}),
         (user(login="an na"), {"login"}),
-        (user(role=3), {"role"}),
+        (user(role=99), {"role"}),
         (user(parent="accounts/acme/users/x"), {"parent"}),
         (SignInRequest(), {"login", "password"}),
         (ListAccountsRequest(page_size=1_001), {"page_size"}),

@@ -87,6 +87,10 @@ class SomePools:
         self.retired -= set(pools)
 
 
+PUBLISHER: Final = Caller("accounts/-/users/p", "p", None, Role.PUBLISHER, "t")
+"""Who may do everything."""
+
+
 class Office:
     """The use cases, and short ways to call them."""
 

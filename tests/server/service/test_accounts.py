@@ -18,7 +18,7 @@ from keypeg_server.service.accounts import NewUser
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.store import Page
 from keypeg_server.storage.tables import TokenRow, UserRow
-from tests.server.service.office import FAST, PASSWORD, Office
+from tests.server.service.office import FAST, PASSWORD, PUBLISHER, Office
 
 
 async def test_a_token_is_its_user_until_it_ends(office: Office) -> None:
@@ -115,7 +115,7 @@ async def test_deleting_a_user_ends_their_tokens_at_once(office: Office) -> None
     new = await office.accounts.sign_in("anna", PASSWORD)
     await office.tokens.authenticate(new.text)
     id = anna.user.rpartition("/")[2]
-    await office.accounts.delete_user(office.request([]), "studio", id)
+    await office.accounts.delete_user(office.request([]), PUBLISHER, "studio", id)
     assert office.events == [events.UserRemoved(anna.user)]
     office.tokens.forget_user(anna.user)
     with pytest.raises(errors.TokenInvalid):
@@ -123,7 +123,7 @@ async def test_deleting_a_user_ends_their_tokens_at_once(office: Office) -> None
     with pytest.raises(errors.CredentialsInvalid):
         await office.accounts.sign_in("anna", PASSWORD)
     with pytest.raises(errors.NotFound):
-        await office.accounts.delete_user(office.request([]), "studio", id)
+        await office.accounts.delete_user(office.request([]), PUBLISHER, "studio", id)
 
 
 async def test_a_token_that_is_revoked_while_it_is_looked_up_is_not_remembered(
@@ -135,7 +135,9 @@ async def test_a_token_that_is_revoked_while_it_is_looked_up_is_not_remembered(
     await asyncio.sleep(0)  # the look-up is under way
     office.tokens.forget_user(anna.user)
     await asyncio.gather(looking, return_exceptions=True)
-    await office.accounts.delete_user(office.request([]), "studio", anna.user.rpartition("/")[2])
+    await office.accounts.delete_user(
+        office.request([]), PUBLISHER, "studio", anna.user.rpartition("/")[2]
+    )
     with pytest.raises(errors.TokenInvalid):
         await office.tokens.authenticate(new.text)
 

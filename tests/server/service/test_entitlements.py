@@ -16,7 +16,7 @@ from keypeg_server.domain.location import LocationKind
 from keypeg_server.service import homes_port
 from keypeg_server.service.ports import AppInfo, DeviceInfo, Entitlement
 from keypeg_server.service.store import Unit
-from tests.server.service.office import DAW, START, Office
+from tests.server.service.office import DAW, PUBLISHER, START, Office
 
 A, B = DeviceInfo("device-a", "a"), DeviceInfo("device-b", "b")
 APP = AppInfo("daw", "2.0", "test", 1)
@@ -165,7 +165,7 @@ async def test_who_was_removed_runs_nothing_whoever_let_them_in_before(office: O
     await office.open_cloud("a")
     await admitted(office, anna)
     (_, account, _, id) = anna.user.split("/")
-    await office.accounts.delete_user(office.request([]), account, id)
+    await office.accounts.delete_user(office.request([]), PUBLISHER, account, id)
     with pytest.raises(errors.TokenInvalid):
         await admitted(office, anna)
 

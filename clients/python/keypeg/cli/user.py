@@ -16,6 +16,7 @@ from keypeg.cli.values import Column, Name, moment
 if TYPE_CHECKING:
     from keypeg.v1 import account_pb2
 
+ROLES: Final = ("member", "admin", "owner", "reseller", "support", "operator", "publisher")
 USERS: Final[list[Column[account_pb2.User]]] = [
     Column("USER", lambda one: Name(one.name)),
     Column("LOGIN", lambda one: one.login),
@@ -41,9 +42,10 @@ def user_group() -> None:
 @click.option(
     "--role",
     "role_name",
-    type=click.Choice(["member", "admin"]),
+    type=click.Choice(ROLES),
     default="member",
     show_default=True,
+    help="What they may do; the last four without an account: --account -.",
 )
 @click.option(
     "--password-file",

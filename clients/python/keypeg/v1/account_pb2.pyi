@@ -29,9 +29,17 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_MEMBER: _Role.ValueType  # 1
     """Uses what the account owns."""
     ROLE_ADMIN: _Role.ValueType  # 2
-    """Also manages the account."""
+    """Also manages the account: its seats, keys and members."""
     ROLE_PUBLISHER: _Role.ValueType  # 3
-    """Staff of the publisher: manages catalog, accounts and licenses."""
+    """Administrator of the publisher: everything, its own people too."""
+    ROLE_OWNER: _Role.ValueType  # 4
+    """As an administrator of the account, and manages its administrators and owners. The last one stays."""
+    ROLE_OPERATOR: _Role.ValueType  # 5
+    """Operator at the publisher: accounts and licenses of all customers; neither products nor the publisher's people."""
+    ROLE_SUPPORT: _Role.ValueType  # 6
+    """Support at the publisher: reads everything and frees seats; makes and changes nothing else."""
+    ROLE_RESELLER: _Role.ValueType  # 7
+    """Makes accounts and licenses, and sees no accounts but those that it acts for."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a user may do."""
@@ -41,9 +49,17 @@ ROLE_UNSPECIFIED: Role.ValueType  # 0
 ROLE_MEMBER: Role.ValueType  # 1
 """Uses what the account owns."""
 ROLE_ADMIN: Role.ValueType  # 2
-"""Also manages the account."""
+"""Also manages the account: its seats, keys and members."""
 ROLE_PUBLISHER: Role.ValueType  # 3
-"""Staff of the publisher: manages catalog, accounts and licenses."""
+"""Administrator of the publisher: everything, its own people too."""
+ROLE_OWNER: Role.ValueType  # 4
+"""As an administrator of the account, and manages its administrators and owners. The last one stays."""
+ROLE_OPERATOR: Role.ValueType  # 5
+"""Operator at the publisher: accounts and licenses of all customers; neither products nor the publisher's people."""
+ROLE_SUPPORT: Role.ValueType  # 6
+"""Support at the publisher: reads everything and frees seats; makes and changes nothing else."""
+ROLE_RESELLER: Role.ValueType  # 7
+"""Makes accounts and licenses, and sees no accounts but those that it acts for."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final

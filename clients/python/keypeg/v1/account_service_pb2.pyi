@@ -336,7 +336,7 @@ class CreateUserRequest(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`accounts/{account}`."""
+    """`accounts/{account}`; `accounts/-` for the publisher's people and resellers."""
     request_id: _builtins.str
     """A UUID; kept 24 h."""
     login: _builtins.str
@@ -346,7 +346,7 @@ class CreateUserRequest(_message.Message):
     display_name: _builtins.str
     """What people call them; at most 128 characters."""
     role: _account_pb2.Role.ValueType
-    """ROLE_MEMBER or ROLE_ADMIN; unset means member."""
+    """Unset means member. Of an account ROLE_MEMBER, ROLE_ADMIN or ROLE_OWNER; of the publisher's people the others."""
     def __init__(
         self,
         *,
@@ -399,7 +399,7 @@ class ListUsersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`accounts/{account}`."""
+    """`accounts/{account}`; `accounts/-` for the publisher's people and resellers."""
     page_size: _builtins.int
     """At most so many, 1 to 1,000; 0 means 100."""
     page_token: _builtins.str

@@ -184,6 +184,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The time for which the app may run is over; a valid license must be present."""
     REASON_DOCUMENT_SUPERSEDED: _Reason.ValueType  # 95
     """A newer generation of this document has been seen."""
+    REASON_LAST_OWNER: _Reason.ValueType  # 120
+    """The last who may do everything somewhere is not taken away; metadata `role` says which role."""
+    REASON_INVITATION_INVALID: _Reason.ValueType  # 121
+    """The ticket of an invitation is not known, was used or revoked, or has run out."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused. Travels as the `reason` of the single
@@ -353,4 +357,8 @@ REASON_GRANT_EXPIRED: Reason.ValueType  # 94
 """The time for which the app may run is over; a valid license must be present."""
 REASON_DOCUMENT_SUPERSEDED: Reason.ValueType  # 95
 """A newer generation of this document has been seen."""
+REASON_LAST_OWNER: Reason.ValueType  # 120
+"""The last who may do everything somewhere is not taken away; metadata `role` says which role."""
+REASON_INVITATION_INVALID: Reason.ValueType  # 121
+"""The ticket of an invitation is not known, was used or revoked, or has run out."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

@@ -1,0 +1,72 @@
+"""Who gives which role to whom, and who takes it back.
+
+Promises: pure tables. Nobody gives more than they have; an account that has an owner keeps one; who sets up an
+account for others, a reseller, has no say in its people once it has an owner.
+
+Leaves to others: what each role may do (rights.py), storing people (service/people.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from keypeg.errors import FieldInvalid, LastOwner, PermissionDenied
+from keypeg_server.domain.rights import OUTSIDE, Role
+
+_INSIDE: Final = frozenset({Role.MEMBER, Role.ADMIN, Role.OWNER})
+
+GIVES: Final[Mapping[Role, frozenset[Role]]] = MappingProxyType(
+    {
+        Role.MEMBER: frozenset(),
+        Role.ADMIN: frozenset({Role.MEMBER}),
+        Role.OWNER: _INSIDE,
+        Role.RESELLER: _INSIDE,
+        Role.SUPPORT: frozenset(),
+        Role.OPERATOR: _INSIDE,
+        Role.PUBLISHER: frozenset(Role),
+    }
+)
+"""The roles that each gives and takes, in what it sees."""
+assert set(GIVES) == set(Role)
+
+
+def check_place(role: Role, account: str | None) -> None:
+    """Refuse a role of an account outside, and the other way round; `account` is None outside."""
+    if (role in OUTSIDE) == (account is None):
+        return
+    there = [one.name.lower() for one in sorted(_INSIDE if account is not None else OUTSIDE)]
+    what = (
+        f"is no role {'there' if account is None else 'of an account'}; choose {', '.join(there)}"
+    )
+    raise FieldInvalid(f"{role.name.lower()} {what}.", fields={"role": what})
+
+
+def check_gives(giver: Role, role: Role, owner_count: int) -> None:
+    """Refuse who may not give this role, or take it, in an account with so many owners."""
+    if role not in GIVES[giver]:
+        raise PermissionDenied(
+            f"Who is {giver.name.lower()} can not give or take the role {role.name.lower()};"
+            f" {_ask(role)} can.",
+            role=role.name.lower(),
+        )
+    if giver is Role.RESELLER and owner_count:
+        raise PermissionDenied(
+            "This account has an owner, who invites and removes its people; ask them.",
+            role=role.name.lower(),
+        )
+
+
+def check_leaves(role: Role, owner_count: int) -> None:
+    """Refuse to take the last owner, or the last administrator of the publisher, away; `owner_count` has that role."""
+    if role in (Role.OWNER, Role.PUBLISHER) and owner_count <= 1:
+        raise LastOwner(
+            "This is the last who may do everything here, and stays; give somebody else the role"
+            f" {role.name.lower()} first.",
+            role=role.name.lower(),
+        )
+
+
+def _ask(role: Role) -> str:
+    return "the publisher's administrator" if role in OUTSIDE else "an owner of the account"
