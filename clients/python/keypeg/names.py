@@ -66,6 +66,8 @@ class Pattern:
 
 ACCOUNT: Final = Pattern("accounts/{account}")
 USER: Final = Pattern("accounts/{account}/users/{user}")
+INVITATION: Final = Pattern("accounts/{account}/invitations/{invitation}")
+API_KEY: Final = Pattern("accounts/{account}/users/{user}/apiKeys/{key}")
 LICENSE: Final = Pattern("accounts/{account}/licenses/{license}")
 ACTIVATION: Final = Pattern("accounts/{account}/licenses/{license}/activations/{activation}")
 LOCATION: Final = Pattern("accounts/{account}/locations/{location}")

@@ -14,7 +14,7 @@ from typing import Final
 
 from keypeg import names
 
-from .caller import Role
+from .rights import Role
 
 NO_ACCOUNT: Final = "-"
 
@@ -42,6 +42,8 @@ class User:
     display_name: str
     role: Role
     create_time: datetime
+    service: bool = False  # a program: it has API keys and no password
+    acts_for: frozenset[str] = frozenset()  # the accounts (names) of a reseller
 
     @property
     def name(self) -> str:

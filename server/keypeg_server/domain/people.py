@@ -45,6 +45,8 @@ def check_place(role: Role, account: str | None) -> None:
 
 def check_gives(giver: Role, role: Role, owner_count: int) -> None:
     """Refuse who may not give this role, or take it, in an account with so many owners."""
+    if giver is Role.ADMIN and not owner_count:
+        giver = Role.OWNER  # an account from before there were owners, or one that is being set up
     if role not in GIVES[giver]:
         raise PermissionDenied(
             f"Who is {giver.name.lower()} can not give or take the role {role.name.lower()};"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, func, select
 
+from keypeg import names
 from keypeg_server.clock import from_us, to_us
 from keypeg_server.domain.account import NO_ACCOUNT, Account, User
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
@@ -16,6 +18,7 @@ from keypeg_server.domain.rights import Role
 from keypeg_server.service.accounts import login_taken
 from keypeg_server.service.store import Credential, Page, Token
 from keypeg_server.storage.tables import AccountRow, LocationRow, TokenRow, UserRow
+from keypeg_server.storage.tables_people import ApiKeyRow, ResellerAccountRow
 
 
 class SqlAccounts:
@@ -61,18 +64,25 @@ class SqlAccounts:
             self._session.add(place)
         self._session.flush()
 
-    def list_accounts(self, page: Page) -> list[Account]:
+    def list_accounts(self, page: Page, reseller: str | None = None) -> list[Account]:
         wanted = (
             select(AccountRow)
             .where(col(AccountRow.id) > page.after)
             .order_by(col(AccountRow.id))
             .limit(page.limit)
         )
+        if reseller is not None:
+            mine = select(ResellerAccountRow.account).where(
+                col(ResellerAccountRow.user) == reseller
+            )
+            wanted = wanted.where(col(AccountRow.id).in_(mine))
         return [_account(row) for row in self._session.exec(wanted)]
 
     def user(self, account: str, id: str) -> User | None:
         row = self._session.get(UserRow, id)
-        return None if row is None or row.account != _column(account) else _user(row)
+        return (
+            None if row is None or row.account != _column(account) else user_of(self._session, row)
+        )
 
     def list_users(self, account: str, page: Page) -> list[User]:
         wanted = (
@@ -81,7 +91,7 @@ class SqlAccounts:
             .order_by(col(UserRow.id))
             .limit(page.limit)
         )
-        return [_user(row) for row in self._session.exec(wanted)]
+        return [user_of(self._session, row) for row in self._session.exec(wanted)]
 
     def role_count(self, account: str, role: Role) -> int:
         wanted = select(func.count()).select_from(UserRow)
@@ -89,7 +99,7 @@ class SqlAccounts:
 
     def credential(self, login: str) -> Credential | None:
         row = self._session.exec(select(UserRow).where(col(UserRow.login) == login)).first()
-        return None if row is None else Credential(_user(row), row.password)
+        return None if row is None else Credential(user_of(self._session, row), row.password)
 
     def add_user(self, credential: Credential) -> None:
         user = credential.user
@@ -101,6 +111,7 @@ class SqlAccounts:
             role=user.role,
             password=credential.password,
             create_time_us=to_us(user.create_time),
+            service=user.service,
         )
         self._session.add(row)
         try:
@@ -110,6 +121,9 @@ class SqlAccounts:
 
     def delete_user(self, user: User) -> None:
         self._session.exec(delete(TokenRow).where(col(TokenRow.user) == user.id))
+        self._session.exec(delete(ApiKeyRow).where(col(ApiKeyRow.user) == user.id))
+        mine = col(ResellerAccountRow.user) == user.id
+        self._session.exec(delete(ResellerAccountRow).where(mine))
         self._session.exec(delete(UserRow).where(col(UserRow.id) == user.id))
 
     def token(self, digest: bytes) -> Token | None:
@@ -122,7 +136,9 @@ class SqlAccounts:
         if found is None:
             return None
         token, user = found
-        return Token(token.id, token.digest, _user(user), from_us(token.expire_time_us))
+        return Token(
+            token.id, token.digest, user_of(self._session, user), from_us(token.expire_time_us)
+        )
 
     def add_token(self, token: Token, now: datetime) -> None:
         ended = delete(TokenRow).where(
@@ -162,6 +178,18 @@ def _account(row: AccountRow) -> Account:
     return Account(row.id, row.display_name, from_us(row.create_time_us))
 
 
-def _user(row: UserRow) -> User:
-    created = from_us(row.create_time_us)
-    return User(row.account, row.id, row.login, row.display_name, Role(row.role), created)
+def user_of(session: Session, row: UserRow) -> User:
+    """The user of a row, with what a reseller acts for."""
+    user = User(
+        row.account,
+        row.id,
+        row.login,
+        row.display_name,
+        Role(row.role),
+        from_us(row.create_time_us),
+        row.service,
+    )
+    if user.role is not Role.RESELLER:
+        return user
+    mine = select(ResellerAccountRow.account).where(col(ResellerAccountRow.user) == row.id)
+    return replace(user, acts_for=frozenset(map(names.ACCOUNT.build, session.exec(mine))))

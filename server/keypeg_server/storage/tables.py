@@ -2,7 +2,8 @@
 
 Promises: what the administration keeps; every time is BIGINT microseconds UTC, every id a text made by
 the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of keys in
-tables_key.py, those of the log in tables_log.py, those of several servers in tables_home.py.
+tables_key.py, those of the log in tables_log.py, those of several servers in tables_home.py, those of
+invitations, API keys and resellers in tables_people.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
 """
@@ -22,9 +23,15 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from keypeg_server.storage import tables_home, tables_key, tables_log, tables_seat
+from keypeg_server.storage import (
+    tables_home,
+    tables_key,
+    tables_log,
+    tables_people,
+    tables_seat,
+)
 
-__all__ = ["metadata", "tables_home", "tables_key", "tables_log", "tables_seat"]
+__all__ = ["metadata", "tables_home", "tables_key", "tables_log", "tables_people", "tables_seat"]
 
 
 def _time(**options: Any) -> Any:
@@ -102,8 +109,9 @@ class UserRow(SQLModel, table=True):
     login: str = Field(unique=True)
     display_name: str
     role: int
-    password: str  # PHC string
+    password: str  # PHC string; empty for who has none
     create_time_us: int = _time()
+    service: bool = False
 
 
 class TokenRow(SQLModel, table=True):

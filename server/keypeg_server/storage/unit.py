@@ -27,6 +27,7 @@ from keypeg_server.storage.key_store import SqlKeys
 from keypeg_server.storage.license_store import SqlLicenses
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.news_store import NewsWriter
+from keypeg_server.storage.people_store import SqlPeople
 from keypeg_server.storage.place_store import SqlPlaces
 from keypeg_server.storage.requests import once
 
@@ -45,6 +46,7 @@ class SqlUnit:
         self.licenses = SqlLicenses(session)
         self.places = SqlPlaces(session)
         self.keys = SqlKeys(session)
+        self.people = SqlPeople(session)
         self.events: list[Event] = []
         self.entries: list[Entry] = []
 
