@@ -1,11 +1,12 @@
 """A protected app: it runs as long as its license says so, and prints what happens as lines of JSON.
 
-Promises: it uses the SDK alone, and nothing of it that is not public. It ends with SIGTERM, SIGINT, or the
+Promises: it uses the SDK alone, and nothing of it that is not public. Where it finds no license and a person is at a
+terminal or a desktop, it asks them what helps (--ask; KEYPEG_ASK). It ends with SIGTERM, SIGINT, or the
 end of its standard input (a pipe or a terminal), giving everything back first; its exit status is then 0, and
 1 when the license made it stop.
 
     python examples/protected_app.py --product publishers/acme/products/cad --root HEX_OR_FILE
-        [--seat [--wait]] [--cloud open]
+        [--seat [--wait]] [--cloud open] [--ask never]
 """
 
 from __future__ import annotations
@@ -106,9 +107,10 @@ def run(options: argparse.Namespace) -> int:
             last.set()
 
     try:
-        session = keypeg.open_session(
+        session = keypeg.launch(
             options.product,
             root=root_key(options.root),
+            ask=options.ask,
             publisher=options.publisher,
             app_name="protected-app",
             app_version=options.app_version,
@@ -119,6 +121,8 @@ def run(options: argparse.Namespace) -> int:
     except keypeg.KeypegError as error:
         say("stopped", **why(error))
         return 1
+    if is_terminal():
+        end_with_input()
     try:
         with session:
             return work(session, options)
@@ -179,6 +183,11 @@ def end_with_input() -> None:
     threading.Thread(target=read, daemon=True).start()
 
 
+def is_terminal() -> bool:
+    """Whether standard input is a terminal, which is left to the questions until the app runs."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def on_signal(number: int, frame: FrameType | None) -> None:
     """Leaves every `with` block on the way out; a second signal changes nothing."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -198,6 +207,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--app-version", default="1.0.0")
     parser.add_argument("--location", action="append", help="cloud, key, host or site")
     parser.add_argument("--cloud", choices=["ask", "open", "move", "never"])
+    parser.add_argument("--ask", choices=["auto", "terminal", "dialog", "never"])
     parser.add_argument("--seat", action="store_true", help="take a seat")
     parser.add_argument("--wait", action="store_true", help="wait in the queue for it")
     parser.add_argument("--timeout", type=float, help="for so many seconds")
@@ -216,7 +226,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     say("started", pid=os.getpid())
-    end_with_input()
+    if not is_terminal():
+        end_with_input()
     return run(options)
 
 

@@ -19,4 +19,5 @@ def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KEYPEG_DEVICE", DEVICE)
     monkeypatch.setenv("KEYPEG_BRIDGE", "off")
     monkeypatch.setenv("KEYPEG_AGENT", "off")
+    monkeypatch.setenv("KEYPEG_ASK", "never")
     return config

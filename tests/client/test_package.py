@@ -33,10 +33,12 @@ def test_names_that_need_no_grpc_do_not_load_it(name):
 
 def test_the_public_names_are_these():
     assert keypeg.__all__ == [
+        "Answer",
         "CloudSession",
         "CloudState",
         "Event",
         "KeypegError",
+        "Launch",
         "Lease",
         "Place",
         "Reason",
@@ -44,10 +46,12 @@ def test_the_public_names_are_these():
         "SeatStage",
         "Session",
         "State",
+        "Step",
         "__version__",
         "aio",
         "errors",
         "events",
+        "launch",
         "open_session",
     ]
     for name in keypeg.__all__:
@@ -56,15 +60,16 @@ def test_the_public_names_are_these():
 
 
 def test_the_twins_have_the_same_surface():
-    from keypeg import aio, session
+    from keypeg import aio, launch_twin, session
 
-    for twin in ("Session", "Seat", "CloudSession"):
+    for twin in ("Session", "Seat", "CloudSession", "Launch"):
+        other = launch_twin if twin == "Launch" else session
         here, there = (
             {name for name in vars(getattr(module, twin)) if not name.startswith("_")}
-            for module in (aio, session)
+            for module in (aio, other)
         )
         assert here == there
-    assert aio.__all__ == session.__all__
+    assert aio.__all__ == sorted([*session.__all__, *launch_twin.__all__])
 
 
 def test_what_is_not_there_is_an_attribute_error():

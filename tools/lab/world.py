@@ -321,6 +321,7 @@ class World:
             "KEYPEG_SERVER": self.address,
             "KEYPEG_CA_FILE": str(self.ca_file),
             "KEYPEG_BRIDGE": bridge or f"unix:{folder}/no-bridge",
+            "KEYPEG_ASK": "never",
             "XDG_RUNTIME_DIR": str(folder),
         }
         if token:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from keypeg.cloud_twin import CloudSession
     from keypeg.errors import KeypegError, Reason
     from keypeg.events import Event
+    from keypeg.launch_steps import Answer, Step
+    from keypeg.launch_twin import Launch, launch
     from keypeg.seat import Lease, Place, SeatStage
     from keypeg.session import Seat, Session, open_session
     from keypeg.session_state import State
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 __all__ = [
+    "Answer",
     "CloudSession",
     "CloudState",
     "Event",
     "KeypegError",
+    "Launch",
     "Lease",
     "Place",
     "Reason",
@@ -45,19 +49,23 @@ __all__ = [
     "SeatStage",
     "Session",
     "State",
+    "Step",
     "__version__",
     "aio",
     "errors",
     "events",
+    "launch",
     "open_session",
 ]
 
 _MODULES: Final = frozenset({"aio", "errors", "events"})
 _HOMES: Final = {
+    "Answer": "keypeg.launch_steps",
     "CloudSession": "keypeg.cloud_twin",
     "CloudState": "keypeg.cloud",
     "Event": "keypeg.events",
     "KeypegError": "keypeg.errors",
+    "Launch": "keypeg.launch_twin",
     "Lease": "keypeg.seat",
     "Place": "keypeg.seat",
     "Reason": "keypeg.errors",
@@ -65,6 +73,8 @@ _HOMES: Final = {
     "SeatStage": "keypeg.seat",
     "Session": "keypeg.session",
     "State": "keypeg.session_state",
+    "Step": "keypeg.launch_steps",
+    "launch": "keypeg.launch_twin",
     "open_session": "keypeg.session",
 }
 

@@ -25,12 +25,13 @@ from keypeg.cloud import CloudSession
 from keypeg.errors import KeypegError, LeaseExpired, SessionClosed, TimedOut
 from keypeg.event_hub import EventHub, OnEvent
 from keypeg.events import Event
+from keypeg.launching import Launch, launch
 from keypeg.seat import Lease, Place, SeatRecord, SeatStage, Wish, features_of
 from keypeg.session_state import State
 from keypeg.session_view import View
 from keypeg.stream_driver import RELEASE_TIME
 
-__all__ = ["CloudSession", "Seat", "Session", "open_session"]
+__all__ = ["CloudSession", "Launch", "Seat", "Session", "launch", "open_session"]
 
 
 class Driver(Protocol):

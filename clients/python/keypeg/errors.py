@@ -42,6 +42,7 @@ class Reason(enum.Enum):
     TIMED_OUT = 15
     CHANGED_MEANWHILE = 16
     ELSEWHERE = 17
+    UPDATE_REQUIRED = 18
 
     SIGN_IN_REQUIRED = 20
     CREDENTIALS_INVALID = 21
@@ -175,7 +176,21 @@ class ProtocolUnsupported(KeypegError, reason=Reason.PROTOCOL_UNSUPPORTED):
     """The protocol version of `open` or `resume` is not spoken here."""
 
 
-class ClientTooOld(KeypegError, reason=Reason.CLIENT_TOO_OLD):
+class UpdateRequired(KeypegError, reason=Reason.UPDATE_REQUIRED):
+    """One side is too old for what is asked; metadata `minimum_version`, `component`, `version`."""
+
+    @property
+    def minimum_version(self) -> str:
+        """The version to update to, or a newer one; empty when it is not known."""
+        return self.metadata.get("minimum_version", "")
+
+    @property
+    def component(self) -> str:
+        """What is to be updated: `app`, `client` (keypeg, as the app or command line has it) or `server`."""
+        return self.metadata.get("component", "app")
+
+
+class ClientTooOld(UpdateRequired, reason=Reason.CLIENT_TOO_OLD):
     """The app is older than its publisher allows; metadata `minimum_version`."""
 
 

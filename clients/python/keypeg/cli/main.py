@@ -49,6 +49,9 @@ CHAPTERS: Final = (
             "location": Late(
                 "keypeg.cli.location", "location_group", "Places where licenses may live."
             ),
+            "launch": Late(
+                "keypeg.cli.launch", "launch_group", "Find a license here, asking what helps."
+            ),
             "run": Late("keypeg.cli.run", "run", "Run an app, and free its seats if it dies."),
         },
     ),

@@ -44,11 +44,14 @@ KEYBOARD: Final = frozenset({signal.SIGINT, getattr(signal, "SIGQUIT", signal.SI
     cls=Command,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
+@click.option(
+    "--product", metavar="PRODUCT", help="First find a license for PRODUCT, asking what helps."
+)
 @click.argument(
     "command", metavar="-- CMD [ARGS]...", nargs=-1, required=True, type=click.UNPROCESSED
 )
 @pass_cli
-def run(cli: Cli, command: tuple[str, ...]) -> None:
+def run(cli: Cli, command: tuple[str, ...], product: str | None) -> None:
     """Run an app, and free its seats at once if it dies.
 
     Watches the app and every process that it starts. Signals are passed on,
@@ -60,8 +63,15 @@ def run(cli: Cli, command: tuple[str, ...]) -> None:
     Examples:
       keypeg run -- ./solver --model wing.inp
       keypeg --profile lab run -- python simulate.py
+      keypeg run --product acme/cad -- ./cad
     """
-    code = asyncio.run(_run(command, _environment(cli)))
+    environment = _environment(cli)
+    if product is not None:
+        from keypeg.cli.launch_look import look
+
+        found = asyncio.run(look(cli, product, root=None, family=None, app_version=""))
+        environment |= found.environment
+    code = asyncio.run(_run(command, environment))
     click.get_current_context().exit(code)
 
 

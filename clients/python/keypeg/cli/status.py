@@ -32,7 +32,8 @@ async def status(cli: Cli) -> None:
     """Show everything on one screen.
 
     The server and who is signed in, the cloud session, licenses, pools, the
-    bridge with its keys, and the agent.
+    bridge with its keys, the agent, and for what a cloud session is always
+    opened without asking.
 
     \b
     Example:
@@ -52,6 +53,7 @@ async def status(cli: Cli) -> None:
         "bridge": None,
         "keys": None,
         "agent": None,
+        "always_open_cloud": [],
     }
     try:
         async with cli.server(signed_in=False) as link:
@@ -64,6 +66,7 @@ async def status(cli: Cli) -> None:
         code = EXITS[error.reason]
     await _bridge(cli, facts)
     _agent(facts)
+    _launch(facts)
     _show(cli, facts)
     click.get_current_context().exit(code)
 
@@ -134,6 +137,14 @@ def _agent(facts: Facts) -> None:
     facts["agent"] = {"target": target} if target else None
 
 
+def _launch(facts: Facts) -> None:
+    from keypeg.launch_memory import Memory
+
+    facts["always_open_cloud"] = [
+        {"login": one.login, "user": one.user, "family": one.family} for one in Memory().all()
+    ]
+
+
 def _show(cli: Cli, facts: Facts) -> None:
     form = cli.form
     if form in ("json", "jsonl"):
@@ -189,6 +200,9 @@ def lines(cli: Cli, facts: Facts) -> list[tuple[str, str, str]]:
     out.append(
         ("Agent", agent["target"] if agent else "none: a killed app's seats are freed by time", "")
     )
+    for index, one in enumerate(facts["always_open_cloud"]):
+        text = f"for {short.product(one['family'])}, as {one['login']}: opened without asking"
+        out.append(("Cloud, always" if not index else "", text, ""))
     return out
 
 

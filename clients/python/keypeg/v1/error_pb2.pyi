@@ -60,6 +60,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """Another server of the same database answers for this account; metadata
     `server` is its address. Sent to clients that say they can follow.
     """
+    REASON_UPDATE_REQUIRED: _Reason.ValueType  # 18
+    """One side is too old for what is asked; metadata `component` (`app`, `client`
+    or `server`) says which, `minimum_version` from which version on it can.
+    """
     REASON_SIGN_IN_REQUIRED: _Reason.ValueType  # 20
     """No credentials came with the call; sign in."""
     REASON_CREDENTIALS_INVALID: _Reason.ValueType  # 21
@@ -232,6 +236,10 @@ REASON_CHANGED_MEANWHILE: Reason.ValueType  # 16
 REASON_ELSEWHERE: Reason.ValueType  # 17
 """Another server of the same database answers for this account; metadata
 `server` is its address. Sent to clients that say they can follow.
+"""
+REASON_UPDATE_REQUIRED: Reason.ValueType  # 18
+"""One side is too old for what is asked; metadata `component` (`app`, `client`
+or `server`) says which, `minimum_version` from which version on it can.
 """
 REASON_SIGN_IN_REQUIRED: Reason.ValueType  # 20
 """No credentials came with the call; sign in."""

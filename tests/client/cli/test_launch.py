@@ -1,0 +1,49 @@
+"""`keypeg launch`: what is remembered, and what is said where nobody can be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keypeg.launch_memory import Memory
+from tests.client.cli import fakes
+from tests.client.cli.conftest import CommandLine
+
+ADA = f"{fakes.ACCOUNT}/users/ada"
+CAD = "publishers/acme/products/cad"
+
+
+def memory(keypeg: CommandLine) -> Memory:
+    return Memory(Path(str(keypeg.environment["KEYPEG_CONFIG_DIR"])))
+
+
+def test_what_is_remembered_is_shown_and_forgotten(keypeg: CommandLine) -> None:
+    assert "Nothing is remembered" in keypeg("launch", "show").stderr
+    kept = memory(keypeg)
+    for family in (CAD, "acme plug-ins"):
+        kept.remember(ADA, "ada", family, fakes.NOW)
+    shown = keypeg("launch", "show").stdout
+    assert "acme/cad" in shown
+    assert "acme plug-ins" in shown
+    assert "for acme/cad, as ada: opened without asking" in keypeg("status").stdout
+    assert [one["family"] for one in keypeg.json("status")["always_open_cloud"]] == [
+        CAD,
+        "acme plug-ins",
+    ]
+    assert "1 answer forgotten" in keypeg("launch", "reset", "acme/cad").stderr
+    assert [one.family for one in kept.all()] == ["acme plug-ins"]
+    assert "1 answer forgotten" in keypeg("launch", "reset").stderr
+    assert "0 answers forgotten" in keypeg("launch", "reset").stderr
+
+
+def test_what_is_no_product_is_refused_with_an_example(keypeg: CommandLine) -> None:
+    for text in ("cad", "a/b/c", "acme/"):
+        refused = keypeg("launch", "ask", text)
+        assert refused.exit_code == 2
+        assert "acme/cad" in refused.stderr
+
+
+def test_in_a_pipe_it_says_what_to_do_instead(keypeg: CommandLine) -> None:
+    keypeg.environment.update({"KEYPEG_ASK": "terminal", "KEYPEG_TOKEN": None})
+    refused = keypeg("launch", "ask", "acme/cad", "--profile", "default")
+    assert refused.exit_code != 0
+    assert "Nobody can be asked here" in refused.stderr

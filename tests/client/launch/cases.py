@@ -1,0 +1,47 @@
+"""What launches are tried with: an account, what it owns, and who answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from keypeg.launch_flow import Terms
+from keypeg.launch_survey import Cloud, Key, Owned, Survey, Used
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+PRODUCT = "publishers/acme/products/cad"
+TERMS = Terms(PRODUCT, "CAD", PRODUCT)
+HERE = "device-here"
+CLOSED = Cloud(is_open=False, mode="automatic")
+MANAGED = Cloud(is_open=False, mode="managed")
+OPEN_HERE = Cloud(True, "automatic", HERE, "here", NOW)
+ELSEWHERE = Cloud(True, "automatic", "device-there", "studio-1", NOW.replace(hour=10, minute=2))
+
+
+def owned(*used: str, count: int = 1, allowed: str = "cloud key", state: str = "active") -> Owned:
+    """A license with activations at these kinds of place."""
+    return Owned(
+        name="accounts/studio/licenses/one",
+        state=state,
+        allowed=frozenset(allowed.split()),
+        activation_count=count,
+        used=tuple(Used(kind, f"on the {kind}") for kind in used),
+    )
+
+
+def survey(*licenses: Owned, cloud: Cloud = CLOSED, **other: Any) -> Survey:
+    """What ada's account owns."""
+    fields: dict[str, Any] = {
+        "user": "accounts/studio/users/ada",
+        "login": "ada",
+        "account": "accounts/studio",
+        "licenses": licenses,
+        "cloud": cloud,
+        "device": HERE,
+        "now": NOW,
+        "keys": (),
+    }
+    return Survey(**{**fields, **other})
+
+
+KEY = Key("SmartKey 12", enrolled=True)

@@ -1,0 +1,45 @@
+"""docs/launch.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from keypeg import errors, launch_asking
+from keypeg import launch_words as words
+from keypeg.launch_state import TRANSITIONS
+from keypeg.launch_steps import Step
+from tests.client.launch.cases import ELSEWHERE, owned, survey
+
+TEXT = (Path(__file__).parents[3] / "docs" / "launch.md").read_text()
+
+
+def test_the_table_of_states_is_the_one_in_the_code() -> None:
+    printed = [
+        f"| {state.value} | {happening.value} | {following.value} |"
+        for (state, happening), following in TRANSITIONS.items()
+    ]
+    assert "\n".join(printed) in TEXT
+
+
+def test_every_step_is_there_with_its_fields_and_choices() -> None:
+    why = errors.LicenseMissing("There is none.")
+    steps: list[Step] = [
+        words.sign_in("CAD", "", "", None, why),
+        words.offer("CAD", "CAD", survey(owned()), why),
+        words.move(survey(owned("cloud"), cloud=ELSEWHERE), why),
+        words.places("CAD", survey(), why, put=True),
+        words.told("CAD", why),
+    ]
+    for step in steps:
+        (row,) = re.findall(rf"^\| `{step.name}` \|(.*)$", TEXT, re.M)
+        named = re.findall(r"`(\w+)`", row)
+        for one in (*step.fields, *step.choices):
+            assert one.name in named, f"{step.name}: {one.name}"
+        assert step.default
+        assert step.leaving
+
+
+def test_every_way_of_asking_is_there() -> None:
+    for way in launch_asking.WAYS:
+        assert f"| `{way}`" in TEXT

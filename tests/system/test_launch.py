@@ -1,0 +1,149 @@
+"""The first launch of an app, by a person at a terminal: a real server, the example app, the command line."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from keypeg.v1 import cloud_session_pb2, cloud_session_service_pb2, license_service_pb2
+from lab.processes import BIN
+from lab.world import APP, CLOUD, KEY, PASSWORD, Computer, World, request_id
+from tests.system.people import Customer
+from tests.system.terminal import Terminal
+
+Namer = Callable[[str], str]
+
+
+def at_terminal(world: World, computer: Computer, product: str) -> Terminal:
+    """The example app, started by a person."""
+    argv = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
+    return Terminal(argv, computer.env)
+
+
+def is_open(customer: Customer) -> bool:
+    request = cloud_session_service_pb2.GetCloudSessionRequest(
+        name=f"{customer.account}/cloudSession"
+    )
+    found = customer.admin.cloud.GetCloudSession(request).cloud_session
+    return found.state == cloud_session_pb2.CLOUD_SESSION_STATE_OPEN
+
+
+def close_cloud(customer: Customer, computer: Computer) -> None:
+    customer.member.cloud.CloseCloudSession(
+        cloud_session_service_pb2.CloseCloudSessionRequest(
+            name=f"{customer.account}/cloudSession",
+            request_id=request_id(),
+            device=computer.device,
+        )
+    )
+
+
+@pytest.mark.behaviour("CLOUD-14")
+def test_the_first_launch_signs_in_and_asks_for_a_cloud_session_which_no_leaves_closed(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD, KEY])
+    owned = world.license(customer.account, product)
+    computer = world.computer(new_name("first"))
+
+    with at_terminal(world, computer, product) as person:
+        person.answer("Login: ", customer.member_login)
+        person.answer("Password: ", "not the password")
+        person.answer("Remember me", "no")
+        person.answer("User name or password is wrong", "")  # the login stands there already
+        person.answer("Password: ", PASSWORD)
+        person.answer("Remember me", "")
+        person.until("A USB key: no")
+        person.answer("Choose 1 to 3", "no")
+        assert person.event("stopped")["reason"] == "CLOUD_SESSION_CLOSED"
+        assert person.popen.wait(20) == 1
+        assert PASSWORD not in person.shown
+    assert not is_open(customer)
+    found = customer.admin.licenses.GetLicense(
+        license_service_pb2.GetLicenseRequest(name=owned.name)
+    ).license
+    assert found.activations_used_count == 0, "free for other places"
+
+    # Remembered: no sign-in any more. Always: never asked again, until it is reset.
+    with at_terminal(world, computer, product) as person:
+        person.answer("Choose 1 to 3", "always")
+        person.event("running")
+        assert person.end() == 0
+        assert "Login" not in person.shown
+    kept = computer.folder / "launch.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert world.keypeg(computer, "status")[1]["always_open_cloud"][0]["family"] == product
+    close_cloud(customer, computer)
+    with at_terminal(world, computer, product) as person:
+        person.event("running")
+        assert person.end() == 0
+        assert person.shown.strip("^D\b\n") == ""
+    close_cloud(customer, computer)
+    world.keypeg(computer, "launch", "reset")
+    with at_terminal(world, computer, product) as person:
+        person.answer("Choose 1 to 3", "yes")
+        person.event("running")
+        assert person.end() == 0
+    assert is_open(customer)
+
+
+@pytest.mark.long
+def test_a_launch_on_another_computer_offers_the_move_by_name(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    a = world.computer(new_name("studio"), token=customer.member_token)
+    b = world.computer(new_name("laptop"), token=customer.member_token)
+    world.open_cloud(customer.member, customer.account, a)
+    app = world.app(new_name("app"), a, product, "--cloud", "never")
+    app.expect("running")
+
+    for answer in ("", "2"):  # the Enter key stops nothing over there
+        with at_terminal(world, b, product) as person:
+            person.answer("Choose 1 to 2 [2]", answer)
+            assert f"In use on {a.name}" in person.shown
+            assert person.event("stopped")["reason"] == "CLOUD_SESSION_ELSEWHERE"
+    assert app.running
+    with at_terminal(world, b, product) as person:
+        person.answer("Choose 1 to 2 [2]", "1")
+        person.event("running")
+        assert app.expect("stopped", timeout=5)["reason"] == "CLOUD_SESSION_MOVED"
+        assert person.end() == 0
+
+
+@pytest.mark.long
+def test_the_command_line_asks_before_it_runs_an_app_and_says_so_when_it_can_not(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    computer = world.computer(new_name("desk"))
+    short = product.replace("publishers/", "").replace("/products", "")
+
+    said = world.lab.run(
+        [str(BIN / "keypeg"), "launch", "ask", short],
+        env={**computer.env, "KEYPEG_ASK": "terminal"},
+        check=False,
+    )
+    assert said.returncode == 4
+    assert "Nobody can be asked here" in said.stderr
+    assert "keypeg login" in said.stderr
+
+    app = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
+    argv = [str(BIN / "keypeg"), "run", "--product", short, "--", *app, "--ask", "never"]
+    with Terminal(argv, computer.env) as person:
+        person.answer("Login: ", customer.member_login)
+        person.answer("Password: ", PASSWORD)
+        person.answer("Remember me", "no")
+        person.answer("Choose 1 to 3", "1")
+        person.event("running")  # signed in by its environment alone
+        assert person.end() == 0
+    assert not (computer.folder / "tokens").exists()
+    code, found = world.keypeg(
+        world.computer(computer.name, token=customer.member_token), "launch", "ask", short
+    )
+    assert (code, found["location"]) == (0, f"{customer.account}/locations/cloud")
