@@ -20,7 +20,7 @@ import stat
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -114,6 +114,7 @@ def run(options: argparse.Namespace) -> int:
             publisher=options.publisher,
             app_name="protected-app",
             app_version=options.app_version,
+            app_released=options.app_released,
             locations=options.location or None,
             cloud=options.cloud,
             on_event=on_event,
@@ -205,6 +206,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--publisher", help="accept this publisher only")
     parser.add_argument("--app-version", default="1.0.0")
+    parser.add_argument("--app-released", type=date.fromisoformat, help="a day")
     parser.add_argument("--location", action="append", help="cloud, key, host or site")
     parser.add_argument("--cloud", choices=["ask", "open", "move", "never"])
     parser.add_argument("--ask", choices=["auto", "terminal", "dialog", "never"])

@@ -22,6 +22,7 @@ from keypeg.sessionkey import KeyShare
 from keypeg.testing import FakeClock, StandInHost
 from keypeg.testing.sessions import StandInSession
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
+from keypeg.versions import Release
 
 _SOURCES = itertools.count(1)
 
@@ -67,9 +68,10 @@ class Bench:
         self.clock = clock
         to_bridge = host.terms.kind in ("key", "host")
         parts = host.terms.parts or None
-        self.pinned = Pinned("demo", "device-a", root or host.root, None, parts)
+        release = Release("1.0")
+        self.pinned = Pinned("demo", "device-a", root or host.root, None, parts, release=release)
         self.machine = SessionMachine(
-            Asking(self.pinned, "computer", "app", "1.0", 7, (), to_bridge), Repeatable(), route
+            Asking(self.pinned, "computer", "app", 7, (), to_bridge), Repeatable(), route
         )
         self.dead: set[str] = set()  # addresses of servers that take no connection
         self.silent: set[str] = set()  # that take one, and say nothing

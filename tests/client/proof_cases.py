@@ -31,6 +31,7 @@ from keypeg.v1 import document_pb2 as d
 from keypeg.v1 import location_pb2, proof_pb2
 from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.key_contents_pb2 import KeyContents, KeyContentsEntry
+from keypeg.versions import Release
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -391,6 +392,25 @@ def in_license(**changed: Any) -> Change:
     return lambda p: p.license.MergeFrom(cleared(p.license, d.LicenseDocument(**changed)))
 
 
+def of_versions(newest: str, version: str) -> Change:
+    """A license up to this version, and the app's."""
+    release = Release(version)
+    return lambda p: (
+        setattr(p.license, "newest_version", newest),
+        p.expected.update(release=release),
+    )
+
+
+def of_maintenance(released: datetime | None) -> Change:
+    """A license whose maintenance ends now, and when the app was released."""
+
+    def change(p: Parts) -> None:
+        p.license.maintenance_end_time.FromDatetime(NOW)
+        p.expected["release"] = Release("1.0", released)
+
+    return change
+
+
 def in_delegation(**changed: Any) -> Change:
     return lambda p: p.delegation.MergeFrom(cleared(p.delegation, d.Delegation(**changed)))
 
@@ -568,6 +588,12 @@ _RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
     (("key",), "a smartkey of which another key's count was seen", lambda p: (counting()(p), p.expected.update(seen={"0" * 32: 9}))),
     (("host",), "one part of four has changed", expect(fingerprint={**PARTS, "disk": "new one"})),
     (WITH_LICENSE, "a license without an end", without_end),
+    (WITH_LICENSE, "the newest version that it opens", of_versions("7", "7.9.1")),
+    (WITH_LICENSE, "a version before the newest", of_versions("7.2", "v6.11-beta")),
+    (WITH_LICENSE, "a version without the numbers that count", of_versions("7.0.1", "7")),
+    (WITH_LICENSE, "a release of the last microsecond of its maintenance", of_maintenance(NOW - timedelta(microseconds=1))),
+    (WITH_LICENSE, "an app that tells no release", of_maintenance(None)),
+    (("key", "host"), "the last second of its term", lambda p: p.license.expire_time.FromDatetime(NOW + timedelta(seconds=1))),
     (("site",), "units of a feature that is not counted", lambda p: p.grant.leases[0].features.add(feature="export", units=9)),
     (("site",), "as many units as the license has", lambda p: setattr(p.grant.leases[0], "units", 5)),
     (BORROWED, "one part of four has changed", expect(fingerprint={**PARTS, "disk": "new one"})),
@@ -608,6 +634,10 @@ _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
     (WITH_LICENSE, "license for the cloud", in_license(location_kind=1), R.DOCUMENT_TYPE),
     (WITH_LICENSE, "license of another product", in_license(opens_products=[PRODUCT + "-extra"]), R.DOCUMENT_OTHER_PRODUCT),
     (WITH_LICENSE, "an app of another product", expect(product=PRODUCT + "-pro"), R.DOCUMENT_OTHER_PRODUCT),
+    (WITH_LICENSE, "a version after the newest", of_versions("7", "8.0"), R.VERSION_NOT_COVERED),
+    (WITH_LICENSE, "a version after the newest, in its second number", of_versions("7.2", "7.3.0"), R.VERSION_NOT_COVERED),
+    (WITH_LICENSE, "an app that tells no version", of_versions("7", ""), R.VERSION_NOT_COVERED),
+    (WITH_LICENSE, "a release from the end of its maintenance on", of_maintenance(NOW), R.VERSION_NOT_COVERED),
     # The grant
     (WITH_GRANT, "grant changed", tamper(lambda k: flipped(k.grant, "payload")), R.SIGNATURE_INVALID),
     (WITH_GRANT, "grant's signature changed", tamper(lambda k: flipped(k.grant, "signature")), R.SIGNATURE_INVALID),

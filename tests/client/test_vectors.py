@@ -28,7 +28,9 @@ from keypeg import (
 )
 from keypeg.errors import KeypegError
 from keypeg.v1.proof_pb2 import Proof
+from keypeg.versions import Release
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -123,7 +125,12 @@ def test_a_published_proof_is_judged_as_it_says(row: dict[str, Any]) -> None:
     expected = dict(row["expected"])
     for name in ("publisher_root", "nonce", "client_key_share", "server_key_share", "return_key"):
         expected[name] = base64.b64decode(expected[name])
-    expected["now"] = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=expected["now"])
+    expected["now"] = EPOCH + timedelta(microseconds=expected["now"])
+    released = expected["release"]["time"]
+    expected["release"] = Release(
+        expected["release"]["version"],
+        None if released is None else EPOCH + timedelta(microseconds=released),
+    )
     reason, verified = None, None
     try:
         found = proof.verify(

@@ -1,7 +1,7 @@
 """Which key opens a product: the first fitting license of the keys that are there, and else why there is none.
 
-Promises: pure; parses, and verifies nothing: the app does. A license that has run out is chosen only when there is no
-other, so that the app can say what is wrong.
+Promises: pure; parses, and verifies nothing: the app does. A license that has run out, or does not open this version of
+the app, is chosen only when there is no other, so that the app can say what is wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from datetime import datetime
 
 from keypeg.document import instant
 from keypeg.errors import KeyFaulty, KeyMissing, KeypegError
+from keypeg.proof_checks import coverage_of
 from keypeg.v1 import document_pb2, explanation_pb2
+from keypeg.versions import UNTOLD, Release
 from keypeg_bridge.rack.contents import StoredLicense, delegation_of
 from keypeg_bridge.rack.reading import Reading
 from keypeg_bridge.rack.record import KeyRecord
@@ -39,9 +41,16 @@ def nothing_seen(reading: Reading, stored: StoredLicense) -> KeypegError | None:
 
 
 def choose(
-    records: Iterable[KeyRecord], product: str, now: datetime, judge: Judge = nothing_seen
+    records: Iterable[KeyRecord],
+    product: str,
+    now: datetime,
+    judge: Judge = nothing_seen,
+    release: Release = UNTOLD,
 ) -> list[Choice]:
-    """The licenses for `product`, the best first; at least one. Raises KeyMissing, KeyFaulty, and what the judge says."""
+    """The licenses for `product`, the best first; at least one. Raises KeyMissing, KeyFaulty, and what the judge says.
+
+    `release` is the app as it says it is: a license that does not open it comes last.
+    """
     known = list(records)
     present = [record for record in known if record.state is State.PRESENT]
     found = [choice for record in present for choice in fitting(record, product, judge)]
@@ -52,7 +61,12 @@ def choose(
                 if error is not None:
                     raise error
         raise _refusal(known, product)
-    return sorted(found, key=lambda one: is_over(one.license.document, now))
+
+    def drawbacks(one: Choice) -> tuple[bool, bool]:
+        document = one.license.document
+        return is_over(document, now), not coverage_of(document).covers(release)
+
+    return sorted(found, key=drawbacks)
 
 
 def fitting(record: KeyRecord, product: str, judge: Judge = nothing_seen) -> list[Choice]:
@@ -75,12 +89,17 @@ def fitting(record: KeyRecord, product: str, judge: Judge = nothing_seen) -> lis
 
 
 def again(
-    record: KeyRecord, product: str, activation: str, now: datetime, judge: Judge = nothing_seen
+    record: KeyRecord,
+    product: str,
+    activation: str,
+    now: datetime,
+    judge: Judge = nothing_seen,
+    release: Release = UNTOLD,
 ) -> Choice:
     """The license that a session goes on with: its own as it is now, else another one of its key."""
     fit = fitting(record, product, judge)
     own = [one for one in fit if one.license.document.activation == activation]
-    return own[0] if own else choose([record], product, now, judge)[0]
+    return own[0] if own else choose([record], product, now, judge, release)[0]
 
 
 def _judged(record: KeyRecord, choice: Choice, judge: Judge) -> KeypegError | None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from keypeg.v1 import session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
+from keypeg.versions import UNTOLD, Release
 from keypeg_bridge.rack.ports import Timer
 from keypeg_bridge.rpc.outbox import Outbox
 from keypeg_bridge.rpc.protocol import Phase
+
+LATEST: Final = 253_402_300_800  # s since 1970: the year 10000
 
 Stream = Outbox[HoldSessionResponse]
 
@@ -36,6 +40,7 @@ class Session:
     ticket: bytes
     sequence: int
     stream: Stream | None
+    release: Release = UNTOLD
     phase: Phase = Phase.RUNNING
     timer: Timer | None = None
     away_until: float = 0.0
@@ -45,3 +50,11 @@ class Session:
 
     def __repr__(self) -> str:
         return f"Session({self.name}, key={self.key}, {self.phase.value})"
+
+
+def release_of(app: session_pb2.App) -> Release:
+    """What the app says of itself; a time that does not exist is none, for the app judges by its own."""
+    seconds = app.release_time.seconds
+    if not app.HasField("release_time") or not 0 <= seconds < LATEST:
+        return Release(app.version)
+    return Release(app.version, datetime.fromtimestamp(seconds, UTC))

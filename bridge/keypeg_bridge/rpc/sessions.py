@@ -44,7 +44,7 @@ from keypeg_bridge.rpc import encode, replies
 from keypeg_bridge.rpc.key_news import KeyNews
 from keypeg_bridge.rpc.lives import Lives, going
 from keypeg_bridge.rpc.protocol import Event, Phase, after
-from keypeg_bridge.rpc.session import Session, SessionSettings, Stream
+from keypeg_bridge.rpc.session import Session, SessionSettings, Stream, release_of
 
 TICKET_BYTES: Final = 32
 _LOG = structlog.get_logger(__name__)
@@ -96,6 +96,7 @@ class Sessions:
             ticket=secrets.token_bytes(TICKET_BYTES),
             sequence=frame.sequence,
             stream=stream,
+            release=release_of(frame.app),
         )
         self._lives.begin(session)
         await stream.answer(self._opened(session, chosen, signature, frame.sequence, resumed=False))
@@ -247,7 +248,7 @@ class Sessions:
         refusal: KeypegError | None = None
         judge = self._memory.objection
         keys, now = self._rack.records(), self._time.wall()
-        for chosen in choice.choose(keys, frame.product, now, judge):
+        for chosen in choice.choose(keys, frame.product, now, judge, release_of(frame.app)):
             try:
                 return chosen, await self._prove(name, chosen, frame.nonce)
             except KeypegError as error:
@@ -258,7 +259,9 @@ class Sessions:
     def _again(self, session: Session) -> Choice:
         record, now = self._rack.key(session.key), self._time.wall()
         judge = self._memory.objection
-        return choice.again(record, session.product, session.activation, now, judge)
+        return choice.again(
+            record, session.product, session.activation, now, judge, session.release
+        )
 
     async def _prove(self, name: str, chosen: Choice, nonce: bytes) -> bytes:
         digest = challenge(self._location_host, name, nonce)

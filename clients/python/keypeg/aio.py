@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -336,6 +336,7 @@ def open_session(
     account: str | None = None,
     app_name: str | None = None,
     app_version: str = "",
+    app_released: date | None = None,
     on_event: OnEvent | None = None,
     locations: Iterable[str] | None = None,
     cloud: Cloud | None = None,
@@ -354,6 +355,7 @@ def open_session(
         account=account,
         app_name=app_name,
         app_version=app_version,
+        app_released=app_released,
         locations=locations,
         cloud=cloud,
         clock=clock,

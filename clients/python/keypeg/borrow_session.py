@@ -87,6 +87,7 @@ def verify(
             server_key_share=b"",
             now=memory.now(wall),
             fingerprint=parts,
+            release=pinned.release,
             seen=memory.seen,
             return_key=kept.return_key,
         ),

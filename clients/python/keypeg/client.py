@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -29,6 +30,7 @@ from keypeg.randomness import SystemRandomness
 from keypeg.session_frames import Asking
 from keypeg.session_guard import Pinned
 from keypeg.session_machine import SessionMachine
+from keypeg.versions import Release
 
 if TYPE_CHECKING:
     from keypeg.stream_driver import StreamDriver
@@ -56,7 +58,6 @@ class Request:
 
     pinned: Pinned
     app_name: str
-    app_version: str
     profile: profiles.Profile
     bridge: str | None
     agent: str | None
@@ -82,6 +83,7 @@ class Request:
         account: str | None,
         app_name: str | None,
         app_version: str,
+        app_released: date | None,
         locations: Iterable[str] | None,
         cloud: Cloud | None,
         clock: Clock | None,
@@ -102,9 +104,9 @@ class Request:
                 root=root_bytes(root),
                 publisher=publisher,
                 counters=_COUNTERS,
+                release=Release(app_version, released_at(app_released)),
             ),
             app_name=(app_name or Path(sys.argv[0] or "app").name or "app")[:128],
-            app_version=app_version,
             profile=loaded,
             bridge=discovery.bridge_target(bridge or loaded.bridge),
             agent=discovery.agent_target(),
@@ -155,6 +157,18 @@ def root_bytes(root: bytes | str) -> bytes:
             field="root",
         )
     return key
+
+
+def released_at(released: date | None) -> datetime | None:
+    """When an app was released: a moment with its time zone, or a day, which begins in UTC."""
+    if released is None or isinstance(released, datetime):
+        if released is not None and released.tzinfo is None:
+            raise FieldInvalid(
+                f"app_released is a day, or a moment with its time zone; {released.isoformat()} has none.",
+                field="app_released",
+            )
+        return released
+    return datetime.combine(released, time(), UTC)
 
 
 _Attempt = Callable[[], Awaitable["StreamDriver | LocalDriver"]]
@@ -245,7 +259,6 @@ async def _open_stream(
         pinned=replace(request.pinned, fingerprint=parts),
         host_name=hostinfo.host_name(),
         app_name=request.app_name,
-        app_version=request.app_version,
         process_id=os.getpid(),
         location_kinds=kinds,
         to_bridge=to_bridge,

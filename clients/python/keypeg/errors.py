@@ -57,6 +57,7 @@ class Reason(enum.Enum):
     ACTIVATIONS_EXHAUSTED = 35
     RECEIPT_REQUIRED = 36
     LICENSE_UNSUITABLE = 37
+    VERSION_NOT_COVERED = 38
 
     CLOUD_SESSION_CLOSED = 40
     CLOUD_SESSION_ELSEWHERE = 41
@@ -284,6 +285,10 @@ class ReceiptRequired(KeypegError, reason=Reason.RECEIPT_REQUIRED):
 
 class LicenseUnsuitable(KeypegError, reason=Reason.LICENSE_UNSUITABLE):
     """The license cannot do what was asked; metadata `rule`."""
+
+
+class VersionNotCovered(KeypegError, reason=Reason.VERSION_NOT_COVERED):
+    """The license does not open this version of the app; metadata `rule`, and what it does open."""
 
 
 class CloudSessionClosed(KeypegError, reason=Reason.CLOUD_SESSION_CLOSED):

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterable
+from datetime import date
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from keypeg import launch_asking
@@ -49,6 +50,7 @@ class OpenArguments(TypedDict, total=False):
     account: str | None
     app_name: str | None
     app_version: str
+    app_released: date | None
     on_event: OnEvent | None
     locations: Iterable[str] | None
     cloud: Cloud | None
@@ -144,6 +146,7 @@ def request_of(product: str, root: bytes | str, given: OpenArguments) -> Request
         account=given.get("account"),
         app_name=given.get("app_name"),
         app_version=given.get("app_version", ""),
+        app_released=given.get("app_released"),
         locations=given.get("locations"),
         cloud=given.get("cloud"),
         clock=given.get("clock"),

@@ -80,6 +80,7 @@ def verify(proof: proof_pb2.HostProof, pinned: Pinned, now: datetime) -> Verifie
             server_key_share=b"",
             now=now,
             fingerprint=pinned.fingerprint,
+            release=pinned.release,
         ),
     )
 

@@ -33,7 +33,7 @@ from keypeg.possession import (
     check_possession,
     enrollment_challenge,
 )
-from keypeg.proof_checks import check_kind, check_product, check_within
+from keypeg.proof_checks import check_kind, check_product, check_release, check_within
 from keypeg.v1 import location_pb2
 from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import (
@@ -45,6 +45,7 @@ from keypeg.v1.document_pb2 import (
 )
 from keypeg.v1.key_contents_pb2 import KeyContents
 from keypeg.v1.proof_pb2 import BorrowProof, HostProof, KeyProof, Proof, SiteProof
+from keypeg.versions import UNTOLD, Release
 
 __all__ = [
     "BORROW_VALID_FOR",
@@ -93,6 +94,7 @@ class Expectation:
     the counter when the nonce was given out, by the key id of a smartkey; the version of its contents, by the
     name of a key's location."""
     return_key: bytes = b""  # public, of the private key that this computer keeps for a borrow
+    release: Release = UNTOLD  # what the app says of itself
 
     def __post_init__(self) -> None:
         if len(self.publisher_root) != 32 or len(self.nonce) != NONCE_BYTES:
@@ -119,6 +121,15 @@ class Verified:
     key_counter: int | None = None
     """What the key counted up to: of a smartkey checked, of a FIDO2 key a signal (0 when it does not count)."""
     contents: KeyContents | None = None  # of a key proof, where the key has such
+
+    def term_left(self, now: datetime) -> timedelta | None:
+        """How much of the license's term was left when it was proven, by the clock that counts it."""
+        if self.license_expire_time is None:
+            return None
+        by_server = self.grant is not None and self.grant.HasField("license_expire_time")
+        if self.grant is not None and by_server:
+            now = document.instant(self.grant.issue_time)
+        return self.license_expire_time - now
 
 
 def check_fencing(seen: int, now: int) -> None:
@@ -175,7 +186,7 @@ def _verify_key(proof: KeyProof, expectation: Expectation) -> Verified:
     if proof.HasField("contents"):
         contents = key_contents.verify_contents(proof.contents, delegation, expectation.now)
     key_contents.check_carried(contents, license_, expectation.seen.get(license_.location, 0))
-    verified = _of_license(license_, delegation, KEY_VALID_FOR)
+    verified = _of_license(license_, delegation, KEY_VALID_FOR, expectation.now)
     counter = None if said is None else said.counter
     return replace(verified, key_counter=counter, contents=contents)
 
@@ -190,7 +201,7 @@ def _verify_host(proof: HostProof, expectation: Expectation) -> Verified:
             "use a license for the cloud or a key, or let the app read it."
         )
     fingerprint.check(license_.fingerprint, expectation.fingerprint)
-    return _of_license(license_, delegation, HOST_VALID_FOR)
+    return _of_license(license_, delegation, HOST_VALID_FOR, expectation.now)
 
 
 def _verify_site(proof: SiteProof, expectation: Expectation) -> Verified:
@@ -254,9 +265,10 @@ def _license(
     envelope: Envelope, delegation: Delegation, expectation: Expectation, kind: int
 ) -> LicenseDocument:
     license_ = document.verify_license(envelope, delegation, expectation.now, seen=expectation.seen)
-    # Step 11: a license for this kind of place, and for this product.
+    # Step 11: a license for this kind of place, for this product, and for this version of it.
     check_kind("license", license_.location_kind, kind)
     check_product("license", expectation.product, license_.opens_products)
+    check_release(license_, expectation.product, expectation.release)
     return license_
 
 
@@ -317,7 +329,7 @@ def _of_grant(grant: Grant, delegation: Delegation, license_: LicenseDocument | 
         valid_for=document.span(grant.valid_for),
         leases=tuple(grant.leases),
         seat_required=grant.seat_required or counted,
-        license_expire_time=_expire_time(license_),
+        license_expire_time=_term_of(grant) or _expire_time(license_),
         unplug_grace=timedelta(0),
         license=license_,
         activation=grant.activation,
@@ -327,14 +339,14 @@ def _of_grant(grant: Grant, delegation: Delegation, license_: LicenseDocument | 
 
 
 def _of_license(
-    license_: LicenseDocument, delegation: Delegation, valid_for: timedelta
+    license_: LicenseDocument, delegation: Delegation, valid_for: timedelta, now: datetime
 ) -> Verified:
     grace = document.span(license_.unplug_grace)
     return Verified(
         kind=license_.location_kind,
         products=tuple(license_.opens_products),
         features=tuple(one.feature for one in license_.features),
-        valid_for=valid_for,
+        valid_for=_within_term(license_, valid_for, now),
         leases=(),
         seat_required=False,
         license_expire_time=_expire_time(license_),
@@ -346,7 +358,21 @@ def _of_license(
     )
 
 
+def _term_of(grant: Grant) -> datetime | None:
+    if not grant.HasField("license_expire_time"):
+        return None
+    return document.instant(grant.license_expire_time)
+
+
 def _expire_time(license_: LicenseDocument | None) -> datetime | None:
     if license_ is None or not license_.HasField("expire_time"):
         return None
     return document.instant(license_.expire_time)
+
+
+def _within_term(license_: LicenseDocument, valid_for: timedelta, now: datetime) -> timedelta:
+    """No longer than the license's term, which step 9 found not to have ended, and the document's own."""
+    for end in ("expire_time", "renew_before_time"):
+        if license_.HasField(end):
+            valid_for = min(valid_for, document.instant(getattr(license_, end)) - now)
+    return valid_for

@@ -17,9 +17,11 @@ from keypeg.errors import (
     FeatureUnknown,
     PoolTooSmall,
 )
+from keypeg.instants import instant
 from keypeg.v1 import location_pb2
 from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Grant, GrantedLease, LicenseDocument
+from keypeg.versions import Coverage, Release
 
 
 def check_kind(what: str, found: int, expected: int) -> None:
@@ -41,6 +43,19 @@ def check_product(what: str, product: str, allowed: Iterable[str]) -> None:
             "Activate a license of the product.",
             product=product,
         )
+
+
+def check_release(license_: LicenseDocument, product: str, release: Release) -> None:
+    """Step 11: the license opens this version of the app."""
+    coverage_of(license_).check(license_.license, product, release)
+
+
+def coverage_of(license_: LicenseDocument) -> Coverage:
+    """Which versions of the app a license opens."""
+    ends = None
+    if license_.HasField("maintenance_end_time"):
+        ends = instant(license_.maintenance_end_time)
+    return Coverage(license_.newest_version, ends)
 
 
 def check_within(

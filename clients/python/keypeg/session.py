@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -242,6 +242,7 @@ def open_session(
     account: str | None = None,
     app_name: str | None = None,
     app_version: str = "",
+    app_released: date | None = None,
     on_event: OnEvent | None = None,
     locations: Iterable[str] | None = None,
     cloud: Cloud | None = None,
@@ -253,7 +254,8 @@ def open_session(
     where the app wants no other. `server` (`host:port`, several separated by commas), `ca_file`, `token`,
     `account` and `bridge` override the profile and the environment. `locations`: kinds of place to ask, of
     cloud, key, host, site; all by default. `cloud`: what to do when the account's cloud session is not on
-    this device: ask or never (raise), open, move. `on_event`: called with each event on a thread of its own.
+    this device: ask or never (raise), open, move. `app_version` (dotted numbers) and `app_released` (a day, or a
+    moment): what licenses for some versions alone are judged by. `on_event`: called with each event on a thread of its own.
     """
 
     async def opening() -> aio.Session:
@@ -269,6 +271,7 @@ def open_session(
             account=account,
             app_name=app_name,
             app_version=app_version,
+            app_released=app_released,
             on_event=on_event,
             locations=locations,
             cloud=cloud,

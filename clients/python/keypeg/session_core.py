@@ -9,9 +9,11 @@ Leaves to others: what leads to a step (session_machine), checks (session_guard)
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from keypeg import events
 from keypeg.errors import KeypegError, Reason
+from keypeg.proof import Verified
 from keypeg.seat import SeatStage
 from keypeg.seat_ledger import Ledger, News
 from keypeg.servers import GOES_ON, Route
@@ -47,6 +49,9 @@ from keypeg.session_view import View, time_over
 from keypeg.v1 import session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 
+INFINITE: Final = float("inf")
+TERM_SLACK: Final = 2.0  # s: time that runs out so near to the end of a term runs out because of it
+
 
 class SessionCore:
     """What every part of the machine shares."""
@@ -65,6 +70,7 @@ class SessionCore:
         self._sequence = 0
         self._term: Term | None = None
         self._proven = 0.0  # when the frame was sent that the last signed proof answers
+        self._term_ends = INFINITE  # the end of the license's term, as far as it is known
         self._until: float | None = None  # the end of a grace for something missing
         self._why_missing: KeypegError | None = None
         self._missing = ""
@@ -275,7 +281,17 @@ class SessionCore:
         return self._term.answer_time if self._term else LONGEST_ANSWER
 
     def _time_over_error(self) -> KeypegError:
-        return time_over(self._asking.pinned.product, self._why_missing, self._missing)
+        ended, verified = None, self._guard.verified
+        by_term = self._term is not None and self._term.deadline >= self._term_ends - TERM_SLACK
+        if by_term and verified is not None:
+            ended = verified.license_expire_time
+        return time_over(self._asking.pinned.product, self._why_missing, self._missing, ended)
+
+    def _prove(self, sent: float, verified: Verified, now: Moment) -> None:
+        """A signed proof came, in answer to a frame that was sent then."""
+        self._proven = max(self._proven, sent)
+        left = verified.term_left(now.wall)
+        self._term_ends = INFINITE if left is None else sent + left.total_seconds()
 
     def _left(self, now: Moment) -> timedelta:
         deadline = self.deadline

@@ -37,7 +37,6 @@ class Asking:
     pinned: Pinned
     host_name: str = ""
     app_name: str = ""
-    app_version: str = ""
     process_id: int = 0
     location_kinds: tuple[int, ...] = ()
     to_bridge: bool = False
@@ -96,7 +95,7 @@ def open_frame(asking: Asking, sequence: int, nonce: bytes, key_share: bytes) ->
         device=session_pb2.Device(id=asking.pinned.device, host_name=asking.host_name),
         app=session_pb2.App(
             name=asking.app_name,
-            version=asking.app_version,
+            version=asking.pinned.release.version,
             sdk=SDK,
             process_id=asking.process_id,
         ),
@@ -105,6 +104,9 @@ def open_frame(asking: Asking, sequence: int, nonce: bytes, key_share: bytes) ->
         key_share=key_share,
         location_kinds=asking.location_kinds,  # type: ignore[arg-type]  # numbers of the enum
     )
+    released = asking.pinned.release.time
+    if released is not None:
+        frame.app.release_time.FromDatetime(released)
     return HoldSessionRequest(open=frame)
 
 

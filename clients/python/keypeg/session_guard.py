@@ -24,6 +24,7 @@ from keypeg.key_counters import KeyCounters
 from keypeg.proof import Expectation, Verified
 from keypeg.sessionkey import FrameAuthenticator, KeyShare
 from keypeg.v1 import proof_pb2, seat_pb2, session_pb2
+from keypeg.versions import UNTOLD, Release
 
 NONCE_BYTES: Final = 32
 _KINDS: Final = {True: ("key", "host"), False: ("cloud", "site")}  # by whether it is a bridge
@@ -60,6 +61,7 @@ class Pinned:
     fingerprint: Mapping[str, str] | None = field(default=None, repr=False)
     counters: KeyCounters = field(default_factory=KeyCounters, repr=False, compare=False)
     """What this app has seen of smartkeys, in all of its sessions."""
+    release: Release = UNTOLD  # what the app says of itself
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ class Guard:
                 server_key_share=self._server_share,
                 now=wall,
                 fingerprint=self._pinned.fingerprint,
+                release=self._pinned.release,
                 seen={**self._seen, **question.counters},
             ),
         )

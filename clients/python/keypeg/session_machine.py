@@ -169,7 +169,7 @@ class SessionMachine(SessionCore):
         self._extend(
             sequence, sent, admission.valid_for, span(frame.renew_interval).total_seconds()
         )
-        self._proven = sent
+        self._prove(sent, admission.verified, now)
         self._ticket = frame.resume_ticket
         fresh = self.held is None
         self.held = Held(
@@ -205,7 +205,7 @@ class SessionMachine(SessionCore):
             return  # sent before it went missing; it proves nothing now
         self._extend(frame.sequence, sent, admission.valid_for, self._term.renew_interval)
         if proven:
-            self._proven = max(self._proven, sent)
+            self._prove(sent, admission.verified, now)
         returned = self.state is State.MISSING
         missing = self._missing
         self._found(Happening.PROVEN)

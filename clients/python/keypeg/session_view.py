@@ -11,7 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from keypeg.errors import GrantExpired, KeypegError, SeatRequired, SessionClosed, Unreachable
+from keypeg.errors import (
+    GrantExpired,
+    KeypegError,
+    LicenseExpired,
+    SeatRequired,
+    SessionClosed,
+    Unreachable,
+)
 from keypeg.session_state import State
 
 
@@ -59,13 +66,24 @@ class View:
         return timedelta(seconds=self.deadline - now)
 
 
-def time_over(product: str, why_missing: KeypegError | None, missing: str) -> KeypegError:
-    """The error when the app may run no more because nobody renewed in time."""
+def time_over(
+    product: str,
+    why_missing: KeypegError | None,
+    missing: str,
+    ended: datetime | None = None,
+) -> KeypegError:
+    """The error when the app may run no more; `ended`: the license's term, where that is why."""
     if why_missing is not None:
         return type(why_missing)(
             f"{why_missing.sentence} The time for which {product} may go on without it is over; a "
             "valid license must be present.",
             resource=missing,
+        )
+    if ended is not None:
+        return LicenseExpired(
+            f"The license for {product} ended on {ended:%Y-%m-%d %H:%M} UTC; renew it with its publisher.",
+            product=product,
+            expire_time=ended.isoformat(),
         )
     return GrantExpired(
         f"The time for which {product} may run without a connection to its license is over; a valid "

@@ -1,7 +1,7 @@
 """Which license lets an app run, or what would help.
 
 Promises: pure. The kinds of location are tried in the app's order, else cloud, then site; within a kind the
-oldest license that serves, and of pools the one with the most free seats. Who holds seats stays with their
+oldest license that serves (one that is about to end goes last), and of pools the one with the most free seats. Who holds seats stays with their
 license as long as it serves: nobody runs by one license on the seats of another. When nothing serves, the
 refusal is that of the license that was nearest to serving, with what would help as data.
 
@@ -18,6 +18,7 @@ from typing import Final
 from keypeg import names
 from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, KeypegError, LicenseMissing
 from keypeg.status import explain
+from keypeg.versions import Release
 
 from .cloud_licenses import arrange
 from .cloud_session import CloudMode, CloudSession, CloudState, check_held_by
@@ -70,9 +71,13 @@ class _Refusal:
 
 
 def admit(
-    holdings: Holdings, device: str, kinds: Sequence[LocationKind], now: datetime
+    holdings: Holdings,
+    device: str,
+    kinds: Sequence[LocationKind],
+    now: datetime,
+    release: Release | None = None,
 ) -> Admission:
-    """What lets an app on this device run; raises the refusal that says what would help."""
+    """What lets an app on this device run; `release` is None where that was looked at before. Raises the refusal that says what would help."""
     refusals: list[_Refusal] = []
     best: Admission | None = None
     for kind in kinds or DEFAULT_ORDER:
@@ -81,14 +86,14 @@ def admit(
         found: list[Admission] = []
         for license in holdings.licenses:
             try:
-                found.extend(_served(holdings, license, kind, device, now, refusals))
+                found.extend(_served(holdings, license, kind, device, now, release, refusals))
             except KeypegError as error:
                 refusals.append(_Refusal(2, error))
         for one in found:
             if one.pool in holdings.own_pools:
                 return one
         if found and best is None:
-            best = min(found, key=lambda one: _order(holdings, one))
+            best = min(found, key=lambda one: _order(holdings, one, now))
         if best is not None and not holdings.own_pools:
             break
     if best is not None:
@@ -98,11 +103,14 @@ def admit(
     raise _missing(holdings, kinds)
 
 
-def _order(holdings: Holdings, admission: Admission) -> tuple[int, str]:
+def _order(holdings: Holdings, admission: Admission, now: datetime) -> tuple[bool, int, str]:
+    """The smallest goes first: what lasts, has more free seats, is older."""
+    ends = admission.license.ends_at
+    ends_soon = ends is not None and ends - now < holdings.product.offline_grace
     free = 0
     if admission.pool is not None:
         free = admission.license.seat_count - holdings.seats_held.get(admission.pool, 0)
-    return -free, admission.license.id
+    return ends_soon, -free, admission.license.id
 
 
 def _served(
@@ -111,12 +119,15 @@ def _served(
     kind: LocationKind,
     device: str,
     now: datetime,
+    release: Release | None,
     refusals: list[_Refusal],
 ) -> Iterator[Admission]:
     if not may_live(license, kind):
         return
     here = [one for one in holdings.of(license) if one.location_kind is kind]
     check_usable(license, now)
+    if release is not None:
+        license.coverage.check(license.name, holdings.product.name, release)
     if kind is LocationKind.SITE:
         for activation in here:
             pools = [one.name for one in activation.pools if one.product == holdings.product.name]

@@ -1,7 +1,7 @@
 """Which licenses are in the cloud: what automatic mode wants, and what a person may choose.
 
 Promises: pure. Automatic mode wants every free license in the cloud that may live there (CLOUD-7, CLOUD-8);
-of several copies (the same product with the same features) one, the oldest that is usable, with one that is
+of several copies (the same product, features and versions of the app) one, the oldest that is usable, with one that is
 there before one that is not: so that two servers or two runs choose the same, and nothing moves without need.
 
 Leaves to others: when that is wanted (cloud_session.py), and doing it (service/placing.py).
@@ -15,12 +15,13 @@ from datetime import datetime
 
 from keypeg.errors import ActivationsExhausted, LicenseUnsuitable
 from keypeg.status import explain
+from keypeg.versions import Coverage
 
 from .cloud_session import CloudMode, CloudSession
 from .license import Activation, Feature, License, LicenseState, may_live
 from .location import LocationKind
 
-CopyKey = tuple[str, tuple[Feature, ...]]
+CopyKey = tuple[str, tuple[Feature, ...], Coverage]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Arrangement:
 
 def copy_key(license: License) -> CopyKey:
     """Equal for copies: licenses of which one does what the other does."""
-    return license.product, tuple(sorted(license.features, key=lambda feature: feature.id))
+    features = tuple(sorted(license.features, key=lambda feature: feature.id))
+    return license.product, features, license.coverage
 
 
 def in_cloud(activations: Iterable[Activation]) -> dict[str, Activation]:

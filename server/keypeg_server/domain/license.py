@@ -24,6 +24,7 @@ from keypeg.errors import (
     LicenseUnsuitable,
     LocationNotAllowed,
 )
+from keypeg.versions import Coverage
 
 from .location import Location, LocationKind, words
 
@@ -74,6 +75,7 @@ class License:
     first_activate_time: datetime | None
     maintenance_end_time: datetime | None
     external_reference: str
+    newest_version: str = ""  # of the app, as dotted numbers; empty for every version
 
     @property
     def name(self) -> str:
@@ -90,6 +92,11 @@ class License:
         if self.term_days and self.first_activate_time is not None:
             ends.append(self.first_activate_time + timedelta(days=self.term_days))
         return min(ends, default=None)
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which releases of the app it opens."""
+        return Coverage(self.newest_version, self.maintenance_end_time)
 
     def state_at(self, now: datetime) -> LicenseState:
         """The state that people see."""

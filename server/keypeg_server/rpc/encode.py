@@ -90,6 +90,8 @@ def license(view: LicenseView, now: datetime) -> license_pb2.License:
         seat_count=value.seat_count,
         term_days=value.term_days,
         external_reference=value.external_reference,
+        newest_version=value.newest_version,
+        publisher=names.PUBLISHER.build(view.product.publisher),
     )
     for feature in value.features:
         message.features.add(feature=feature.id, seat_count=feature.seat_count)

@@ -88,6 +88,7 @@ def _acquire_seat(request: Any) -> bool:
         and request.units <= 10_000
         and not request.features
         and -100 <= request.priority <= 100
+        and not app.HasField("release_time")
         and _is_computer_and_app(device.id, device.host_name, app.name, app.version, app.sdk)
     )
 

@@ -81,6 +81,7 @@ def _new_license(request: CreateLicenseRequest) -> License:
             request.maintenance_end_time, request.HasField("maintenance_end_time")
         ),
         external_reference=request.external_reference,
+        newest_version=request.newest_version,
     )
 
 

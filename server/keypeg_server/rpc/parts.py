@@ -32,6 +32,7 @@ from keypeg_server.rpc.checks import (
     size,
     size_between,
     text,
+    timestamp,
     uuid,
 )
 
@@ -59,6 +60,7 @@ APP: Final[Fields] = {
     "version": VERSION,
     "sdk": OPTIONAL_LABEL,
     "process_id": anything,
+    "release_time": timestamp,
 }
 FEATURE_GRANT: Final[Fields] = {"feature": FEATURE, "seat_count": number(0, 1_000_000)}
 FEATURE_UNITS: Final[Fields] = {"feature": FEATURE, "units": number(1, 10_000)}

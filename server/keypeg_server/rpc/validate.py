@@ -69,6 +69,7 @@ _LOGIN = matching(
 )
 _PASSWORD = text(8, 1_024)
 _LABEL = text(1, 128)
+_NEWEST = matching(r"\d{1,9}(\.\d{1,9}){0,7}", "dotted numbers, for example 7 or 7.2")
 _CARD_ID = matching(r"[0-9a-f]{32}", "16 bytes in lower-case hexadecimal")
 _ACCOUNT, _LEASE, _BORROW = name(names.ACCOUNT), name(names.LEASE), name(names.BORROW)
 _CLOUD, _ACTIVATION = name(names.CLOUD_SESSION), name(names.ACTIVATION)
@@ -125,6 +126,7 @@ RULES: Final[Mapping[str, Fields]] = {
         "term_days": number(0, 36_500),
         "maintenance_end_time": timestamp,
         "external_reference": OPTIONAL_LABEL,
+        "newest_version": optional(_NEWEST),
     },
     "GetLicenseRequest": {"name": name(names.LICENSE)},
     "ListLicensesRequest": {"parent": _ACCOUNT, **_PAGE},

@@ -120,6 +120,8 @@ class Admitting:
                 expire_time=entitlement.ends_at.isoformat(),
             )
         if left < entitlement.valid_for:
+            if self._clock.monotonic() - session.admitted_at >= 1.0:
+                self.readmit(session)  # by a license that lasts, where there is one
             self._ending.presence.admit(session, replace(entitlement, valid_for=left))
         return None
 

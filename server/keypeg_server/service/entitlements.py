@@ -112,7 +112,8 @@ class AccountEntitlements:
         if len(there) > 1 or pools:
             held = {pool: self._held(pool) for pool in there}
             holdings = replace(holdings, seats_held=held, own_pools=frozenset(pools))
-        admission = admit(holdings, device.id, tuple(map(LocationKind, kinds)), now)
+        release = None if app is None else app.release
+        admission = admit(holdings, device.id, tuple(map(LocationKind, kinds)), now, release)
         found = _Found(admission, sold[admission.license.product])
         entitlement = self._entitlement(caller.account, holdings.product, found)
         ends = found.admission.license.ends_at

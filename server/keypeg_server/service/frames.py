@@ -49,7 +49,10 @@ def device(message: session_pb2.Device) -> DeviceInfo:
 
 def app(message: session_pb2.App) -> AppInfo:
     """The app."""
-    return AppInfo(message.name, message.version, message.sdk, message.process_id)
+    release_us = None
+    if message.HasField("release_time"):
+        release_us = message.release_time.ToMicroseconds()
+    return AppInfo(message.name, message.version, message.sdk, message.process_id, release_us)
 
 
 def wanted(wanted_features: Sequence[product_pb2.FeatureUnits]) -> Features:

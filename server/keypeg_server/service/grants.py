@@ -49,6 +49,8 @@ def prove(
         seat_required=entitlement.seat_required,
     )
     grant.issue_time.FromDatetime(now - timedelta(microseconds=now.microsecond))
+    if entitlement.ends_at is not None:
+        grant.license_expire_time.FromDatetime(entitlement.ends_at)
     envelope = signer.sign_grant(entitlement.publisher, grant, entitlement.location_kind)
     if entitlement.location_kind == location_pb2.LOCATION_KIND_CLOUD:
         cloud = proof_pb2.CloudProof(delegation=entitlement.delegation, grant=envelope)

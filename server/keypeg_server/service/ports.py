@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
 
 from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Envelope, Grant
+from keypeg.versions import Release
 from keypeg_server.domain.caller import Caller
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -49,6 +52,13 @@ class AppInfo:
     version: str
     sdk: str
     process_id: int
+    release_us: int | None = None  # when this version was released; None when it does not say
+
+    @property
+    def release(self) -> Release:
+        """What licenses for some versions are asked about."""
+        us = self.release_us
+        return Release(self.version, None if us is None else _EPOCH + timedelta(microseconds=us))
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

@@ -118,6 +118,7 @@ class Presence:
         self._of_account: dict[str, set[Session]] = {}
         self._deadlines: Deadlines[Session] = Deadlines(clock, self._due)
         self.is_idle: Callable[[Session], bool] = lambda _: False
+        self.bounded: Callable[[Session], None] = lambda _: None  # hears of licenses that end
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -146,6 +147,8 @@ class Presence:
         session.entitlement = entitlement
         session.valid_for_us = entitlement.valid_for // timedelta(microseconds=1)
         session.extent = server_deadline(0.0, entitlement.valid_for)
+        if entitlement.ends_at is not None:
+            self.bounded(session)
 
     def forget(self, session: Session) -> None:
         """A session is gone."""

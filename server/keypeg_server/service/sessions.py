@@ -30,6 +30,7 @@ from keypeg_server.service.presence import Presence, Session
 from keypeg_server.service.refusals import elsewhere
 from keypeg_server.service.streams import Streams
 from keypeg_server.service.telling import Telling
+from keypeg_server.service.term_watch import TermWatch
 from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.upheavals import Upheavals
 
@@ -73,6 +74,8 @@ class Sessions:
         self.opening: Final = Opening(
             engine, self.admitting, self.ending, self.streams, signer, tickets, clock, random
         )
+        self._terms: Final = TermWatch(clock, self.admitting.readmit)
+        self.presence.bounded = self._terms.bounded
         engine.audience = Telling(engine, self.presence, clock)
         Upheavals(hub, self.admitting, self.ending)
 
@@ -141,5 +144,6 @@ class Sessions:
     def stop(self) -> None:
         """Stop all timers and tasks; what is held stays on disk."""
         self.presence.stop()
+        self._terms.stop()
         self.engine.stop()
         self.admitting.stop()

@@ -127,6 +127,7 @@ class Signing:
             location=activation.location_name,
             generation=activation.generation,
             contents_version=contents_version,
+            newest_version=license.newest_version,
         )
         for feature in license.features:
             document.features.add(feature=feature.id, seat_count=feature.seat_count)

@@ -64,7 +64,7 @@ class TicketBox:
             "s": ticket.session,
             "u": ticket.user,
             "d": [device.id, device.host_name],
-            "a": [app.name, app.version, app.sdk, app.process_id],
+            "a": [app.name, app.version, app.sdk, app.process_id, app.release_us],
             "p": ticket.product,
             "k": list(ticket.kinds),
             "n": ticket.sequence,

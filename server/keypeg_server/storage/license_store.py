@@ -193,6 +193,7 @@ def _columns(license: License) -> dict[str, Any]:
         "first_activate_time_us": _us(license.first_activate_time),
         "maintenance_end_time_us": _us(license.maintenance_end_time),
         "external_reference": license.external_reference,
+        "newest_version": license.newest_version,
     }
 
 
@@ -214,6 +215,7 @@ def _license(row: Any) -> License:
         first_activate_time=_moment(row.first_activate_time_us),
         maintenance_end_time=_moment(row.maintenance_end_time_us),
         external_reference=row.external_reference,
+        newest_version=row.newest_version,
     )
 
 

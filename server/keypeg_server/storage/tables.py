@@ -143,6 +143,7 @@ class LicenseRow(SQLModel, table=True):
     first_activate_time_us: int | None = _time(nullable=True)
     maintenance_end_time_us: int | None = _time(nullable=True)
     external_reference: str
+    newest_version: str = ""  # of the app; empty for every version
 
 
 class LocationRow(SQLModel, table=True):

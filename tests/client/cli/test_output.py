@@ -52,6 +52,8 @@ def test_json_has_every_field_of_the_contract_in_its_order(keypeg: CommandLine) 
         "first_activate_time",
         "maintenance_end_time",
         "external_reference",
+        "newest_version",
+        "publisher",
     ]
     assert found[0]["expire_time"] is None
     assert found[1]["expire_time"] == "2026-11-18T12:00:00Z"

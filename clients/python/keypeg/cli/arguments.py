@@ -55,6 +55,18 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in newer rel
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+class Version(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
+    """`7`, `7.x` or `7.2`, as dotted numbers."""
+
+    name = "version"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        numbers = str(value).removeprefix("v").removesuffix(".x")
+        if not re.fullmatch(r"(\d{1,9}(\.\d{1,9}){0,7})?", numbers, re.ASCII):
+            self.fail(f"{value!r} is no version; write for example 7, 7.x or 7.2.", param)
+        return numbers
+
+
 class Units(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
     """`render` or `render=2`."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keypeg.cli.arguments import LOCATION_KINDS, Moment, Units, account_option
+from keypeg.cli.arguments import LOCATION_KINDS, Moment, Units, Version, account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
 from keypeg.cli.values import Column, Name, Product, State, moment, word
@@ -50,6 +50,20 @@ def features(one: license_pb2.License) -> tuple[str, ...]:
     return tuple(f"{f.feature}={f.seat_count}" if f.seat_count else f.feature for f in one.features)
 
 
+def newest_version(one: license_pb2.License) -> str:
+    """The newest version that it opens; empty for every version."""
+    return f"{one.newest_version}.x" if one.newest_version else ""
+
+
+def expires(one: license_pb2.License) -> datetime | str | None:
+    """The end of its term: a date, or how long after the first activation; None when it has none."""
+    if one.term_days and not one.HasField("first_activate_time"):
+        days = f"{one.term_days} days after first activation"
+        date = moment(one, "expire_time")
+        return f"{days}, by {date:%Y-%m-%d}" if date else days
+    return moment(one, "expire_time")
+
+
 LICENSES: Final[list[Column[license_pb2.License]]] = [
     Column("LICENSE", lambda one: Name(one.name)),
     Column("PRODUCT", lambda one: Product(one.product)),
@@ -59,18 +73,21 @@ LICENSES: Final[list[Column[license_pb2.License]]] = [
     Column("USED", lambda one: one.activations_used_count, right=True),
     Column("SEATS", lambda one: one.seat_count or None, right=True),
     Column("WHERE", lambda one: kinds(one.allowed_locations)),
-    Column("EXPIRES", lambda one: moment(one, "expire_time")),
+    Column("EXPIRES", expires),
 ]
 LICENSE: Final[list[Column[license_pb2.License]]] = [
     *LICENSES[:2],
     Column("CALLED", lambda one: one.product_display_name),
+    Column("PUBLISHER", lambda one: one.publisher.removeprefix("publishers/")),
+    Column("SUBTYPE", lambda one: "bundle" if one.bundle else "product"),
     Column("OPENS", lambda one: tuple(map(Product, one.opens_products))),
     *LICENSES[2:],
-    Column("TERM", lambda one: f"{one.term_days} days" if one.term_days else None),
+    Column("TERM", lambda one: f"{one.term_days} days from first use" if one.term_days else None),
     Column("FIRST USE", lambda one: moment(one, "first_activate_time")),
     Column("MAINTENANCE ENDS", lambda one: moment(one, "maintenance_end_time")),
     Column("FEATURES", features),
     Column("DEPOSITED", lambda one: moment(one, "deposit_time")),
+    Column("UP TO VERSION", newest_version),
     Column("REFERENCE", lambda one: one.external_reference),
 ]
 
@@ -153,7 +170,19 @@ async def show(cli: Cli, license_id: str, account: str | None) -> None:
     metavar="DAYS",
     help="Its term from the first activation.",
 )
-@click.option("--maintenance-ends", type=Moment(), metavar="TIME", help="The end of maintenance.")
+@click.option(
+    "--maintenance-ends",
+    type=Moment(),
+    metavar="TIME",
+    help="The end of maintenance: it opens releases from before.",
+)
+@click.option(
+    "--up-to-version",
+    type=Version(),
+    default="",
+    metavar="VERSION",
+    help="The newest version that it opens: 7 or 7.x for every 7.x. Without: every version.",
+)
 @click.option(
     "--reference", default="", metavar="TEXT", help="Your own, for example an order number."
 )
@@ -170,6 +199,7 @@ async def create(
     expires: datetime | None,
     term_days: int,
     maintenance_ends: datetime | None,
+    up_to_version: str,
     reference: str,
 ) -> None:
     """Deposit a license of PRODUCT with an account (publishers only).
@@ -202,6 +232,7 @@ async def create(
             ],
             term_days=term_days,
             external_reference=reference,
+            newest_version=up_to_version,
         )
         if expires is not None:
             request.expire_time.FromDatetime(expires)

@@ -328,6 +328,7 @@ class LicenseDocument(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     UNPLUG_GRACE_FIELD_NUMBER: _builtins.int
     CONTENTS_VERSION_FIELD_NUMBER: _builtins.int
+    NEWEST_VERSION_FIELD_NUMBER: _builtins.int
     license: _builtins.str
     """`accounts/{account}/licenses/{license}`."""
     activation: _builtins.str
@@ -349,6 +350,10 @@ class LicenseDocument(_message.Message):
     contents_version: _builtins.int
     """On a key: the KeyContents that came with this document have this version. A
     proof needs such with this version or a higher one. 0: it needs none.
+    """
+    newest_version: _builtins.str
+    """The newest version of the app that it opens, as dotted numbers: `7` opens every
+    7.x and what came before, and no 8. Empty for every version.
     """
     @_builtins.property
     def opens_products(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -380,7 +385,7 @@ class LicenseDocument(_message.Message):
 
     @_builtins.property
     def maintenance_end_time(self) -> _timestamp_pb2.Timestamp:
-        """The end of maintenance; unset when none."""
+        """The end of maintenance: it opens releases from before; unset when it opens all."""
 
     @_builtins.property
     def unplug_grace(self) -> _duration_pb2.Duration:
@@ -408,10 +413,11 @@ class LicenseDocument(_message.Message):
         generation: _builtins.int = ...,
         unplug_grace: _duration_pb2.Duration | None = ...,
         contents_version: _builtins.int = ...,
+        newest_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fingerprint", b"fingerprint", "issue_time", b"issue_time", "location_key", b"location_key", "maintenance_end_time", b"maintenance_end_time", "renew_before_time", b"renew_before_time", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents_version", b"contents_version", "expire_time", b"expire_time", "features", b"features", "fingerprint", b"fingerprint", "generation", b"generation", "issue_time", b"issue_time", "license", b"license", "location", b"location", "location_key", b"location_key", "location_kind", b"location_kind", "maintenance_end_time", b"maintenance_end_time", "opens_products", b"opens_products", "product", b"product", "publisher", b"publisher", "renew_before_time", b"renew_before_time", "seat_count", b"seat_count", "type", b"type", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents_version", b"contents_version", "expire_time", b"expire_time", "features", b"features", "fingerprint", b"fingerprint", "generation", b"generation", "issue_time", b"issue_time", "license", b"license", "location", b"location", "location_key", b"location_key", "location_kind", b"location_kind", "maintenance_end_time", b"maintenance_end_time", "newest_version", b"newest_version", "opens_products", b"opens_products", "product", b"product", "publisher", b"publisher", "renew_before_time", b"renew_before_time", "seat_count", b"seat_count", "type", b"type", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -498,6 +504,7 @@ class Grant(_message.Message):
     ACTIVATION_FIELD_NUMBER: _builtins.int
     SEAT_REQUIRED_FIELD_NUMBER: _builtins.int
     ISSUE_TIME_FIELD_NUMBER: _builtins.int
+    LICENSE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """`sessions/{session}`."""
     account: _builtins.str
@@ -538,6 +545,12 @@ class Grant(_message.Message):
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """The server's clock when it was signed; for people, not for decisions."""
 
+    @_builtins.property
+    def license_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """The end of the license's term by that clock, which `valid_for` is within; unset
+        when it has none. For people, and for the reason why time ran out.
+        """
+
     def __init__(
         self,
         *,
@@ -556,10 +569,11 @@ class Grant(_message.Message):
         activation: _builtins.str = ...,
         seat_required: _builtins.bool = ...,
         issue_time: _timestamp_pb2.Timestamp | None = ...,
+        license_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["issue_time", b"issue_time", "valid_for", b"valid_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issue_time", b"issue_time", "license_expire_time", b"license_expire_time", "valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "activation", b"activation", "client_key_share", b"client_key_share", "device", b"device", "features", b"features", "issue_time", b"issue_time", "leases", b"leases", "location_kind", b"location_kind", "nonce", b"nonce", "products", b"products", "publisher", b"publisher", "seat_required", b"seat_required", "server_key_share", b"server_key_share", "session", b"session", "valid_for", b"valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "activation", b"activation", "client_key_share", b"client_key_share", "device", b"device", "features", b"features", "issue_time", b"issue_time", "leases", b"leases", "license_expire_time", b"license_expire_time", "location_kind", b"location_kind", "nonce", b"nonce", "products", b"products", "publisher", b"publisher", "seat_required", b"seat_required", "server_key_share", b"server_key_share", "session", b"session", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

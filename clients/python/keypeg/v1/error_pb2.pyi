@@ -88,6 +88,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The activation can only be returned with a receipt from its location."""
     REASON_LICENSE_UNSUITABLE: _Reason.ValueType  # 37
     """The license can not do what was asked; metadata `rule` says which rule."""
+    REASON_VERSION_NOT_COVERED: _Reason.ValueType  # 38
+    """The license does not open this version of the app; metadata `rule`
+    (`newest_version` or `maintenance_end`) and what it does open.
+    """
     REASON_CLOUD_SESSION_CLOSED: _Reason.ValueType  # 40
     """The account's cloud session is closed; open it on this device."""
     REASON_CLOUD_SESSION_ELSEWHERE: _Reason.ValueType  # 41
@@ -265,6 +269,10 @@ REASON_RECEIPT_REQUIRED: Reason.ValueType  # 36
 """The activation can only be returned with a receipt from its location."""
 REASON_LICENSE_UNSUITABLE: Reason.ValueType  # 37
 """The license can not do what was asked; metadata `rule` says which rule."""
+REASON_VERSION_NOT_COVERED: Reason.ValueType  # 38
+"""The license does not open this version of the app; metadata `rule`
+(`newest_version` or `maintenance_end`) and what it does open.
+"""
 REASON_CLOUD_SESSION_CLOSED: Reason.ValueType  # 40
 """The account's cloud session is closed; open it on this device."""
 REASON_CLOUD_SESSION_ELSEWHERE: Reason.ValueType  # 41

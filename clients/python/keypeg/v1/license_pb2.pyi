@@ -114,6 +114,8 @@ class License(_message.Message):
     FIRST_ACTIVATE_TIME_FIELD_NUMBER: _builtins.int
     MAINTENANCE_END_TIME_FIELD_NUMBER: _builtins.int
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+    NEWEST_VERSION_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/licenses/{license}`."""
     product: _builtins.str
@@ -136,6 +138,12 @@ class License(_message.Message):
     """Its term in days from the first activation; 0 when it has none of this kind."""
     external_reference: _builtins.str
     """The publisher's own reference, for example an order number; may be empty."""
+    newest_version: _builtins.str
+    """The newest version of the app that it opens, as dotted numbers: `7` opens every
+    7.x and what came before, and no 8. Empty for every version.
+    """
+    publisher: _builtins.str
+    """`publishers/{publisher}`: whose product it is."""
     @_builtins.property
     def opens_products(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every product that it opens."""
@@ -162,7 +170,7 @@ class License(_message.Message):
 
     @_builtins.property
     def maintenance_end_time(self) -> _timestamp_pb2.Timestamp:
-        """The end of maintenance; unset when none."""
+        """The end of maintenance: it opens releases from before; unset when it opens all."""
 
     def __init__(
         self,
@@ -185,10 +193,12 @@ class License(_message.Message):
         first_activate_time: _timestamp_pb2.Timestamp | None = ...,
         maintenance_end_time: _timestamp_pb2.Timestamp | None = ...,
         external_reference: _builtins.str = ...,
+        newest_version: _builtins.str = ...,
+        publisher: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deposit_time", b"deposit_time", "expire_time", b"expire_time", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "activations_used_count", b"activations_used_count", "allowed_locations", b"allowed_locations", "bundle", b"bundle", "deposit_time", b"deposit_time", "expire_time", b"expire_time", "external_reference", b"external_reference", "features", b"features", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time", "name", b"name", "opens_products", b"opens_products", "product", b"product", "product_display_name", b"product_display_name", "seat_count", b"seat_count", "state", b"state", "term_days", b"term_days", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "activations_used_count", b"activations_used_count", "allowed_locations", b"allowed_locations", "bundle", b"bundle", "deposit_time", b"deposit_time", "expire_time", b"expire_time", "external_reference", b"external_reference", "features", b"features", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time", "name", b"name", "newest_version", b"newest_version", "opens_products", b"opens_products", "product", b"product", "product_display_name", b"product_display_name", "publisher", b"publisher", "seat_count", b"seat_count", "state", b"state", "term_days", b"term_days", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from keypeg.v1 import location_pb2 as keypeg_dot_v1_dot_location__pb2
 from keypeg.v1 import product_pb2 as keypeg_dot_v1_dot_product__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/license_service.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17keypeg/v1/license.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/product.proto\"\x98\x03\n\x14\x43reateLicenseRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07product\x18\x03 \x01(\t\x12$\n\x04type\x18\x04 \x01(\x0e\x32\x16.keypeg.v1.LicenseType\x12\x32\n\x11\x61llowed_locations\x18\x05 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x18\n\x10\x61\x63tivation_count\x18\x06 \x01(\r\x12\x12\n\nseat_count\x18\x07 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x08 \x03(\x0b\x32\x17.keypeg.v1.FeatureGrant\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tterm_days\x18\n \x01(\r\x12\x38\n\x14maintenance_end_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xternal_reference\x18\x0c \x01(\t\"<\n\x15\x43reateLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"!\n\x11GetLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"L\n\x13ListLicensesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x14ListLicensesResponse\x12$\n\x08licenses\x18\x01 \x03(\x0b\x32\x12.keypeg.v1.License\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x80\x02\n\x0eLicenseService\x12R\n\rCreateLicense\x12\x1f.keypeg.v1.CreateLicenseRequest\x1a .keypeg.v1.CreateLicenseResponse\x12I\n\nGetLicense\x12\x1c.keypeg.v1.GetLicenseRequest\x1a\x1d.keypeg.v1.GetLicenseResponse\x12O\n\x0cListLicenses\x12\x1e.keypeg.v1.ListLicensesRequest\x1a\x1f.keypeg.v1.ListLicensesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/license_service.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17keypeg/v1/license.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/product.proto\"\xb0\x03\n\x14\x43reateLicenseRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07product\x18\x03 \x01(\t\x12$\n\x04type\x18\x04 \x01(\x0e\x32\x16.keypeg.v1.LicenseType\x12\x32\n\x11\x61llowed_locations\x18\x05 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x18\n\x10\x61\x63tivation_count\x18\x06 \x01(\r\x12\x12\n\nseat_count\x18\x07 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x08 \x03(\x0b\x32\x17.keypeg.v1.FeatureGrant\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tterm_days\x18\n \x01(\r\x12\x38\n\x14maintenance_end_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xternal_reference\x18\x0c \x01(\t\x12\x16\n\x0enewest_version\x18\r \x01(\t\"<\n\x15\x43reateLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"!\n\x11GetLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"L\n\x13ListLicensesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x14ListLicensesResponse\x12$\n\x08licenses\x18\x01 \x03(\x0b\x32\x12.keypeg.v1.License\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x80\x02\n\x0eLicenseService\x12R\n\rCreateLicense\x12\x1f.keypeg.v1.CreateLicenseRequest\x1a .keypeg.v1.CreateLicenseResponse\x12I\n\nGetLicense\x12\x1c.keypeg.v1.GetLicenseRequest\x1a\x1d.keypeg.v1.GetLicenseResponse\x12O\n\x0cListLicenses\x12\x1e.keypeg.v1.ListLicensesRequest\x1a\x1f.keypeg.v1.ListLicensesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.license_service_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATELICENSEREQUEST']._serialized_start=156
-  _globals['_CREATELICENSEREQUEST']._serialized_end=564
-  _globals['_CREATELICENSERESPONSE']._serialized_start=566
-  _globals['_CREATELICENSERESPONSE']._serialized_end=626
-  _globals['_GETLICENSEREQUEST']._serialized_start=628
-  _globals['_GETLICENSEREQUEST']._serialized_end=661
-  _globals['_GETLICENSERESPONSE']._serialized_start=663
-  _globals['_GETLICENSERESPONSE']._serialized_end=720
-  _globals['_LISTLICENSESREQUEST']._serialized_start=722
-  _globals['_LISTLICENSESREQUEST']._serialized_end=798
-  _globals['_LISTLICENSESRESPONSE']._serialized_start=800
-  _globals['_LISTLICENSESRESPONSE']._serialized_end=885
-  _globals['_LICENSESERVICE']._serialized_start=888
-  _globals['_LICENSESERVICE']._serialized_end=1144
+  _globals['_CREATELICENSEREQUEST']._serialized_end=588
+  _globals['_CREATELICENSERESPONSE']._serialized_start=590
+  _globals['_CREATELICENSERESPONSE']._serialized_end=650
+  _globals['_GETLICENSEREQUEST']._serialized_start=652
+  _globals['_GETLICENSEREQUEST']._serialized_end=685
+  _globals['_GETLICENSERESPONSE']._serialized_start=687
+  _globals['_GETLICENSERESPONSE']._serialized_end=744
+  _globals['_LISTLICENSESREQUEST']._serialized_start=746
+  _globals['_LISTLICENSESREQUEST']._serialized_end=822
+  _globals['_LISTLICENSESRESPONSE']._serialized_start=824
+  _globals['_LISTLICENSESRESPONSE']._serialized_end=909
+  _globals['_LICENSESERVICE']._serialized_start=912
+  _globals['_LICENSESERVICE']._serialized_end=1168
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,7 @@ class CreateLicenseRequest(_message.Message):
     TERM_DAYS_FIELD_NUMBER: _builtins.int
     MAINTENANCE_END_TIME_FIELD_NUMBER: _builtins.int
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+    NEWEST_VERSION_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`accounts/{account}`."""
     request_id: _builtins.str
@@ -56,6 +57,10 @@ class CreateLicenseRequest(_message.Message):
     """Its term in days from the first activation, up to 36,500; 0 when none."""
     external_reference: _builtins.str
     """The publisher's own reference; at most 128 characters."""
+    newest_version: _builtins.str
+    """The newest version of the app that it opens, as dotted numbers: `7` opens every
+    7.x and what came before, and no 8. Empty for every version.
+    """
     @_builtins.property
     def allowed_locations(self) -> _containers.RepeatedScalarFieldContainer[_location_pb2.LocationKind.ValueType]:
         """Where it may live; empty means as the product says. No more than that."""
@@ -70,7 +75,7 @@ class CreateLicenseRequest(_message.Message):
 
     @_builtins.property
     def maintenance_end_time(self) -> _timestamp_pb2.Timestamp:
-        """The end of maintenance; unset when none."""
+        """The end of maintenance: it opens releases from before; unset when it opens all."""
 
     def __init__(
         self,
@@ -87,10 +92,11 @@ class CreateLicenseRequest(_message.Message):
         term_days: _builtins.int = ...,
         maintenance_end_time: _timestamp_pb2.Timestamp | None = ...,
         external_reference: _builtins.str = ...,
+        newest_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "maintenance_end_time", b"maintenance_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "allowed_locations", b"allowed_locations", "expire_time", b"expire_time", "external_reference", b"external_reference", "features", b"features", "maintenance_end_time", b"maintenance_end_time", "parent", b"parent", "product", b"product", "request_id", b"request_id", "seat_count", b"seat_count", "term_days", b"term_days", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "allowed_locations", b"allowed_locations", "expire_time", b"expire_time", "external_reference", b"external_reference", "features", b"features", "maintenance_end_time", b"maintenance_end_time", "newest_version", b"newest_version", "parent", b"parent", "product", b"product", "request_id", b"request_id", "seat_count", b"seat_count", "term_days", b"term_days", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

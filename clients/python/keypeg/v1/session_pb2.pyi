@@ -99,14 +99,23 @@ class App(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SDK_FIELD_NUMBER: _builtins.int
     PROCESS_ID_FIELD_NUMBER: _builtins.int
+    RELEASE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The app's name; at most 128 characters."""
     version: _builtins.str
-    """The app's version as dotted numbers; may be empty."""
+    """The app's version as dotted numbers; may be empty. A license for some versions
+    alone does not open an app without one.
+    """
     sdk: _builtins.str
     """The SDK and its version, for example `keypeg-python/0.1.0`."""
     process_id: _builtins.int
     """The process id on the device; 0 when not known."""
+    @_builtins.property
+    def release_time(self) -> _timestamp_pb2.Timestamp:
+        """When this version of the app was released; unset when the app does not tell, and
+        then no license's end of maintenance is held against it.
+        """
+
     def __init__(
         self,
         *,
@@ -114,10 +123,11 @@ class App(_message.Message):
         version: _builtins.str = ...,
         sdk: _builtins.str = ...,
         process_id: _builtins.int = ...,
+        release_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["release_time", b"release_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "process_id", b"process_id", "sdk", b"sdk", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "process_id", b"process_id", "release_time", b"release_time", "sdk", b"sdk", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
