@@ -34,7 +34,8 @@ from keypeg.v1 import (
     session_service_pb2_grpc,
 )
 from keypeg.v1.log_pb2 import LogOccasion
-from keypeg_server import secret_files
+from keypeg_server import certificates, secret_files, signing_keys
+from keypeg_server.certificates import Certificates
 from keypeg_server.domain.events import TokenRevoked, UserRemoved
 from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.listening import bind
@@ -78,6 +79,7 @@ from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.service.watching import Watching
 from keypeg_server.settings import Settings
+from keypeg_server.signing_keys import SigningKeys
 from keypeg_server.storage import log_store, upkeep
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.log_search import SqlLogSearch
@@ -107,11 +109,13 @@ class App:
         opened: Opened,
         server: grpc.aio.Server,
         address: str,
-        ca_file: Path,
+        certificates: Certificates,
         several: Several | None = None,
     ) -> None:
         self.address: Final = address
-        self.ca_file: Final = ca_file
+        self.ca_file: Final = certificates.identity.ca_file
+        self._certificates = certificates
+        self._keys = SigningKeys(opened)
         self._opened = opened
         self._server = server
         self._several = several
@@ -137,12 +141,12 @@ class App:
     async def _start(cls, opened: Opened, listen: str) -> App:
         limits = opened.settings.limits
         tokens = Tokens(opened.store, opened.clock, opened.settings.tokens.valid_for)
-        identity = opened.identity()
+        shown = Certificates(opened)
         several = None
         if opened.settings.storage.database:
             from keypeg_server.several import Several  # loads PostgreSQL's driver
 
-            several = Several(opened, identity)
+            several = Several(opened, lambda: shown.identity)
         relay = several.interceptors if several is not None else ()
         server = accepting.server(
             [Composed([ErrorInterceptor(), Gate(tokens), *relay])],
@@ -152,8 +156,8 @@ class App:
                 max_pending=limits.max_pending_requests,
             ),
         )
-        address = bind(server, listen, identity)
-        app = cls(opened, server, address, identity.ca_file, several)
+        address = bind(server, listen, shown.credentials())
+        app = cls(opened, server, address, shown, several)
         try:
             await app._serve(tokens)
         except BaseException:
@@ -161,6 +165,14 @@ class App:
             await server.stop(None)
             raise
         return app
+
+    def reload(self) -> None:
+        """Look at certificates and signing keys now, and not when it is time."""
+        self._certificates.refresh()
+        self._tasks.append(asyncio.create_task(self._keys.refresh(self._signing)))
+
+    async def _refresh_certificates(self) -> None:
+        self._certificates.refresh()
 
     async def stop(self) -> None:
         """Tell clients to go elsewhere, let calls end, and put everything on disk."""
@@ -210,7 +222,7 @@ class App:
         store, clock, hub, settings = opened.store, opened.clock, opened.hub, opened.settings
         _warn(opened)
         secrets = secret_files.load(opened.data)
-        signing = Signing(await opened.publisher_keys(), secrets.site)
+        self._signing = signing = Signing(await self._keys.load(), secrets.site)
         new_id = new_ids(clock)
         placing = Placing(signing, new_id)
         hub.subscribe(UserRemoved, lambda event: tokens.forget_user(event.user))
@@ -327,6 +339,8 @@ class App:
         self._tasks += [
             _every(CLOCK_EVERY, lambda: upkeep.keep_clock(opened.database, clock)),
             asyncio.create_task(sweep_forever(opened.database, clock)),
+            _every(certificates.EVERY, self._refresh_certificates),
+            _every(signing_keys.EVERY, lambda: self._keys.refresh(signing)),
             _every(HEADS_EVERY, lambda: self._sign_heads(log_store.PERIOD)),
             _every(
                 REMOVAL_EVERY,

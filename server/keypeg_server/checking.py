@@ -18,7 +18,7 @@ from cryptography import x509
 from google.protobuf.message import DecodeError
 
 from keypeg import names
-from keypeg.document import Ed25519Signer, key_id, verify_delegation
+from keypeg.document import verify_delegation
 from keypeg.errors import KeypegError
 from keypeg.v1.document_pb2 import Envelope, LicenseDocument
 from keypeg_server import secret_files, tls
@@ -26,8 +26,9 @@ from keypeg_server.clock import Clock
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.findings import Finding, Verdict, bad, good, soon, verdict_of
 from keypeg_server.opened import DATABASE_FILE, DELEGATION_WARNING, MARKER, TLS_FOLDER, place_of
+from keypeg_server.rotating import here, standing
 from keypeg_server.secret_files import SecretError
-from keypeg_server.service.signing import delegation_ends
+from keypeg_server.service.delegations import ends, signing_key
 from keypeg_server.settings import Settings
 from keypeg_server.storage import integrity
 from keypeg_server.storage.snapshot import SnapshotError, View, snapshot
@@ -57,7 +58,7 @@ def check(data: Path, settings: Settings, clock: Clock) -> list[Finding]:
         what = "database file" if isinstance(place, Path) else "database"
         found.append(bad(what, str(error).rstrip("."), integrity.RESTORE))
     found += _secrets(data, [id for id, _, _ in publishers], documents)
-    found += (_delegation(data, *publisher, now) for publisher in publishers)
+    found += (_delegation(data, settings, *publisher, now) for publisher in publishers)
     found += _certificates(data, settings, now)
     found += _root_keys(data)
     return found
@@ -119,29 +120,27 @@ def _location_key(document: bytes) -> bytes:
 
 
 def _delegation(
-    data: Path, publisher: str, root: bytes, delegation: bytes, now: datetime
+    data: Path, settings: Settings, publisher: str, root: bytes, delegation: bytes, now: datetime
 ) -> Finding:
     """The publisher's root has delegated this server's key, and for long enough."""
     check = f"delegation {publisher}"
-    renew = f"Stop the server, and run `keypegd delegate --data {data} --publisher {publisher}` with the root key."
+    renew = f"Run `keypegd delegate --data {data} --publisher {publisher}` with the root key, or `keypegd key renew`."
     try:
         envelope = Envelope.FromString(bytes(delegation))
         delegated = verify_delegation(
             envelope, publisher=names.PUBLISHER.build(publisher), root=bytes(root), now=now
         )
-        ends = delegation_ends(envelope)
-        signer = Ed25519Signer(secret_files.read_key(secret_files.signing_file(data, publisher)))
+        mine = signing_key(delegated, here(data, standing(data, settings, publisher)), now)
     except (KeypegError, DecodeError) as error:
         return bad(check, str(error).rstrip("."), renew)
     except SecretError as error:
         return bad(check, str(error).partition(";")[0], "Put the secret back from a backup.")
-    if key_id(signer.public_key) not in {key_id(one.public_key) for one in delegated.keys}:
-        return bad(check, "the root has not delegated this server's signing key", renew)
-    if ends <= now:
-        return bad(check, f"ended on {ends:%Y-%m-%d}", renew)
-    if ends - now < DELEGATION_WARNING:
-        return soon(check, f"ends on {ends:%Y-%m-%d}", renew)
-    return good(check, f"until {ends:%Y-%m-%d}")
+    if mine is None:
+        return bad(check, "the root has delegated no signing key of this server for now", renew)
+    until = ends(delegated, mine)
+    if until - now < DELEGATION_WARNING:
+        return soon(check, f"ends on {until:%Y-%m-%d}", renew)
+    return good(check, f"until {until:%Y-%m-%d}, key {mine}")
 
 
 def _certificates(data: Path, settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -154,13 +153,18 @@ def _certificates(data: Path, settings: Settings, now: datetime) -> Iterator[Fin
         except (OSError, ValueError, IndexError) as error:
             yield bad("certificate", f"{own} can not be used ({error})", "Correct server.tls_*.")
             return
-        yield _certificate("certificate", own, now, "Renew it, and start the server again.")
+        yield _certificate(
+            "certificate",
+            own,
+            now,
+            "Renew it, and put it in its place; the running server takes it.",
+        )
         return
     folder = data / TLS_FOLDER
     pin = "Make a new CA: stop the server, delete tls/, start it; every client has to pin the new one."
     yield _certificate("CA", folder / tls.CA_FILE, now, pin)
     yield _certificate(
-        "certificate", folder / tls.SERVER_FILE, now, "Start the server again, which renews it."
+        "certificate", folder / tls.SERVER_FILE, now, "A running server renews it; start one."
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -44,6 +45,23 @@ OUTPUT = click.option(
     show_default=True,
     help="How to print what was found.",
 )
+
+
+class _Duration(click.ParamType[timedelta]):
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        from keypeg.settings_reading import duration
+
+        if isinstance(value, timedelta):
+            return value
+        found = duration(value)
+        if found is None:
+            self.fail(f"{value!r} is no duration such as 90s, 10m or 2h.", param, ctx)
+        return found
+
+
+DURATION = _Duration()
 
 
 def read_settings(data: Path, settings_file: Path | None, database: str | None = None) -> Any:

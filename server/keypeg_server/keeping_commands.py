@@ -22,6 +22,7 @@ import click
 from keypeg_server.command_line import (
     DATA,
     DATABASE,
+    DURATION,
     EXIT_ERROR,
     EXIT_USAGE,
     OUTPUT,
@@ -38,16 +39,6 @@ if TYPE_CHECKING:
 LARGE: Final = 64 * 1024 * 1024  # bytes of a file, above which its progress is told
 STEPS: Final = 10  # times that it is told
 MIB: Final = 1024 * 1024
-
-
-def _duration(_context: object, _option: object, text: str) -> timedelta:
-    """Reads an option such as 90s, 10m or 2h."""
-    from keypeg.settings_reading import duration
-
-    found = duration(text)
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no duration such as 90s, 10m or 2h.")
-    return found
 
 
 @click.command()
@@ -102,8 +93,7 @@ def backup(
 )
 @click.option(
     "--stopped-for",
-    callback=_duration,
-    metavar="DURATION",
+    type=DURATION,
     default="0s",
     help="How long ago the server of the backup stopped, such as 20m. Seats are held back until nobody can "
     "believe any more in one that it gave after the backup: for an hour since then.",

@@ -2,7 +2,7 @@
 
 Promises: a port that is taken, forbidden or not of this computer is a StartError of one sentence.
 
-Leaves to others: the certificate (tls.py), the server's options (rpc/limits.py).
+Leaves to others: the certificate (certificates.py), the server's options (rpc/limits.py).
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ import socket
 import grpc
 import grpc.aio
 
-from keypeg_server import tls
 from keypeg_server.opened import StartError
 
 
-def bind(server: grpc.aio.Server, listen: str, identity: tls.Identity) -> str:
+def bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials) -> str:
     """Bind the port; the address that clients use."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise StartError(f"{listen!r} is no address and port such as 127.0.0.1:7400 or [::1]:0.")
     if int(port):
         _check_free(host.strip("[]"), int(port), listen)
-    credentials = grpc.ssl_server_credentials([(identity.key, identity.chain)])
     try:
         bound = server.add_secure_port(listen, credentials)
     except RuntimeError as error:

@@ -1,5 +1,5 @@
-"""The program `keypegd`: `init` makes a server, `serve` runs it, `dev` does both, `delegate` renews its keys.
-`backup`, `restore` and `check` are in keeping_commands.py, `servers` is in servers_command.py.
+"""The program `keypegd`: `init` makes a server, `serve` runs it, `dev` does both. `backup`, `restore` and `check` are
+in keeping_commands.py, `servers` is in servers_command.py, `key` and `delegate` in key_command.py, `root` in root_command.py.
 
 Promises: what can not be done is one sentence on standard error and an exit code (1, or 2 for wrong usage
 and settings), never a traceback; `serve` writes the ready file when it answers calls, drains on SIGTERM or
@@ -32,7 +32,9 @@ from keypeg_server.command_line import (
     read_settings,
 )
 from keypeg_server.keeping_commands import backup, check, restore
+from keypeg_server.key_command import delegate, key
 from keypeg_server.loading import loading
+from keypeg_server.root_command import PASSPHRASE, asking, new_passphrase, root
 from keypeg_server.servers_command import servers
 
 if TYPE_CHECKING:
@@ -74,6 +76,18 @@ def cli() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The publisher's root key, made when it is not there; DATA/root/PUBLISHER.key otherwise.",
 )
+@click.option("--seal", is_flag=True, help="Seal a new root key with a passphrase.")
+@PASSPHRASE
+@click.option(
+    "--root-public-key",
+    metavar="HEX",
+    help="The public key of a root that is on another computer, which signs the request of --request.",
+)
+@click.option(
+    "--request",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --root-public-key: write what that root has to sign here.",
+)
 @click.option(
     "--publisher-password-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -86,6 +100,10 @@ def init(
     publisher: str,
     display_name: str,
     root_key: Path | None,
+    seal: bool,
+    passphrase_file: Path | None,
+    root_public_key: str | None,
+    request: Path | None,
     publisher_password_file: Path | None,
 ) -> None:
     """Make a server in a data directory.
@@ -93,6 +111,10 @@ def init(
     Makes keys, certificates, the database and a first login.
     """
     settings = read_settings(data, settings_file, database)
+    if (root_public_key is None) != (request is None):
+        fail("--root-public-key and --request go together; give both.", EXIT_USAGE)
+    if request is not None and (seal or root_key or passphrase_file):
+        fail("The root is elsewhere: --root-key and --seal are of one that is here.", EXIT_USAGE)
     password = None
     if publisher_password_file is not None:
         password = publisher_password_file.read_text(encoding="utf-8").strip("\r\n")
@@ -100,18 +122,35 @@ def init(
             fail("The password in that file has to have 8 to 1,024 characters.", EXIT_USAGE)
 
     async def work() -> None:
-        from keypeg_server.setting_up import initialize
+        from keypeg_server.setting_up import Root, initialize
 
-        made = await initialize(data, settings, publisher, display_name, root_key, password)
+        made = await initialize(
+            data,
+            settings,
+            publisher,
+            display_name,
+            Root(
+                root_key,
+                (lambda: new_passphrase(passphrase_file)) if seal else None,
+                asking(passphrase_file),
+                root_public_key,
+                request,
+            ),
+            password,
+        )
         _say(f"publisher:         {made.publisher}")
         _say(f"root public key:   {made.root_public_key.hex()}")
-        _say(f"root key file:     {made.root_file}  (take it offline, and keep a copy)")
-        _say(f"delegation until:  {made.delegation_ends}")
+        if request is None:
+            _say(f"root key file:     {made.root_file}  (take it offline, and keep a copy)")
+            _say(f"delegation until:  {made.delegation_ends}")
+        else:
+            _say(f"request:           {request}  (for `keypegd root sign`)")
         _say(f"CA file:           {made.ca_file}")
         _say(f"CA fingerprint:    {made.ca_fingerprint}")
         _say(f"login:             {made.login}")
         _say(f"its password:      {made.login_file or 'as given'}")
-        _say(f"next:              keypegd serve --data {data}")
+        first = "serve" if request is None else "key install"
+        _say(f"next:              keypegd {first} --data {data}" + (" RESPONSE" if request else ""))
 
     _run(work, "warning", settings)
 
@@ -176,7 +215,7 @@ def dev(
         from keypeg_server.setting_up import root_public_key as root_of
 
         if not is_complete(folder):
-            await initialize(folder, settings, DEV_PUBLISHER, "Acme", None, None)
+            await initialize(folder, settings, DEV_PUBLISHER, "Acme")
         root_key, password = root_of(folder, DEV_PUBLISHER), password_file(folder)
 
         def say(app: App) -> None:
@@ -195,36 +234,7 @@ def dev(
     _run(work, settings.logs.level, settings)
 
 
-@cli.command()
-@DATA
-@SETTINGS
-@DATABASE
-@click.option("--publisher", required=True, help="The publisher's id.")
-@click.option(
-    "--root-key",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    required=True,
-    help="The publisher's root key.",
-)
-def delegate(
-    data: Path, settings_file: Path | None, database: str | None, publisher: str, root_key: Path
-) -> None:
-    """Have the root sign for this server's key.
-
-    For two more years. Stop the server first.
-    """
-    settings = read_settings(data, settings_file, database)
-
-    async def work() -> None:
-        from keypeg_server.setting_up import renew_delegation
-
-        ends = await renew_delegation(data, settings, publisher, root_key)
-        _say(f"delegation until:  {ends}")
-
-    _run(work, "warning", settings)
-
-
-for _command in (backup, restore, check, servers):
+for _command in (backup, restore, check, servers, delegate, key, root):
     cli.add_command(_command)
 
 
@@ -253,6 +263,7 @@ async def _serve(
         loop.add_signal_handler(name, stopping.set)
     _raise_open_files(settings.limits.open_files)
     app = await App.start(data, settings, listen or settings.server.listen)
+    loop.add_signal_handler(signal.SIGHUP, app.reload)
     garbage = Garbage()
     garbage.begin()
     looking = loop.create_task(garbage.run())

@@ -1,9 +1,9 @@
 """A data directory that this process owns.
 
-Promises: its database is up to date, and the clock knows how late it has been; `identity` and
-`publisher_keys` are what it serves and signs with. What is wrong with it is a StartError of one sentence.
+Promises: its database is up to date, and the clock knows how late it has been; `identity` is
+what it serves with. What is wrong with it is a StartError of one sentence.
 
-Leaves to others: serving it (app.py), making it (setting_up.py).
+Leaves to others: serving it (app.py), making it (setting_up.py), what it signs with (signing_keys.py).
 """
 
 from __future__ import annotations
@@ -17,17 +17,14 @@ from typing import Final
 
 import structlog
 
-from keypeg.document import Ed25519Signer, key_id
 from keypeg.errors import KeypegError
 from keypeg.ids import id_text, uuid7
-from keypeg.v1.document_pb2 import Delegation, Envelope
 from keypeg_server import secret_files, tls
 from keypeg_server.address import PostgresUrl
 from keypeg_server.clock import Clock, SystemClock, to_us
 from keypeg_server.service.attestation import Roots, RootsUnusable
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.passwords import Cost, Passwords
-from keypeg_server.service.signing import PublisherKeys, delegation_ends
 from keypeg_server.service.wrapping import AesGcmWrapping, Wrapping
 from keypeg_server.settings import Settings
 from keypeg_server.storage import schema, upkeep
@@ -150,25 +147,6 @@ class Opened:
             raise StartError(
                 f"The file {file} of keys.attestation_roots can not be used: {error}."
             ) from error
-
-    async def publisher_keys(self) -> dict[str, PublisherKeys]:
-        """What signs for each publisher of this server."""
-        keys: dict[str, PublisherKeys] = {}
-        for publisher in await self.store.read(lambda unit: unit.catalog.publishers()):
-            file = secret_files.signing_file(self.data, publisher.id)
-            signer = Ed25519Signer(secret_files.read_key(file))
-            envelope = Envelope.FromString(publisher.delegation)
-            delegated = Delegation.FromString(envelope.payload).keys
-            if key_id(signer.public_key) not in {key_id(key.public_key) for key in delegated}:
-                raise StartError(
-                    f"The root of {publisher.id} has not delegated the key in {file}; run "
-                    f"`keypegd delegate --data {self.data}` with the root key."
-                )
-            left = delegation_ends(envelope) - self.clock.wall()
-            if left < DELEGATION_WARNING:
-                _LOG.warning("delegation ends soon", publisher=publisher.id, days=left.days)
-            keys[publisher.id] = PublisherKeys(signer, envelope)
-        return keys
 
     def close(self) -> None:
         self.database.close()

@@ -56,6 +56,18 @@ def signing_file(data: Path, publisher: str) -> Path:
     return _path(data, f"signing-{publisher}")
 
 
+def later_signing_files(data: Path, publisher: str) -> dict[str, Path]:
+    """The files of keys that came after the first, by their ids."""
+    prefix = f"signing-{publisher}."  # no publisher's id has a point
+    found = sorted((data / FOLDER).glob(f"{prefix}*.key"))
+    return {path.name.removeprefix(prefix).removesuffix(".key"): path for path in found}
+
+
+def later_signing_file(data: Path, publisher: str, id: str) -> Path:
+    """Where a key goes that comes after the first."""
+    return _path(data, f"signing-{publisher}.{id}")
+
+
 def needed(data: Path, publishers: Iterable[str]) -> list[Path]:
     """All secrets that a server of these publishers (ids) does not start without."""
     keys = [signing_file(data, publisher) for publisher in publishers]
@@ -73,11 +85,21 @@ def read_key(path: Path) -> bytes:
     """The 32 bytes of a key file; SecretError when it is missing or holds something else."""
     try:
         text = path.read_text(encoding="ascii")
-        key = bytes.fromhex(text.strip())
     except OSError as error:
         raise SecretError(
             f"The secret {path} can not be read ({error.strerror}); restore it from a backup."
         ) from error
+    except ValueError as error:
+        raise SecretError(
+            f"The secret {path} is not in hexadecimal; restore it from a backup."
+        ) from error
+    return key_of_text(path, text)
+
+
+def key_of_text(path: Path, text: str) -> bytes:
+    """The key in the text of a file."""
+    try:
+        key = bytes.fromhex(text.strip())
     except ValueError as error:
         raise SecretError(
             f"The secret {path} is not in hexadecimal; restore it from a backup."

@@ -1,28 +1,32 @@
 """Making a server: its data directory, secrets, certificates, database, publisher and first login.
 
 Promises: `initialize` can be run again after it was interrupted, and refuses where it is complete; it
-replaces no key that is there. `renew_delegation` lets the root sign anew for the same signing key.
+replaces no key that is there.
 
-Leaves to others: serving (app.py), and where the root key is kept afterwards: offline, by people.
+Leaves to others: serving (app.py), new keys and delegations later (rotating.py), and where the root key is kept
+afterwards: offline, by people.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from keypeg import names
 from keypeg.document import Ed25519Signer
+from keypeg.envelope import to_text
 from keypeg.errors import KeypegError
 from keypeg.v1.document_pb2 import Delegation, Envelope
-from keypeg_server import secret_files, tls
+from keypeg_server import root_keys, secret_files, tls
 from keypeg_server.domain.caller import Role
 from keypeg_server.domain.product import Publisher
 from keypeg_server.opened import MARKER, Opened, StartError, new_ids
 from keypeg_server.service.accounts import AccountService, NewUser
+from keypeg_server.service.delegations import request, wanted
 from keypeg_server.service.signing import delegate, delegation_ends
 from keypeg_server.service.store import Unit
 from keypeg_server.service.tokens import Tokens
@@ -33,6 +37,17 @@ LOGIN_FILE: Final = "publisher-login.json"
 PASSWORD_FILE: Final = "publisher-password"  # noqa: S105 - a name
 LOGIN: Final = "publisher"
 PASSWORD_BYTES: Final = 24  # of randomness, in a password that nobody types
+
+
+@dataclass(frozen=True)
+class Root:
+    """The publisher's root key: a file here, or elsewhere."""
+
+    file: Path | None = None  # made when it is not there; None for the usual place
+    seal: Callable[[], str] | None = None  # gives the passphrase for a new one
+    passphrase: Callable[[], str] = str  # of a sealed one
+    public_key: str | None = None  # in hexadecimal, of a root elsewhere
+    request: Path | None = None  # for that one, what it has to sign
 
 
 @dataclass(frozen=True)
@@ -59,8 +74,8 @@ async def initialize(
     settings: Settings,
     publisher: str,
     display_name: str,
-    root_file: Path | None,
-    password: str | None,
+    root: Root | None = None,
+    password: str | None = None,
 ) -> Made:
     """Make a server in `data`; StartError when that can not be, or is done."""
     if is_complete(data):
@@ -70,16 +85,24 @@ async def initialize(
     opened = await Opened.open(data, settings, new=True)
     try:
         secret_files.create(data)
-        root_file = root_file or data / ROOT_FOLDER / f"{publisher}.key"
-        root = _signer(root_file)
+        root = root or Root()
+        root_file = root.file or data / ROOT_FOLDER / f"{publisher}.key"
+        root_signer = _root(root, root_file)
+        root_key = _public(root) if root_signer is None else root_signer.public_key.key
         signer = _signer(secret_files.signing_file(data, publisher))
         now = opened.clock.wall()
         identity = tls.development_identity(data / "tls", settings.server.host_names, now)
-        delegation = delegate(root, name, signer.public_key, 1, now)
+        if root_signer is None:
+            delegation = Envelope()
+            asked = request(wanted(Delegation(), name, signer.public_key, now), signer)
+            assert root.request is not None
+            tls.write_public(root.request, to_text(asked).encode())
+        else:
+            delegation = delegate(root_signer, name, signer.public_key, 1, now)
         made = Publisher(
             id=publisher,
             display_name=display_name or publisher,
-            root_public_key=root.public_key.key,
+            root_public_key=root_key,
             delegation=delegation.SerializeToString(),
             create_time=now,
         )
@@ -103,39 +126,14 @@ async def initialize(
         opened.close()
     return Made(
         publisher=name,
-        root_public_key=root.public_key.key,
+        root_public_key=root_key,
         root_file=root_file,
         ca_file=identity.ca_file,
         ca_fingerprint=tls.fingerprint(identity.ca_file),
         login=LOGIN,
         login_file=login_file,
-        delegation_ends=f"{delegation_ends(delegation):%Y-%m-%d}",
+        delegation_ends=f"{delegation_ends(delegation):%Y-%m-%d}" if root_signer else "",
     )
-
-
-async def renew_delegation(data: Path, settings: Settings, publisher: str, root_file: Path) -> str:
-    """Have the root sign for this server's key for two more years; until when."""
-    name = _checked_publisher(publisher)
-    root = Ed25519Signer(secret_files.read_key(root_file))
-    signer = Ed25519Signer(secret_files.read_key(secret_files.signing_file(data, publisher)))
-    opened = await Opened.open(data, settings)
-    try:
-
-        def renew(unit: Unit) -> Envelope:
-            found = unit.catalog.publisher(publisher)
-            if found is None:
-                raise StartError(f"This server has no publisher {name}.")
-            if found.root_public_key != root.public_key.key:
-                raise StartError(f"{root_file} is not the root key of {name}.")
-            before = Envelope.FromString(found.delegation)
-            generation = Delegation.FromString(before.payload).generation + 1
-            after = delegate(root, name, signer.public_key, generation, opened.clock.wall())
-            unit.catalog.update_delegation(publisher, after.SerializeToString())
-            return after
-
-        return f"{delegation_ends(await opened.store.write(renew)):%Y-%m-%d}"
-    finally:
-        opened.close()
 
 
 def root_public_key(data: Path, publisher: str) -> bytes | None:
@@ -143,7 +141,7 @@ def root_public_key(data: Path, publisher: str) -> bytes | None:
     root_file = data / ROOT_FOLDER / f"{publisher}.key"
     if not root_file.exists():
         return None
-    return Ed25519Signer(secret_files.read_key(root_file)).public_key.key
+    return root_keys.public_key(root_file)
 
 
 def password_file(data: Path) -> Path | None:
@@ -179,6 +177,27 @@ async def _add_login(opened: Opened, data: Path, password: str | None) -> Path |
     finally:
         passwords.close()
     return login_file
+
+
+def _root(root: Root, file: Path) -> Ed25519Signer | None:
+    """The root key; None when it is elsewhere."""
+    if root.public_key is not None:
+        return None
+    if file.exists():
+        return root_keys.read(file, root.passphrase)
+    return root_keys.create(file, None if root.seal is None else root.seal())
+
+
+def _public(root: Root) -> bytes:
+    try:
+        key = bytes.fromhex(root.public_key or "")
+    except ValueError:
+        key = b""
+    if len(key) != secret_files.SECRET_BYTES:
+        raise StartError(
+            "The root's public key has 64 hexadecimal digits; `keypegd root show` prints it."
+        )
+    return key
 
 
 def _signer(path: Path) -> Ed25519Signer:

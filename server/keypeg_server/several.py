@@ -49,7 +49,7 @@ _CONTEXT: Final = b"keypeg servers of one database v1"
 class Several:
     """What a server needs to be one of several."""
 
-    def __init__(self, opened: Opened, identity: tls.Identity) -> None:
+    def __init__(self, opened: Opened, identity: Callable[[], tls.Identity]) -> None:
         database = opened.database
         assert isinstance(database, PostgresDatabase), database.place
         self._opened = opened
@@ -67,7 +67,8 @@ class Several:
             last_news=lambda: self._news.number,
             renamed=self._renamed,
         )
-        self._peers = Peers(dialer(_authority(opened, identity)))
+        _authority(opened, identity())  # now, where a sentence is heard
+        self._peers = Peers(dialer(lambda: _authority(opened, identity())))
         self.homes.on_nodes = self._peers.keep
         self._sessions: Sessions | None = None
         self._relay = Relay(

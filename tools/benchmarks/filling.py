@@ -35,6 +35,7 @@ from keypeg_server.opened import Opened
 from keypeg_server.service.commits import StoredPool
 from keypeg_server.service.signing import Signing
 from keypeg_server.settings import Settings
+from keypeg_server.signing_keys import SigningKeys
 from keypeg_server.storage import pool_store, requests
 from keypeg_server.storage.log_writer import LogWriter
 
@@ -134,7 +135,7 @@ async def fill(data: Path, pool: str, leases: int, past: int) -> None:
     opened = await Opened.open(data, Settings())
     try:
         secrets = secret_files.load(data)
-        signing = Signing(await opened.publisher_keys(), secrets.site)
+        signing = Signing(await SigningKeys(opened).load(), secrets.site)
         log = LogWriter(signing.sign_log, secrets.release_key)
         (stored,) = await pool_store.SqlPoolStore(opened.database).load(pool)
         filler = Filler(stored, to_us(opened.clock.wall()))

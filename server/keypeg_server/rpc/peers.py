@@ -40,10 +40,14 @@ _OPTIONS: Final[list[tuple[str, int]]] = [
 Dial = Callable[[str], grpc.aio.Channel]
 
 
-def dialer(authority: bytes | None) -> Dial:
+def dialer(authority: Callable[[], bytes | None]) -> Dial:
     """Dials servers whose certificate this authority (PEM; the system's for None) signed for their address."""
-    credentials = grpc.ssl_channel_credentials(authority)
-    return lambda address: grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+
+    def dial(address: str) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(authority())
+        return grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+
+    return dial
 
 
 class _Line:

@@ -52,12 +52,14 @@ def prove(
     if entitlement.ends_at is not None:
         grant.license_expire_time.FromDatetime(entitlement.ends_at)
     envelope = signer.sign_grant(entitlement.publisher, grant, entitlement.location_kind)
+    # Not the one of when the session was admitted: keys are replaced while sessions run.
+    delegation = signer.delegated(entitlement.publisher)
     if entitlement.location_kind == location_pb2.LOCATION_KIND_CLOUD:
-        cloud = proof_pb2.CloudProof(delegation=entitlement.delegation, grant=envelope)
+        cloud = proof_pb2.CloudProof(delegation=delegation, grant=envelope)
         return proof_pb2.Proof(cloud=cloud)
     if entitlement.location_kind == location_pb2.LOCATION_KIND_SITE:
         site = proof_pb2.SiteProof(
-            delegation=entitlement.delegation, license=entitlement.license_document, grant=envelope
+            delegation=delegation, license=entitlement.license_document, grant=envelope
         )
         return proof_pb2.Proof(site=site)
     raise Internal(f"This server proves nothing for location kind {entitlement.location_kind}.")

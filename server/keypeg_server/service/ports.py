@@ -110,6 +110,10 @@ class GrantSigner(Protocol):
         """Sealed by the publisher's delegated key (cloud) or this server's site key (site)."""
         ...
 
+    def delegated(self, publisher: str) -> Envelope:
+        """The publisher's (name) delegation that goes with what is signed now."""
+        ...
+
 
 class BorrowSigner(Protocol):
     """Signs what a computer takes offline."""

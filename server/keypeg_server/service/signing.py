@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
 from keypeg import names
 from keypeg.document import GRANT_TYPE, LICENSE_TYPE, Signer, key_id, seal
@@ -26,16 +25,7 @@ from keypeg.v1.log_pb2 import LogHead
 from keypeg_server.domain.license import Activation, License
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.domain.product import Product
-
-DELEGATION_LIFETIME: Final = timedelta(days=730)
-BACKDATED: Final = timedelta(hours=1)  # for apps whose clock is a little behind
-
-# What the delegated key signs; borrowed seats are signed by the site key, as grants of a site are.
-PURPOSES: Final = (
-    document_pb2.PURPOSE_LICENSE,
-    document_pb2.PURPOSE_GRANT,
-    document_pb2.PURPOSE_LOG,
-)
+from keypeg_server.service.delegations import wanted
 
 
 @dataclass(frozen=True)
@@ -50,12 +40,8 @@ def delegate(
     root: Signer, publisher: str, delegated: PublicKey, generation: int, now: datetime
 ) -> Envelope:
     """The root's word that a key may sign for the publisher (name), for two years."""
-    delegation = Delegation(publisher=publisher, generation=generation)
-    delegation.issue_time.FromDatetime(now)
-    key = delegation.keys.add(public_key=delegated, purposes=PURPOSES)
-    key.not_before_time.FromDatetime(now - BACKDATED)
-    key.not_after_time.FromDatetime(now + DELEGATION_LIFETIME)
-    return seal(delegation, DELEGATION_TYPE, root)
+    before = Delegation(generation=generation - 1)
+    return seal(wanted(before, publisher, delegated, now), DELEGATION_TYPE, root)
 
 
 def delegation_ends(envelope: Envelope) -> datetime:
@@ -71,6 +57,13 @@ class Signing:
         """`publishers` by id."""
         self._publishers = publishers
         self._site = site
+
+    def replace(self, publishers: Mapping[str, PublisherKeys]) -> None:
+        """Sign with these from now on; what was signed before stays good as their delegations say."""
+        self._publishers = publishers
+
+    def delegated(self, publisher: str) -> Envelope:
+        return self.delegation(names.PUBLISHER.parse(publisher)[0])
 
     def sign_grant(self, publisher: str, grant: Grant, kind: int) -> Envelope:
         site = kind == LocationKind.SITE

@@ -13,7 +13,7 @@ from keypeg_server.domain.key_loss import KeyLossPolicy
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.store import Page
-from keypeg_server.storage.tables import ProductRow, PublisherRow
+from keypeg_server.storage.tables import MetaRow, ProductRow, PublisherRow
 
 
 class SqlCatalog:
@@ -33,6 +33,17 @@ class SqlCatalog:
     def update_delegation(self, publisher: str, delegation: bytes) -> None:
         self._session.get_one(PublisherRow, publisher).delegation = delegation
         self._session.flush()
+
+    def signing_keys(self, publisher: str) -> dict[str, str]:
+        prefix = _signing(publisher)
+        rows = select(MetaRow).where(col(MetaRow.key).startswith(prefix, autoescape=True))
+        return {row.key.removeprefix(prefix): row.value for row in self._session.exec(rows)}
+
+    def keep_signing_key(self, publisher: str, id: str, text: str) -> None:
+        key = _signing(publisher) + id
+        if self._session.get(MetaRow, key) is None:
+            self._session.add(MetaRow(key=key, value=text))
+            self._session.flush()
 
     def add_publisher(self, publisher: Publisher) -> None:
         row = PublisherRow(
@@ -91,6 +102,11 @@ class SqlCatalog:
         )
         self._session.add(row)
         self._session.flush()
+
+
+def _signing(publisher: str) -> str:
+    """What the keys of a publisher's signing keys begin with, in table meta."""
+    return f"signing/{publisher}/"
 
 
 def _publisher(row: PublisherRow) -> Publisher:

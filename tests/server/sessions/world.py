@@ -147,6 +147,10 @@ class Trust:
     def sign_borrow(self, document: BorrowDocument) -> document_pb2.Envelope:
         return envelope.seal(document, envelope.BORROW_TYPE, self.site)
 
+    def delegated(self, publisher: str) -> document_pb2.Envelope:
+        assert publisher == PUBLISHER
+        return self.delegation
+
     def sign_grant(
         self, publisher: str, grant: document_pb2.Grant, kind: int
     ) -> document_pb2.Envelope:

@@ -1,0 +1,169 @@
+"""Replacing the keys that a server signs with: a new key, the root's word for it, and bringing both to the server.
+
+Promises: everything but the root's signature is done beside a running server or without one; nothing is replaced before
+the root has signed. A key that was made for a request waits until a delegation names it, and is made once.
+
+Leaves to others: what a delegation says (service/delegations.py), taking it (signing_keys.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from keypeg import names
+from keypeg.document import Ed25519Signer, key_id
+from keypeg.envelope import Signer, to_text
+from keypeg.v1.document_pb2 import Delegation, Envelope
+from keypeg_server import secret_files
+from keypeg_server.clock import Clock
+from keypeg_server.opened import Opened, StartError, place_of
+from keypeg_server.service.delegations import accepted, request, signing_key, wanted
+from keypeg_server.settings import Settings
+from keypeg_server.signing_keys import INCOMING, REFUSED, SUFFIX, take
+from keypeg_server.storage.snapshot import snapshot
+from keypeg_server.tls import write_secret
+
+PATIENCE: Final = 20.0  # seconds for a running server to take a delegation
+LOOK_EVERY: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a server's database says of a publisher's keys."""
+
+    publisher: str  # id
+    root: bytes
+    delegation: Delegation
+    later: frozenset[str]  # ids of keys in the database
+
+
+def standing(data: Path, settings: Settings, publisher: str) -> Standing:
+    """How it is now, read beside a running server."""
+    name = names.PUBLISHER.build(publisher)
+    prefix = f"signing/{publisher}/"
+    with snapshot(place_of(data, settings)) as view:
+        row = view.execute(
+            "SELECT root_public_key, delegation FROM publisher WHERE id = ?", (publisher,)
+        ).fetchone()
+        keys = view.execute("SELECT key FROM meta").fetchall()
+    if row is None:
+        raise StartError(f"This server has no publisher {name}.")
+    delegation = Delegation.FromString(Envelope.FromString(bytes(row[1])).payload)
+    later = frozenset(key.removeprefix(prefix) for (key,) in keys if key.startswith(prefix))
+    return Standing(publisher, bytes(row[0]), delegation, later)
+
+
+def here(data: Path, now: Standing) -> set[str]:
+    """The ids of keys whose private half this server has."""
+    found = {*now.later, *secret_files.later_signing_files(data, now.publisher)}
+    first = secret_files.signing_file(data, now.publisher)
+    if first.exists():
+        found.add(key_id(_signer(first).public_key))
+    return found
+
+
+def new_signer(data: Path, now: Standing) -> Signer:
+    """A key that no delegation names yet: one that waits for an answer already, or a new one."""
+    named = {key_id(one.public_key) for one in now.delegation.keys}
+    for id, file in secret_files.later_signing_files(data, now.publisher).items():
+        if id not in named and id not in now.later:
+            return _signer(file)
+    signer = Ed25519Signer.generate()
+    file = secret_files.later_signing_file(data, now.publisher, key_id(signer.public_key))
+    write_secret(file, signer.private_bytes().hex().encode() + b"\n")
+    return signer
+
+
+def present_signer(data: Path, now: Standing, clock: Clock) -> Signer:
+    """The key that signs now, for longer; the first one before there is any delegation."""
+    first = secret_files.signing_file(data, now.publisher)
+    files = secret_files.later_signing_files(data, now.publisher)
+    if first.exists():
+        files[key_id(_signer(first).public_key)] = first
+    mine = signing_key(now.delegation, files, clock.wall())
+    named = [key_id(one.public_key) for one in now.delegation.keys]
+    mine = mine or next((id for id in named if id in files), None)
+    if mine is None and first.exists():
+        return _signer(first)
+    if mine is None:
+        raise StartError(f"No file in {data / secret_files.FOLDER} signs for {now.publisher} now.")
+    return _signer(files[mine])
+
+
+def asked(
+    now: Standing,
+    signer: Signer,
+    clock: Clock,
+    overlap: timedelta,
+    withdrawn: Collection[str] = (),
+) -> Envelope:
+    """The request for the root."""
+    named = {key_id(one.public_key) for one in now.delegation.keys}
+    for id in withdrawn:
+        if id not in named or id == key_id(signer.public_key):
+            raise StartError(
+                f"The key {id} is none that could be withdrawn; `keypegd key list` shows them."
+            )
+    name = names.PUBLISHER.build(now.publisher)
+    delegation = wanted(
+        now.delegation, name, signer.public_key, clock.wall(), overlap=overlap, withdrawn=withdrawn
+    )
+    return request(delegation, signer)
+
+
+async def deliver(data: Path, settings: Settings, envelope: Envelope, clock: Clock) -> Delegation:
+    """Bring the root's answer to the server, running or not; StartError when it is not taken."""
+    publisher = Delegation.FromString(envelope.payload).publisher
+    if not names.PUBLISHER.matches(publisher):
+        raise StartError("The file is no delegation; `keypegd root sign` writes one.")
+    (id,) = names.PUBLISHER.parse(publisher)
+    now = standing(data, settings, id)
+    after = accepted(envelope, publisher, now.root, now.delegation.generation, clock.wall())
+    if signing_key(after, here(data, now), clock.wall()) is None:
+        raise StartError(
+            "This server has none of the keys that the delegation names; bring it to the server that asked for it."
+        )
+    file = data / INCOMING / f"{id}-{after.generation}{SUFFIX}"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    refused = file.with_suffix(REFUSED)
+    refused.unlink(missing_ok=True)
+    write_secret(file, to_text(envelope).encode())
+    await _taken(data, settings, file)
+    if _waits(refused):
+        sentence = refused.read_text().strip()
+        refused.unlink()
+        raise StartError(f"The server has refused it: {sentence}")
+    return after
+
+
+async def _taken(data: Path, settings: Settings, file: Path) -> None:
+    """Until the running server has taken a file, or this process has, where none runs."""
+    try:
+        opened = await Opened.open(data, settings)
+    except StartError as error:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE
+        while _waits(file):
+            if loop.time() >= until:
+                raise StartError(
+                    f"No server has taken {file} yet, and this program could not: {error} One that starts takes it."
+                ) from error
+            await asyncio.sleep(LOOK_EVERY)
+        return
+    try:
+        await take(opened, file)
+    finally:
+        opened.close()
+
+
+def _waits(file: Path) -> bool:
+    return file.exists()
+
+
+def _signer(file: Path) -> Signer:
+    return Ed25519Signer(secret_files.read_key(file))

@@ -1,0 +1,214 @@
+"""The keys that a server signs with, and how they are replaced while it runs.
+
+Promises: a publisher's documents are signed by the first key of its delegation whose private half is here. A new
+delegation is taken from the folder `incoming` only when the publisher's root signed it and it is newer; its new keys
+go into the database with it, wrapped, so that all servers of a database learn both. What signs is replaced in one step,
+and keys that can not be used change nothing.
+
+Leaves to others: making keys and asking the root (rotating.py), what signs what (service/signing.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from keypeg import names
+from keypeg.document import Ed25519Signer, key_id
+from keypeg.envelope import Signer, from_text
+from keypeg.errors import KeypegError, StorageUnavailable
+from keypeg.v1.document_pb2 import Delegation, Envelope
+from keypeg_server import secret_files
+from keypeg_server.domain.product import Publisher
+from keypeg_server.opened import DELEGATION_WARNING, Opened, StartError
+from keypeg_server.secret_files import SecretError
+from keypeg_server.service.delegations import DelegationRefused, accepted, ends, signing_key
+from keypeg_server.service.signing import PublisherKeys, Signing
+from keypeg_server.service.store import Unit
+from keypeg_server.tls import write_secret
+
+_LOG: Final = structlog.get_logger("keypegd")
+
+INCOMING: Final = "incoming"
+SUFFIX: Final = ".delegation"
+REFUSED: Final = ".refused"
+EVERY: Final = 2.0  # seconds between looks: after so long all servers sign with a new key
+WARN_EVERY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the database has of a publisher."""
+
+    publisher: Publisher
+    later: Mapping[str, str]  # keys after the first, by id
+
+
+class SigningKeys:
+    """The keys of one server."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._found: list[_Found] = []
+        self._chosen: dict[str, str] = {}
+        self._warned: dict[str, datetime] = {}
+
+    async def load(self) -> dict[str, PublisherKeys]:
+        """What signs for each publisher; StartError when one has no key that may."""
+        for file in incoming(self._opened.data):
+            await take(self._opened, file)
+        self._found = await self._look()
+        return self._keys(self._found)
+
+    async def refresh(self, signing: Signing) -> None:
+        """Take what has come in, and sign with what is right now."""
+        try:
+            for file in incoming(self._opened.data):
+                await take(self._opened, file)
+            found = await self._look()
+            if found != self._found or self._stale(found):
+                keys = self._keys(found)
+                signing.replace(keys)
+                self._found = found
+                _LOG.info("signing keys replaced", keys=self._chosen)
+            self._warn(found)
+        except (StartError, SecretError) as error:
+            _LOG.error("signing keys can not be replaced", reason=str(error))
+
+    async def _look(self) -> list[_Found]:
+        def look(unit: Unit) -> list[_Found]:
+            return [
+                _Found(one, unit.catalog.signing_keys(one.id)) for one in unit.catalog.publishers()
+            ]
+
+        return await self._opened.store.read(look)
+
+    def _stale(self, found: list[_Found]) -> bool:
+        """Whether another key is to sign by now, as its time has come or gone."""
+        now = self._opened.clock.wall()
+        return any(
+            signing_key(_delegation(one.publisher), self._here(one), now)
+            != self._chosen.get(one.publisher.id)
+            for one in found
+        )
+
+    def _here(self, found: _Found) -> dict[str, Path | str]:
+        """Keys whose private half is here: files, or texts of the database, by id."""
+        data, publisher = self._opened.data, found.publisher.id
+        here: dict[str, Path | str] = {**found.later}
+        here.update(secret_files.later_signing_files(data, publisher))
+        first = secret_files.signing_file(data, publisher)
+        if first.exists():
+            here[key_id(_from_file(first).public_key)] = first
+        return here
+
+    def _keys(self, found: list[_Found]) -> dict[str, PublisherKeys]:
+        now = self._opened.clock.wall()
+        keys, chosen = {}, {}
+        for one in found:
+            id, here = one.publisher.id, self._here(one)
+            mine = signing_key(_delegation(one.publisher), here, now)
+            if mine is None:
+                raise StartError(_none(self._opened.data, one.publisher, here))
+            at = here[mine]
+            signer = (
+                _from_file(at) if isinstance(at, Path) else _from_text(self._opened, id, mine, at)
+            )
+            if key_id(signer.public_key) != mine:
+                raise StartError(f"The signing key {mine} of {id} is another; restore it.")
+            keys[id] = PublisherKeys(signer, Envelope.FromString(one.publisher.delegation))
+            chosen[id] = mine
+        self._chosen = chosen
+        self._warn(found)
+        return keys
+
+    def _warn(self, found: list[_Found]) -> None:
+        now = self._opened.clock.wall()
+        for one in found:
+            id = one.publisher.id
+            left = ends(_delegation(one.publisher), self._chosen[id]) - now
+            last = self._warned.get(id)
+            if left < DELEGATION_WARNING and (last is None or now - last >= WARN_EVERY):
+                self._warned[id] = now
+                _LOG.warning("delegation ends soon", publisher=id, days=left.days)
+
+
+def incoming(data: Path) -> list[Path]:
+    """Delegations that nobody has taken yet."""
+    return sorted((data / INCOMING).glob(f"*{SUFFIX}"))
+
+
+async def take(opened: Opened, file: Path) -> None:
+    """Take a delegation that came in, with its new keys; one that is refused says why beside it."""
+    try:
+        envelope, publisher = _read(file)
+        await opened.store.change(lambda unit: _install(opened, unit, publisher, envelope))
+    except (FileNotFoundError, StorageUnavailable):  # taken by another server, or later
+        return
+    except (KeypegError, DelegationRefused, SecretError, ValueError) as error:
+        _LOG.error("delegation refused", file=str(file), reason=str(error))
+        write_secret(file.with_suffix(REFUSED), f"{error}\n".encode())
+    _remove(file)
+
+
+def _read(file: Path) -> tuple[Envelope, str]:
+    envelope = from_text(file.read_text(encoding="ascii"))
+    name = Delegation.FromString(envelope.payload).publisher
+    return envelope, names.PUBLISHER.parse(name, "publisher")[0]
+
+
+def _remove(file: Path) -> None:
+    file.unlink(missing_ok=True)
+
+
+def _install(opened: Opened, unit: Unit, publisher: str, envelope: Envelope) -> None:
+    found = unit.catalog.publisher(publisher)
+    name = names.PUBLISHER.build(publisher)
+    if found is None:
+        raise DelegationRefused(f"This server has no publisher {name}.")
+    serialized = envelope.SerializeToString()
+    if found.delegation == serialized:
+        return  # another server of this directory was quicker
+    before = _delegation(found).generation
+    after = accepted(envelope, name, found.root_public_key, before, opened.clock.wall())
+    wrapping = opened.wrapping()
+    for id, file in secret_files.later_signing_files(opened.data, publisher).items():
+        if id in {key_id(one.public_key) for one in after.keys}:
+            private = secret_files.read_key(file)
+            wrapped = wrapping.wrap(private, _context(publisher, id))
+            unit.catalog.keep_signing_key(publisher, id, base64.b64encode(wrapped).decode())
+    unit.catalog.update_delegation(publisher, serialized)
+
+
+def _delegation(publisher: Publisher) -> Delegation:
+    return Delegation.FromString(Envelope.FromString(publisher.delegation).payload)
+
+
+def _from_file(file: Path) -> Signer:
+    return Ed25519Signer(secret_files.read_key(file))
+
+
+def _from_text(opened: Opened, publisher: str, id: str, text: str) -> Signer:
+    try:
+        wrapped = base64.b64decode(text, validate=True)
+        return Ed25519Signer(opened.wrapping().unwrap(wrapped, _context(publisher, id)))
+    except (binascii.Error, KeypegError, ValueError) as error:
+        raise StartError(f"The signing key {id} of {publisher} can not be read: {error}") from error
+
+
+def _context(publisher: str, id: str) -> str:
+    return f"signing key {id} of {publisher}"
+
+
+def _none(data: Path, publisher: Publisher, here: Mapping[str, object]) -> str:
+    return (
+        f"The root of {publisher.id} has delegated none of the keys that are here ({', '.join(here) or 'none'}) for "
+        f"now; run `keypegd delegate --data {data} --publisher {publisher.id}` with the root key."
+    )

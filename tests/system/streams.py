@@ -1,0 +1,88 @@
+"""An app's stream to a real server, frame by frame, for tests that must see what each answer is signed with.
+
+Promises: every proof is verified as an app verifies it, under the pinned root.
+
+Leaves to others: what the answers should be (the tests); apps as people write them (lab/world.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+from datetime import UTC, datetime
+
+from keypeg.proof import Expectation, verify
+from keypeg.sessionkey import FrameAuthenticator, KeyShare
+from keypeg.v1 import proof_pb2, session_pb2, session_service_pb2_grpc
+from keypeg.v1.document_pb2 import Delegation
+from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
+from lab.world import Api
+
+SECONDS = 30.0
+
+
+class Stream:
+    """A session of one device on one stream."""
+
+    def __init__(self, api: Api, root: bytes, product: str, device: str) -> None:
+        self._root, self._product, self._device = root, product, device
+        self._frames: queue.Queue[HoldSessionRequest | None] = queue.Queue()
+        self._numbers = itertools.count(1)
+        self._share, self._nonce = KeyShare.generate(), os.urandom(32)
+        stub = session_service_pb2_grpc.SessionServiceStub(api.channel)
+        self.call = stub.HoldSession(iter(self._frames.get, None), timeout=SECONDS * 4)
+        opening = session_pb2.Open(
+            sequence=next(self._numbers),
+            protocol_version=1,
+            device=session_pb2.Device(id=device, host_name=device),
+            app=session_pb2.App(name="cad", version="1.2", process_id=4711),
+            product=product,
+            nonce=self._nonce,
+            key_share=self._share.public,
+        )
+        self._frames.put(HoldSessionRequest(open=opening))
+        self.opened = self._next("opened").opened
+        key = self._share.agree(self.opened.key_share, self._nonce, self.opened.session)
+        self._codes = FrameAuthenticator(key)
+        self.generation, self.signed_by = self._verified(self.opened.proof)
+
+    def renew(self) -> None:
+        """A signed renewal; `generation` and `signed_by` are those of its proof afterwards."""
+        sequence, self._nonce = next(self._numbers), os.urandom(32)
+        mac = self._codes.renew(sequence, self._nonce)
+        renew = session_pb2.Renew(sequence=sequence, nonce=self._nonce, mac=mac)
+        self._frames.put(HoldSessionRequest(renew=renew))
+        self.generation, self.signed_by = self._verified(self._next("renewed").renewed.proof)
+
+    def close(self) -> None:
+        """End the stream."""
+        self._frames.put(None)
+        self.call.cancel()
+
+    def _next(self, kind: str) -> HoldSessionResponse:
+        for frame in self.call:
+            if frame.WhichOneof("frame") == kind:
+                return frame
+        raise AssertionError(f"the stream ended before {kind}")
+
+    def _verified(self, proof: proof_pb2.Proof) -> tuple[int, str]:
+        """The generation of the delegation, and the id of the key that signed the grant."""
+        verify(
+            proof,
+            Expectation(
+                publisher_root=self._root,
+                publisher="publishers/acme",
+                product=self._product,
+                session=self.opened.session,
+                device=self._device,
+                nonce=self._nonce,
+                client_key_share=self._share.public,
+                server_key_share=self.opened.key_share,
+                now=datetime.now(UTC),
+                fingerprint=None,
+            ),
+        )
+        given = getattr(proof, proof.WhichOneof("kind") or "")
+        delegation = Delegation.FromString(given.delegation.payload)
+        return delegation.generation, given.grant.signatures[0].key_id

@@ -1,0 +1,211 @@
+"""Keys and certificates of real servers, replaced while apps are on their streams."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+
+from keypeg.calls import translate
+from keypeg.errors import Reason
+from keypeg_server import tls
+from lab.postgres import Postgres
+from lab.processes import BIN, Lab
+from lab.world import CLOUD, Api, World
+from tests.server.keypegd import command, failed
+from tests.system.fleet import Fleet
+from tests.system.people import Customer, new_id
+from tests.system.streams import Stream
+
+KEYPEGD = str(BIN / "keypegd")
+
+
+class Studio(Customer):
+    """A customer whose cloud is open on one computer, with a license for a product."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.product = world.product(new_id("daw"), locations=[CLOUD])
+        world.license(self.account, self.product)
+        self.computer = world.computer(new_id("studio"), token=self.member_token)
+        world.open_cloud(self.member, self.account, self.computer)
+
+
+def rotate(world: World, *more: str) -> None:
+    """A new key, signed for with the root key at hand."""
+    root = str(world.data / "root" / "acme.key")
+    done(*("key", "rotate", *_of(world), "--root-key", root, *more))
+
+
+def keys(world: World) -> dict[str, object]:
+    """What `keypegd key list` says."""
+    found: dict[str, object] = json.loads(done("key", "list", *_of(world), "-o", "json"))
+    return found
+
+
+def done(*arguments: str) -> str:
+    """Run keypegd; what it said."""
+    code, said = command(*arguments)
+    assert code == 0, said
+    return said
+
+
+def _of(world: World) -> tuple[str, ...]:
+    return "--data", str(world.data), "--publisher", "acme"
+
+
+def stream(world: World, studio: Studio, api: Api | None = None) -> Stream:
+    device = studio.computer.device.id
+    return Stream(api or studio.member, world.root, studio.product, device)
+
+
+def test_a_new_signing_key_takes_over_while_streams_and_apps_go_on(world: World) -> None:
+    studio = Studio(world)
+    app = world.app(new_id("app"), studio.computer, studio.product)
+    app.expect("running")
+    before = stream(world, studio)
+    first = before.signed_by
+    rotate(world)
+    found = keys(world)
+    assert found["generation"] == before.generation + 1
+    reached(before, before.generation + 1)
+    assert before.signed_by != first
+    after = stream(world, studio)
+    assert after.signed_by == before.signed_by
+    assert app.running
+    assert "stopped" not in app.said()
+    assert app.stop() == 0
+    for one in (before, after):
+        one.close()
+
+
+@pytest.mark.long
+def test_a_root_on_another_computer_signs_by_files(world: World, tmp_path: Path) -> None:
+    studio = Studio(world)
+    running = stream(world, studio)
+    root, request, response = (tmp_path / name for name in ("acme.key", "request", "response"))
+    shutil.copy(world.data / "root" / "acme.key", root)
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("kept in a drawer\n")
+    sealed = ["--root-key", str(root), "--passphrase-file", str(passphrase)]
+    done("root", "seal", *sealed)
+    done("key", "rotate", *_of(world), "--request", str(request))
+    shown = done("root", "sign", *sealed, "--yes", str(request), str(response))
+    assert f"generation:        {running.generation + 1}" in shown
+    install = ["key", "install", "--data", str(world.data), str(response)]
+    world.lab.run([KEYPEGD, *install])  # the program itself, from another process
+    reached(running, running.generation + 1)
+    assert "is in use" in failed(*install)[1]
+    running.close()
+
+
+def test_a_withdrawn_key_is_believed_no_more(world: World) -> None:
+    studio = Studio(world)
+    running = stream(world, studio)
+    old = running.signed_by
+    rotate(world, "--withdraw", old)
+    named = [one["key_id"] for one in keys(world)["keys"]]  # type: ignore[attr-defined]  # JSON
+    assert old not in named
+    reached(running, running.generation + 1)
+    running.close()
+
+
+def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
+    world: World, tmp_path: Path
+) -> None:
+    studio = Studio(world)
+    running = stream(world, studio)
+    host, _, port = world.address.rpartition(":")
+    ca = world.ca_file
+
+    def serial() -> int:
+        pem = ssl.get_server_certificate((host, int(port)), ca_certs=str(ca))
+        return x509.load_pem_x509_certificate(pem.encode()).serial_number
+
+    first = serial()
+    for name in (tls.CA_FILE, "ca.key"):
+        shutil.copy(ca.parent / name, tmp_path)
+    tls.development_identity(tmp_path, [], datetime.now(UTC))
+    for name in ("server.key", tls.SERVER_FILE):
+        (tmp_path / name).replace(ca.parent / name)
+    assert world.server is not None
+    world.server.signal(signal.SIGHUP)
+    until = time.monotonic() + 30
+    while serial() == first:  # a whole handshake each
+        assert time.monotonic() < until
+    running.renew()
+    stream(world, studio, Api(world.address, ca.read_bytes(), studio.member_token)).close()
+    running.close()
+
+
+def reached(running: Stream, generation: int) -> None:
+    """Renew on the same stream until its proofs are of this generation; each one is verified."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        running.renew()
+        if running.generation == generation:
+            return
+    raise AssertionError(f"still signed under generation {running.generation}")
+
+
+def taken_over(begin: Callable[[], Stream]) -> Stream:
+    """A stream at a server that takes over from one that has just stopped."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return begin()
+        except grpc.RpcError as error:
+            if translate(error).reason is not Reason.ELSEWHERE or time.monotonic() > until:
+                raise
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres.start(durable=False) as made:
+        yield made
+
+
+@pytest.mark.long
+def test_each_server_of_a_database_learns_a_new_key_also_with_a_directory_of_its_own(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    with Lab(tmp_path) as lab:
+        fleet = Fleet(lab, postgres, 1)
+        world = fleet.world
+        other = lab.folder / "other-data"
+        shutil.copytree(world.data, other)
+        ready = lab.folder / "other.ready"
+        program = lab.start(
+            "other",
+            [
+                *(KEYPEGD, "serve", "--data", str(other), "--listen", "127.0.0.1:0"),
+                *("--ready-file", str(ready)),
+            ],
+        )
+        address = lab.ready(program, ready)["address"]
+        studio = Studio(world)
+        apis = [
+            Api(one, world.ca_file.read_bytes(), studio.member_token)
+            for one in (world.address, address)
+        ]
+        running = [stream(world, studio, api) for api in apis]
+        rotate(world)
+        for one in running:
+            reached(one, one.generation + 1)
+        assert len({one.signed_by for one in running}) == 1
+        # The other server has what it needs, when the one that made the key is gone for good.
+        fleet.programs[0].stop()
+        for one in running:
+            one.close()
+        later = taken_over(lambda: stream(world, studio, apis[1]))
+        assert later.signed_by == running[0].signed_by
+        later.close()
