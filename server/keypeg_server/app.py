@@ -32,6 +32,7 @@ from keypeg.v1 import (
     report_service_pb2_grpc,
     seat_service_pb2_grpc,
     session_service_pb2_grpc,
+    sign_in_service_pb2_grpc,
 )
 from keypeg.v1.log_pb2 import LogOccasion
 from keypeg_server import certificates, secret_files, signing_keys
@@ -56,6 +57,7 @@ from keypeg_server.rpc.location_service import LocationRpc
 from keypeg_server.rpc.report_service import ReportRpc
 from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
+from keypeg_server.rpc.sign_in_service import SignInRpc
 from keypeg_server.service.accounts import AccountService
 from keypeg_server.service.activations import ActivationService
 from keypeg_server.service.borrows import Borrows
@@ -74,9 +76,11 @@ from keypeg_server.service.pools import Engine, always
 from keypeg_server.service.reports import Reports
 from keypeg_server.service.seats import Seats
 from keypeg_server.service.sessions import SessionLimits, Sessions
+from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.signing import Signing
 from keypeg_server.service.tickets import TicketBox
-from keypeg_server.service.tokens import Tokens
+from keypeg_server.service.token_texts import TokenTexts
+from keypeg_server.service.tokens import Lifetimes, Tokens
 from keypeg_server.service.watching import Watching
 from keypeg_server.settings import Settings
 from keypeg_server.signing_keys import SigningKeys
@@ -140,13 +144,13 @@ class App:
     @classmethod
     async def _start(cls, opened: Opened, listen: str) -> App:
         limits = opened.settings.limits
-        tokens = Tokens(opened.store, opened.clock, opened.settings.tokens.valid_for)
+        tokens = make_tokens(opened)
         shown = Certificates(opened)
         several = None
         if opened.settings.storage.database:
             from keypeg_server.several import Several  # loads PostgreSQL's driver
 
-            several = Several(opened, lambda: shown.identity)
+            several = Several(opened, lambda: shown.identity, tokens.texts)
         relay = several.interceptors if several is not None else ()
         server = accepting.server(
             [Composed([ErrorInterceptor(), Gate(tokens), *relay])],
@@ -278,7 +282,8 @@ class App:
 
         self._watching = watching = Watching(engine, hub)
         self._committer.recorded = watching.told
-        accounts = AccountService(store, clock, new_id, self._passwords, tokens)
+        accounts = AccountService(store, clock, new_id, self._passwords)
+        sign_ins = SignIns(store, clock, new_id, self._passwords, tokens)
         locations = LocationService(
             store,
             clock,
@@ -293,7 +298,10 @@ class App:
         losses = KeyLosses(store, clock, signing, new_id)
         checks = KeyChecks(store, clock, signing)
         server = self._server
-        account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountRpc(accounts), server)
+        account_service_pb2_grpc.add_AccountServiceServicer_to_server(
+            AccountRpc(accounts, sign_ins), server
+        )
+        sign_in_service_pb2_grpc.add_SignInServiceServicer_to_server(SignInRpc(sign_ins), server)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogRpc(CatalogService(store, clock)), server
         )
@@ -349,6 +357,13 @@ class App:
         ]
         for task in self._tasks:
             task.add_done_callback(_died)
+
+
+def make_tokens(opened: Opened) -> Tokens:
+    """What makes and recognizes the tokens of a data directory."""
+    kept = opened.settings.tokens
+    texts = TokenTexts(secret_files.load(opened.data).ticket_key, kept.audience)
+    return Tokens(opened.store, opened.clock, Lifetimes(kept.access, kept.valid_for), texts)
 
 
 def _died(task: asyncio.Task[None]) -> None:

@@ -29,7 +29,6 @@ from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.delegations import request, wanted
 from keypeg_server.service.signing import delegate, delegation_ends
 from keypeg_server.service.store import Unit
-from keypeg_server.service.tokens import Tokens
 from keypeg_server.settings import Settings
 
 ROOT_FOLDER: Final = "root"
@@ -169,9 +168,8 @@ async def _add_login(opened: Opened, data: Path, password: str | None) -> Path |
         login_file = data / secret_files.FOLDER / LOGIN_FILE
         content = json.dumps({"login": LOGIN, "password": password}) + "\n"
         tls.write_secret(login_file, content.encode())
-    tokens = Tokens(opened.store, opened.clock, opened.settings.tokens.valid_for)
     passwords = opened.passwords()
-    accounts = AccountService(opened.store, opened.clock, new_ids(opened.clock), passwords, tokens)
+    accounts = AccountService(opened.store, opened.clock, new_ids(opened.clock), passwords)
     try:
         await accounts.add_first_user(NewUser(None, LOGIN, "Publisher", Role.PUBLISHER, password))
     finally:

@@ -155,10 +155,22 @@ class Tokens:
 
     valid_for: timedelta = setting(
         timedelta(days=30),
-        "How long a token holds after it was last used; using it in the second half of this time renews "
-        "it. A month: who comes back now and then never signs in again, a lost computer is cut off.",
+        "How long a sign-in holds after it was last used. A month: who comes back now and then never signs in "
+        "again, a lost computer is cut off.",
         low=seconds(60),
         high=timedelta(days=365),
+    )
+    access: timedelta = setting(
+        timedelta(minutes=15),
+        "How long an access token holds; clients get the next one by themselves. For so long, a copy of one that "
+        "somebody made is of use, unless its sign-in is ended. What it has opened goes on after it.",
+        low=seconds(1),
+        high=timedelta(hours=24),
+    )
+    audience: str = setting(
+        "",
+        "What this server is called in its tokens: servers with other names refuse them, whatever else they share. "
+        "Set it on a copy of a server, for example one for trials, to something of its own.",
     )
 
 

@@ -24,6 +24,7 @@ from keypeg_server.domain.events import CatalogChanged
 from keypeg_server.opened import Opened, StartError, new_ids
 from keypeg_server.rpc import caller
 from keypeg_server.rpc.peers import Peers, dialer
+from keypeg_server.rpc.persons import Persons
 from keypeg_server.rpc.relay import Relay
 from keypeg_server.rpc.relayed import Seal
 from keypeg_server.rpc.routes import Routes
@@ -31,6 +32,7 @@ from keypeg_server.service.cluster import Cluster
 from keypeg_server.service.household import ServerHousehold
 from keypeg_server.service.sessions import Sessions
 from keypeg_server.service.tickets import TicketBox
+from keypeg_server.service.token_texts import TokenTexts
 from keypeg_server.service.tokens import Tokens
 from keypeg_server.storage import log_store
 from keypeg_server.storage.fence import Fence
@@ -49,7 +51,9 @@ _CONTEXT: Final = b"keypeg servers of one database v1"
 class Several:
     """What a server needs to be one of several."""
 
-    def __init__(self, opened: Opened, identity: Callable[[], tls.Identity]) -> None:
+    def __init__(
+        self, opened: Opened, identity: Callable[[], tls.Identity], texts: TokenTexts
+    ) -> None:
         database = opened.database
         assert isinstance(database, PostgresDatabase), database.place
         self._opened = opened
@@ -73,7 +77,9 @@ class Several:
         self._sessions: Sessions | None = None
         self._relay = Relay(
             self.homes,
-            Routes(self._rows.account_of, self._account_of_session),
+            Routes(
+                self._rows.account_of, self._account_of_session, Persons(opened.store, texts).parent
+            ),
             self._peers,
             Seal(self._secrets.release_key),
             caller.known,

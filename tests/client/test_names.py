@@ -17,6 +17,8 @@ def test_every_kind_of_name_is_there() -> None:
     assert [pattern.template for pattern in ALL] == [
         "accounts/{account}",
         "accounts/{account}/users/{user}",
+        "accounts/{account}/invitations/{invitation}",
+        "accounts/{account}/users/{user}/apiKeys/{key}",
         "accounts/{account}/licenses/{license}",
         "accounts/{account}/licenses/{license}/activations/{activation}",
         "accounts/{account}/locations/{location}",
@@ -30,6 +32,7 @@ def test_every_kind_of_name_is_there() -> None:
         "sessions/{session}",
         "keys/{key}",
         "bridges/{bridge}",
+        "signIns/{sign_in}",
     ]
 
 

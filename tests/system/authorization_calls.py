@@ -33,6 +33,7 @@ from keypeg.v1 import (
     seat_service_pb2,
     session_pb2,
     session_service_pb2,
+    sign_in_service_pb2,
 )
 from lab.world import PASSWORD, SITE, Api, World, request_id
 from tests.system.people import Customer, new_id
@@ -66,6 +67,7 @@ class Scene:
     place: str = ""
     borrow: str = ""
     user: str = ""
+    refresh: str = ""
 
     def elsewhere(self) -> Scene:
         """The same names of what does not exist."""
@@ -109,6 +111,11 @@ class Scene:
         owned = self.world.license(self.account, self.product, seats=1)
         made = self.world.activate(self.world.publisher, owned.name, self.location)
         return replace(self, activation=made.activation.name)
+
+    def with_refresh_token(self) -> Scene:
+        """A sign-in of the holder's own."""
+        asked = account_service_pb2.SignInRequest(login=self.login, password=PASSWORD)
+        return replace(self, refresh=self.holder.accounts.SignIn(asked).refresh_token)
 
     def with_lease(self) -> Scene:
         lease = self.holder.seats.AcquireSeat(acquire(self)).lease
@@ -212,6 +219,19 @@ _ACCOUNTS: Final[Mapping[str, Request]] = {
     "CreateUser": _new_user,
     "ListUsers": lambda s: _accounts.ListUsersRequest(parent=s.account),
     "DeleteUser": lambda s: _accounts.DeleteUserRequest(name=s.user, request_id=request_id()),
+}
+_SIGN_INS: Final[Mapping[str, Request]] = {
+    "RefreshSignIn": lambda s: sign_in_service_pb2.RefreshSignInRequest(
+        refresh_token=s.refresh, request_id=request_id()
+    ),
+    "ListSignIns": lambda s: sign_in_service_pb2.ListSignInsRequest(),
+    "EndSignIn": lambda s: sign_in_service_pb2.EndSignInRequest(
+        name="signIns/nowhere", request_id=request_id()
+    ),
+    "SignOutEverywhere": lambda s: sign_in_service_pb2.SignOutEverywhereRequest(),
+    "EndUserSignIns": lambda s: sign_in_service_pb2.EndUserSignInsRequest(
+        name=s.user, request_id=request_id()
+    ),
 }
 _CATALOG: Final[Mapping[str, Request]] = {
     "GetPublisher": lambda s: catalog_service_pb2.GetPublisherRequest(name="publishers/acme"),
@@ -337,6 +357,7 @@ CALLS: Final[Mapping[str, Request]] = {
     f"/{service}/{method}": request
     for service, methods in {
         "keypeg.v1.AccountService": _ACCOUNTS,
+        "keypeg.v1.SignInService": _SIGN_INS,
         "keypeg.v1.CatalogService": _CATALOG,
         "keypeg.v1.LicenseService": _LICENSES,
         "keypeg.v1.ActivationService": _ACTIVATIONS,
@@ -363,6 +384,8 @@ CALLS: Final[Mapping[str, Request]] = {
 
 MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
     "DeleteUser": Scene.with_user,
+    "EndUserSignIns": Scene.with_user,
+    "RefreshSignIn": Scene.with_refresh_token,
     "BeginDeactivation": Scene.with_activation,
     "DeleteActivation": Scene.with_activation,
     "RenewSeat": Scene.with_lease,

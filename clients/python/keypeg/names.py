@@ -81,6 +81,7 @@ PLACE: Final = Pattern("pools/{pool}/places/{place}")
 SESSION: Final = Pattern("sessions/{session}")
 KEY: Final = Pattern("keys/{key}")
 BRIDGE: Final = Pattern("bridges/{bridge}")
+SIGN_IN: Final = Pattern("signIns/{sign_in}")
 
 
 def patterns() -> Iterator[Pattern]:

@@ -32,26 +32,26 @@ from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current, current_sign_in
 from keypeg_server.rpc.calls import cut, new_account, once, page_of
 from keypeg_server.rpc.peer import address_of
+from keypeg_server.rpc.sign_in_service import tokens_in
 from keypeg_server.service.accounts import AccountService, NewUser
+from keypeg_server.service.sign_ins import SignIns
 
 
 class AccountRpc(AccountServiceServicer):
     """Serves accounts, users and signing in."""
 
-    def __init__(self, accounts: AccountService) -> None:
+    def __init__(self, accounts: AccountService, sign_ins: SignIns) -> None:
         self._accounts = accounts
+        self._sign_ins = sign_ins
 
     async def SignIn(self, request: SignInRequest, context: Any) -> SignInResponse:
-        new = await self._accounts.sign_in(request.login, request.password, address_of(context))
-        user = new.token.user
-        response = SignInResponse(
-            token=new.text, user=encode.user(user), account=user.account_name or ""
+        new = await self._sign_ins.with_password(
+            request.login, request.password, request.client_name, address_of(context)
         )
-        response.expire_time.FromDatetime(new.token.expire_time)
-        return response
+        return tokens_in(SignInResponse(), new)
 
     async def SignOut(self, request: SignOutRequest, context: Any) -> SignOutResponse:
-        await self._accounts.sign_out(current())
+        await self._sign_ins.sign_out(current())
         return SignOutResponse()
 
     async def GetCaller(self, request: GetCallerRequest, context: Any) -> GetCallerResponse:

@@ -94,6 +94,13 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListUsers": _of(Right.PEOPLE_READ, "parent"),
         "DeleteUser": _of(Right.PEOPLE_WRITE, "name"),
     },
+    "keypeg.v1.SignInService": {
+        "RefreshSignIn": _PUBLIC,  # whoever has the refresh token
+        "ListSignIns": _CALLER,
+        "EndSignIn": _CALLER,
+        "SignOutEverywhere": _CALLER,
+        "EndUserSignIns": _of(Right.PEOPLE_WRITE, "name"),
+    },
     "keypeg.v1.CatalogService": {
         "GetPublisher": _CALLER,
         "CreateProduct": _caller(Right.CATALOG_WRITE),

@@ -28,6 +28,7 @@ from keypeg.v1 import (
     report_service_pb2,
     seat_service_pb2,
     session_service_pb2,
+    sign_in_service_pb2,
 )
 
 # What this server serves of the contract.
@@ -42,6 +43,7 @@ CONTRACT: Final = (
     report_service_pb2,
     seat_service_pb2,
     session_service_pb2,
+    sign_in_service_pb2,
 )
 SERVICES: Final = tuple(
     service.full_name

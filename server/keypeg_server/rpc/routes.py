@@ -34,6 +34,7 @@ class By(enum.Enum):
     CALLER = "it is the caller's own account"
     NEW_ACCOUNT = "it is the account that is to be made"
     SESSION = "a field names a session of an account"
+    PERSON = "it is the account of who signs in or out"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Route:
         assert bool(self.field) == (self.by in (By.NAME, By.POOL, By.SESSION))
 
 
-_ANYWHERE, _CALLER = Route(By.ANYWHERE), Route(By.CALLER)
+_ANYWHERE, _CALLER, _PERSON = Route(By.ANYWHERE), Route(By.CALLER), Route(By.PERSON)
 
 
 def _of(field: str) -> Route:
@@ -60,8 +61,8 @@ def _pool(field: str) -> Route:
 
 _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
     "keypeg.v1.AccountService": {
-        "SignIn": _ANYWHERE,  # a token is nobody's home: its row is written once and read by its digest
-        "SignOut": _ANYWHERE,
+        "SignIn": _PERSON,
+        "SignOut": _PERSON,
         "GetCaller": _ANYWHERE,
         "CreateAccount": Route(By.NEW_ACCOUNT),
         "GetAccount": _ANYWHERE,
@@ -69,6 +70,13 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "CreateUser": _of("parent"),
         "ListUsers": _ANYWHERE,
         "DeleteUser": _of("name"),
+    },
+    "keypeg.v1.SignInService": {
+        "RefreshSignIn": _PERSON,
+        "ListSignIns": _ANYWHERE,
+        "EndSignIn": _PERSON,
+        "SignOutEverywhere": _PERSON,
+        "EndUserSignIns": _of("name"),
     },
     "keypeg.v1.CatalogService": {
         "GetPublisher": _ANYWHERE,
@@ -152,17 +160,25 @@ assert set(TABLE) == set(authorization.TABLE), "every method has its route"
 
 AccountOfPool = Callable[[str], Awaitable[str | None]]
 AccountOfSession = Callable[[Any], Awaitable[str | None]]
+ParentOfPerson = Callable[[Any, Caller | None], Awaitable[str | None]]
 
 
 class Routes:
     """Finds the parents of calls."""
 
     def __init__(
-        self, account_of_pool: AccountOfPool, account_of_session: AccountOfSession
+        self,
+        account_of_pool: AccountOfPool,
+        account_of_session: AccountOfSession,
+        parent_of_person: ParentOfPerson,
     ) -> None:
-        """The account (name) of a pool by its id, and of the session that a request is about; None when none."""
+        """The account (name) of a pool by its id, and of the session that a request is about; None when none.
+
+        `parent_of_person`: in whose log it is what a request, or its caller, does with a sign-in; None when it is nobody.
+        """
         self._account_of_pool = account_of_pool
         self._account_of_session = account_of_session
+        self._parent_of_person = parent_of_person
         self._known: OrderedDict[str, str] = OrderedDict()  # by pool id
 
     async def parent(self, route: Route, request: Any, caller: Caller | None) -> str | None:
@@ -181,6 +197,8 @@ class Routes:
                 return names.ACCOUNT.build(new_account(request))
             case By.SESSION:
                 return await self._account_of_session(request)
+            case By.PERSON:
+                return await self._parent_of_person(request, caller)
             case By.ANYWHERE:
                 return None
 

@@ -77,7 +77,17 @@ _TTL = duration(timedelta(seconds=10), timedelta(hours=1))
 _PAGE: Fields = {"page_size": number(0, 1_000), "page_token": text(0, 256)}
 
 RULES: Final[Mapping[str, Fields]] = {
-    "SignInRequest": {"login": text(1, 128), "password": _PASSWORD},
+    "SignInRequest": {
+        "login": text(1, 128),
+        "password": _PASSWORD,
+        "client_name": OPTIONAL_LABEL,
+        "code": text(0, 32),
+    },
+    "RefreshSignInRequest": {"refresh_token": text(1, 256), "request_id": uuid},
+    "ListSignInsRequest": _PAGE,
+    "EndSignInRequest": {"name": name(names.SIGN_IN), "request_id": uuid},
+    "SignOutEverywhereRequest": {},
+    "EndUserSignInsRequest": {"name": name(names.USER), "request_id": uuid},
     "SignOutRequest": {},
     "GetCallerRequest": {},
     "CreateAccountRequest": {

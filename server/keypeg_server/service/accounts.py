@@ -1,35 +1,27 @@
-"""Accounts, their people, and signing in: one use case a method.
+"""Accounts and their people: one use case a method.
 
-Promises: a wrong name and a wrong password look and cost the same; who fails often waits, and keeps nobody else out
-(domain/guessing.py); deleting a user ends their tokens in
-the same transaction, and tells whoever serves their sessions.
+Promises: deleting a user ends their sign-ins in the same transaction, and tells whoever serves their sessions.
 
-Leaves to others: who may call what (rpc/authorization.py).
+Leaves to others: who may call what (rpc/authorization.py), signing in (sign_ins.py).
 """
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from keypeg import names
-from keypeg.errors import AlreadyExists, CredentialsInvalid, LimitExceeded, NotFound
+from keypeg.errors import AlreadyExists, NotFound
 from keypeg_server.domain import people
 from keypeg_server.domain.account import NO_ACCOUNT, Account, User
 from keypeg_server.domain.caller import Caller
-from keypeg_server.domain.events import TokenRevoked, UserRemoved
-from keypeg_server.domain.guessing import Guesses
+from keypeg_server.domain.events import UserRemoved
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Credential, Page, Request, Store, Unit
-from keypeg_server.service.tokens import NewToken, Tokens
 
-_LOG: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -55,16 +47,6 @@ def login_taken(login: str) -> AlreadyExists:
     return AlreadyExists(f"Someone signs in as {login} already; choose another login.", login=login)
 
 
-def _too_many(wait: float) -> LimitExceeded:
-    seconds = math.ceil(wait)
-    return LimitExceeded(
-        f"Too many sign-ins have failed; try again in {seconds} s. Who has lost the password asks an administrator.",
-        retry_after=timedelta(seconds=seconds),
-        limit="sign_in.failures",
-        value=str(seconds),
-    )
-
-
 @dataclass(frozen=True)
 class NewUser:
     """A user to be added."""
@@ -85,55 +67,11 @@ class AccountService:
         clock: Clock,
         new_id: Callable[[], str],
         passwords: Passwords,
-        tokens: Tokens,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._passwords = passwords
-        self._tokens = tokens
-        self._guesses = Guesses()
-
-    async def sign_in(self, login: str, password: str, address: str = "") -> NewToken:
-        """A token for who knows the password; `address` is where they call from, empty for this computer."""
-        guesses, now = self._guesses, self._clock.monotonic
-        if wait := guesses.begin(login, address, now()):
-            _LOG.warning("sign-in refused: too many failures", extra={"address": address})
-            raise _too_many(wait)
-        try:
-            new = await self._sign_in(login, password)
-        except CredentialsInvalid:
-            _LOG.info("sign-in failed", extra={"address": address})
-            raise
-        except BaseException:
-            guesses.forgive(login, address, now())
-            raise
-        guesses.succeeded(login, address, now())
-        return new
-
-    async def _sign_in(self, login: str, password: str) -> NewToken:
-        credential = await self._store.read(lambda unit: unit.accounts.credential(login))
-        kept = None if credential is None else credential.password
-        if not await self._passwords.matches(password, kept) or credential is None:
-            raise CredentialsInvalid("User name or password is wrong; try again.")
-        new = self._tokens.new(credential.user, self._new_id())
-
-        def keep(unit: Unit) -> None:
-            # The user may have been deleted, or given another password, while it was checked.
-            if unit.accounts.credential(login) != credential:
-                raise CredentialsInvalid("User name or password is wrong; try again.")
-            unit.accounts.add_token(new.token, self._clock.wall())
-
-        await self._store.write(keep)
-        return new
-
-    async def sign_out(self, caller: Caller) -> None:
-        def end(unit: Unit) -> None:
-            unit.accounts.delete_token(caller.token)
-            unit.publish(TokenRevoked(caller.token))
-
-        await self._store.write(end)
-        self._tokens.forget(caller.token)
 
     async def create_account(self, request: Request[Account], id: str, display_name: str) -> bytes:
         account = Account(id or self._new_id(), display_name, self._clock.wall())

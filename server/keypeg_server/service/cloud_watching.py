@@ -24,7 +24,7 @@ from keypeg_server.domain.cloud_change import CloudChange
 from keypeg_server.domain.events import AccountAbandoned, LogRecorded, TokenRevoked, UserRemoved
 from keypeg_server.service.cloud import CloudView
 from keypeg_server.service.events import EventHub
-from keypeg_server.service.refusals import draining, elsewhere
+from keypeg_server.service.refusals import draining, elsewhere, signed_out
 
 UNREAD_LIMIT: Final = 200  # changes of one watcher: some 50 KiB; the state says the rest
 WATCHERS_LIMIT: Final = 5_000  # of the server: each is a stream
@@ -170,4 +170,4 @@ class CloudWatching:
     def _token_revoked(self, event: TokenRevoked) -> None:
         for watcher in self._everyone():
             if watcher.caller.token == event.token:
-                watcher.end(TokenInvalid("This token was signed out; sign in again."))
+                watcher.end(signed_out())

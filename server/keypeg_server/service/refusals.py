@@ -11,12 +11,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from keypeg.errors import NotFound, PoolRule, ServerDraining
+from keypeg.errors import NotFound, PoolRule, ServerDraining, TokenInvalid
 from keypeg.v1 import error_pb2, explanation_pb2
 from keypeg_server.domain.pool import Pool
 
 HOLDERS_NAMED: Final = 10  # in a refusal to retire a pool
 AGAIN_AFTER: Final = timedelta(seconds=1)
+
+
+def signed_out() -> TokenInvalid:
+    """What ends the streams of a sign-in that has ended."""
+    return TokenInvalid("This sign-in has ended; sign in again.")
 
 
 def no_pool(name: str) -> NotFound:

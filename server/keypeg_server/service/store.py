@@ -24,6 +24,7 @@ from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.key_ports import Keys
 from keypeg_server.service.people_ports import People
+from keypeg_server.service.sign_in_ports import SignInRepository
 
 T = TypeVar("T")
 
@@ -55,16 +56,6 @@ class Credential:
 
     def __repr__(self) -> str:
         return f"Credential({self.user!r})"
-
-
-@dataclass(frozen=True)
-class Token:
-    """A signed-in caller's token: never itself, only its digest."""
-
-    id: str
-    digest: bytes
-    user: User
-    expire_time: datetime
 
 
 @dataclass(frozen=True)
@@ -105,7 +96,7 @@ class Catalog(Protocol):
 
 
 class Accounts(Protocol):
-    """Accounts, users and tokens. What is added must not be there; look first."""
+    """Accounts and users. What is added must not be there; look first."""
 
     def account(self, id: str) -> Account | None: ...
     def add_account(self, account: Account) -> None: ...
@@ -122,19 +113,8 @@ class Accounts(Protocol):
     def credential(self, login: str) -> Credential | None: ...
     def add_user(self, credential: Credential) -> None: ...
     def delete_user(self, user: User) -> None:
-        """With all tokens."""
+        """With all sign-ins."""
         ...
-
-    def token(self, digest: bytes) -> Token | None: ...
-    def add_token(self, token: Token, now: datetime) -> None:
-        """And forget the user's tokens that have ended by now."""
-        ...
-
-    def extend_token(self, id: str, expire_time: datetime) -> bool:
-        """Give a token more time; False when it is not there."""
-        ...
-
-    def delete_token(self, id: str) -> None: ...
 
 
 class Licenses(Protocol):
@@ -218,6 +198,8 @@ class Unit(Protocol):
     def keys(self) -> Keys: ...
     @property
     def people(self) -> People: ...
+    @property
+    def sign_ins(self) -> SignInRepository: ...
 
     def publish(self, event: Event) -> None:
         """Tell everyone, once this unit is committed."""

@@ -1,35 +1,50 @@
 """Tokens: what a signed-in caller sends with every call.
 
-Promises: a token is 32 random bytes and is kept only as its SHA-256; one that has ended, was signed out
-or whose user is gone is refused from that moment on. A token that is used in the second half of its time
-gets its whole time again, so that who comes back now and then never signs in anew. Known tokens are
-answered from memory.
+Promises: an access token lasts for minutes and is kept nowhere; one that has ended, or whose sign-in or user is gone,
+is refused from that moment on. Streams that were opened by it go on when it ends, and end with its sign-in. Sign-ins that
+are known are answered from memory. Tokens of before there were refresh tokens hold until their own end.
 
-Leaves to others: signing in (accounts.py), reading the metadata (rpc/authorization.py).
+Leaves to others: signing in and staying so (sign_ins.py), the texts (token_texts.py), reading the metadata (rpc/gate.py).
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import logging
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from keypeg.errors import StorageUnavailable, TokenExpired, TokenInvalid
-from keypeg_server.clock import to_us
+from keypeg.errors import TokenExpired, TokenInvalid
+from keypeg_server.clock import from_us, to_us
 from keypeg_server.domain.account import User
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.sign_in import Method, SignIn
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.store import Store, Token
+from keypeg_server.service.store import Store
+from keypeg_server.service.token_texts import (
+    SALT_BYTES,
+    AccessToken,
+    RefreshToken,
+    TokenTexts,
+    not_ours,
+)
 
-TOKEN_BYTES: Final = 32
 KNOWN_COUNT: Final = 65_536  # tokens kept in memory: about 1 KiB each
-_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_OLD_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """How long tokens last; see settings, section tokens."""
+
+    access: timedelta
+    sign_in: timedelta  # after it was last used
 
 
 @dataclass(frozen=True)
@@ -42,122 +57,126 @@ class SignedIn:
 
 
 @dataclass(frozen=True)
-class NewToken:
-    """A token that was just made: the only time that its text is there."""
+class NewTokens:
+    """Tokens that were just made: the only time that their texts are there."""
 
     text: str = field(repr=False)
-    token: Token
+    expire_time: datetime
+    refresh_text: str = field(repr=False)
+    sign_in: SignIn
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A token in memory, and what it says; `fresh_until_us` for nobody needs to look at its end before."""
+    """A token in memory, and what it says."""
 
-    token: Token
+    sign_in: str  # id
     signed_in: SignedIn
-    fresh_until_us: int
+    expire_us: int
 
 
 class Tokens:
     """Makes tokens and recognizes them."""
 
-    def __init__(self, store: Store, clock: Clock, valid_for: timedelta) -> None:
+    def __init__(self, store: Store, clock: Clock, lifetimes: Lifetimes, texts: TokenTexts) -> None:
         self._store = store
         self._clock = clock
-        self._valid_for = valid_for
+        self._lifetimes = lifetimes
+        self.texts: Final = texts
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._epoch = 0  # grows with every revocation
 
-    def new(self, user: User, id: str) -> NewToken:
-        """A token for a user; it holds once it is stored."""
-        text = base64.urlsafe_b64encode(os.urandom(TOKEN_BYTES)).rstrip(b"=").decode()
-        expire_time = self._clock.wall() + self._valid_for
-        return NewToken(text, Token(id, _digest(text), user, expire_time))
+    def new(self, user: User, id: str, method: Method, client_name: str) -> NewTokens:
+        """A sign-in of a user with its first tokens; they hold once it is stored."""
+        now = self._clock.wall()
+        ends = now + self._lifetimes.sign_in
+        salt = os.urandom(SALT_BYTES)
+        return self.of(SignIn(id, user, method, client_name, now, now, ends, 0, salt))
+
+    def refreshed(self, sign_in: SignIn, generation: int, salt: bytes) -> SignIn:
+        """The sign-in with its next refresh token; `generation` is of the one that was presented."""
+        now = self._clock.wall()
+        return sign_in.refreshed(generation, salt, now, now + self._lifetimes.sign_in)
+
+    def of(self, sign_in: SignIn) -> NewTokens:
+        """An access token for a sign-in from now on, and its newest refresh token."""
+        expire_time = min(self._clock.wall() + self._lifetimes.access, sign_in.expire_time)
+        access = AccessToken(sign_in.id, to_us(expire_time))
+        refresh = RefreshToken(sign_in.id, sign_in.generation, sign_in.salt)
+        return NewTokens(
+            self.texts.access(access), expire_time, self.texts.refresh(refresh), sign_in
+        )
 
     def known(self, text: str) -> SignedIn | None:
-        """Who sent this token, when it is in memory and in the first half of its time; None else."""
+        """Who sent this token, when it is in memory and has not ended; None else."""
         digest = _digest(text)
         known = self._known.get(digest)
-        if known is None or self._clock.wall_us() >= known.fresh_until_us:
+        if known is None or self._clock.wall_us() >= known.expire_us:
             return None
         self._known.move_to_end(digest)
         return known.signed_in
 
     async def authenticate(self, text: str) -> SignedIn:
         """Who sent this token; TokenInvalid or TokenExpired when nobody may have."""
-        if not _TEXT.fullmatch(text):
-            raise _invalid()
-        digest = _digest(text)
-        known = self._known.get(digest)
-        if known is None:
-            token = await self._find(digest)
-        else:
-            token = known.token
-            self._known.move_to_end(digest)
-        if self._clock.wall() >= token.expire_time:
-            self._known.pop(digest, None)
-            raise TokenExpired("This sign-in has run out; sign in again.")
-        if token.expire_time - self._clock.wall() < self._valid_for / 2:
-            token = await self._extended(token)
-        return _signed_in(token)
+        found = self.known(text)
+        if found is not None:
+            return found
+        try:
+            return await self._authenticate(text)
+        except TokenInvalid as error:
+            _LOG.info(
+                "token refused",
+                extra={"why": error.metadata.get("why", "unknown or ended")},
+            )
+            raise
 
-    def forget(self, token_id: str) -> None:
-        """A token was taken away."""
-        self._drop(lambda token: token.id == token_id)
+    async def _authenticate(self, text: str) -> SignedIn:
+        digest, epoch = _digest(text), self._epoch
+        if _OLD_TEXT.fullmatch(text):
+            sign_in = await self._store.read(lambda unit: unit.sign_ins.of_digest(digest))
+            ends = None
+        else:
+            token = self.texts.read_access(text)
+            ends = from_us(token.expire_us)
+            if self._clock.wall() >= ends:
+                self._known.pop(digest, None)
+                raise TokenExpired("This token has run out; refresh it, or sign in again.")
+            sign_in = await self._store.read(lambda unit: unit.sign_ins.sign_in(token.sign_in))
+        if sign_in is None:
+            raise not_ours()
+        ends = sign_in.expire_time if ends is None else ends
+        if self._clock.wall() >= min(ends, sign_in.expire_time):
+            raise TokenExpired("This sign-in has run out; sign in again.")
+        signed_in = _signed_in(sign_in, ends)
+        if epoch == self._epoch:  # else it may be the one that was revoked meanwhile
+            self._known[digest] = _Known(sign_in.id, signed_in, to_us(ends))
+            if len(self._known) > KNOWN_COUNT:
+                self._known.popitem(last=False)
+        return signed_in
+
+    def forget(self, sign_in: str) -> None:
+        """A sign-in (id) was ended."""
+        self._drop(lambda known: known.sign_in == sign_in)
 
     def forget_user(self, user: str) -> None:
-        """A user (name) was taken away."""
-        self._drop(lambda token: token.user.name == user)
+        """A user (name) was taken away, or is another than before."""
+        self._drop(lambda known: known.signed_in.caller.user == user)
 
     def forget_all(self) -> None:
         """Any token may have been taken away."""
         self._drop(lambda _: True)
 
-    async def _extended(self, token: Token) -> Token:
-        """The token with its whole time again; as it is when the disk is away."""
-        longer = replace(token, expire_time=self._clock.wall() + self._valid_for)
-        try:
-            there = await self._store.write(
-                lambda unit: unit.accounts.extend_token(longer.id, longer.expire_time)
-            )
-        except StorageUnavailable:
-            return token
-        if not there:
-            raise _invalid()
-        if token.digest in self._known:  # else it was revoked meanwhile
-            self._known[token.digest] = self._knowing(longer)
-        return longer
-
-    async def _find(self, digest: bytes) -> Token:
-        epoch = self._epoch
-        token = await self._store.read(lambda unit: unit.accounts.token(digest))
-        if token is None:
-            raise _invalid()
-        if epoch == self._epoch:  # else it may be the one that was revoked meanwhile
-            self._known[digest] = self._knowing(token)
-            if len(self._known) > KNOWN_COUNT:
-                self._known.popitem(last=False)
-        return token
-
-    def _knowing(self, token: Token) -> _Known:
-        fresh_until = token.expire_time - self._valid_for / 2
-        return _Known(token, _signed_in(token), to_us(fresh_until))
-
-    def _drop(self, gone: Callable[[Token], bool]) -> None:
+    def _drop(self, gone: Callable[[_Known], bool]) -> None:
         self._epoch += 1
-        for digest in [digest for digest, known in self._known.items() if gone(known.token)]:
+        for digest in [digest for digest, known in self._known.items() if gone(known)]:
             del self._known[digest]
 
 
-def _signed_in(token: Token) -> SignedIn:
-    user = token.user
-    caller = Caller(user.name, user.login, user.account_name, user.role, token.id)
-    return SignedIn(caller, user, token.expire_time)
+def _signed_in(sign_in: SignIn, ends: datetime) -> SignedIn:
+    user = sign_in.user
+    caller = Caller(user.name, user.login, user.account_name, user.role, sign_in.id, user.acts_for)
+    return SignedIn(caller, user, ends)
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
-
-
-def _invalid() -> TokenInvalid:
-    return TokenInvalid("This sign-in is not known here, or was ended; sign in again.")

@@ -18,6 +18,7 @@ from keypeg_server.service.admitting import Admitting
 from keypeg_server.service.ending import SessionEnding
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.presence import Session, State
+from keypeg_server.service.refusals import signed_out
 
 
 class Upheavals:
@@ -34,6 +35,7 @@ class Upheavals:
         hub.subscribe(events.LicenseChanged, self._license_changed)
         hub.subscribe(events.LicenseRemoved, self._license_removed)
         hub.subscribe(events.UserRemoved, self._user_removed)
+        hub.subscribe(events.TokenRevoked, self._token_revoked)
 
     def _on_cloud(self, account: str) -> Iterable[Session]:
         for session in self._presence.of_account(account):
@@ -106,6 +108,12 @@ class Upheavals:
                         f"{event.user} was removed; sign in as another user.", user=event.user
                     ),
                 )
+
+    def _token_revoked(self, event: events.TokenRevoked) -> None:
+        self._admitting.changes += 1
+        for session in self._presence:
+            if session.caller is not None and session.caller.token == event.token:
+                self._ending.end(session, signed_out())
 
 
 def _tell_changed(session: Session, change: session_pb2.Change.ValueType, resource: str) -> None:

@@ -34,7 +34,7 @@ from keypeg_server.domain.pool_event import PoolEvent
 from keypeg_server.domain.record import Entry
 from keypeg_server.service import frames
 from keypeg_server.service.events import EventHub
-from keypeg_server.service.refusals import draining, elsewhere, no_pool
+from keypeg_server.service.refusals import draining, elsewhere, no_pool, signed_out
 
 _T = TypeVar("_T")
 
@@ -258,7 +258,7 @@ class Watching:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 if watcher.caller.token == event.token:
-                    watcher.shut(TokenInvalid("This token was signed out; sign in again."))
+                    watcher.shut(signed_out())
 
 
 def _state(pool: Pool) -> PoolState:

@@ -1,9 +1,8 @@
-"""Accounts, users and tokens in tables; see service/store.py for what is promised."""
+"""Accounts and users in tables; see service/store.py for what is promised."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
@@ -16,9 +15,10 @@ from keypeg_server.domain.cloud_session import CloudMode, CloudState
 from keypeg_server.domain.location import BUILT_IN
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.accounts import login_taken
-from keypeg_server.service.store import Credential, Page, Token
-from keypeg_server.storage.tables import AccountRow, LocationRow, TokenRow, UserRow
+from keypeg_server.service.store import Credential, Page
+from keypeg_server.storage.tables import AccountRow, LocationRow, UserRow
 from keypeg_server.storage.tables_people import ApiKeyRow, ResellerAccountRow
+from keypeg_server.storage.tables_sign_in import SignInRow
 
 
 class SqlAccounts:
@@ -120,50 +120,11 @@ class SqlAccounts:
             raise login_taken(user.login) from error
 
     def delete_user(self, user: User) -> None:
-        self._session.exec(delete(TokenRow).where(col(TokenRow.user) == user.id))
+        self._session.exec(delete(SignInRow).where(col(SignInRow.user) == user.id))
         self._session.exec(delete(ApiKeyRow).where(col(ApiKeyRow.user) == user.id))
         mine = col(ResellerAccountRow.user) == user.id
         self._session.exec(delete(ResellerAccountRow).where(mine))
         self._session.exec(delete(UserRow).where(col(UserRow.id) == user.id))
-
-    def token(self, digest: bytes) -> Token | None:
-        wanted = (
-            select(TokenRow, UserRow)
-            .join(UserRow, col(UserRow.id) == col(TokenRow.user))
-            .where(col(TokenRow.digest) == digest)
-        )
-        found = self._session.exec(wanted).first()
-        if found is None:
-            return None
-        token, user = found
-        return Token(
-            token.id, token.digest, user_of(self._session, user), from_us(token.expire_time_us)
-        )
-
-    def add_token(self, token: Token, now: datetime) -> None:
-        ended = delete(TokenRow).where(
-            col(TokenRow.user) == token.user.id, col(TokenRow.expire_time_us) <= to_us(now)
-        )
-        self._session.exec(ended)
-        row = TokenRow(
-            id=token.id,
-            digest=token.digest,
-            user=token.user.id,
-            expire_time_us=to_us(token.expire_time),
-        )
-        self._session.add(row)
-        self._session.flush()
-
-    def extend_token(self, id: str, expire_time: datetime) -> bool:
-        row = self._session.get(TokenRow, id)
-        if row is None:
-            return False
-        row.expire_time_us = to_us(expire_time)
-        self._session.add(row)
-        return True
-
-    def delete_token(self, id: str) -> None:
-        self._session.exec(delete(TokenRow).where(col(TokenRow.id) == id))
 
 
 def _column(account: str) -> str | None:

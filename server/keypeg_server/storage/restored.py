@@ -32,10 +32,10 @@ from keypeg_server.storage.tables import (
     ActivationRow,
     EnrollmentRow,
     MetaRow,
-    TokenRow,
 )
 from keypeg_server.storage.tables_key import KeyContentsRow
 from keypeg_server.storage.tables_seat import LeaseRow, PoolRow
+from keypeg_server.storage.tables_sign_in import SignInRow
 from keypeg_server.storage.upkeep import HIGH_WATER
 
 RESTORED: Final = "restored_time_us"
@@ -64,7 +64,7 @@ def make_fit(connection: Connection, how: Restoration) -> int:
     with Session(bind=connection) as session:
         session.execute(delete(EnrollmentRow))
         if how.sign_out:
-            session.execute(delete(TokenRow))
+            session.execute(delete(SignInRow))
         _keep_highest(session, HIGH_WATER, now_us)
         session.merge(MetaRow(key=RESTORED, value=str(now_us)))
         session.merge(MetaRow(key=RESTORED_FROM, value=str(how.backup_time_us)))

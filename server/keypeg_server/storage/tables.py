@@ -3,7 +3,7 @@
 Promises: what the administration keeps; every time is BIGINT microseconds UTC, every id a text made by
 the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of keys in
 tables_key.py, those of the log in tables_log.py, those of several servers in tables_home.py, those of
-invitations, API keys and resellers in tables_people.py.
+invitations, API keys and resellers in tables_people.py, those of signing in in tables_sign_in.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
 """
@@ -29,9 +29,18 @@ from keypeg_server.storage import (
     tables_log,
     tables_people,
     tables_seat,
+    tables_sign_in,
 )
 
-__all__ = ["metadata", "tables_home", "tables_key", "tables_log", "tables_people", "tables_seat"]
+__all__ = [
+    "metadata",
+    "tables_home",
+    "tables_key",
+    "tables_log",
+    "tables_people",
+    "tables_seat",
+    "tables_sign_in",
+]
 
 
 def _time(**options: Any) -> Any:
@@ -112,16 +121,6 @@ class UserRow(SQLModel, table=True):
     password: str  # PHC string; empty for who has none
     create_time_us: int = _time()
     service: bool = False
-
-
-class TokenRow(SQLModel, table=True):
-    """A signed-in caller; the token itself is nowhere."""
-
-    __tablename__: ClassVar[str] = "token"
-    id: str = Field(primary_key=True)
-    digest: bytes = _bytes(unique=True)  # SHA-256 of the token
-    user: str = Field(foreign_key="user.id", index=True, ondelete="CASCADE")
-    expire_time_us: int = _time()
 
 
 class LicenseRow(SQLModel, table=True):

@@ -30,6 +30,7 @@ from keypeg_server.storage.news_store import NewsWriter
 from keypeg_server.storage.people_store import SqlPeople
 from keypeg_server.storage.place_store import SqlPlaces
 from keypeg_server.storage.requests import once
+from keypeg_server.storage.sign_in_store import SqlSignIns
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ class SqlUnit:
         self.places = SqlPlaces(session)
         self.keys = SqlKeys(session)
         self.people = SqlPeople(session)
+        self.sign_ins = SqlSignIns(session)
         self.events: list[Event] = []
         self.entries: list[Entry] = []
 

@@ -64,6 +64,7 @@ def test_only_what_must_be_is_public() -> None:
     public = {method for method, rule in TABLE.items() if rule.access is Access.PUBLIC}
     assert public == {
         "/keypeg.v1.AccountService/SignIn",
+        "/keypeg.v1.SignInService/RefreshSignIn",
         "/keypeg.v1.SessionService/CloseSession",
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/List",

@@ -164,7 +164,7 @@ class Server:
         self.peers = Peers(lambda address: grpc.aio.insecure_channel(address))
         self.relay = Relay(
             self.finder,
-            Routes(self._account, self._nobody),
+            Routes(self._account, self._nobody, self._no_person),
             self.peers,
             Seal(SECRET),
             lambda: CALLER,
@@ -180,6 +180,9 @@ class Server:
         return A
 
     async def _nobody(self, request: Any) -> str | None:
+        return None
+
+    async def _no_person(self, request: Any, caller: Caller | None) -> str | None:
         return None
 
     @property

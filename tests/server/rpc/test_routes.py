@@ -120,7 +120,7 @@ def test_a_route_goes_by_what_the_request_has(name: str) -> None:
             "AccountService/SignIn",
             account_service_pb2.SignInRequest(login="l"),
             None,
-            None,
+            "of who signs in",
         ),
     ],
 )
@@ -136,7 +136,10 @@ async def test_the_account_of_a_call(
     async def of_session(request: session_service_pb2.CloseSessionRequest) -> str | None:
         return await account_of(request.session.rpartition("/")[2])
 
-    found = Routes(account_of, of_session)
+    async def of_person(request: object, caller: Caller | None) -> str | None:
+        return "of who signs in"
+
+    found = Routes(account_of, of_session, of_person)
     route = routes.TABLE[f"/keypeg.v1.{method}"]
     assert await found.parent(route, request_, caller) == expected
     assert await found.parent(route, request_, caller) == expected

@@ -38,9 +38,11 @@ from keypeg_server.service.licenses import LicenseService, LicenseView
 from keypeg_server.service.locations import LocationService
 from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.placing import Placing
+from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.signing import PublisherKeys, Signing, delegate
 from keypeg_server.service.store import Page, Request, Unit
-from keypeg_server.service.tokens import Tokens
+from keypeg_server.service.token_texts import TokenTexts
+from keypeg_server.service.tokens import Lifetimes, Tokens
 from keypeg_server.storage.unit import SqlStore
 from tests.server.databases import open_in
 
@@ -111,9 +113,15 @@ class Office:
         numbers = itertools.count(1)
         new_id = lambda: f"{next(numbers):032x}"  # noqa: E731 - sorts by time, as real ids do
         self.placing = placing = Placing(self.signing, new_id)
-        self.tokens = Tokens(self.store, self.clock, timedelta(hours=12))
+        self.tokens = Tokens(
+            self.store,
+            self.clock,
+            Lifetimes(timedelta(minutes=15), timedelta(hours=12)),
+            TokenTexts(b"t" * 32, ""),
+        )
         self.passwords = Passwords(FAST, at_once=1, waiting=options.get("waiting", 100))
-        self.accounts = AccountService(self.store, self.clock, new_id, self.passwords, self.tokens)
+        self.accounts = AccountService(self.store, self.clock, new_id, self.passwords)
+        self.sign_ins = SignIns(self.store, self.clock, new_id, self.passwords, self.tokens)
         self.catalog = CatalogService(self.store, self.clock)
         self.licenses = LicenseService(self.store, self.clock, new_id, placing)
         self.deactivations = Deactivations(self.store, self.clock, self.signing, new_id)

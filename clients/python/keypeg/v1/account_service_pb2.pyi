@@ -28,19 +28,31 @@ class SignInRequest(_message.Message):
 
     LOGIN_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
+    CLIENT_NAME_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     login: _builtins.str
     """The name to sign in with."""
     password: _builtins.str
     """The password; a secret; 8 to 1,024 characters."""
+    client_name: _builtins.str
+    """What the client calls itself, for the list of what a user is signed in with;
+    at most 128 characters.
+    """
+    code: _builtins.str
+    """The one-time code, or a recovery code, of users who have them; at most 32
+    characters; empty else.
+    """
     def __init__(
         self,
         *,
         login: _builtins.str = ...,
         password: _builtins.str = ...,
+        client_name: _builtins.str = ...,
+        code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["login", b"login", "password", b"password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_name", b"client_name", "code", b"code", "login", b"login", "password", b"password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -56,10 +68,17 @@ class SignInResponse(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
+    REFRESH_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SIGN_IN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Send it as `authorization: Bearer TOKEN`; a secret."""
+    """Send it as `authorization: Bearer TOKEN`; a secret; lasts for minutes."""
     account: _builtins.str
     """The user's account; empty for staff of the publisher."""
+    refresh_token: _builtins.str
+    """What the next token is got with (SignInService.RefreshSignIn); a secret."""
+    sign_in: _builtins.str
+    """`signIns/{sign_in}`; the same for as long as the client is signed in."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends."""
@@ -68,6 +87,10 @@ class SignInResponse(_message.Message):
     def user(self) -> _account_pb2.User:
         """Who signed in."""
 
+    @_builtins.property
+    def refresh_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When that ends, unless it is used before."""
+
     def __init__(
         self,
         *,
@@ -75,10 +98,13 @@ class SignInResponse(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         user: _account_pb2.User | None = ...,
         account: _builtins.str = ...,
+        refresh_token: _builtins.str = ...,
+        refresh_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        sign_in: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "token", b"token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "sign_in", b"sign_in", "token", b"token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

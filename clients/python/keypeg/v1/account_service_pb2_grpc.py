@@ -94,7 +94,7 @@ class AccountServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SignOut(self, request, context):
-        """Ends the token that the call is made with. Idempotent.
+        """Ends the sign-in that the call is made with, and its streams. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

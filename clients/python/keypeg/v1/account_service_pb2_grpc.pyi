@@ -36,7 +36,7 @@ class AccountServiceStub:
     SignIn: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignInRequest, _account_service_pb2.SignInResponse]
     """Signs in with a password. Wrong name and wrong password look the same."""
     SignOut: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignOutRequest, _account_service_pb2.SignOutResponse]
-    """Ends the token that the call is made with. Idempotent."""
+    """Ends the sign-in that the call is made with, and its streams. Idempotent."""
     GetCaller: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetCallerRequest, _account_service_pb2.GetCallerResponse]
     """Who the caller is."""
     CreateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateAccountRequest, _account_service_pb2.CreateAccountResponse]
@@ -60,7 +60,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     SignIn: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignInRequest, _account_service_pb2.SignInResponse]  # type: ignore[assignment]
     """Signs in with a password. Wrong name and wrong password look the same."""
     SignOut: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignOutRequest, _account_service_pb2.SignOutResponse]  # type: ignore[assignment]
-    """Ends the token that the call is made with. Idempotent."""
+    """Ends the sign-in that the call is made with, and its streams. Idempotent."""
     GetCaller: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetCallerRequest, _account_service_pb2.GetCallerResponse]  # type: ignore[assignment]
     """Who the caller is."""
     CreateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateAccountRequest, _account_service_pb2.CreateAccountResponse]  # type: ignore[assignment]
@@ -93,7 +93,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.SignOutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.SignOutResponse, _abc.Awaitable[_account_service_pb2.SignOutResponse]]:
-        """Ends the token that the call is made with. Idempotent."""
+        """Ends the sign-in that the call is made with, and its streams. Idempotent."""
 
     @_abc_1.abstractmethod
     def GetCaller(

@@ -52,6 +52,7 @@ VALUES: dict[str, list[Any]] = {
     "license.state": [1, 1, 1],
     "activation.location_kind": [1, 2, 2],
     "location.key_algorithm": [0, 0, 0],
+    "sign_in.method": [1, 2, 5],
     "borrow.state": ["out", "returned", "out"],
 }
 

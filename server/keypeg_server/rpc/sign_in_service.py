@@ -1,0 +1,101 @@
+"""SignInService over gRPC: decode, call, encode."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from keypeg import names
+from keypeg.v1 import sign_in_pb2
+from keypeg.v1.account_service_pb2 import SignInResponse
+from keypeg.v1.sign_in_service_pb2 import (
+    EndSignInRequest,
+    EndSignInResponse,
+    EndUserSignInsRequest,
+    EndUserSignInsResponse,
+    ListSignInsRequest,
+    ListSignInsResponse,
+    RefreshSignInRequest,
+    RefreshSignInResponse,
+    SignOutEverywhereRequest,
+    SignOutEverywhereResponse,
+)
+from keypeg.v1.sign_in_service_pb2_grpc import SignInServiceServicer
+from keypeg_server.domain.sign_in import SignIn
+from keypeg_server.rpc import encode
+from keypeg_server.rpc.caller import current
+from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.service.sign_ins import SignIns
+from keypeg_server.service.tokens import NewTokens
+
+_Answer = TypeVar("_Answer", SignInResponse, sign_in_pb2.SignedIn)
+
+
+class SignInRpc(SignInServiceServicer):
+    """Serves staying signed in, and ending it."""
+
+    def __init__(self, sign_ins: SignIns) -> None:
+        self._sign_ins = sign_ins
+
+    async def RefreshSignIn(
+        self, request: RefreshSignInRequest, context: Any
+    ) -> RefreshSignInResponse:
+        new = await self._sign_ins.refresh(request.refresh_token, request.request_id)
+        return RefreshSignInResponse(signed_in=tokens_in(sign_in_pb2.SignedIn(), new))
+
+    async def ListSignIns(self, request: ListSignInsRequest, context: Any) -> ListSignInsResponse:
+        page = page_of(request)
+        caller = current()
+        after = [one for one in await self._sign_ins.list(caller) if one.id > page.after]
+        found, token = cut(after[: page.limit], page, lambda one: one.id)
+        shown = (_sign_in(one, current=one.id == caller.token) for one in found)
+        return ListSignInsResponse(sign_ins=shown, next_page_token=token)
+
+    async def EndSignIn(self, request: EndSignInRequest, context: Any) -> EndSignInResponse:
+        (id,) = names.SIGN_IN.parse(request.name)
+        answer = await self._sign_ins.end(
+            once(request, lambda _: EndSignInResponse()), current(), id
+        )
+        return EndSignInResponse.FromString(answer)
+
+    async def SignOutEverywhere(
+        self, request: SignOutEverywhereRequest, context: Any
+    ) -> SignOutEverywhereResponse:
+        ended = await self._sign_ins.sign_out_everywhere(current())
+        return SignOutEverywhereResponse(ended_count=ended)
+
+    async def EndUserSignIns(
+        self, request: EndUserSignInsRequest, context: Any
+    ) -> EndUserSignInsResponse:
+        account, id = names.USER.parse(request.name)
+        answer = await self._sign_ins.end_of_user(
+            once(request, lambda ended: EndUserSignInsResponse(ended_count=ended)),
+            current(),
+            account,
+            id,
+        )
+        return EndUserSignInsResponse.FromString(answer)
+
+
+def tokens_in(answer: _Answer, new: NewTokens) -> _Answer:
+    """New tokens, in an answer."""
+    user = new.sign_in.user
+    answer.token, answer.refresh_token = new.text, new.refresh_text
+    answer.sign_in, answer.account = new.sign_in.name, user.account_name or ""
+    answer.user.CopyFrom(encode.user(user))
+    answer.expire_time.FromDatetime(new.expire_time)
+    answer.refresh_expire_time.FromDatetime(new.sign_in.expire_time)
+    return answer
+
+
+def _sign_in(value: SignIn, *, current: bool) -> sign_in_pb2.SignIn:
+    message = sign_in_pb2.SignIn(
+        name=value.name,
+        user=value.user.name,
+        method=value.method.value,  # type: ignore[arg-type]  # equal by test
+        client_name=value.client_name,
+        current=current,
+    )
+    message.create_time.FromDatetime(value.create_time)
+    message.use_time.FromDatetime(value.use_time)
+    message.expire_time.FromDatetime(value.expire_time)
+    return message

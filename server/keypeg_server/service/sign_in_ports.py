@@ -1,0 +1,36 @@
+"""What signing in needs from storage: a repository of units of work (store.py).
+
+Promises: only the Protocol and the values that cross it.
+
+Leaves to others: how it is kept (storage/sign_in_store.py).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from keypeg_server.domain.sign_in import SignIn
+
+
+class SignInRepository(Protocol):
+    """Who is signed in. What is added must not be there."""
+
+    def sign_in(self, id: str) -> SignIn | None: ...
+    def of_digest(self, digest: bytes) -> SignIn | None:
+        """That of a token of before there were refresh tokens, by its SHA-256."""
+        ...
+
+    def of_user(self, user: str) -> list[SignIn]:
+        """Those of a user (id), oldest first."""
+        ...
+
+    def add(self, sign_in: SignIn, now: datetime) -> None:
+        """And forget the user's sign-ins that have ended by now."""
+        ...
+
+    def update(self, sign_in: SignIn, generation: int) -> bool:
+        """Its newest refresh token and times; False when its generation is another than this by now."""
+        ...
+
+    def delete(self, id: str) -> None: ...

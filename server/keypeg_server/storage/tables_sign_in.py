@@ -1,0 +1,32 @@
+"""Tables of signing in; see tables.py for what holds of all tables.
+
+Leaves to others: mapping to the domain (sign_in_store.py).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sqlalchemy import BigInteger, Column, LargeBinary
+from sqlmodel import Field, SQLModel
+
+from keypeg_server.storage import tables_seat  # its naming convention comes first
+
+__all__ = ["SignInRow", "tables_seat"]
+
+
+class SignInRow(SQLModel, table=True):
+    """A client that is signed in; its tokens are nowhere."""
+
+    __tablename__: ClassVar[str] = "sign_in"
+    id: str = Field(primary_key=True)
+    user: str = Field(foreign_key="user.id", index=True, ondelete="CASCADE")
+    method: int
+    client_name: str
+    create_time_us: int = Field(sa_type=BigInteger)
+    use_time_us: int = Field(sa_type=BigInteger)
+    expire_time_us: int = Field(sa_type=BigInteger)
+    generation: int = Field(sa_type=BigInteger)  # of the newest refresh token
+    salt: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    # SHA-256 of a token of before there were refresh tokens; None for all others.
+    digest: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True, unique=True))
