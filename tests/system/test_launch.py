@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import stat
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from keypeg.v1 import cloud_session_pb2, cloud_session_service_pb2, license_service_pb2
 from lab.processes import BIN
 from lab.world import APP, CLOUD, KEY, PASSWORD, Computer, World, request_id
+from tests.client.launch.screen import INSTALL, virtual_screen
 from tests.system.people import Customer
 from tests.system.terminal import Terminal
 
@@ -113,6 +118,34 @@ def test_a_launch_on_another_computer_offers_the_move_by_name(
         person.event("running")
         assert app.expect("stopped", timeout=5)["reason"] == "CLOUD_SESSION_MOVED"
         assert person.end() == 0
+
+
+@pytest.mark.long
+def test_a_person_at_a_desktop_signs_in_and_opens_the_cloud_session_with_the_keyboard_alone(
+    world: World, customer: Customer, new_name: Namer, tmp_path: Path
+) -> None:
+    if shutil.which("xdotool") is None:
+        pytest.skip(f"a keyboard on a virtual screen is needed: {INSTALL}")
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    computer = world.computer(new_name("desktop"))
+    with contextlib.closing(virtual_screen(tmp_path)) as screens:
+        env = {"DISPLAY": next(screens), "KEYPEG_ASK": "auto"}
+        app = world.app(new_name("app"), computer, product, env=env)
+
+        def press(title: str, *words: str) -> None:
+            deadline = time.monotonic() + 40
+            focused = ["xdotool", "getwindowfocus", "getwindowname"]
+            while world.lab.run(focused, env=env, check=False).stdout.strip() != title:
+                assert time.monotonic() < deadline, f"no window {title!r}"
+            world.lab.run(["xdotool", *words], env=env)  # as a keyboard: to whatever has the focus
+
+        press("Sign in", "type", customer.member_login)
+        press("Sign in", "key", "Tab", "type", PASSWORD)
+        press("Sign in", "key", "Return")
+        press("Open a cloud session?", "key", "alt+y")
+        app.expect("running")
+        assert app.stop() == 0
 
 
 @pytest.mark.long

@@ -11,7 +11,6 @@ the window; macOS allows that of the main thread only.
 from __future__ import annotations
 
 import tkinter as tk
-from collections.abc import Callable
 from tkinter import ttk
 from typing import Final
 
@@ -140,8 +139,14 @@ class Dialog:
             made.bind("<Return>", lambda _: self._take(self._step.default))
         first = next((one for one in self.inputs.values() if self._is_empty(one)), None)
         focused = first or next(iter(self.inputs.values()), self.buttons[self._step.default.name])
-        focus: Callable[[], None] = focused.focus_force
-        self.window.after_idle(focus)
+        focused.focus_set()
+
+        def seen(event: tk.Event[tk.Misc]) -> None:
+            if event.widget is self.window:  # on the screen for the first time
+                self.window.unbind("<Visibility>", binding)
+                focused.focus_force()
+
+        binding = self.window.bind("<Visibility>", seen)
         self.window.update_idletasks()
         left = (self.window.winfo_screenwidth() - self.window.winfo_reqwidth()) // 2
         top = (self.window.winfo_screenheight() - self.window.winfo_reqheight()) // 3

@@ -1,0 +1,40 @@
+"""A virtual screen: an X server without a monitor, for windows that are really made.
+
+Promises: it takes a free display by itself, is ready when it is given, and ends with the test; without the program a
+skip says what to install.
+
+Leaves to others: what is shown on it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+INSTALL = "apt-get install xvfb xdotool python3-tk"
+
+
+def virtual_screen(folder: Path) -> Iterator[str]:
+    """The display, for DISPLAY."""
+    if shutil.which("Xvfb") is None or importlib.util.find_spec("_tkinter") is None:
+        pytest.skip(f"windows are tried on a virtual screen: {INSTALL}")
+    readable, writable = os.pipe()
+    argv = ["Xvfb", "-displayfd", str(writable), "-screen", "0", "800x600x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(
+        [*argv, "-fbdir", str(folder)], pass_fds=(writable,), stderr=subprocess.DEVNULL
+    )
+    os.close(writable)
+    try:
+        with os.fdopen(readable) as told:
+            number = told.readline().strip()  # empty when it has ended instead
+        assert number, "the virtual screen did not start"
+        yield f":{number}"
+    finally:
+        server.terminate()
+        server.wait(10)
