@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 import behaviours_plugin
 
@@ -37,9 +36,12 @@ WAITING = (
     "tests/client/test_labs_page.py",
 )
 
-# No deadline: this project's machines are shared, and a slow example is not a wrong one.
-settings.register_profile("keypeg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("keypeg")
+if "KEYPEG_USB_LAB" not in os.environ:  # there nothing uses it, and loading it takes seconds
+    from hypothesis import HealthCheck, settings
+
+    # No deadline: this project's machines are shared, and a slow example is not a wrong one.
+    settings.register_profile("keypeg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("keypeg")
 
 
 @pytest.fixture(scope="session")

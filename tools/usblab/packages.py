@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from usblab import kernel_image
+
 KERNEL: Final = (
     "linux-image-amd64"  # stands for the newest kernel package; the cloud flavour has no USB
 )
@@ -65,12 +67,15 @@ class Store:
         self._unpack(self._archive(kernel), self.kernel_root, "./boot", "./lib/modules")
         for name in programs:
             self._unpack(self._archive(name), self.root)
+        packed = next((self.kernel_root / "boot").glob("vmlinuz-*"))
+        if (unpacked := kernel_image.unpacked(packed.read_bytes())) is not None:
+            packed.with_name(packed.name.replace("vmlinuz", "vmlinux")).write_bytes(unpacked)
         self._stamp.write_text(_asked())
 
     @property
     def kernel(self) -> Path:
-        """The kernel's image."""
-        return next((self.kernel_root / "boot").glob("vmlinuz-*"))
+        """The kernel's image; the unpacked one, where it could be."""
+        return min((self.kernel_root / "boot").glob("vmlinu[xz]-*"))
 
     @property
     def modules(self) -> Path:
