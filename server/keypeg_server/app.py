@@ -64,12 +64,12 @@ from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
 from keypeg_server.service.cloud_watching import CloudWatching
-from keypeg_server.service.deactivations import Deactivations
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.history import History
 from keypeg_server.service.key_checks import KeyChecks
 from keypeg_server.service.key_losses import KeyLosses
 from keypeg_server.service.licenses import LicenseService
+from keypeg_server.service.life_parts import LifeParts
 from keypeg_server.service.locations import LocationService
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.pools import Engine, always
@@ -98,6 +98,7 @@ _LOG: Final = structlog.get_logger("keypegd")
 
 CLOCK_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
 HEADS_EVERY: Final = 10.0  # seconds: for so long, records may be without a signed head over them
+CHANGES_EVERY: Final = 1.0  # seconds: so late planned changes of licenses are applied
 REMOVAL_EVERY: Final = 600.0  # seconds
 LAST_TIME: Final = (
     5.0  # seconds for each last thing, when it is another computer that has to answer
@@ -221,6 +222,9 @@ class App:
         """Whose logs this server keeps."""
         return {} if self._several is None else {"parents": self._several.homes.mine()}
 
+    def _is_mine(self, parent: str) -> bool:
+        return self._several is None or self._several.homes.epoch(parent) is not None
+
     async def _serve(self, tokens: Tokens) -> None:
         opened, several = self._opened, self._several
         store, clock, hub, settings = opened.store, opened.clock, opened.hub, opened.settings
@@ -229,6 +233,7 @@ class App:
         self._signing = signing = Signing(await self._keys.load(), secrets.site)
         new_id = new_ids(clock)
         placing = Placing(signing, new_id)
+        life = LifeParts(store, clock, new_id, signing, placing)
         hub.subscribe(UserRemoved, lambda event: tokens.forget_user(event.user))
         hub.subscribe(TokenRevoked, lambda event: tokens.forget(event.token))
 
@@ -262,7 +267,9 @@ class App:
             return None if found is None else found.rules
 
         seat_grant = settings.sessions.seat_grant
-        entitlements = AccountEntitlements(store, clock, signing, seat_grant, held, placing)
+        entitlements = AccountEntitlements(
+            store, clock, signing, seat_grant, held, placing, life.changes
+        )
         self._borrows = Borrows(engine, entitlements, signing, clock, clock.date_us)
         self._sessions = Sessions(
             engine,
@@ -293,8 +300,9 @@ class App:
             roots=self._opened.attestation_roots(),
         )
         licenses = LicenseService(store, clock, new_id, placing)
-        deactivations = Deactivations(store, clock, signing, new_id)
-        activations = ActivationService(store, clock, placing, signing, engine, deactivations)
+        activations = ActivationService(
+            store, clock, placing, signing, engine, life.deactivations, life.changes
+        )
         losses = KeyLosses(store, clock, signing, new_id)
         checks = KeyChecks(store, clock, signing)
         server = self._server
@@ -306,12 +314,12 @@ class App:
             CatalogRpc(CatalogService(store, clock)), server
         )
         license_service_pb2_grpc.add_LicenseServiceServicer_to_server(
-            LicenseRpc(licenses, clock), server
+            LicenseRpc(licenses, life.use_cases, clock), server
         )
         activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(
-            ActivationRpc(activations, deactivations), server
+            ActivationRpc(activations), server
         )
-        cloud = CloudService(store, clock, placing)
+        cloud = CloudService(store, clock, placing, life.changes)
         self._cloud_watching = CloudWatching(cloud.get, hub)
         cloud_session_service_pb2_grpc.add_CloudSessionServiceServicer_to_server(
             CloudSessionRpc(cloud, self._cloud_watching), server
@@ -349,6 +357,7 @@ class App:
             asyncio.create_task(sweep_forever(opened.database, clock)),
             _every(certificates.EVERY, self._refresh_certificates),
             _every(signing_keys.EVERY, lambda: self._keys.refresh(signing)),
+            _every(CHANGES_EVERY, lambda: life.changes.apply_due(self._is_mine)),
             _every(HEADS_EVERY, lambda: self._sign_heads(log_store.PERIOD)),
             _every(
                 REMOVAL_EVERY,

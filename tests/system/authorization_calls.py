@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
@@ -26,7 +26,9 @@ from keypeg.v1 import (
     cloud_session_pb2,
     cloud_session_service_pb2,
     document_pb2,
+    license_life_pb2,
     license_service_pb2,
+    license_switches_pb2,
     location_service_pb2,
     pool_rules_pb2,
     report_service_pb2,
@@ -68,6 +70,7 @@ class Scene:
     borrow: str = ""
     user: str = ""
     refresh: str = ""
+    change: str = ""
 
     def elsewhere(self) -> Scene:
         """The same names of what does not exist."""
@@ -90,6 +93,7 @@ class Scene:
             place=gone(self.place),
             borrow=gone(self.borrow),
             user=gone(self.user),
+            change=gone(self.change),
         )
 
     # --- what a call uses up ---
@@ -117,6 +121,16 @@ class Scene:
         asked = account_service_pb2.SignInRequest(login=self.login, password=PASSWORD)
         return replace(self, refresh=self.holder.accounts.SignIn(asked).refresh_token)
 
+    def with_change(self) -> Scene:
+        """A license of its own, and a change that is planned for it."""
+        owned = self.world.license(self.account, self.product, seats=1)
+        request = license_service_pb2.SuspendLicenseRequest(
+            name=owned.name, request_id=request_id(), reason="cells"
+        )
+        request.apply_time.FromSeconds(LATER)
+        made = self.world.publisher.licenses.SuspendLicense(request)
+        return replace(self, license=owned.name, change=made.change.name)
+
     def with_lease(self) -> Scene:
         lease = self.holder.seats.AcquireSeat(acquire(self)).lease
         return replace(self, lease=lease.name, fence=lease.fencing_number)
@@ -134,6 +148,7 @@ class Scene:
 
 
 SEATS: Final = 500
+LATER: Final = 4_000_000_000  # in the year 2096
 
 
 def acquire(scene: Scene) -> seat_service_pb2.AcquireSeatRequest:
@@ -160,6 +175,7 @@ def borrow(scene: Scene) -> borrow_service_pb2.CreateBorrowRequest:
 Request = Callable[[Scene], Message]
 _accounts, _seats, _cloud = account_service_pb2, seat_service_pb2, cloud_session_service_pb2
 _locations, _borrows = location_service_pb2, borrow_service_pb2
+_licenses = license_service_pb2
 
 
 def _new_user(s: Scene) -> Message:
@@ -207,6 +223,13 @@ def _hold(s: Scene) -> Message:
     return session_service_pb2.HoldSessionRequest()
 
 
+def _planned(s: Scene, request: Any) -> Message:
+    """Planned for a time when nobody tests."""
+    made: Message = request(name=s.license, request_id=request_id(), reason="cells")
+    made.apply_time.FromSeconds(LATER)  # type: ignore[attr-defined]  # all of them have it
+    return made
+
+
 _ACCOUNTS: Final[Mapping[str, Request]] = {
     "SignIn": lambda s: _accounts.SignInRequest(login=s.login, password=PASSWORD),
     "SignOut": lambda s: _accounts.SignOutRequest(),
@@ -237,12 +260,42 @@ _CATALOG: Final[Mapping[str, Request]] = {
     "GetPublisher": lambda s: catalog_service_pb2.GetPublisherRequest(name="publishers/acme"),
     "CreateProduct": _new_product,
     "GetProduct": lambda s: catalog_service_pb2.GetProductRequest(name=s.product),
+    "SetLicenseSwitches": lambda s: catalog_service_pb2.SetLicenseSwitchesRequest(
+        name=s.product,
+        request_id=request_id(),
+        switches=license_switches_pb2.LicenseSwitches(),
+    ),
     "ListProducts": lambda s: catalog_service_pb2.ListProductsRequest(parent="publishers/acme"),
 }
 _LICENSES: Final[Mapping[str, Request]] = {
     "CreateLicense": _new_license,
     "GetLicense": lambda s: license_service_pb2.GetLicenseRequest(name=s.license),
     "ListLicenses": lambda s: license_service_pb2.ListLicensesRequest(parent=s.account),
+}
+_LIFE: Final[Mapping[str, Request]] = {
+    "SuspendLicense": lambda s: _planned(s, _licenses.SuspendLicenseRequest),
+    "ResumeLicense": lambda s: _planned(s, _licenses.ResumeLicenseRequest),
+    "RevokeLicense": lambda s: _planned(s, _licenses.RevokeLicenseRequest),
+    "EditLicense": lambda s: _licenses.EditLicenseRequest(
+        name=s.license,
+        request_id=request_id(),
+        reason="cells",
+        edit=license_life_pb2.LicenseEdit(term_days=36_500),
+    ),
+    "MoveLicense": lambda s: _licenses.MoveLicenseRequest(
+        name=s.activation, request_id=request_id(), reason="cells"
+    ),
+    "RecoverLicense": lambda s: _licenses.RecoverLicenseRequest(
+        name=s.activation, request_id=request_id(), reason="cells"
+    ),
+    "ListLicenseChanges": lambda s: _licenses.ListLicenseChangesRequest(parent=s.license),
+    "BeginLicenseChange": lambda s: _licenses.BeginLicenseChangeRequest(name=s.change),
+    "ApplyLicenseChange": lambda s: _licenses.ApplyLicenseChangeRequest(
+        name=s.change, request_id=request_id(), receipt=NOTE
+    ),
+    "CancelLicenseChange": lambda s: _licenses.CancelLicenseChangeRequest(
+        name=s.change, request_id=request_id(), reason="cells"
+    ),
 }
 _ACTIVATIONS: Final[Mapping[str, Request]] = {
     "CreateActivation": lambda s: activation_service_pb2.CreateActivationRequest(
@@ -359,7 +412,7 @@ CALLS: Final[Mapping[str, Request]] = {
         "keypeg.v1.AccountService": _ACCOUNTS,
         "keypeg.v1.SignInService": _SIGN_INS,
         "keypeg.v1.CatalogService": _CATALOG,
-        "keypeg.v1.LicenseService": _LICENSES,
+        "keypeg.v1.LicenseService": {**_LICENSES, **_LIFE},
         "keypeg.v1.ActivationService": _ACTIVATIONS,
         "keypeg.v1.CloudSessionService": _CLOUD,
         "keypeg.v1.LocationService": _LOCATIONS,
@@ -386,6 +439,9 @@ MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
     "DeleteUser": Scene.with_user,
     "EndUserSignIns": Scene.with_user,
     "RefreshSignIn": Scene.with_refresh_token,
+    "BeginLicenseChange": Scene.with_change,
+    "ApplyLicenseChange": Scene.with_change,
+    "CancelLicenseChange": Scene.with_change,
     "BeginDeactivation": Scene.with_activation,
     "DeleteActivation": Scene.with_activation,
     "RenewSeat": Scene.with_lease,

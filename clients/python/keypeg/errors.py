@@ -64,6 +64,9 @@ class Reason(enum.Enum):
     RECEIPT_REQUIRED = 36
     LICENSE_UNSUITABLE = 37
     VERSION_NOT_COVERED = 38
+    SWITCHED_OFF = 39
+    PENDING_CHANGE = 44
+    ACTIVATE_THERE = 45
 
     CLOUD_SESSION_CLOSED = 40
     CLOUD_SESSION_ELSEWHERE = 41
@@ -319,6 +322,18 @@ class LicenseUnsuitable(KeypegError, reason=Reason.LICENSE_UNSUITABLE):
 
 class VersionNotCovered(KeypegError, reason=Reason.VERSION_NOT_COVERED):
     """The license does not open this version of the app; metadata `rule`, and what it does open."""
+
+
+class SwitchedOff(KeypegError, reason=Reason.SWITCHED_OFF):
+    """The product's publisher does not let the account do this; metadata `switch` and `allowed`."""
+
+
+class PendingChange(KeypegError, reason=Reason.PENDING_CHANGE):
+    """A recorded change of the license comes first; metadata `change` and `location`."""
+
+
+class ActivateThere(KeypegError, reason=Reason.ACTIVATE_THERE):
+    """What is to live on a key or device is activated only there; metadata `location`."""
 
 
 class CloudSessionClosed(KeypegError, reason=Reason.CLOUD_SESSION_CLOSED):

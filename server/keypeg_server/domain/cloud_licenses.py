@@ -60,7 +60,11 @@ def arrange(
     activate: list[License] = []
     free: list[Activation] = []
     for copies in groups.values():
-        usable = [one for one in copies if one.state_at(now) is LicenseState.ACTIVE]
+        usable = [
+            one
+            for one in copies
+            if one.state_at(now) is LicenseState.ACTIVE and (one.id in there or not one.waits_for)
+        ]
         present = [one for one in usable if one.id in there]
         wanted = present or [
             one

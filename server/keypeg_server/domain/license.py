@@ -76,6 +76,11 @@ class License:
     maintenance_end_time: datetime | None
     external_reference: str
     newest_version: str = ""  # of the app, as dotted numbers; empty for every version
+    state_reason: str = ""  # why it was suspended or revoked
+    state_by_publisher: bool = False  # whether its publisher did that
+    waits_for: str = ""  # id of the key's location which a change waits for (license_change.py)
+    waiting_change: str = ""  # id of that change
+    next_change_time: datetime | None = None  # when the next planned change is due
 
     @property
     def name(self) -> str:
@@ -148,13 +153,15 @@ def check_usable(license: License, now: datetime) -> None:
     match license.state_at(now):
         case LicenseState.SUSPENDED:
             raise LicenseSuspended(
-                f"{license.name} is suspended by its publisher; ask the publisher why.",
+                f"{license.name} is suspended by {_who(license)}{_why(license)}",
                 license=license.name,
+                state_reason=license.state_reason,
             )
         case LicenseState.REVOKED:
             raise LicenseRevoked(
-                f"{license.name} was revoked by its publisher; ask the publisher why.",
+                f"{license.name} was revoked by {_who(license)}{_why(license)}",
                 license=license.name,
+                state_reason=license.state_reason,
             )
         case LicenseState.EXPIRED:
             ended = license.ends_at
@@ -166,6 +173,15 @@ def check_usable(license: License, now: datetime) -> None:
             )
         case LicenseState.ACTIVE:
             return
+
+
+def _who(license: License) -> str:
+    by_account = license.state_reason and not license.state_by_publisher
+    return "an administrator of its account" if by_account else "its publisher"
+
+
+def _why(license: License) -> str:
+    return f': "{license.state_reason}". Ask there.' if license.state_reason else "; ask why there."
 
 
 def check_activation(

@@ -16,6 +16,8 @@ from keypeg.errors import ClientTooOld
 from keypeg.versions import is_older
 
 from .key_loss import DEFAULT, KeyLossPolicy
+from .license_life import DEFAULT as DEFAULT_SWITCHES
+from .license_life import Switches
 from .location import LocationKind
 
 OFFLINE_GRACE: Final = timedelta(seconds=180)
@@ -48,6 +50,7 @@ class Product:
     features: tuple[str, ...]
     create_time: datetime
     key_loss: KeyLossPolicy = DEFAULT
+    switches: Switches = DEFAULT_SWITCHES
 
     @property
     def name(self) -> str:

@@ -19,18 +19,19 @@ from keypeg.v1.activation_service_pb2 import (
     ListActivationsResponse,
 )
 from keypeg.v1.activation_service_pb2_grpc import ActivationServiceServicer
+from keypeg_server.domain.license_life import who_is
 from keypeg_server.rpc import encode
+from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.calls import cut, once, page_of
 from keypeg_server.service.activations import ActivationService, ActivationView
-from keypeg_server.service.deactivations import Deactivation, Deactivations
+from keypeg_server.service.deactivations import Deactivation
 
 
 class ActivationRpc(ActivationServiceServicer):
     """Serves activations."""
 
-    def __init__(self, activations: ActivationService, deactivations: Deactivations) -> None:
+    def __init__(self, activations: ActivationService) -> None:
         self._activations = activations
-        self._deactivations = deactivations
 
     async def CreateActivation(
         self, request: CreateActivationRequest, context: Any
@@ -80,8 +81,9 @@ class ActivationRpc(ActivationServiceServicer):
     async def BeginDeactivation(
         self, request: BeginDeactivationRequest, context: Any
     ) -> BeginDeactivationResponse:
-        answer = await self._deactivations.begin(
-            once(request, _begun), *names.ACTIVATION.parse(request.name)
+        account, license, id = names.ACTIVATION.parse(request.name)
+        answer = await self._activations.begin_deactivation(
+            once(request, _begun), account, license, id, who_is(current())
         )
         return BeginDeactivationResponse.FromString(answer)
 
@@ -98,6 +100,7 @@ class ActivationRpc(ActivationServiceServicer):
             license,
             id,
             request.receipt if request.HasField("receipt") else None,
+            who_is(current()),
         )
         return DeleteActivationResponse.FromString(answer)
 

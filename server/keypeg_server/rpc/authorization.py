@@ -106,11 +106,23 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "CreateProduct": _caller(Right.CATALOG_WRITE),
         "GetProduct": _CALLER,
         "ListProducts": _CALLER,
+        "SetLicenseSwitches": _caller(Right.CATALOG_WRITE),
     },
     "keypeg.v1.LicenseService": {
         "CreateLicense": _of(Right.LICENSES_WRITE, "parent"),
         "GetLicense": _reads("name"),
         "ListLicenses": _reads("parent"),
+        # Of an account, as the switches of the product say (domain/license_life.py).
+        "SuspendLicense": _uses("name"),
+        "ResumeLicense": _uses("name"),
+        "RevokeLicense": _uses("name"),
+        "EditLicense": _uses("name"),
+        "MoveLicense": _uses("name"),
+        "RecoverLicense": _uses("name"),
+        "ListLicenseChanges": _reads("parent"),
+        "BeginLicenseChange": _uses("name"),
+        "ApplyLicenseChange": _uses("name"),
+        "CancelLicenseChange": _uses("name"),
     },
     "keypeg.v1.ActivationService": {
         "CreateActivation": _uses("parent"),

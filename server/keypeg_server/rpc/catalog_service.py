@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from keypeg import names
 from keypeg.document import parse_envelope
+from keypeg.v1 import product_pb2
 from keypeg.v1.catalog_service_pb2 import (
     CreateProductRequest,
     CreateProductResponse,
@@ -16,13 +17,17 @@ from keypeg.v1.catalog_service_pb2 import (
     GetPublisherResponse,
     ListProductsRequest,
     ListProductsResponse,
+    SetLicenseSwitchesRequest,
+    SetLicenseSwitchesResponse,
 )
 from keypeg.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from keypeg_server.domain.key_loss import DEFAULT, KeyLossPolicy
+from keypeg_server.domain.license_life import DEFAULT as DEFAULT_SWITCHES
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import OFFLINE_GRACE, UNPLUG_GRACE, Product
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.rpc.license_life_service import switches, switches_of
 from keypeg_server.service.catalog import CatalogService
 
 _UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the service sets the time
@@ -61,9 +66,10 @@ class CatalogRpc(CatalogServiceServicer):
             features=tuple(request.features),
             create_time=_UNKNOWN,
             key_loss=_key_loss(request),
+            switches=DEFAULT_SWITCHES.with_set(switches_of(request.switches)),
         )
         answer = await self._catalog.create_product(
-            once(request, lambda made: CreateProductResponse(product=encode.product(made))),
+            once(request, lambda made: CreateProductResponse(product=_product(made))),
             product,
         )
         return CreateProductResponse.FromString(answer)
@@ -71,7 +77,19 @@ class CatalogRpc(CatalogServiceServicer):
     async def GetProduct(self, request: GetProductRequest, context: Any) -> GetProductResponse:
         publisher, id = names.PRODUCT.parse(request.name)
         product = await self._catalog.get_product(publisher, id)
-        return GetProductResponse(product=encode.product(product))
+        return GetProductResponse(product=_product(product))
+
+    async def SetLicenseSwitches(
+        self, request: SetLicenseSwitchesRequest, context: Any
+    ) -> SetLicenseSwitchesResponse:
+        publisher, id = names.PRODUCT.parse(request.name)
+        answer = await self._catalog.set_switches(
+            once(request, lambda made: SetLicenseSwitchesResponse(product=_product(made))),
+            publisher,
+            id,
+            switches_of(request.switches),
+        )
+        return SetLicenseSwitchesResponse.FromString(answer)
 
     async def ListProducts(
         self, request: ListProductsRequest, context: Any
@@ -81,7 +99,13 @@ class CatalogRpc(CatalogServiceServicer):
         found, token = cut(
             await self._catalog.list_products(publisher, page), page, lambda product: product.id
         )
-        return ListProductsResponse(products=map(encode.product, found), next_page_token=token)
+        return ListProductsResponse(products=map(_product, found), next_page_token=token)
+
+
+def _product(value: Product) -> product_pb2.Product:
+    message = encode.product(value)
+    message.switches.CopyFrom(switches(value.switches))
+    return message
 
 
 def _key_loss(request: CreateProductRequest) -> KeyLossPolicy:

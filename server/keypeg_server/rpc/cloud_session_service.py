@@ -24,6 +24,7 @@ from keypeg.v1.cloud_session_service_pb2 import (
 )
 from keypeg.v1.cloud_session_service_pb2_grpc import CloudSessionServiceServicer
 from keypeg_server.domain.cloud_session import CloudMode, Holder
+from keypeg_server.domain.license_life import who_is
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.calls import once
@@ -96,7 +97,8 @@ class CloudSessionRpc(CloudSessionServiceServicer):
                 f"{name} can not be put into the cloud and taken out at once; name it once.",
                 fields={"remove_licenses": f"{name} is among add_licenses, too"},
             )
-        answer = await self._cloud.choose(once(request, _chosen), account, add, remove)
+        who = who_is(current())
+        answer = await self._cloud.choose(once(request, _chosen), account, add, remove, who)
         return ChooseCloudLicensesResponse.FromString(answer)
 
     async def WatchCloudSession(

@@ -92,7 +92,10 @@ def license(view: LicenseView, now: datetime) -> license_pb2.License:
         external_reference=value.external_reference,
         newest_version=value.newest_version,
         publisher=names.PUBLISHER.build(view.product.publisher),
+        state_reason=value.state_reason,
+        waits_for=names.LOCATION.build(value.account, value.waits_for) if value.waits_for else "",
     )
+    _set(message.next_change_time, value.next_change_time)
     for feature in value.features:
         message.features.add(feature=feature.id, seat_count=feature.seat_count)
     message.deposit_time.FromDatetime(value.deposit_time)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from keypeg import names
 from keypeg.v1.license_service_pb2 import (
     CreateLicenseRequest,
@@ -21,16 +19,19 @@ from keypeg_server.domain.license import Feature, License, LicenseState, License
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.rpc.license_life_service import LifeCalls, moment
+from keypeg_server.service.license_life import LicenseLife
 from keypeg_server.service.licenses import LicenseService
 from keypeg_server.service.ports import Clock
 
 _UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the service sets the time
 
 
-class LicenseRpc(LicenseServiceServicer):
+class LicenseRpc(LifeCalls, LicenseServiceServicer):
     """Serves licenses."""
 
-    def __init__(self, licenses: LicenseService, clock: Clock) -> None:
+    def __init__(self, licenses: LicenseService, life: LicenseLife, clock: Clock) -> None:
+        LifeCalls.__init__(self, life, clock)
         self._licenses = licenses
         self._clock = clock
 
@@ -74,16 +75,10 @@ def _new_license(request: CreateLicenseRequest) -> License:
         seat_count=request.seat_count,
         features=tuple(Feature(one.feature, one.seat_count) for one in request.features),
         deposit_time=_UNKNOWN,
-        expire_time=_moment(request.expire_time, request.HasField("expire_time")),
+        expire_time=moment(request, "expire_time"),
         term_days=request.term_days,
         first_activate_time=None,
-        maintenance_end_time=_moment(
-            request.maintenance_end_time, request.HasField("maintenance_end_time")
-        ),
+        maintenance_end_time=moment(request, "maintenance_end_time"),
         external_reference=request.external_reference,
         newest_version=request.newest_version,
     )
-
-
-def _moment(timestamp: Timestamp, is_set: bool) -> datetime | None:
-    return timestamp.ToDatetime(tzinfo=UTC) if is_set else None

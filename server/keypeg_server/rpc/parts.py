@@ -16,7 +16,7 @@ from keypeg import names
 from keypeg.v1.document_pb2 import KeyAlgorithm
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_rules_pb2 import SeatCounting
-from keypeg_server.rpc import borrow_checks
+from keypeg_server.rpc import borrow_checks, life_checks
 from keypeg_server.rpc.checks import (
     Check,
     Problem,
@@ -161,6 +161,7 @@ FRAMES: Final[Mapping[str, Fields]] = {
 
 # Messages within requests, for the test that looks for fields without a rule.
 PARTS: Final[Mapping[str, Fields]] = {
+    **life_checks.PARTS,
     "Device": DEVICE,
     "App": APP,
     "FeatureGrant": FEATURE_GRANT,

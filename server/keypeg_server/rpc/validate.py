@@ -21,7 +21,7 @@ from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_event_pb2 import PoolEventKind
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
-from keypeg_server.rpc import borrow_checks
+from keypeg_server.rpc import borrow_checks, life_checks
 from keypeg_server.rpc.checks import (
     anything,
     duration,
@@ -88,6 +88,7 @@ RULES: Final[Mapping[str, Fields]] = {
     "EndSignInRequest": {"name": name(names.SIGN_IN), "request_id": uuid},
     "SignOutEverywhereRequest": {},
     "EndUserSignInsRequest": {"name": name(names.USER), "request_id": uuid},
+    **life_checks.RULES,
     "SignOutRequest": {},
     "GetCallerRequest": {},
     "CreateAccountRequest": {
@@ -120,6 +121,7 @@ RULES: Final[Mapping[str, Fields]] = {
         "minimum_app_version": VERSION,
         "features": each(FEATURE, high=256, key=str),
         "key_loss": message(KEY_LOSS_POLICY, required=False),
+        "switches": message(life_checks.LICENSE_SWITCHES, required=False),
     },
     "GetProductRequest": {"name": PRODUCT},
     "ListProductsRequest": {"parent": name(names.PUBLISHER), **_PAGE},

@@ -16,12 +16,15 @@ from keypeg.document import parse_envelope
 from keypeg.errors import ReceiptRequired
 from keypeg.key_contents import lost as lost_key
 from keypeg.v1.document_pb2 import Envelope
-from keypeg_server.domain.license import Activation
+from keypeg_server.domain.license import Activation, License
+from keypeg_server.domain.license_life import Command, Who, check_switch
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import found_in, not_found
-from keypeg_server.service.deactivations import Deactivations
+from keypeg_server.service.deactivations import Deactivation, Deactivations
 from keypeg_server.service.finish import to_its_end
+from keypeg_server.service.license_acts import check_there
+from keypeg_server.service.license_changes import LicenseChanges
 from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock, SeatPools
 from keypeg_server.service.signing import Signing
@@ -49,6 +52,7 @@ class ActivationService:
         signing: Signing,
         pools: SeatPools,
         deactivations: Deactivations,
+        changes: LicenseChanges,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -56,6 +60,7 @@ class ActivationService:
         self._signing = signing
         self._pools = pools
         self._deactivations = deactivations
+        self._changes = changes
         self._retiring = asyncio.Lock()
 
     async def create_activation(
@@ -64,14 +69,13 @@ class ActivationService:
         now = self._clock.wall()
 
         def create(unit: Unit) -> ActivationView:
-            found = unit.licenses.license(account, license)
-            if found is None:
-                raise not_found(names.LICENSE.build(account, license))
+            found = self._changes.ready(unit, account, license, now)
             place = unit.places.location(account, location)
             if place is None:
                 raise not_found(names.LOCATION.build(account, location))
             if place.lost_time is not None:
                 raise lost_key(place.name)
+            check_there(unit, found, place, now)
             for one in unit.licenses.list_activations(account, license):
                 if one.location == location and one.return_nonce:
                     return self._view(unit, self._deactivations.undo(unit, one))
@@ -106,6 +110,7 @@ class ActivationService:
         license: str,
         id: str,
         receipt: Envelope | None = None,
+        who: Who = Who.PUBLISHER,
     ) -> bytes:
         """Free an activation. Its seats stop being given out before it goes; a key's receipt may come again.
 
@@ -121,6 +126,15 @@ class ActivationService:
                 if self._deactivations.came_before(unit, account, id, receipt):
                     return False
                 raise not_found(names.ACTIVATION.build(account, license, id))
+            now = self._clock.wall()
+            self._check_move(unit, found, activation, who)
+            waiting = unit.changes.change(account, license, found.waiting_change)
+            if receipt is not None and waiting is not None and waiting.activation == id:
+                self._changes.with_receipt(unit, found, waiting, receipt, now)
+                return False
+            self._changes.ready(unit, account, license, now)
+            if unit.licenses.activation(account, license, id) is None:  # by what came before
+                return False
             if activation.location_kind is LocationKind.KEY:
                 self._deactivations.check_gone(unit, activation, receipt)
             elif activation.location_kind is LocationKind.HOST:
@@ -130,7 +144,6 @@ class ActivationService:
                     activation=activation.name,
                     location=activation.location_name,
                 )
-            now = self._clock.wall()
             if activation.location_kind is LocationKind.CLOUD:
                 return self._placing.take_out(unit, found, activation, now)
             self._placing.take_back(unit, found, activation)
@@ -149,6 +162,31 @@ class ActivationService:
         if pools:
             return await to_its_end(without_seats())
         return await self._store.once(request, delete)
+
+    async def begin_deactivation(
+        self, request: Request[Deactivation], account: str, license: str, id: str, who: Who
+    ) -> bytes:
+        """Ask a key to give an activation back."""
+
+        def begin(unit: Unit) -> Deactivation:
+            activation = unit.licenses.activation(account, license, id)
+            found = unit.licenses.license(account, license)
+            if activation is None or found is None:
+                raise not_found(names.ACTIVATION.build(account, license, id))
+            self._check_move(unit, found, activation, who)
+            waiting = unit.changes.change(account, license, found.waiting_change)
+            if waiting is None or waiting.activation != id:  # else this is what it waits for
+                self._changes.ready(unit, account, license, self._clock.wall())
+            return self._deactivations.begin(unit, activation)
+
+        return await self._store.once(request, begin)
+
+    def _check_move(self, unit: Unit, license: License, activation: Activation, who: Who) -> None:
+        """What is lost leaves by another policy (key_losses.py)."""
+        place = unit.places.location(activation.account, activation.location)
+        if place is None or place.lost_time is None:
+            product = product_of(unit, license)
+            check_switch(product.switches, Command.MOVE, who, license.name, product.name)
 
     def _view(self, unit: Unit, activation: Activation) -> ActivationView:
         license = unit.licenses.license(activation.account, activation.license)

@@ -166,6 +166,8 @@ class Admitting:
             entitlement.seat_required,
             entitlement.pools,
             entitlement.ends_at,
+            entitlement.sold_as,
+            entitlement.borrowing,
             entitlement.delegation.SerializeToString(),
             b"" if document is None else document.SerializeToString(),
         )

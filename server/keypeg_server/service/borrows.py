@@ -27,6 +27,7 @@ from keypeg_server.domain.borrow import Borrow, Exposure
 from keypeg_server.domain.caller import Caller, Right
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.lease import Features, Holder
+from keypeg_server.domain.license_life import Command, Switch, Switches, check_switch, who_is
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service import borrow_operations as operations
 from keypeg_server.service import frames
@@ -102,6 +103,7 @@ class Borrows:
         if pool is None or not caller.sees_account(pool.account):
             raise no_pool(wanted.pool)
         entitlement = await self._admit(caller, wanted.device, wanted.app, pool)
+        _check_lent(caller, entitlement)
         device = wanted.device
         holder = Holder(
             "", caller.user, device.id, device.host_name, wanted.app.name, 0, wanted.address
@@ -146,6 +148,7 @@ class Borrows:
             )
         device = DeviceInfo(borrow.holder.device, borrow.holder.host_name)
         entitlement = await self._admit(caller, device, None, pool)
+        _check_lent(caller, entitlement)
         terms = terms_of(entitlement, duration, borrow.return_key, borrow.fingerprint)
         request = RequestKey(caller.user, request_id, frames.digest("renew", name, duration))
 
@@ -290,6 +293,17 @@ class Borrows:
         if pool.name not in found.pools:
             raise no_pool(pool.name)
         return found
+
+
+def _check_lent(caller: Caller, entitlement: Entitlement) -> None:
+    """SwitchedOff unless the product lets its seats be taken offline."""
+    check_switch(
+        Switches(((Switch.BORROW, entitlement.borrowing),)),
+        Command.BORROW,
+        who_is(caller),
+        entitlement.license,
+        entitlement.sold_as,
+    )
 
 
 def _seen(caller: Caller, found: Iterable[Known]) -> Iterable[Known]:

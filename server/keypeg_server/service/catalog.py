@@ -7,11 +7,13 @@ Leaves to others: the publisher's keys (signing.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from keypeg import names
 from keypeg.errors import AlreadyExists, FieldInvalid
 from keypeg_server.domain.events import CatalogChanged
+from keypeg_server.domain.license_life import Access, Switch
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.ports import Clock
@@ -52,6 +54,29 @@ class CatalogService:
             return product
 
         return await self._store.once(request, create)
+
+    async def set_switches(
+        self, request: Request[Product], publisher: str, id: str, switches: Mapping[Switch, Access]
+    ) -> bytes:
+        """Set some of what accounts may do with licenses of a product."""
+
+        def change(unit: Unit) -> Product:
+            product = unit.catalog.product(publisher, id)
+            if product is None:
+                raise not_found(names.PRODUCT.build(publisher, id))
+            after = replace(product, switches=product.switches.with_set(switches))
+            unit.catalog.update_switches(after)
+            owner = names.PUBLISHER.build(publisher)
+            unit.publish(CatalogChanged(owner))
+            unit.record(
+                owner,
+                "product_switches",
+                product=product.name,
+                switches={str(one): access.name.lower() for one, access in switches.items()},
+            )
+            return after
+
+        return await self._store.once(request, change)
 
     async def get_product(self, publisher: str, id: str) -> Product:
         product = await self._store.read(lambda unit: unit.catalog.product(publisher, id))

@@ -20,9 +20,11 @@ from keypeg_server.domain.cloud_licenses import in_cloud
 from keypeg_server.domain.cloud_session import CloudMode, CloudSession, Holder
 from keypeg_server.domain.events import CloudSessionClosed, CloudSessionMoved
 from keypeg_server.domain.license import License
+from keypeg_server.domain.license_life import Command, Who, check_switch
 from keypeg_server.domain.location import CLOUD_ID
 from keypeg_server.service.accounts import not_found
-from keypeg_server.service.placing import Placing
+from keypeg_server.service.license_changes import LicenseChanges
+from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Request, Store, Unit
 
@@ -40,10 +42,13 @@ class CloudView:
 class CloudService:
     """See the contract's CloudSessionService."""
 
-    def __init__(self, store: Store, clock: Clock, placing: Placing) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, placing: Placing, changes: LicenseChanges
+    ) -> None:
         self._store = store
         self._clock = clock
         self._placing = placing
+        self._changes = changes
 
     async def get(self, account: str) -> CloudView:
         return await self._store.read(lambda unit: _view(unit, _session(unit, account)))
@@ -60,6 +65,7 @@ class CloudService:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
+            self._changes.settle(unit, account, now)
             before = _session(unit, account)
             outcome = cloud.opened(before, holder, user, now, keep_elsewhere=keep_elsewhere)
             left = outcome.left
@@ -82,6 +88,7 @@ class CloudService:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
+            self._changes.settle(unit, account, now)
             before = _session(unit, account)
             outcome = cloud.closed(before, asker.device)
             left = outcome.left
@@ -102,6 +109,7 @@ class CloudService:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
+            self._changes.settle(unit, account, now)
             before = _session(unit, account)
             outcome = cloud.switched(before, mode)
             self._placing.carry_out(unit, before, outcome, now)
@@ -115,6 +123,7 @@ class CloudService:
         account: str,
         add: Sequence[str],
         remove: Sequence[str],
+        who: Who = Who.PUBLISHER,
     ) -> bytes:
         """Take licenses (ids) out of the cloud, then put others in: all of it, or nothing."""
         now = self._clock.wall()
@@ -122,12 +131,14 @@ class CloudService:
         def change(unit: Unit) -> CloudView:
             _session(unit, account)
             switched = False
-            for license in [_license(unit, account, id) for id in remove]:
+            for license in [self._changes.ready(unit, account, id, now) for id in remove]:
+                product = product_of(unit, license)
+                check_switch(product.switches, Command.MOVE, who, license.name, product.name)
                 there = in_cloud(unit.licenses.list_activations(account, license.id))
                 if license.id in there:
                     out = self._placing.take_out(unit, license, there[license.id], now)
                     switched = switched or out
-            for license in [_license(unit, account, id) for id in add]:
+            for license in [self._changes.ready(unit, account, id, now) for id in add]:
                 self._put_in(unit, license, now)
             session = unit.places.cloud_session(account)
             return _view(unit, session, switched=switched)
@@ -158,13 +169,6 @@ def _session(unit: Unit, account: str) -> CloudSession:
     found = unit.places.find_cloud_session(account)
     if found is None:
         raise not_found(names.ACCOUNT.build(account))
-    return found
-
-
-def _license(unit: Unit, account: str, id: str) -> License:
-    found = unit.licenses.license(account, id)
-    if found is None:
-        raise not_found(names.LICENSE.build(account, id))
     return found
 
 

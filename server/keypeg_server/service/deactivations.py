@@ -25,13 +25,12 @@ from keypeg_server.domain.key_loss import Move, check
 from keypeg_server.domain.license import Activation
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.service import key_contents
-from keypeg_server.service.accounts import not_found
 from keypeg_server.service.key_contents import Statement
 from keypeg_server.service.key_ports import Returned
 from keypeg_server.service.placing import product_of
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.signing import Signing
-from keypeg_server.service.store import Request, Store, Unit
+from keypeg_server.service.store import Unit
 
 RANDOM_BYTES: Final = 24  # of a nonce; the other 8 are the version that was given out with it
 
@@ -48,49 +47,47 @@ class Deactivation:
 class Deactivations:
     """Licenses that leave keys."""
 
-    def __init__(
-        self, store: Store, clock: Clock, signing: Signing, new_id: Callable[[], str]
-    ) -> None:
-        self._store = store
+    def __init__(self, clock: Clock, signing: Signing, new_id: Callable[[], str]) -> None:
         self._clock = clock
         self._signing = signing
         self._new_id = new_id
 
-    async def begin(
-        self, request: Request[Deactivation], account: str, license: str, id: str
-    ) -> bytes:
+    def begin(self, unit: Unit, activation: Activation) -> Deactivation:
         """Ask a key to give a license back; its newest contents do not name it any more."""
+        place = unit.places.location(activation.account, activation.location)
+        assert place is not None, "an activation has its location"
+        if place.kind is not LocationKind.KEY:
+            raise ReceiptRequired(
+                f"{activation.name} lives on {place.name}, which is no key; take it back directly.",
+                activation=activation.name,
+                location=place.name,
+            )
+        if place.lost_time is not None:
+            raise KeyLost(
+                f"{place.name} was reported lost, and has nothing to confirm any more; take "
+                f"{activation.name} back directly, or move it to a replacement.",
+                location=place.name,
+            )
+        return self.told(unit, self.ask(unit, activation), place)
 
-        def begun(unit: Unit) -> Deactivation:
-            activation = unit.licenses.activation(account, license, id)
-            if activation is None:
-                raise not_found(names.ACTIVATION.build(account, license, id))
-            place = unit.places.location(account, activation.location)
-            assert place is not None, "an activation has its location"
-            if place.kind is not LocationKind.KEY:
-                raise ReceiptRequired(
-                    f"{activation.name} lives on {place.name}, which is no key; take it back directly.",
-                    activation=activation.name,
-                    location=place.name,
-                )
-            if place.lost_time is not None:
-                raise KeyLost(
-                    f"{place.name} was reported lost, and has nothing to confirm any more; take "
-                    f"{activation.name} back directly, or move it to a replacement.",
-                    location=place.name,
-                )
-            publisher = key_contents.publisher_of(unit, activation)
-            if not activation.return_nonce:
-                version = key_contents.changed(unit, account, place.id, publisher)
-                nonce = os.urandom(RANDOM_BYTES) + version.to_bytes(8, "big")
-                activation = replace(activation, return_nonce=nonce)
-                unit.licenses.update_activation(activation)
-                self._record(unit, "key_return_begun", activation, version=version)
-            now = self._clock.wall()
-            statement = key_contents.statement(unit, self._signing, place, publisher, now)
-            return Deactivation(activation, statement, activation.return_nonce)
+    def ask(self, unit: Unit, activation: Activation) -> Activation:
+        """Have a key give a license back, when somebody reaches it; nothing new when it was asked before."""
+        if activation.return_nonce:
+            return activation
+        publisher = key_contents.publisher_of(unit, activation)
+        version = key_contents.changed(unit, activation.account, activation.location, publisher)
+        nonce = os.urandom(RANDOM_BYTES) + version.to_bytes(8, "big")
+        asked = replace(activation, return_nonce=nonce)
+        unit.licenses.update_activation(asked)
+        self._record(unit, "key_return_begun", asked, version=version)
+        return asked
 
-        return await self._store.once(request, begun)
+    def told(self, unit: Unit, activation: Activation, place: Location) -> Deactivation:
+        """What a key has to do, that was asked."""
+        publisher = key_contents.publisher_of(unit, activation)
+        now = self._clock.wall()
+        statement = key_contents.statement(unit, self._signing, place, publisher, now)
+        return Deactivation(activation, statement, activation.return_nonce)
 
     def undo(self, unit: Unit, activation: Activation) -> Activation:
         """The license stays on its key after all; a receipt that was signed meanwhile counts no more."""
@@ -101,13 +98,20 @@ class Deactivations:
         self._record(unit, "key_return_undone", activation, version=version)
         return kept
 
-    def check_gone(self, unit: Unit, activation: Activation, receipt: Envelope | None) -> None:
+    def check_gone(
+        self,
+        unit: Unit,
+        activation: Activation,
+        receipt: Envelope | None,
+        *,
+        beyond_policy: bool = False,
+    ) -> None:
         """Refuse unless the license is gone from its key, or may leave it without."""
         now = self._clock.wall()
         place = unit.places.location(activation.account, activation.location)
         assert place is not None, "an activation has its location"
         if place.lost_time is not None:
-            self._leave_lost(unit, activation, place.lost_time, now)
+            self._leave_lost(unit, activation, place.lost_time, now, beyond_policy=beyond_policy)
             return
         if receipt is None:
             raise needs_receipt(activation, place)
@@ -154,12 +158,19 @@ class Deactivations:
         return hmac.compare_digest(receipts.read(receipt).nonce, returned.nonce)
 
     def _leave_lost(
-        self, unit: Unit, activation: Activation, reported: datetime, now: datetime
+        self,
+        unit: Unit,
+        activation: Activation,
+        reported: datetime,
+        now: datetime,
+        *,
+        beyond_policy: bool,
     ) -> None:
         license = unit.licenses.license(activation.account, activation.license)
         assert license is not None, "an activation has its license"
         moves = unit.keys.moves(activation.account, activation.license)
-        check(product_of(unit, license).key_loss, reported, moves, now, activation.name)
+        if not beyond_policy:
+            check(product_of(unit, license).key_loss, reported, moves, now, activation.name)
         unit.keys.add_move(
             Move(
                 id=self._new_id(),

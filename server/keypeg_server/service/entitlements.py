@@ -19,9 +19,12 @@ from keypeg.document import parse_envelope
 from keypeg.errors import LicenseMissing, TokenInvalid
 from keypeg_server.domain.admission import Admission, Holdings, admit
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.license_change import due
+from keypeg_server.domain.license_life import Switch
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import Product, check_version
 from keypeg_server.service.homes_port import acting_for
+from keypeg_server.service.license_changes import LicenseChanges
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlement
 from keypeg_server.service.signing import Signing
@@ -49,9 +52,11 @@ class AccountEntitlements:
         seat_grant: timedelta,
         held: Callable[[str], int],
         placing: Placing,
+        changes: LicenseChanges,
     ) -> None:
         """`held` says how many units of a pool (name) are held now, to choose between pools."""
         self._placing = placing
+        self._changes = changes
         self._store = store
         self._held = held
         self._clock = clock
@@ -100,13 +105,18 @@ class AccountEntitlements:
         holdings, sold = await self._found(caller, product, look)
         if app is not None:
             check_version(holdings.product, app.version)
-        if holdings.to_arrange(now):
+        # What was planned for a license comes before it opens anything.
+        planned = any(due(license, now) for license in holdings.licenses)
+        if planned or holdings.to_arrange(now):
+
+            def arrange(unit: Unit) -> None:
+                self._changes.settle(unit, account, now)
+                self._placing.license_freed(unit, account, now)
+
             with acting_for(
                 caller.account
             ):  # whatever brought this about, as a change of the catalog
-                await self._store.change(
-                    lambda unit: self._placing.license_freed(unit, account, now)
-                )
+                await self._store.change(arrange)
             holdings, sold = await self._found(caller, product, look)
         there = [pool.name for one in holdings.activations for pool in one.pools]
         if len(there) > 1 or pools:
@@ -115,7 +125,7 @@ class AccountEntitlements:
         release = None if app is None else app.release
         admission = admit(holdings, device.id, tuple(map(LocationKind, kinds)), now, release)
         found = _Found(admission, sold[admission.license.product])
-        entitlement = self._entitlement(caller.account, holdings.product, found)
+        entitlement = self._entitlement(caller, holdings.product, found)
         ends = found.admission.license.ends_at
         if ends is not None:  # a grant does not outlive its license
             left = max(ends - now, timedelta(0))
@@ -142,7 +152,9 @@ class AccountEntitlements:
             self._known.popitem(last=False)
         return found
 
-    def _entitlement(self, account: str, asked: Product, found: _Found) -> Entitlement:
+    def _entitlement(self, caller: Caller, asked: Product, found: _Found) -> Entitlement:
+        account = caller.account
+        assert account is not None, "staff are not admitted"
         license, activation = found.admission.license, found.admission.activation
         pool = found.admission.pool
         return Entitlement(
@@ -161,6 +173,8 @@ class AccountEntitlements:
             pools=() if pool is None else (pool,),
             delegation=self._signing.delegation(asked.publisher),
             license_document=None if pool is None else parse_envelope(activation.document),
+            sold_as=found.sold.name,
+            borrowing=found.sold.switches.of(Switch.BORROW),
         )
 
 

@@ -83,7 +83,11 @@ class KeyChecks:
                 self._report(unit, place, now, "key_suspected", user, found=said)
             place = unit.places.location(account, place.id) or place
             told = key_contents.statements(unit, self._signing, place, now)
-            living = key_contents.living_on(unit, place)
+            living = [
+                one
+                for one in key_contents.living_on(unit, place)
+                if one.return_nonce or not key_contents.withdrawn(unit, one)
+            ]
             return Checked(
                 place, standing_, tuple(told.values()), tuple(one.name for one in living)
             )

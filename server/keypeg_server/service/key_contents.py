@@ -17,7 +17,7 @@ from keypeg.key_contents import entry_of
 from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.key_contents_pb2 import KeyContents
 from keypeg_server.domain.key_contents import Versions
-from keypeg_server.domain.license import Activation
+from keypeg_server.domain.license import Activation, LicenseState
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.signing import Signing
@@ -71,10 +71,13 @@ def statement(
     contents.issue_time.FromDatetime(now)
     if location.lost_time is None:
         for activation in living_on(unit, location):
-            if not activation.return_nonce and publisher_of(unit, activation) == publisher:
-                contents.entries.add(
-                    activation=entry_of(activation.name), generation=activation.generation
-                )
+            if publisher_of(unit, activation) != publisher:
+                continue
+            entry, generation = entry_of(activation.name), activation.generation
+            if withdrawn(unit, activation):
+                contents.withdrawn.add(activation=entry, generation=generation + 1)
+            elif not activation.return_nonce:
+                contents.entries.add(activation=entry, generation=generation)
     return Statement(signing.sign_contents(publisher, contents), signing.delegation(publisher))
 
 
@@ -85,6 +88,18 @@ def living_on(unit: Unit, location: Location) -> list[Activation]:
         for one in unit.licenses.list_activations(location.account)
         if one.location == location.id and one.location_kind is LocationKind.KEY
     ]
+
+
+def withdrawn(unit: Unit, activation: Activation) -> bool:
+    """Whether its document on the key opens nothing any more: suspended, revoked, or a change takes it away.
+
+    Its next document, of the next generation, does again.
+    """
+    license = unit.licenses.license(activation.account, activation.license)
+    assert license is not None, "an activation has its license"
+    if license.state in (LicenseState.SUSPENDED, LicenseState.REVOKED):
+        return True
+    return bool(activation.return_nonce) and license.waits_for == activation.location
 
 
 def publisher_of(unit: Unit, activation: Activation) -> str:

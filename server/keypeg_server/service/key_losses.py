@@ -21,6 +21,7 @@ from keypeg.errors import AlreadyExists, FieldInvalid, KeyLost, KeypegError
 from keypeg_server.domain.events import LicenseAdded
 from keypeg_server.domain.key_loss import Move, check, free_time
 from keypeg_server.domain.license import Activation, License, check_usable
+from keypeg_server.domain.license_change import check_ready
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.domain.product import Product
 from keypeg_server.service import key_contents
@@ -77,21 +78,7 @@ class KeyLosses:
 
         def reported(unit: Unit) -> Loss:
             key = _key(unit, account, id, "name")
-            if key.lost_time is None:
-                key = replace(key, lost_time=now, lost_reason=reason)
-                unit.places.update_location(key)
-                for publisher in unit.keys.versions(account, id):
-                    key_contents.changed(unit, account, id, publisher)
-                unit.record(
-                    names.ACCOUNT.build(account),
-                    "key_lost",
-                    location=key.name,
-                    card=key.card_id,
-                    model=key.model,
-                    serial=key.serial,
-                    reason=reason,
-                )
-                _LOG.warning("key reported lost", location=key.name)
+            key = mark_lost(unit, key, reason, now)
             return Loss(key, self._outlooks(unit, key, now))
 
         return await self._store.once(request, reported)
@@ -143,6 +130,7 @@ class KeyLosses:
         """Refuses before it changes anything."""
         license, product = _license(unit, activation)
         assert old.lost_time is not None
+        check_ready(license)
         check_usable(license, now)
         if not beyond_policy:
             moves = unit.keys.moves(license.account, license.id)
@@ -199,6 +187,27 @@ class KeyLosses:
         except KeypegError as error:
             refusal = error.sentence
         return Outlook(activation.name, product.name, free, refusal)
+
+
+def mark_lost(unit: Unit, key: Location, reason: str, now: datetime) -> Location:
+    """The key as it is once it was reported lost; a second report changes nothing."""
+    if key.lost_time is not None:
+        return key
+    lost = replace(key, lost_time=now, lost_reason=reason)
+    unit.places.update_location(lost)
+    for publisher in unit.keys.versions(key.account, key.id):
+        key_contents.changed(unit, key.account, key.id, publisher)
+    unit.record(
+        names.ACCOUNT.build(key.account),
+        "key_lost",
+        location=key.name,
+        card=key.card_id,
+        model=key.model,
+        serial=key.serial,
+        reason=reason,
+    )
+    _LOG.warning("key reported lost", location=key.name)
+    return lost
 
 
 def _license(unit: Unit, activation: Activation) -> tuple[License, Product]:

@@ -53,7 +53,7 @@ class LicenseService:
             if unit.accounts.account(new.account) is None:
                 raise not_found(names.ACCOUNT.build(new.account))
             product = product_of(unit, new)
-            license = _fitted(unit, new, product)
+            license = fitted(unit, new, product)
             unit.licenses.add_license(license)
             account = names.ACCOUNT.build(license.account)
             unit.publish(LicenseAdded(account, license.name, product.opens))
@@ -66,12 +66,12 @@ class LicenseService:
                 activations=license.activation_count,
             )
             self._placing.license_freed(unit, license.account, now)
-            return _view(unit, license.account, license.id)
+            return view_of(unit, license.account, license.id)
 
         return await self._store.once(request, create)
 
     async def get_license(self, account: str, id: str) -> LicenseView:
-        return await self._store.read(lambda unit: _view(unit, account, id))
+        return await self._store.read(lambda unit: view_of(unit, account, id))
 
     async def list_licenses(self, account: str, page: Page) -> list[LicenseView]:
         def look(unit: Unit) -> list[LicenseView]:
@@ -86,7 +86,7 @@ class LicenseService:
         return await self._store.read(look)
 
 
-def _view(unit: Unit, account: str, id: str) -> LicenseView:
+def view_of(unit: Unit, account: str, id: str) -> LicenseView:
     license = unit.licenses.license(account, id)
     if license is None:
         raise not_found(names.LICENSE.build(account, id))
@@ -94,7 +94,7 @@ def _view(unit: Unit, account: str, id: str) -> LicenseView:
     return LicenseView(license, product_of(unit, license), used)
 
 
-def _fitted(unit: Unit, license: License, product: Product) -> License:
+def fitted(unit: Unit, license: License, product: Product) -> License:
     """The license within what its product allows; refused where it asks for more."""
     more = license.allowed_locations - product.allowed_locations
     if more:

@@ -32,6 +32,7 @@ from keypeg_server.domain.license import (
     SeatPool,
     check_activation,
 )
+from keypeg_server.domain.license_change import check_ready
 from keypeg_server.domain.location import CLOUD_ID, Location, LocationKind
 from keypeg_server.domain.product import Product
 from keypeg_server.service import key_contents
@@ -50,8 +51,29 @@ class Placing:
     def activate(
         self, unit: Unit, license: License, location: Location, now: datetime
     ) -> Activation:
-        """Place a license on a location that a person chose; refused as license.check_activation says."""
-        others = unit.licenses.list_activations(license.account, license.id)
+        """Place a license on a location that a person chose; refused as `check` says."""
+        self.check(unit, license, location, now)
+        if location.kind is LocationKind.CLOUD:
+            session = unit.places.cloud_session(license.account)
+            self.carry_out(unit, session, cloud.put_in(session), now)
+        return self._activate(unit, license, location, now)
+
+    def check(
+        self,
+        unit: Unit,
+        license: License,
+        location: Location,
+        now: datetime,
+        *,
+        leaving: Activation | None = None,
+    ) -> None:
+        """Refuse to place a license on a location that a person chose, once `leaving` is taken back."""
+        check_ready(license)
+        others = [
+            one
+            for one in unit.licenses.list_activations(license.account, license.id)
+            if leaving is None or one.id != leaving.id
+        ]
         try:
             check_activation(license, others, location, now)
         except ActivationsExhausted as error:
@@ -62,8 +84,6 @@ class Placing:
             owned = unit.licenses.list_licenses(license.account)
             there = unit.licenses.list_activations(license.account)
             check_choice(session, license, owned, there, now)
-            self.carry_out(unit, session, cloud.put_in(session), now)
-        return self._activate(unit, license, location, now)
 
     def take_out(self, unit: Unit, license: License, activation: Activation, now: datetime) -> bool:
         """Free an activation in the cloud; whether this switched the account to managed mode."""

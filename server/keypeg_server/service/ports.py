@@ -16,6 +16,7 @@ from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Envelope, Grant
 from keypeg.versions import Release
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.license_life import Access
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -79,6 +80,8 @@ class Entitlement:
     pools: tuple[str, ...]  # names; that of the product first
     delegation: Envelope
     license_document: Envelope | None  # for sites
+    sold_as: str = ""  # the product that the license is of: a bundle, or what was asked for
+    borrowing: Access = Access.MEMBERS  # who of the account may take seats offline
     ends_at: datetime | None = None  # of the license's term, which no grant outlives
 
 

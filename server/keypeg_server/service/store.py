@@ -22,6 +22,7 @@ from keypeg_server.domain.license import Activation, License
 from keypeg_server.domain.location import Location
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.domain.rights import Role
+from keypeg_server.service.change_ports import Changes
 from keypeg_server.service.key_ports import Keys
 from keypeg_server.service.people_ports import People
 from keypeg_server.service.sign_in_ports import SignInRepository
@@ -93,6 +94,7 @@ class Catalog(Protocol):
 
     def list_products(self, publisher: str, page: Page) -> list[Product]: ...
     def add_product(self, product: Product) -> None: ...
+    def update_switches(self, product: Product) -> None: ...
 
 
 class Accounts(Protocol):
@@ -171,6 +173,10 @@ class Places(Protocol):
         """Remember an enrollment nonce, and forget those that have ended by now."""
         ...
 
+    def write_authorized(self, account: str, card_id: str, now: datetime) -> bool:
+        """Whether somebody who has this card at hand was given an enrollment nonce that has not ended."""
+        ...
+
     def take_enrollment(self, account: str, card_id: str, digest: bytes) -> datetime | None:
         """When an enrollment nonce ends; it is used up by this."""
         ...
@@ -200,6 +206,8 @@ class Unit(Protocol):
     def people(self) -> People: ...
     @property
     def sign_ins(self) -> SignInRepository: ...
+    @property
+    def changes(self) -> Changes: ...
 
     def publish(self, event: Event) -> None:
         """Tell everyone, once this unit is committed."""

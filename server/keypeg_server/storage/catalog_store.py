@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from keypeg import names
 from keypeg_server.clock import MICROSECOND, from_us, to_us
 from keypeg_server.domain.key_loss import KeyLossPolicy
+from keypeg_server.domain.license_life import Access, Switch, Switches
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.store import Page
@@ -99,9 +100,19 @@ class SqlCatalog:
             key_loss_move_count=product.key_loss.move_count,
             key_loss_period_us=product.key_loss.period // MICROSECOND,
             key_loss_wait_us=product.key_loss.wait // MICROSECOND,
+            switches=_said(product.switches),
         )
         self._session.add(row)
         self._session.flush()
+
+    def update_switches(self, product: Product) -> None:
+        row = self._session.get_one(ProductRow, (product.publisher, product.id))
+        row.switches = _said(product.switches)
+        self._session.flush()
+
+
+def _said(switches: Switches) -> dict[str, int]:
+    return {str(switch): int(access) for switch, access in switches.set}
 
 
 def _signing(publisher: str) -> str:
@@ -130,5 +141,8 @@ def _product(row: ProductRow) -> Product:
             row.key_loss_move_count,
             timedelta(microseconds=row.key_loss_period_us),
             timedelta(microseconds=row.key_loss_wait_us),
+        ),
+        switches=Switches(
+            tuple((Switch(switch), Access(access)) for switch, access in row.switches.items())
         ),
     )

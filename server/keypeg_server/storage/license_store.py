@@ -194,6 +194,11 @@ def _columns(license: License) -> dict[str, Any]:
         "maintenance_end_time_us": _us(license.maintenance_end_time),
         "external_reference": license.external_reference,
         "newest_version": license.newest_version,
+        "state_reason": license.state_reason,
+        "state_by_publisher": license.state_by_publisher,
+        "waits_for": license.waits_for,
+        "waiting_change": license.waiting_change,
+        "next_change_time_us": _us(license.next_change_time),
     }
 
 
@@ -216,6 +221,11 @@ def _license(row: Any) -> License:
         maintenance_end_time=_moment(row.maintenance_end_time_us),
         external_reference=row.external_reference,
         newest_version=row.newest_version,
+        state_reason=row.state_reason,
+        state_by_publisher=bool(row.state_by_publisher),
+        waits_for=row.waits_for,
+        waiting_change=row.waiting_change,
+        next_change_time=_moment(row.next_change_time_us),
     )
 
 

@@ -74,6 +74,14 @@ class SqlPlaces:
         self._session.add(row)
         self._session.flush()
 
+    def write_authorized(self, account: str, card_id: str, now: datetime) -> bool:
+        wanted = select(EnrollmentRow.digest).where(
+            col(EnrollmentRow.account) == account,
+            col(EnrollmentRow.card_id) == card_id,
+            col(EnrollmentRow.expire_time_us) > to_us(now),
+        )
+        return self._session.exec(wanted.limit(1)).first() is not None
+
     def take_enrollment(self, account: str, card_id: str, digest: bytes) -> datetime | None:
         row = self._session.get(EnrollmentRow, digest)
         if row is None or (row.account, row.card_id) != (account, card_id):

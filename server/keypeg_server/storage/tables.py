@@ -3,7 +3,8 @@
 Promises: what the administration keeps; every time is BIGINT microseconds UTC, every id a text made by
 the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of keys in
 tables_key.py, those of the log in tables_log.py, those of several servers in tables_home.py, those of
-invitations, API keys and resellers in tables_people.py, those of signing in in tables_sign_in.py.
+invitations, API keys and resellers in tables_people.py, those of signing in in tables_sign_in.py,
+those of planned changes in tables_life.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
 """
@@ -26,6 +27,7 @@ from sqlmodel import Field, SQLModel
 from keypeg_server.storage import (
     tables_home,
     tables_key,
+    tables_life,
     tables_log,
     tables_people,
     tables_seat,
@@ -36,6 +38,7 @@ __all__ = [
     "metadata",
     "tables_home",
     "tables_key",
+    "tables_life",
     "tables_log",
     "tables_people",
     "tables_seat",
@@ -91,6 +94,7 @@ class ProductRow(SQLModel, table=True):
     key_loss_move_count: int
     key_loss_period_us: int = _time()
     key_loss_wait_us: int = _time()
+    switches: dict[str, int] = Field(sa_column=Column(JSON, nullable=False))  # those that are set
 
 
 class AccountRow(SQLModel, table=True):
@@ -143,6 +147,11 @@ class LicenseRow(SQLModel, table=True):
     maintenance_end_time_us: int | None = _time(nullable=True)
     external_reference: str
     newest_version: str = ""  # of the app; empty for every version
+    state_reason: str = ""
+    state_by_publisher: bool = False
+    waits_for: str = ""  # location
+    waiting_change: str = ""
+    next_change_time_us: int | None = _time(nullable=True, index=True)
 
 
 class LocationRow(SQLModel, table=True):

@@ -9,6 +9,7 @@ Leaves to others: the wire (tests/server/rpc), the pools (test_pools.py).
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -29,12 +30,12 @@ from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.activations import ActivationService, ActivationView
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService, CloudView
-from keypeg_server.service.deactivations import Deactivations
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.key_checks import KeyChecks
 from keypeg_server.service.key_losses import KeyLosses
 from keypeg_server.service.licenses import LicenseService, LicenseView
+from keypeg_server.service.life_parts import LifeParts
 from keypeg_server.service.locations import LocationService
 from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.placing import Placing
@@ -124,13 +125,20 @@ class Office:
         self.sign_ins = SignIns(self.store, self.clock, new_id, self.passwords, self.tokens)
         self.catalog = CatalogService(self.store, self.clock)
         self.licenses = LicenseService(self.store, self.clock, new_id, placing)
-        self.deactivations = Deactivations(self.store, self.clock, self.signing, new_id)
+        parts = LifeParts(self.store, self.clock, new_id, self.signing, placing)
+        self.changes, self.life = parts.changes, parts.use_cases
         self.losses = KeyLosses(self.store, self.clock, self.signing, new_id)
         self.checks = KeyChecks(self.store, self.clock, self.signing)
         self.activations = ActivationService(
-            self.store, self.clock, placing, self.signing, self.pools, self.deactivations
+            self.store,
+            self.clock,
+            placing,
+            self.signing,
+            self.pools,
+            parts.deactivations,
+            self.changes,
         )
-        self.cloud = CloudService(self.store, self.clock, placing)
+        self.cloud = CloudService(self.store, self.clock, placing, self.changes)
         self.locations = LocationService(
             self.store,
             self.clock,
@@ -147,6 +155,7 @@ class Office:
             timedelta(seconds=60),
             lambda pool: self.held.get(pool, 0),
             placing,
+            self.changes,
         )
 
     def _publish(self, event: Event) -> None:
@@ -232,7 +241,9 @@ class Office:
         return done[0].license
 
     async def activate(self, license: License, location: str) -> ActivationView:
+        """On a key: with that at hand."""
         done: list[ActivationView] = []
+        await self.at_hand(location, account=license.account)
         await self.activations.create_activation(
             self.request(done), license.account, license.id, location
         )
@@ -273,6 +284,18 @@ class Office:
         done: list[CloudView] = []
         await self.cloud.choose(self.request(done), account, add, remove)
         return done[0]
+
+    async def at_hand(self, location: str, *, account: str = "studio") -> None:
+        """Somebody has a key plugged in, and was let to write to it."""
+
+        def authorize(unit: Unit) -> None:
+            place = unit.places.location(account, location)
+            if place is not None and place.kind is KEY:
+                now = self.clock.wall()
+                ends = now + timedelta(minutes=10)
+                unit.places.add_enrollment(account, place.card_id, os.urandom(32), ends, now)
+
+        await self.store.write(authorize)
 
     async def key_place(self, id: str = "k1", *, account: str = "studio") -> None:
         """A key that is enrolled."""

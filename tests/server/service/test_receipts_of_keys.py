@@ -18,6 +18,7 @@ from keypeg.v1.document_pb2 import KEY_ALGORITHM_ECDSA_P256, Envelope, LicenseDo
 from keypeg.v1.key_contents_pb2 import KeyContents, Receipt
 from keypeg_server.clock import to_us
 from keypeg_server.domain.key_contents import Standing
+from keypeg_server.domain.license_life import Who
 from keypeg_server.domain.location import Location
 from keypeg_server.service.activations import ActivationView
 from keypeg_server.service.deactivations import Deactivation
@@ -50,7 +51,9 @@ class Desk:
         done: list[Deactivation] = []
         one = self.view.activation
         request = self.office.request(done)
-        await self.office.deactivations.begin(request, one.account, one.license, one.id)
+        await self.office.activations.begin_deactivation(
+            request, one.account, one.license, one.id, Who.PUBLISHER
+        )
         return done[0]
 
     def receipt(self, begun: Deactivation, by: Card | None = None, **changed: Any) -> Envelope:

@@ -24,33 +24,38 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
+from keypeg.v1 import license_switches_pb2 as keypeg_dot_v1_dot_license__switches__pb2
 from keypeg.v1 import location_pb2 as keypeg_dot_v1_dot_location__pb2
 from keypeg.v1 import product_pb2 as keypeg_dot_v1_dot_product__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/catalog_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18keypeg/v1/document.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/product.proto\"#\n\x13GetPublisherRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"h\n\x14GetPublisherResponse\x12\'\n\tpublisher\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.Publisher\x12\'\n\ndelegation\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\xef\x02\n\x14\x43reateProductRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nproduct_id\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x17\n\x0f\x62undle_products\x18\x05 \x03(\t\x12\x32\n\x11\x61llowed_locations\x18\x06 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x30\n\roffline_grace\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cunplug_grace\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13minimum_app_version\x18\t \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\n \x03(\t\x12*\n\x08key_loss\x18\x0b \x01(\x0b\x32\x18.keypeg.v1.KeyLossPolicy\"<\n\x15\x43reateProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Product\"!\n\x11GetProductRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Product\"L\n\x13ListProductsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x14ListProductsResponse\x12$\n\x08products\x18\x01 \x03(\x0b\x32\x12.keypeg.v1.Product\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd1\x02\n\x0e\x43\x61talogService\x12O\n\x0cGetPublisher\x12\x1e.keypeg.v1.GetPublisherRequest\x1a\x1f.keypeg.v1.GetPublisherResponse\x12R\n\rCreateProduct\x12\x1f.keypeg.v1.CreateProductRequest\x1a .keypeg.v1.CreateProductResponse\x12I\n\nGetProduct\x12\x1c.keypeg.v1.GetProductRequest\x1a\x1d.keypeg.v1.GetProductResponse\x12O\n\x0cListProducts\x12\x1e.keypeg.v1.ListProductsRequest\x1a\x1f.keypeg.v1.ListProductsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/catalog_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18keypeg/v1/document.proto\x1a keypeg/v1/license_switches.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/product.proto\"#\n\x13GetPublisherRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"h\n\x14GetPublisherResponse\x12\'\n\tpublisher\x18\x01 \x01(\x0b\x32\x14.keypeg.v1.Publisher\x12\'\n\ndelegation\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\x9d\x03\n\x14\x43reateProductRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nproduct_id\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x17\n\x0f\x62undle_products\x18\x05 \x03(\t\x12\x32\n\x11\x61llowed_locations\x18\x06 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x30\n\roffline_grace\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cunplug_grace\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13minimum_app_version\x18\t \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\n \x03(\t\x12*\n\x08key_loss\x18\x0b \x01(\x0b\x32\x18.keypeg.v1.KeyLossPolicy\x12,\n\x08switches\x18\x14 \x01(\x0b\x32\x1a.keypeg.v1.LicenseSwitches\"<\n\x15\x43reateProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Product\"!\n\x11GetProductRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetProductResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Product\"L\n\x13ListProductsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x14ListProductsResponse\x12$\n\x08products\x18\x01 \x03(\x0b\x32\x12.keypeg.v1.Product\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"k\n\x19SetLicenseSwitchesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12,\n\x08switches\x18\x03 \x01(\x0b\x32\x1a.keypeg.v1.LicenseSwitches\"A\n\x1aSetLicenseSwitchesResponse\x12#\n\x07product\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Product2\xb4\x03\n\x0e\x43\x61talogService\x12O\n\x0cGetPublisher\x12\x1e.keypeg.v1.GetPublisherRequest\x1a\x1f.keypeg.v1.GetPublisherResponse\x12R\n\rCreateProduct\x12\x1f.keypeg.v1.CreateProductRequest\x1a .keypeg.v1.CreateProductResponse\x12I\n\nGetProduct\x12\x1c.keypeg.v1.GetProductRequest\x1a\x1d.keypeg.v1.GetProductResponse\x12O\n\x0cListProducts\x12\x1e.keypeg.v1.ListProductsRequest\x1a\x1f.keypeg.v1.ListProductsResponse\x12\x61\n\x12SetLicenseSwitches\x12$.keypeg.v1.SetLicenseSwitchesRequest\x1a%.keypeg.v1.SetLicenseSwitchesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.catalog_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETPUBLISHERREQUEST']._serialized_start=155
-  _globals['_GETPUBLISHERREQUEST']._serialized_end=190
-  _globals['_GETPUBLISHERRESPONSE']._serialized_start=192
-  _globals['_GETPUBLISHERRESPONSE']._serialized_end=296
-  _globals['_CREATEPRODUCTREQUEST']._serialized_start=299
-  _globals['_CREATEPRODUCTREQUEST']._serialized_end=666
-  _globals['_CREATEPRODUCTRESPONSE']._serialized_start=668
-  _globals['_CREATEPRODUCTRESPONSE']._serialized_end=728
-  _globals['_GETPRODUCTREQUEST']._serialized_start=730
-  _globals['_GETPRODUCTREQUEST']._serialized_end=763
-  _globals['_GETPRODUCTRESPONSE']._serialized_start=765
-  _globals['_GETPRODUCTRESPONSE']._serialized_end=822
-  _globals['_LISTPRODUCTSREQUEST']._serialized_start=824
-  _globals['_LISTPRODUCTSREQUEST']._serialized_end=900
-  _globals['_LISTPRODUCTSRESPONSE']._serialized_start=902
-  _globals['_LISTPRODUCTSRESPONSE']._serialized_end=987
-  _globals['_CATALOGSERVICE']._serialized_start=990
-  _globals['_CATALOGSERVICE']._serialized_end=1327
+  _globals['_GETPUBLISHERREQUEST']._serialized_start=189
+  _globals['_GETPUBLISHERREQUEST']._serialized_end=224
+  _globals['_GETPUBLISHERRESPONSE']._serialized_start=226
+  _globals['_GETPUBLISHERRESPONSE']._serialized_end=330
+  _globals['_CREATEPRODUCTREQUEST']._serialized_start=333
+  _globals['_CREATEPRODUCTREQUEST']._serialized_end=746
+  _globals['_CREATEPRODUCTRESPONSE']._serialized_start=748
+  _globals['_CREATEPRODUCTRESPONSE']._serialized_end=808
+  _globals['_GETPRODUCTREQUEST']._serialized_start=810
+  _globals['_GETPRODUCTREQUEST']._serialized_end=843
+  _globals['_GETPRODUCTRESPONSE']._serialized_start=845
+  _globals['_GETPRODUCTRESPONSE']._serialized_end=902
+  _globals['_LISTPRODUCTSREQUEST']._serialized_start=904
+  _globals['_LISTPRODUCTSREQUEST']._serialized_end=980
+  _globals['_LISTPRODUCTSRESPONSE']._serialized_start=982
+  _globals['_LISTPRODUCTSRESPONSE']._serialized_end=1067
+  _globals['_SETLICENSESWITCHESREQUEST']._serialized_start=1069
+  _globals['_SETLICENSESWITCHESREQUEST']._serialized_end=1176
+  _globals['_SETLICENSESWITCHESRESPONSE']._serialized_start=1178
+  _globals['_SETLICENSESWITCHESRESPONSE']._serialized_end=1243
+  _globals['_CATALOGSERVICE']._serialized_start=1246
+  _globals['_CATALOGSERVICE']._serialized_end=1682
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from keypeg.v1 import document_pb2 as _document_pb2
+from keypeg.v1 import license_switches_pb2 as _license_switches_pb2
 from keypeg.v1 import location_pb2 as _location_pb2
 from keypeg.v1 import product_pb2 as _product_pb2
 import builtins as _builtins
@@ -91,6 +92,7 @@ class CreateProductRequest(_message.Message):
     MINIMUM_APP_VERSION_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     KEY_LOSS_FIELD_NUMBER: _builtins.int
+    SWITCHES_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`publishers/{publisher}`."""
     request_id: _builtins.str
@@ -127,6 +129,10 @@ class CreateProductRequest(_message.Message):
         without waiting.
         """
 
+    @_builtins.property
+    def switches(self) -> _license_switches_pb2.LicenseSwitches:
+        """What accounts may do with its licenses; what is unset is as the default."""
+
     def __init__(
         self,
         *,
@@ -141,10 +147,11 @@ class CreateProductRequest(_message.Message):
         minimum_app_version: _builtins.str = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
         key_loss: _product_pb2.KeyLossPolicy | None = ...,
+        switches: _license_switches_pb2.LicenseSwitches | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key_loss", b"key_loss", "offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_loss", b"key_loss", "offline_grace", b"offline_grace", "switches", b"switches", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_locations", b"allowed_locations", "bundle_products", b"bundle_products", "display_name", b"display_name", "features", b"features", "key_loss", b"key_loss", "minimum_app_version", b"minimum_app_version", "offline_grace", b"offline_grace", "parent", b"parent", "product_id", b"product_id", "request_id", b"request_id", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_locations", b"allowed_locations", "bundle_products", b"bundle_products", "display_name", b"display_name", "features", b"features", "key_loss", b"key_loss", "minimum_app_version", b"minimum_app_version", "offline_grace", b"offline_grace", "parent", b"parent", "product_id", b"product_id", "request_id", b"request_id", "switches", b"switches", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -277,3 +284,59 @@ class ListProductsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProductsResponse: _TypeAlias = ListProductsResponse  # noqa: Y015
+
+@_typing.final
+class SetLicenseSwitchesRequest(_message.Message):
+    """Sets switches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SWITCHES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`publishers/{publisher}/products/{product}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    @_builtins.property
+    def switches(self) -> _license_switches_pb2.LicenseSwitches:
+        """The switches to set; what is unset stays as it is."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        switches: _license_switches_pb2.LicenseSwitches | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["switches", b"switches"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "switches", b"switches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLicenseSwitchesRequest: _TypeAlias = SetLicenseSwitchesRequest  # noqa: Y015
+
+@_typing.final
+class SetLicenseSwitchesResponse(_message.Message):
+    """The switches are set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def product(self) -> _product_pb2.Product:
+        """The product."""
+
+    def __init__(
+        self,
+        *,
+        product: _product_pb2.Product | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLicenseSwitchesResponse: _TypeAlias = SetLicenseSwitchesResponse  # noqa: Y015

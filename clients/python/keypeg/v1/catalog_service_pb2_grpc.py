@@ -55,6 +55,11 @@ class CatalogServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_catalog__service__pb2.ListProductsRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_catalog__service__pb2.ListProductsResponse.FromString,
                 _registered_method=True)
+        self.SetLicenseSwitches = channel.unary_unary(
+                '/keypeg.v1.CatalogService/SetLicenseSwitches',
+                request_serializer=keypeg_dot_v1_dot_catalog__service__pb2.SetLicenseSwitchesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_catalog__service__pb2.SetLicenseSwitchesResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer(object):
@@ -89,6 +94,13 @@ class CatalogServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetLicenseSwitches(self, request, context):
+        """Sets what accounts may do with licenses of a product.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ListProducts,
                     request_deserializer=keypeg_dot_v1_dot_catalog__service__pb2.ListProductsRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_catalog__service__pb2.ListProductsResponse.SerializeToString,
+            ),
+            'SetLicenseSwitches': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLicenseSwitches,
+                    request_deserializer=keypeg_dot_v1_dot_catalog__service__pb2.SetLicenseSwitchesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_catalog__service__pb2.SetLicenseSwitchesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class CatalogService(object):
             '/keypeg.v1.CatalogService/ListProducts',
             keypeg_dot_v1_dot_catalog__service__pb2.ListProductsRequest.SerializeToString,
             keypeg_dot_v1_dot_catalog__service__pb2.ListProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLicenseSwitches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.CatalogService/SetLicenseSwitches',
+            keypeg_dot_v1_dot_catalog__service__pb2.SetLicenseSwitchesRequest.SerializeToString,
+            keypeg_dot_v1_dot_catalog__service__pb2.SetLicenseSwitchesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class CatalogServiceStub:
     """One product."""
     ListProducts: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]
     """The products of a publisher."""
+    SetLicenseSwitches: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.SetLicenseSwitchesRequest, _catalog_service_pb2.SetLicenseSwitchesResponse]
+    """Sets what accounts may do with licenses of a product."""
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -55,6 +57,8 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """One product."""
     ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]  # type: ignore[assignment]
     """The products of a publisher."""
+    SetLicenseSwitches: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetLicenseSwitchesRequest, _catalog_service_pb2.SetLicenseSwitchesResponse]  # type: ignore[assignment]
+    """Sets what accounts may do with licenses of a product."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Publishers and their products."""
@@ -90,5 +94,13 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListProductsResponse, _abc.Awaitable[_catalog_service_pb2.ListProductsResponse]]:
         """The products of a publisher."""
+
+    @_abc_1.abstractmethod
+    def SetLicenseSwitches(
+        self,
+        request: _catalog_service_pb2.SetLicenseSwitchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.SetLicenseSwitchesResponse, _abc.Awaitable[_catalog_service_pb2.SetLicenseSwitchesResponse]]:
+        """Sets what accounts may do with licenses of a product."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

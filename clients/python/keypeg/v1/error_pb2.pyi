@@ -108,6 +108,16 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The license does not open this version of the app; metadata `rule`
     (`newest_version` or `maintenance_end`) and what it does open.
     """
+    REASON_SWITCHED_OFF: _Reason.ValueType  # 39
+    """The product's publisher does not let the account do this with its licenses;
+    metadata `switch` and `allowed`.
+    """
+    REASON_PENDING_CHANGE: _Reason.ValueType  # 44
+    """A recorded change of the license comes first, and waits for a key; metadata
+    `change` and `location`.
+    """
+    REASON_ACTIVATE_THERE: _Reason.ValueType  # 45
+    """What is to live on a key or device is activated only there; metadata `location`."""
     REASON_CLOUD_SESSION_CLOSED: _Reason.ValueType  # 40
     """The account's cloud session is closed; open it on this device."""
     REASON_CLOUD_SESSION_ELSEWHERE: _Reason.ValueType  # 41
@@ -305,6 +315,16 @@ REASON_VERSION_NOT_COVERED: Reason.ValueType  # 38
 """The license does not open this version of the app; metadata `rule`
 (`newest_version` or `maintenance_end`) and what it does open.
 """
+REASON_SWITCHED_OFF: Reason.ValueType  # 39
+"""The product's publisher does not let the account do this with its licenses;
+metadata `switch` and `allowed`.
+"""
+REASON_PENDING_CHANGE: Reason.ValueType  # 44
+"""A recorded change of the license comes first, and waits for a key; metadata
+`change` and `location`.
+"""
+REASON_ACTIVATE_THERE: Reason.ValueType  # 45
+"""What is to live on a key or device is activated only there; metadata `location`."""
 REASON_CLOUD_SESSION_CLOSED: Reason.ValueType  # 40
 """The account's cloud session is closed; open it on this device."""
 REASON_CLOUD_SESSION_ELSEWHERE: Reason.ValueType  # 41

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckeypeg/v1/key_contents.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\"\x8a\x02\n\x0bKeyContents\x12\x10\n\x08location\x18\x01 \x01(\t\x12*\n\x0clocation_key\x18\x02 \x01(\x0b\x32\x14.keypeg.v1.PublicKey\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x16\n\x0epublisher_root\x18\x04 \x01(\x0c\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x15\n\rleast_version\x18\x06 \x01(\x04\x12,\n\x07\x65ntries\x18\x07 \x03(\x0b\x32\x1b.keypeg.v1.KeyContentsEntry\x12\x0c\n\x04lost\x18\x08 \x01(\x08\x12.\n\nissue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x10KeyContentsEntry\x12\x12\n\nactivation\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"\xb5\x01\n\x07Receipt\x12\x12\n\nactivation\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x10\n\x08location\x18\x03 \x01(\t\x12\r\n\x05nonce\x18\x04 \x01(\x0c\x12\x18\n\x10\x63ontents_version\x18\x05 \x01(\x04\x12\x15\n\rlocation_host\x18\x06 \x01(\t\x12\x30\n\x0creceipt_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckeypeg/v1/key_contents.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\"\xba\x02\n\x0bKeyContents\x12\x10\n\x08location\x18\x01 \x01(\t\x12*\n\x0clocation_key\x18\x02 \x01(\x0b\x32\x14.keypeg.v1.PublicKey\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x16\n\x0epublisher_root\x18\x04 \x01(\x0c\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x15\n\rleast_version\x18\x06 \x01(\x04\x12,\n\x07\x65ntries\x18\x07 \x03(\x0b\x32\x1b.keypeg.v1.KeyContentsEntry\x12\x0c\n\x04lost\x18\x08 \x01(\x08\x12.\n\nissue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\twithdrawn\x18\n \x03(\x0b\x32\x1b.keypeg.v1.KeyContentsEntry\":\n\x10KeyContentsEntry\x12\x12\n\nactivation\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"\xb5\x01\n\x07Receipt\x12\x12\n\nactivation\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x10\n\x08location\x18\x03 \x01(\t\x12\r\n\x05nonce\x18\x04 \x01(\x0c\x12\x18\n\x10\x63ontents_version\x18\x05 \x01(\x04\x12\x15\n\rlocation_host\x18\x06 \x01(\t\x12\x30\n\x0creceipt_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.key_contents_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_KEYCONTENTS']._serialized_start=103
-  _globals['_KEYCONTENTS']._serialized_end=369
-  _globals['_KEYCONTENTSENTRY']._serialized_start=371
-  _globals['_KEYCONTENTSENTRY']._serialized_end=429
-  _globals['_RECEIPT']._serialized_start=432
-  _globals['_RECEIPT']._serialized_end=613
+  _globals['_KEYCONTENTS']._serialized_end=417
+  _globals['_KEYCONTENTSENTRY']._serialized_start=419
+  _globals['_KEYCONTENTSENTRY']._serialized_end=477
+  _globals['_RECEIPT']._serialized_start=480
+  _globals['_RECEIPT']._serialized_end=661
 # @@protoc_insertion_point(module_scope)

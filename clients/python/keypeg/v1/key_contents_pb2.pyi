@@ -41,6 +41,7 @@ class KeyContents(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     ISSUE_TIME_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
     location: _builtins.str
     """`accounts/{account}/locations/{location}`: the key's."""
     publisher: _builtins.str
@@ -69,6 +70,12 @@ class KeyContents(_message.Message):
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """When it was signed; for people."""
 
+    @_builtins.property
+    def withdrawn(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyContentsEntry]:
+        """Licenses that are suspended, revoked or to be given back: their documents of a
+        lower generation than these open nothing any more. In no order.
+        """
+
     def __init__(
         self,
         *,
@@ -81,10 +88,11 @@ class KeyContents(_message.Message):
         entries: _abc.Iterable[Global___KeyContentsEntry] | None = ...,
         lost: _builtins.bool = ...,
         issue_time: _timestamp_pb2.Timestamp | None = ...,
+        withdrawn: _abc.Iterable[Global___KeyContentsEntry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["issue_time", b"issue_time", "location_key", b"location_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "issue_time", b"issue_time", "least_version", b"least_version", "location", b"location", "location_key", b"location_key", "lost", b"lost", "publisher", b"publisher", "publisher_root", b"publisher_root", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "issue_time", b"issue_time", "least_version", b"least_version", "location", b"location", "location_key", b"location_key", "lost", b"lost", "publisher", b"publisher", "publisher_root", b"publisher_root", "version", b"version", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

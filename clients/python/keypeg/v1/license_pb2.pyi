@@ -116,6 +116,9 @@ class License(_message.Message):
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
     NEWEST_VERSION_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    NEXT_CHANGE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/licenses/{license}`."""
     product: _builtins.str
@@ -144,6 +147,12 @@ class License(_message.Message):
     """
     publisher: _builtins.str
     """`publishers/{publisher}`: whose product it is."""
+    state_reason: _builtins.str
+    """Why it was suspended or revoked; empty when it was not."""
+    waits_for: _builtins.str
+    """`accounts/{account}/locations/{location}`: the key that must be reached before
+    anything else is done with it, for a change that is recorded; empty when none.
+    """
     @_builtins.property
     def opens_products(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every product that it opens."""
@@ -172,6 +181,10 @@ class License(_message.Message):
     def maintenance_end_time(self) -> _timestamp_pb2.Timestamp:
         """The end of maintenance: it opens releases from before; unset when it opens all."""
 
+    @_builtins.property
+    def next_change_time(self) -> _timestamp_pb2.Timestamp:
+        """When its next planned change is due; unset when none is planned."""
+
     def __init__(
         self,
         *,
@@ -195,10 +208,13 @@ class License(_message.Message):
         external_reference: _builtins.str = ...,
         newest_version: _builtins.str = ...,
         publisher: _builtins.str = ...,
+        state_reason: _builtins.str = ...,
+        waits_for: _builtins.str = ...,
+        next_change_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deposit_time", b"deposit_time", "expire_time", b"expire_time", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deposit_time", b"deposit_time", "expire_time", b"expire_time", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time", "next_change_time", b"next_change_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "activations_used_count", b"activations_used_count", "allowed_locations", b"allowed_locations", "bundle", b"bundle", "deposit_time", b"deposit_time", "expire_time", b"expire_time", "external_reference", b"external_reference", "features", b"features", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time", "name", b"name", "newest_version", b"newest_version", "opens_products", b"opens_products", "product", b"product", "product_display_name", b"product_display_name", "publisher", b"publisher", "seat_count", b"seat_count", "state", b"state", "term_days", b"term_days", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "activations_used_count", b"activations_used_count", "allowed_locations", b"allowed_locations", "bundle", b"bundle", "deposit_time", b"deposit_time", "expire_time", b"expire_time", "external_reference", b"external_reference", "features", b"features", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time", "name", b"name", "newest_version", b"newest_version", "next_change_time", b"next_change_time", "opens_products", b"opens_products", "product", b"product", "product_display_name", b"product_display_name", "publisher", b"publisher", "seat_count", b"seat_count", "state", b"state", "state_reason", b"state_reason", "term_days", b"term_days", "type", b"type", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from keypeg.v1 import document_pb2 as _document_pb2
+from keypeg.v1 import license_life_pb2 as _license_life_pb2
 from keypeg.v1 import license_pb2 as _license_pb2
 from keypeg.v1 import location_pb2 as _location_pb2
 from keypeg.v1 import product_pb2 as _product_pb2
@@ -229,3 +231,663 @@ class ListLicensesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLicensesResponse: _TypeAlias = ListLicensesResponse  # noqa: Y015
+
+@_typing.final
+class SuspendLicenseRequest(_message.Message):
+    """Suspends a license."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    APPLY_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """Why, for people and the log; 1 to 500 characters."""
+    @_builtins.property
+    def apply_time(self) -> _timestamp_pb2.Timestamp:
+        """When; unset or past for at once."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        apply_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendLicenseRequest: _TypeAlias = SuspendLicenseRequest  # noqa: Y015
+
+@_typing.final
+class SuspendLicenseResponse(_message.Message):
+    """The license is suspended, or will be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def license(self) -> _license_pb2.License:
+        """The license."""
+
+    @_builtins.property
+    def change(self) -> _license_life_pb2.LicenseChange:
+        """The change, when it is planned for later; unset when it is applied."""
+
+    def __init__(
+        self,
+        *,
+        license: _license_pb2.License | None = ...,
+        change: _license_life_pb2.LicenseChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendLicenseResponse: _TypeAlias = SuspendLicenseResponse  # noqa: Y015
+
+@_typing.final
+class ResumeLicenseRequest(_message.Message):
+    """Resumes a license."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    APPLY_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """Why, for people and the log; 1 to 500 characters."""
+    @_builtins.property
+    def apply_time(self) -> _timestamp_pb2.Timestamp:
+        """When; unset or past for at once."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        apply_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeLicenseRequest: _TypeAlias = ResumeLicenseRequest  # noqa: Y015
+
+@_typing.final
+class ResumeLicenseResponse(_message.Message):
+    """The license is active again, or will be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def license(self) -> _license_pb2.License:
+        """The license."""
+
+    @_builtins.property
+    def change(self) -> _license_life_pb2.LicenseChange:
+        """The change, when it is planned for later; unset when it is applied."""
+
+    def __init__(
+        self,
+        *,
+        license: _license_pb2.License | None = ...,
+        change: _license_life_pb2.LicenseChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeLicenseResponse: _TypeAlias = ResumeLicenseResponse  # noqa: Y015
+
+@_typing.final
+class RevokeLicenseRequest(_message.Message):
+    """Revokes a license."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    APPLY_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """Why, for people and the log; 1 to 500 characters."""
+    @_builtins.property
+    def apply_time(self) -> _timestamp_pb2.Timestamp:
+        """When; unset or past for at once."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        apply_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeLicenseRequest: _TypeAlias = RevokeLicenseRequest  # noqa: Y015
+
+@_typing.final
+class RevokeLicenseResponse(_message.Message):
+    """The license is revoked, or will be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def license(self) -> _license_pb2.License:
+        """The license."""
+
+    @_builtins.property
+    def change(self) -> _license_life_pb2.LicenseChange:
+        """The change, when it is planned for later; unset when it is applied."""
+
+    def __init__(
+        self,
+        *,
+        license: _license_pb2.License | None = ...,
+        change: _license_life_pb2.LicenseChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeLicenseResponse: _TypeAlias = RevokeLicenseResponse  # noqa: Y015
+
+@_typing.final
+class EditLicenseRequest(_message.Message):
+    """Changes a license."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    APPLY_TIME_FIELD_NUMBER: _builtins.int
+    EDIT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """Why, for people and the log; 1 to 500 characters."""
+    @_builtins.property
+    def apply_time(self) -> _timestamp_pb2.Timestamp:
+        """When; unset or past for at once."""
+
+    @_builtins.property
+    def edit(self) -> _license_life_pb2.LicenseEdit:
+        """What it becomes."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        apply_time: _timestamp_pb2.Timestamp | None = ...,
+        edit: _license_life_pb2.LicenseEdit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time", "edit", b"edit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time", "edit", b"edit", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EditLicenseRequest: _TypeAlias = EditLicenseRequest  # noqa: Y015
+
+@_typing.final
+class EditLicenseResponse(_message.Message):
+    """The license is another, or will be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def license(self) -> _license_pb2.License:
+        """The license."""
+
+    @_builtins.property
+    def change(self) -> _license_life_pb2.LicenseChange:
+        """The change, when it is planned for later; unset when it is applied."""
+
+    def __init__(
+        self,
+        *,
+        license: _license_pb2.License | None = ...,
+        change: _license_life_pb2.LicenseChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EditLicenseResponse: _TypeAlias = EditLicenseResponse  # noqa: Y015
+
+@_typing.final
+class MoveLicenseRequest(_message.Message):
+    """Moves an activation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    APPLY_TIME_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}/activations/{activation}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """Why, for people and the log; 1 to 500 characters."""
+    target: _builtins.str
+    """`accounts/{account}/locations/{location}` where it goes; empty to take it back."""
+    @_builtins.property
+    def apply_time(self) -> _timestamp_pb2.Timestamp:
+        """When; unset or past for at once."""
+
+    @_builtins.property
+    def receipt(self) -> _document_pb2.Envelope:
+        """For what lives on a key: the Receipt that the key has signed; unset to
+        have it move when the key is reached.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        apply_time: _timestamp_pb2.Timestamp | None = ...,
+        target: _builtins.str = ...,
+        receipt: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_time", b"apply_time", "name", b"name", "reason", b"reason", "receipt", b"receipt", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveLicenseRequest: _TypeAlias = MoveLicenseRequest  # noqa: Y015
+
+@_typing.final
+class MoveLicenseResponse(_message.Message):
+    """The activation has moved, or will."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    ACTIVATION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    DELEGATION_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    SWITCHED_TO_MANAGED_FIELD_NUMBER: _builtins.int
+    switched_to_managed: _builtins.bool
+    """True when this switched the account to managed mode, for it was in the cloud."""
+    @_builtins.property
+    def license(self) -> _license_pb2.License:
+        """The license."""
+
+    @_builtins.property
+    def change(self) -> _license_life_pb2.LicenseChange:
+        """The change, when it is planned or waits for a key; unset when it is applied."""
+
+    @_builtins.property
+    def activation(self) -> _license_pb2.Activation:
+        """The activation at the target; unset when there is none, or not yet."""
+
+    @_builtins.property
+    def document(self) -> _document_pb2.Envelope:
+        """Its LicenseDocument."""
+
+    @_builtins.property
+    def delegation(self) -> _document_pb2.Envelope:
+        """The Delegation that the documents are signed under."""
+
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """On a key: the KeyContents to write with it; unset elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        license: _license_pb2.License | None = ...,
+        change: _license_life_pb2.LicenseChange | None = ...,
+        activation: _license_pb2.Activation | None = ...,
+        document: _document_pb2.Envelope | None = ...,
+        delegation: _document_pb2.Envelope | None = ...,
+        contents: _document_pb2.Envelope | None = ...,
+        switched_to_managed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "change", b"change", "contents", b"contents", "delegation", b"delegation", "document", b"document", "license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "change", b"change", "contents", b"contents", "delegation", b"delegation", "document", b"document", "license", b"license", "switched_to_managed", b"switched_to_managed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveLicenseResponse: _TypeAlias = MoveLicenseResponse  # noqa: Y015
+
+@_typing.final
+class RecoverLicenseRequest(_message.Message):
+    """Recovers an activation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}/activations/{activation}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """What happened, for people and the log; 1 to 500 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverLicenseRequest: _TypeAlias = RecoverLicenseRequest  # noqa: Y015
+
+@_typing.final
+class RecoverLicenseResponse(_message.Message):
+    """The activation is free again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def license(self) -> _license_pb2.License:
+        """The license."""
+
+    def __init__(
+        self,
+        *,
+        license: _license_pb2.License | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverLicenseResponse: _TypeAlias = RecoverLicenseResponse  # noqa: Y015
+
+@_typing.final
+class ListLicenseChangesRequest(_message.Message):
+    """Changes that are not applied yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`accounts/{account}` or `accounts/{account}/licenses/{license}`."""
+    page_size: _builtins.int
+    """At most so many, 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From an earlier answer; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLicenseChangesRequest: _TypeAlias = ListLicenseChangesRequest  # noqa: Y015
+
+@_typing.final
+class ListLicenseChangesResponse(_message.Message):
+    """A page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty when this is the last."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_license_life_pb2.LicenseChange]:
+        """The changes, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[_license_life_pb2.LicenseChange] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLicenseChangesResponse: _TypeAlias = ListLicenseChangesResponse  # noqa: Y015
+
+@_typing.final
+class BeginLicenseChangeRequest(_message.Message):
+    """What a key has to do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}/changes/{change}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginLicenseChangeRequest: _TypeAlias = BeginLicenseChangeRequest  # noqa: Y015
+
+@_typing.final
+class BeginLicenseChangeResponse(_message.Message):
+    """What a key has to do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVATION_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    DELEGATION_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.bytes
+    """What the receipt must carry; 32 bytes."""
+    @_builtins.property
+    def activation(self) -> _license_pb2.Activation:
+        """The activation that leaves it."""
+
+    @_builtins.property
+    def contents(self) -> _document_pb2.Envelope:
+        """The KeyContents to write, without the license."""
+
+    @_builtins.property
+    def delegation(self) -> _document_pb2.Envelope:
+        """The Delegation that they are signed under."""
+
+    def __init__(
+        self,
+        *,
+        activation: _license_pb2.Activation | None = ...,
+        nonce: _builtins.bytes = ...,
+        contents: _document_pb2.Envelope | None = ...,
+        delegation: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents", b"contents", "delegation", b"delegation", "nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginLicenseChangeResponse: _TypeAlias = BeginLicenseChangeResponse  # noqa: Y015
+
+@_typing.final
+class ApplyLicenseChangeRequest(_message.Message):
+    """Applies a change that waited for a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}/changes/{change}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    @_builtins.property
+    def receipt(self) -> _document_pb2.Envelope:
+        """The Receipt that the key has signed."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        receipt: _document_pb2.Envelope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "receipt", b"receipt", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyLicenseChangeRequest: _TypeAlias = ApplyLicenseChangeRequest  # noqa: Y015
+
+@_typing.final
+class ApplyLicenseChangeResponse(_message.Message):
+    """The change is applied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def license(self) -> _license_pb2.License:
+        """The license."""
+
+    def __init__(
+        self,
+        *,
+        license: _license_pb2.License | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyLicenseChangeResponse: _TypeAlias = ApplyLicenseChangeResponse  # noqa: Y015
+
+@_typing.final
+class CancelLicenseChangeRequest(_message.Message):
+    """Cancels a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}/changes/{change}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """Why, for people and the log; 1 to 500 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelLicenseChangeRequest: _TypeAlias = CancelLicenseChangeRequest  # noqa: Y015
+
+@_typing.final
+class CancelLicenseChangeResponse(_message.Message):
+    """The change will not be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def license(self) -> _license_pb2.License:
+        """The license."""
+
+    def __init__(
+        self,
+        *,
+        license: _license_pb2.License | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["license", b"license"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["license", b"license"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelLicenseChangeResponse: _TypeAlias = CancelLicenseChangeResponse  # noqa: Y015

@@ -50,6 +50,56 @@ class LicenseServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_license__service__pb2.ListLicensesRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_license__service__pb2.ListLicensesResponse.FromString,
                 _registered_method=True)
+        self.SuspendLicense = channel.unary_unary(
+                '/keypeg.v1.LicenseService/SuspendLicense',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.SuspendLicenseRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.SuspendLicenseResponse.FromString,
+                _registered_method=True)
+        self.ResumeLicense = channel.unary_unary(
+                '/keypeg.v1.LicenseService/ResumeLicense',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.ResumeLicenseRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.ResumeLicenseResponse.FromString,
+                _registered_method=True)
+        self.RevokeLicense = channel.unary_unary(
+                '/keypeg.v1.LicenseService/RevokeLicense',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.RevokeLicenseRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.RevokeLicenseResponse.FromString,
+                _registered_method=True)
+        self.EditLicense = channel.unary_unary(
+                '/keypeg.v1.LicenseService/EditLicense',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.EditLicenseRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.EditLicenseResponse.FromString,
+                _registered_method=True)
+        self.MoveLicense = channel.unary_unary(
+                '/keypeg.v1.LicenseService/MoveLicense',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.MoveLicenseRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.MoveLicenseResponse.FromString,
+                _registered_method=True)
+        self.RecoverLicense = channel.unary_unary(
+                '/keypeg.v1.LicenseService/RecoverLicense',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.RecoverLicenseRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.RecoverLicenseResponse.FromString,
+                _registered_method=True)
+        self.ListLicenseChanges = channel.unary_unary(
+                '/keypeg.v1.LicenseService/ListLicenseChanges',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.ListLicenseChangesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.ListLicenseChangesResponse.FromString,
+                _registered_method=True)
+        self.BeginLicenseChange = channel.unary_unary(
+                '/keypeg.v1.LicenseService/BeginLicenseChange',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.BeginLicenseChangeRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.BeginLicenseChangeResponse.FromString,
+                _registered_method=True)
+        self.ApplyLicenseChange = channel.unary_unary(
+                '/keypeg.v1.LicenseService/ApplyLicenseChange',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.ApplyLicenseChangeRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.ApplyLicenseChangeResponse.FromString,
+                _registered_method=True)
+        self.CancelLicenseChange = channel.unary_unary(
+                '/keypeg.v1.LicenseService/CancelLicenseChange',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeResponse.FromString,
+                _registered_method=True)
 
 
 class LicenseServiceServicer(object):
@@ -77,6 +127,80 @@ class LicenseServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendLicense(self, request, context):
+        """Suspends a license: it opens nothing and is activated nowhere until it is
+        resumed. Apps that run by it hear so at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeLicense(self, request, context):
+        """Resumes a suspended license; what the publisher suspended, the publisher resumes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeLicense(self, request, context):
+        """Ends a license for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EditLicense(self, request, context):
+        """Changes what a license is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveLicense(self, request, context):
+        """Moves an activation to another location, or takes it back. What lives on a key
+        moves with the key's receipt; without one it is recorded, and applied when the
+        key is reached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecoverLicense(self, request, context):
+        """Takes an activation back from a location that is lost; a key is reported lost
+        by this.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLicenseChanges(self, request, context):
+        """The changes that are recorded and not applied yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginLicenseChange(self, request, context):
+        """What a key has to do so that a change which waits for it can be applied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyLicenseChange(self, request, context):
+        """Applies a change that waited for a key, with the key's receipt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelLicenseChange(self, request, context):
+        """Cancels a change that is not applied yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LicenseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +218,56 @@ def add_LicenseServiceServicer_to_server(servicer, server):
                     servicer.ListLicenses,
                     request_deserializer=keypeg_dot_v1_dot_license__service__pb2.ListLicensesRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_license__service__pb2.ListLicensesResponse.SerializeToString,
+            ),
+            'SuspendLicense': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendLicense,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.SuspendLicenseRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.SuspendLicenseResponse.SerializeToString,
+            ),
+            'ResumeLicense': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeLicense,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.ResumeLicenseRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.ResumeLicenseResponse.SerializeToString,
+            ),
+            'RevokeLicense': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeLicense,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.RevokeLicenseRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.RevokeLicenseResponse.SerializeToString,
+            ),
+            'EditLicense': grpc.unary_unary_rpc_method_handler(
+                    servicer.EditLicense,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.EditLicenseRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.EditLicenseResponse.SerializeToString,
+            ),
+            'MoveLicense': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveLicense,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.MoveLicenseRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.MoveLicenseResponse.SerializeToString,
+            ),
+            'RecoverLicense': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecoverLicense,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.RecoverLicenseRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.RecoverLicenseResponse.SerializeToString,
+            ),
+            'ListLicenseChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLicenseChanges,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.ListLicenseChangesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.ListLicenseChangesResponse.SerializeToString,
+            ),
+            'BeginLicenseChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginLicenseChange,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.BeginLicenseChangeRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.BeginLicenseChangeResponse.SerializeToString,
+            ),
+            'ApplyLicenseChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyLicenseChange,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.ApplyLicenseChangeRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.ApplyLicenseChangeResponse.SerializeToString,
+            ),
+            'CancelLicenseChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelLicenseChange,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +352,276 @@ class LicenseService(object):
             '/keypeg.v1.LicenseService/ListLicenses',
             keypeg_dot_v1_dot_license__service__pb2.ListLicensesRequest.SerializeToString,
             keypeg_dot_v1_dot_license__service__pb2.ListLicensesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendLicense(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/SuspendLicense',
+            keypeg_dot_v1_dot_license__service__pb2.SuspendLicenseRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.SuspendLicenseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeLicense(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/ResumeLicense',
+            keypeg_dot_v1_dot_license__service__pb2.ResumeLicenseRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.ResumeLicenseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeLicense(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/RevokeLicense',
+            keypeg_dot_v1_dot_license__service__pb2.RevokeLicenseRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.RevokeLicenseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EditLicense(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/EditLicense',
+            keypeg_dot_v1_dot_license__service__pb2.EditLicenseRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.EditLicenseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveLicense(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/MoveLicense',
+            keypeg_dot_v1_dot_license__service__pb2.MoveLicenseRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.MoveLicenseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecoverLicense(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/RecoverLicense',
+            keypeg_dot_v1_dot_license__service__pb2.RecoverLicenseRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.RecoverLicenseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLicenseChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/ListLicenseChanges',
+            keypeg_dot_v1_dot_license__service__pb2.ListLicenseChangesRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.ListLicenseChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginLicenseChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/BeginLicenseChange',
+            keypeg_dot_v1_dot_license__service__pb2.BeginLicenseChangeRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.BeginLicenseChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyLicenseChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/ApplyLicenseChange',
+            keypeg_dot_v1_dot_license__service__pb2.ApplyLicenseChangeRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.ApplyLicenseChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelLicenseChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/CancelLicenseChange',
+            keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

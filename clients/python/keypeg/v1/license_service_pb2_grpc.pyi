@@ -39,6 +39,33 @@ class LicenseServiceStub:
     """One license."""
     ListLicenses: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.ListLicensesRequest, _license_service_pb2.ListLicensesResponse]
     """The licenses of an account."""
+    SuspendLicense: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.SuspendLicenseRequest, _license_service_pb2.SuspendLicenseResponse]
+    """Suspends a license: it opens nothing and is activated nowhere until it is
+    resumed. Apps that run by it hear so at once.
+    """
+    ResumeLicense: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.ResumeLicenseRequest, _license_service_pb2.ResumeLicenseResponse]
+    """Resumes a suspended license; what the publisher suspended, the publisher resumes."""
+    RevokeLicense: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.RevokeLicenseRequest, _license_service_pb2.RevokeLicenseResponse]
+    """Ends a license for good."""
+    EditLicense: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.EditLicenseRequest, _license_service_pb2.EditLicenseResponse]
+    """Changes what a license is."""
+    MoveLicense: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.MoveLicenseRequest, _license_service_pb2.MoveLicenseResponse]
+    """Moves an activation to another location, or takes it back. What lives on a key
+    moves with the key's receipt; without one it is recorded, and applied when the
+    key is reached.
+    """
+    RecoverLicense: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.RecoverLicenseRequest, _license_service_pb2.RecoverLicenseResponse]
+    """Takes an activation back from a location that is lost; a key is reported lost
+    by this.
+    """
+    ListLicenseChanges: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.ListLicenseChangesRequest, _license_service_pb2.ListLicenseChangesResponse]
+    """The changes that are recorded and not applied yet."""
+    BeginLicenseChange: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.BeginLicenseChangeRequest, _license_service_pb2.BeginLicenseChangeResponse]
+    """What a key has to do so that a change which waits for it can be applied."""
+    ApplyLicenseChange: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.ApplyLicenseChangeRequest, _license_service_pb2.ApplyLicenseChangeResponse]
+    """Applies a change that waited for a key, with the key's receipt."""
+    CancelLicenseChange: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.CancelLicenseChangeRequest, _license_service_pb2.CancelLicenseChangeResponse]
+    """Cancels a change that is not applied yet."""
 
 @_typing.type_check_only
 class LicenseServiceAsyncStub(LicenseServiceStub):
@@ -51,6 +78,33 @@ class LicenseServiceAsyncStub(LicenseServiceStub):
     """One license."""
     ListLicenses: _aio.UnaryUnaryMultiCallable[_license_service_pb2.ListLicensesRequest, _license_service_pb2.ListLicensesResponse]  # type: ignore[assignment]
     """The licenses of an account."""
+    SuspendLicense: _aio.UnaryUnaryMultiCallable[_license_service_pb2.SuspendLicenseRequest, _license_service_pb2.SuspendLicenseResponse]  # type: ignore[assignment]
+    """Suspends a license: it opens nothing and is activated nowhere until it is
+    resumed. Apps that run by it hear so at once.
+    """
+    ResumeLicense: _aio.UnaryUnaryMultiCallable[_license_service_pb2.ResumeLicenseRequest, _license_service_pb2.ResumeLicenseResponse]  # type: ignore[assignment]
+    """Resumes a suspended license; what the publisher suspended, the publisher resumes."""
+    RevokeLicense: _aio.UnaryUnaryMultiCallable[_license_service_pb2.RevokeLicenseRequest, _license_service_pb2.RevokeLicenseResponse]  # type: ignore[assignment]
+    """Ends a license for good."""
+    EditLicense: _aio.UnaryUnaryMultiCallable[_license_service_pb2.EditLicenseRequest, _license_service_pb2.EditLicenseResponse]  # type: ignore[assignment]
+    """Changes what a license is."""
+    MoveLicense: _aio.UnaryUnaryMultiCallable[_license_service_pb2.MoveLicenseRequest, _license_service_pb2.MoveLicenseResponse]  # type: ignore[assignment]
+    """Moves an activation to another location, or takes it back. What lives on a key
+    moves with the key's receipt; without one it is recorded, and applied when the
+    key is reached.
+    """
+    RecoverLicense: _aio.UnaryUnaryMultiCallable[_license_service_pb2.RecoverLicenseRequest, _license_service_pb2.RecoverLicenseResponse]  # type: ignore[assignment]
+    """Takes an activation back from a location that is lost; a key is reported lost
+    by this.
+    """
+    ListLicenseChanges: _aio.UnaryUnaryMultiCallable[_license_service_pb2.ListLicenseChangesRequest, _license_service_pb2.ListLicenseChangesResponse]  # type: ignore[assignment]
+    """The changes that are recorded and not applied yet."""
+    BeginLicenseChange: _aio.UnaryUnaryMultiCallable[_license_service_pb2.BeginLicenseChangeRequest, _license_service_pb2.BeginLicenseChangeResponse]  # type: ignore[assignment]
+    """What a key has to do so that a change which waits for it can be applied."""
+    ApplyLicenseChange: _aio.UnaryUnaryMultiCallable[_license_service_pb2.ApplyLicenseChangeRequest, _license_service_pb2.ApplyLicenseChangeResponse]  # type: ignore[assignment]
+    """Applies a change that waited for a key, with the key's receipt."""
+    CancelLicenseChange: _aio.UnaryUnaryMultiCallable[_license_service_pb2.CancelLicenseChangeRequest, _license_service_pb2.CancelLicenseChangeResponse]  # type: ignore[assignment]
+    """Cancels a change that is not applied yet."""
 
 class LicenseServiceServicer(metaclass=_abc_1.ABCMeta):
     """What an account owns."""
@@ -78,5 +132,92 @@ class LicenseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_license_service_pb2.ListLicensesResponse, _abc.Awaitable[_license_service_pb2.ListLicensesResponse]]:
         """The licenses of an account."""
+
+    @_abc_1.abstractmethod
+    def SuspendLicense(
+        self,
+        request: _license_service_pb2.SuspendLicenseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.SuspendLicenseResponse, _abc.Awaitable[_license_service_pb2.SuspendLicenseResponse]]:
+        """Suspends a license: it opens nothing and is activated nowhere until it is
+        resumed. Apps that run by it hear so at once.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeLicense(
+        self,
+        request: _license_service_pb2.ResumeLicenseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.ResumeLicenseResponse, _abc.Awaitable[_license_service_pb2.ResumeLicenseResponse]]:
+        """Resumes a suspended license; what the publisher suspended, the publisher resumes."""
+
+    @_abc_1.abstractmethod
+    def RevokeLicense(
+        self,
+        request: _license_service_pb2.RevokeLicenseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.RevokeLicenseResponse, _abc.Awaitable[_license_service_pb2.RevokeLicenseResponse]]:
+        """Ends a license for good."""
+
+    @_abc_1.abstractmethod
+    def EditLicense(
+        self,
+        request: _license_service_pb2.EditLicenseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.EditLicenseResponse, _abc.Awaitable[_license_service_pb2.EditLicenseResponse]]:
+        """Changes what a license is."""
+
+    @_abc_1.abstractmethod
+    def MoveLicense(
+        self,
+        request: _license_service_pb2.MoveLicenseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.MoveLicenseResponse, _abc.Awaitable[_license_service_pb2.MoveLicenseResponse]]:
+        """Moves an activation to another location, or takes it back. What lives on a key
+        moves with the key's receipt; without one it is recorded, and applied when the
+        key is reached.
+        """
+
+    @_abc_1.abstractmethod
+    def RecoverLicense(
+        self,
+        request: _license_service_pb2.RecoverLicenseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.RecoverLicenseResponse, _abc.Awaitable[_license_service_pb2.RecoverLicenseResponse]]:
+        """Takes an activation back from a location that is lost; a key is reported lost
+        by this.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLicenseChanges(
+        self,
+        request: _license_service_pb2.ListLicenseChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.ListLicenseChangesResponse, _abc.Awaitable[_license_service_pb2.ListLicenseChangesResponse]]:
+        """The changes that are recorded and not applied yet."""
+
+    @_abc_1.abstractmethod
+    def BeginLicenseChange(
+        self,
+        request: _license_service_pb2.BeginLicenseChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.BeginLicenseChangeResponse, _abc.Awaitable[_license_service_pb2.BeginLicenseChangeResponse]]:
+        """What a key has to do so that a change which waits for it can be applied."""
+
+    @_abc_1.abstractmethod
+    def ApplyLicenseChange(
+        self,
+        request: _license_service_pb2.ApplyLicenseChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.ApplyLicenseChangeResponse, _abc.Awaitable[_license_service_pb2.ApplyLicenseChangeResponse]]:
+        """Applies a change that waited for a key, with the key's receipt."""
+
+    @_abc_1.abstractmethod
+    def CancelLicenseChange(
+        self,
+        request: _license_service_pb2.CancelLicenseChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.CancelLicenseChangeResponse, _abc.Awaitable[_license_service_pb2.CancelLicenseChangeResponse]]:
+        """Cancels a change that is not applied yet."""
 
 def add_LicenseServiceServicer_to_server(servicer: LicenseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

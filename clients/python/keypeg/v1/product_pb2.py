@@ -24,24 +24,25 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from keypeg.v1 import license_switches_pb2 as keypeg_dot_v1_dot_license__switches__pb2
 from keypeg.v1 import location_pb2 as keypeg_dot_v1_dot_location__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keypeg/v1/product.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/location.proto\"y\n\tPublisher\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x17\n\x0froot_public_key\x18\x03 \x01(\x0c\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x02\n\x07Product\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x17\n\x0f\x62undle_products\x18\x03 \x03(\t\x12\x32\n\x11\x61llowed_locations\x18\x04 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x30\n\roffline_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cunplug_grace\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13minimum_app_version\x18\x07 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08key_loss\x18\n \x01(\x0b\x32\x18.keypeg.v1.KeyLossPolicy\"w\n\rKeyLossPolicy\x12\x12\n\nmove_count\x18\x01 \x01(\r\x12)\n\x06period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x0c\x46\x65\x61tureGrant\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x12\n\nseat_count\x18\x02 \x01(\r\".\n\x0c\x46\x65\x61tureUnits\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keypeg/v1/product.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a keypeg/v1/license_switches.proto\x1a\x18keypeg/v1/location.proto\"y\n\tPublisher\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x17\n\x0froot_public_key\x18\x03 \x01(\x0c\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x97\x03\n\x07Product\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x17\n\x0f\x62undle_products\x18\x03 \x03(\t\x12\x32\n\x11\x61llowed_locations\x18\x04 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x30\n\roffline_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cunplug_grace\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13minimum_app_version\x18\x07 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08key_loss\x18\n \x01(\x0b\x32\x18.keypeg.v1.KeyLossPolicy\x12,\n\x08switches\x18\x14 \x01(\x0b\x32\x1a.keypeg.v1.LicenseSwitches\"w\n\rKeyLossPolicy\x12\x12\n\nmove_count\x18\x01 \x01(\r\x12)\n\x06period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x0c\x46\x65\x61tureGrant\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x12\n\nseat_count\x18\x02 \x01(\r\".\n\x0c\x46\x65\x61tureUnits\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.product_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUBLISHER']._serialized_start=129
-  _globals['_PUBLISHER']._serialized_end=250
-  _globals['_PRODUCT']._serialized_start=253
-  _globals['_PRODUCT']._serialized_end=614
-  _globals['_KEYLOSSPOLICY']._serialized_start=616
-  _globals['_KEYLOSSPOLICY']._serialized_end=735
-  _globals['_FEATUREGRANT']._serialized_start=737
-  _globals['_FEATUREGRANT']._serialized_end=788
-  _globals['_FEATUREUNITS']._serialized_start=790
-  _globals['_FEATUREUNITS']._serialized_end=836
+  _globals['_PUBLISHER']._serialized_start=163
+  _globals['_PUBLISHER']._serialized_end=284
+  _globals['_PRODUCT']._serialized_start=287
+  _globals['_PRODUCT']._serialized_end=694
+  _globals['_KEYLOSSPOLICY']._serialized_start=696
+  _globals['_KEYLOSSPOLICY']._serialized_end=815
+  _globals['_FEATUREGRANT']._serialized_start=817
+  _globals['_FEATUREGRANT']._serialized_end=868
+  _globals['_FEATUREUNITS']._serialized_start=870
+  _globals['_FEATUREUNITS']._serialized_end=916
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from keypeg.v1 import license_switches_pb2 as _license_switches_pb2
 from keypeg.v1 import location_pb2 as _location_pb2
 import builtins as _builtins
 import sys
@@ -73,6 +74,7 @@ class Product(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     KEY_LOSS_FIELD_NUMBER: _builtins.int
+    SWITCHES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`publishers/{publisher}/products/{product}`."""
     display_name: _builtins.str
@@ -109,6 +111,10 @@ class Product(_message.Message):
     def key_loss(self) -> Global___KeyLossPolicy:
         """What becomes of its licenses when a key is lost."""
 
+    @_builtins.property
+    def switches(self) -> _license_switches_pb2.LicenseSwitches:
+        """What accounts may do with its licenses."""
+
     def __init__(
         self,
         *,
@@ -122,10 +128,11 @@ class Product(_message.Message):
         features: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         key_loss: Global___KeyLossPolicy | None = ...,
+        switches: _license_switches_pb2.LicenseSwitches | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_loss", b"key_loss", "offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_loss", b"key_loss", "offline_grace", b"offline_grace", "switches", b"switches", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_locations", b"allowed_locations", "bundle_products", b"bundle_products", "create_time", b"create_time", "display_name", b"display_name", "features", b"features", "key_loss", b"key_loss", "minimum_app_version", b"minimum_app_version", "name", b"name", "offline_grace", b"offline_grace", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_locations", b"allowed_locations", "bundle_products", b"bundle_products", "create_time", b"create_time", "display_name", b"display_name", "features", b"features", "key_loss", b"key_loss", "minimum_app_version", b"minimum_app_version", "name", b"name", "offline_grace", b"offline_grace", "switches", b"switches", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
