@@ -27,6 +27,7 @@ from keypeg.v1 import (
     borrow_service_pb2_grpc,
     catalog_service_pb2_grpc,
     cloud_session_service_pb2_grpc,
+    credential_service_pb2_grpc,
     license_service_pb2_grpc,
     location_service_pb2_grpc,
     report_service_pb2_grpc,
@@ -37,7 +38,7 @@ from keypeg.v1 import (
 from keypeg.v1.log_pb2 import LogOccasion
 from keypeg_server import certificates, secret_files, signing_keys
 from keypeg_server.certificates import Certificates
-from keypeg_server.domain.events import TokenRevoked, UserRemoved
+from keypeg_server.domain.events import CredentialEnded, TokenRevoked, UserRemoved
 from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.listening import bind
 from keypeg_server.opened import MARKER, Opened, StartError, new_ids
@@ -49,6 +50,7 @@ from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.catalog_service import CatalogRpc
 from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
 from keypeg_server.rpc.composed import Composed
+from keypeg_server.rpc.credential_service import CredentialRpc
 from keypeg_server.rpc.gate import Gate
 from keypeg_server.rpc.health import Health
 from keypeg_server.rpc.license_service import LicenseRpc
@@ -58,12 +60,17 @@ from keypeg_server.rpc.report_service import ReportRpc
 from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
 from keypeg_server.rpc.sign_in_service import SignInRpc
+from keypeg_server.service import credential_tokens
 from keypeg_server.service.accounts import AccountService
 from keypeg_server.service.activations import ActivationService
+from keypeg_server.service.active_devices import ActiveDevices
+from keypeg_server.service.authenticators import Authenticators
 from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
 from keypeg_server.service.cloud_watching import CloudWatching
+from keypeg_server.service.credential_tokens import CredentialTokens
+from keypeg_server.service.credentials import CredentialsService
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.history import History
 from keypeg_server.service.key_checks import KeyChecks
@@ -146,6 +153,9 @@ class App:
     async def _start(cls, opened: Opened, listen: str) -> App:
         limits = opened.settings.limits
         tokens = make_tokens(opened)
+        ticket_key = secret_files.load(opened.data).ticket_key
+        by_credential = CredentialTokens(opened.store, opened.clock, ticket_key)
+        authenticators = Authenticators(tokens, {credential_tokens.PREFIX: by_credential})
         shown = Certificates(opened)
         several = None
         if opened.settings.storage.database:
@@ -154,7 +164,7 @@ class App:
             several = Several(opened, lambda: shown.identity, tokens.texts)
         relay = several.interceptors if several is not None else ()
         server = accepting.server(
-            [Composed([ErrorInterceptor(), Gate(tokens), *relay])],
+            [Composed([ErrorInterceptor(), Gate(authenticators), *relay])],
             options(
                 max_message_bytes=limits.max_message_bytes,
                 max_concurrent_streams=limits.max_concurrent_streams,
@@ -164,7 +174,7 @@ class App:
         address = bind(server, listen, shown.credentials())
         app = cls(opened, server, address, shown, several)
         try:
-            await app._serve(tokens)
+            await app._serve(tokens, by_credential, authenticators)
         except BaseException:
             app._passwords.close()
             await server.stop(None)
@@ -225,7 +235,9 @@ class App:
     def _is_mine(self, parent: str) -> bool:
         return self._several is None or self._several.homes.epoch(parent) is not None
 
-    async def _serve(self, tokens: Tokens) -> None:
+    async def _serve(
+        self, tokens: Tokens, by_credential: CredentialTokens, authenticators: Authenticators
+    ) -> None:
         opened, several = self._opened, self._several
         store, clock, hub, settings = opened.store, opened.clock, opened.hub, opened.settings
         _warn(opened)
@@ -235,6 +247,8 @@ class App:
         placing = Placing(signing, new_id)
         life = LifeParts(store, clock, new_id, signing, placing)
         hub.subscribe(UserRemoved, lambda event: tokens.forget_user(event.user))
+        for ended in (UserRemoved, CredentialEnded):
+            hub.subscribe(ended, lambda _: by_credential.forget_all())
         hub.subscribe(TokenRevoked, lambda event: tokens.forget(event.token))
 
         limits = settings.limits
@@ -319,7 +333,21 @@ class App:
         activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(
             ActivationRpc(activations), server
         )
-        cloud = CloudService(store, clock, placing, life.changes)
+        devices = ActiveDevices(store, clock, settings.credentials.active_devices)
+        credentials = CredentialsService(
+            store,
+            clock,
+            new_id,
+            secrets.site,
+            by_credential,
+            devices,
+            token_valid_for=settings.credentials.token_valid_for,
+            longest=settings.credentials.longest,
+        )
+        credential_service_pb2_grpc.add_CredentialServiceServicer_to_server(
+            CredentialRpc(credentials, devices, clock), server
+        )
+        cloud = CloudService(store, clock, placing, life.changes, devices)
         self._cloud_watching = CloudWatching(cloud.get, hub)
         cloud_session_service_pb2_grpc.add_CloudSessionServiceServicer_to_server(
             CloudSessionRpc(cloud, self._cloud_watching), server
@@ -350,7 +378,9 @@ class App:
         keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
         await self._health.serve(server)
         if several is not None:
-            await several.start(self.address, self._sessions, tokens, log, self._health.show)
+            await several.start(
+                self.address, self._sessions, authenticators, log, self._health.show
+            )
         await server.start()
         self._tasks += [
             _every(CLOCK_EVERY, lambda: upkeep.keep_clock(opened.database, clock)),

@@ -188,6 +188,32 @@ class Sessions:
 
 
 @dataclass(frozen=True)
+class Credentials:
+    """Credential files, and on how many devices an account is in use."""
+
+    token_valid_for: timedelta = setting(
+        timedelta(minutes=15),
+        "How long a sign-in with a credential file holds, and for how long its device counts as active; apps and "
+        "the command line sign in again by themselves, after a minute.",
+        low=seconds(120),
+        high=timedelta(hours=24),
+    )
+    longest: timedelta = setting(
+        timedelta(days=366),
+        "For how long a credential signs in at most: a year, and then somebody looks whether it is still needed.",
+        low=seconds(60),
+        high=timedelta(days=3_660),
+    )
+    active_devices: int = setting(
+        3,
+        "On how many devices an account may be in use at once: those with a credential's token that holds, and "
+        "the one with the cloud session. An account may have a number of its own.",
+        low=1,
+        high=10_000,
+    )
+
+
+@dataclass(frozen=True)
 class Keys:
     """USB smart keys."""
 
@@ -252,6 +278,7 @@ class Settings:
     passwords: Passwords = field(default_factory=Passwords)
     tokens: Tokens = field(default_factory=Tokens)
     sessions: Sessions = field(default_factory=Sessions)
+    credentials: Credentials = field(default_factory=Credentials)
     keys: Keys = field(default_factory=Keys)
     logs: Logs = field(default_factory=Logs)
     audit: Audit = field(default_factory=Audit)

@@ -28,12 +28,12 @@ from keypeg_server.rpc.persons import Persons
 from keypeg_server.rpc.relay import Relay
 from keypeg_server.rpc.relayed import Seal
 from keypeg_server.rpc.routes import Routes
+from keypeg_server.service.authenticators import Authenticators
 from keypeg_server.service.cluster import Cluster
 from keypeg_server.service.household import ServerHousehold
 from keypeg_server.service.sessions import Sessions
 from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.token_texts import TokenTexts
-from keypeg_server.service.tokens import Tokens
 from keypeg_server.storage import log_store
 from keypeg_server.storage.fence import Fence
 from keypeg_server.storage.home_store import SqlHomes
@@ -98,7 +98,7 @@ class Several:
         self,
         address: str,
         sessions: Sessions,
-        tokens: Tokens,
+        tokens: Authenticators,
         log: LogWriter,
         serving: Callable[[bool], None],
     ) -> None:

@@ -24,7 +24,7 @@ def mode(path: Path) -> int:
 
 
 def test_what_was_saved_is_loaded(env):
-    saved = Profile("lab", "host:1", "/ca.pem", "accounts/a", "users/u", "open", "", "token-1")
+    saved = Profile("lab", "host:1", "/ca.pem", "accounts/a", "users/u", "open", token="token-1")
     profile.save(saved, environment=env)
     assert profile.load(environment=env) == saved
     assert profile.load("lab", environment=env) == saved

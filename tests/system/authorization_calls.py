@@ -25,6 +25,8 @@ from keypeg.v1 import (
     catalog_service_pb2,
     cloud_session_pb2,
     cloud_session_service_pb2,
+    credential_pb2,
+    credential_service_pb2,
     document_pb2,
     license_life_pb2,
     license_service_pb2,
@@ -71,6 +73,7 @@ class Scene:
     user: str = ""
     refresh: str = ""
     change: str = ""
+    credential: str = ""
 
     def elsewhere(self) -> Scene:
         """The same names of what does not exist."""
@@ -94,6 +97,7 @@ class Scene:
             borrow=gone(self.borrow),
             user=gone(self.user),
             change=gone(self.change),
+            credential=gone(self.credential),
         )
 
     # --- what a call uses up ---
@@ -146,6 +150,10 @@ class Scene:
         made = self.holder.borrows.CreateBorrow(borrow(self))
         return replace(self, borrow=made.borrow.name)
 
+    def with_credential(self) -> Scene:
+        made = self.holder.credentials.CreateCredential(_new_credential(self))
+        return replace(self, credential=made.credential.name)
+
 
 SEATS: Final = 500
 LATER: Final = 4_000_000_000  # in the year 2096
@@ -174,6 +182,7 @@ def borrow(scene: Scene) -> borrow_service_pb2.CreateBorrowRequest:
 
 Request = Callable[[Scene], Message]
 _accounts, _seats, _cloud = account_service_pb2, seat_service_pb2, cloud_session_service_pb2
+_credentials = credential_service_pb2
 _locations, _borrows = location_service_pb2, borrow_service_pb2
 _licenses = license_service_pb2
 
@@ -216,6 +225,23 @@ def _key_location(s: Scene) -> Message:
         enrollment_nonce=bytes(32),
         signature=bytes(70),
         display_name="Key",
+    )
+
+
+def _public_key() -> document_pb2.PublicKey:
+    return document_pb2.PublicKey(
+        algorithm=document_pb2.KEY_ALGORITHM_ED25519, key=uuid.uuid4().bytes * 2
+    )
+
+
+def _new_credential(s: Scene) -> credential_service_pb2.CreateCredentialRequest:
+    return credential_service_pb2.CreateCredentialRequest(
+        parent=s.account,
+        request_id=request_id(),
+        display_name="Cells",
+        public_key=_public_key(),
+        scopes=[credential_pb2.CREDENTIAL_SCOPE_CLOUD_SESSION],
+        servers=[s.world.address],
     )
 
 
@@ -330,6 +356,39 @@ _CLOUD: Final[Mapping[str, Request]] = {
         name=f"{s.account}/cloudSession"
     ),
 }
+_CREDENTIALS: Final[Mapping[str, Request]] = {
+    "CreateCredential": _new_credential,
+    "GetCredential": lambda s: _credentials.GetCredentialRequest(name=s.credential),
+    "ListCredentials": lambda s: _credentials.ListCredentialsRequest(parent=s.account),
+    "RotateCredential": lambda s: _credentials.RotateCredentialRequest(
+        name=s.credential, request_id=request_id(), public_key=_public_key()
+    ),
+    "ResetCredential": lambda s: _credentials.ResetCredentialRequest(
+        name=s.credential, request_id=request_id(), public_key=_public_key()
+    ),
+    "DeleteCredential": lambda s: _credentials.DeleteCredentialRequest(
+        name=s.credential, request_id=request_id()
+    ),
+    "RemoveCredentialDevice": lambda s: _credentials.RemoveCredentialDeviceRequest(
+        name=s.credential, request_id=request_id(), device=DEVICE.id
+    ),
+    "CreateSignInChallenge": lambda s: _credentials.CreateSignInChallengeRequest(
+        name=f"{s.account}/credentials/cells"
+    ),
+    # What lets it in is the document and not who calls: one that no server has signed.
+    "SignInWithCredential": lambda s: _credentials.SignInWithCredentialRequest(
+        name=f"{s.account}/credentials/cells",
+        document=NOTE,
+        device=DEVICE,
+        challenge=bytes(64),
+        host="localhost",
+        signature=bytes(64),
+    ),
+    "ListActiveDevices": lambda s: _credentials.ListActiveDevicesRequest(parent=s.account),
+    "SetActiveDeviceLimit": lambda s: _credentials.SetActiveDeviceLimitRequest(
+        name=s.account, request_id=request_id()
+    ),
+}
 _LOCATIONS: Final[Mapping[str, Request]] = {
     "GetLocation": lambda s: _locations.GetLocationRequest(name=s.location),
     "ListLocations": lambda s: _locations.ListLocationsRequest(parent=s.account),
@@ -415,6 +474,7 @@ CALLS: Final[Mapping[str, Request]] = {
         "keypeg.v1.LicenseService": {**_LICENSES, **_LIFE},
         "keypeg.v1.ActivationService": _ACTIVATIONS,
         "keypeg.v1.CloudSessionService": _CLOUD,
+        "keypeg.v1.CredentialService": _CREDENTIALS,
         "keypeg.v1.LocationService": _LOCATIONS,
         "keypeg.v1.SessionService": _SESSIONS,
         "keypeg.v1.SeatService": _SEATS,
@@ -436,6 +496,11 @@ CALLS: Final[Mapping[str, Request]] = {
 """Every method, and a request for it."""
 
 MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
+    "GetCredential": Scene.with_credential,
+    "RotateCredential": Scene.with_credential,
+    "ResetCredential": Scene.with_credential,
+    "DeleteCredential": Scene.with_credential,
+    "RemoveCredentialDevice": Scene.with_credential,
     "DeleteUser": Scene.with_user,
     "EndUserSignIns": Scene.with_user,
     "RefreshSignIn": Scene.with_refresh_token,

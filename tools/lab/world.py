@@ -32,6 +32,7 @@ from keypeg.v1 import (
     catalog_service_pb2_grpc,
     cloud_session_service_pb2,
     cloud_session_service_pb2_grpc,
+    credential_service_pb2_grpc,
     license_pb2,
     license_service_pb2,
     license_service_pb2_grpc,
@@ -88,6 +89,7 @@ class Api:
         self.borrows = borrow_service_pb2_grpc.BorrowServiceStub(self.channel)
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self.channel)
         self.cloud = cloud_session_service_pb2_grpc.CloudSessionServiceStub(self.channel)
+        self.credentials = credential_service_pb2_grpc.CredentialServiceStub(self.channel)
         self.licenses = license_service_pb2_grpc.LicenseServiceStub(self.channel)
         self.seats = seat_service_pb2_grpc.SeatServiceStub(self.channel)
 

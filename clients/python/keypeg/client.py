@@ -33,6 +33,7 @@ from keypeg.session_machine import SessionMachine
 from keypeg.versions import Release
 
 if TYPE_CHECKING:
+    from keypeg.dialing import TokenSource
     from keypeg.stream_driver import StreamDriver
 
 Cloud = Literal["ask", "open", "move", "never"]
@@ -79,6 +80,7 @@ class Request:
         ca_file: str | None,
         bridge: str | None,
         token: str | None,
+        credential: str | None = None,
         profile: str | None,
         account: str | None,
         app_name: str | None,
@@ -90,7 +92,7 @@ class Request:
     ) -> Request:
         """Checks what the app gave, and fills in the rest."""
         address = None if server is None else servers.joined(server)
-        loaded = profiles.given(profile, address, ca_file, token, account)
+        loaded = profiles.given(profile, address, ca_file, token, account, credential)
         policy = cloud or loaded.cloud or "ask"
         if policy not in get_args(Cloud):
             raise FieldInvalid(
@@ -267,7 +269,8 @@ async def _open_stream(
     ca = request.profile.ca_certificates() if not target.startswith("unix:") else None
     token = None if to_bridge else request.profile.token
     given = servers.parse(target)
-    line = await Line.to(given, Dialer(ca, token or None), follows=not to_bridge)
+    source = None if to_bridge else _token_source(request)
+    line = await Line.to(given, Dialer(ca, token or None, source), follows=not to_bridge)
     watched = request.agent is not None and not to_bridge
     driver = StreamDriver(
         SessionMachine(asking, SystemRandomness(), line.route),
@@ -280,6 +283,15 @@ async def _open_stream(
     )
     await driver.open()
     return driver
+
+
+def _token_source(request: Request) -> TokenSource | None:
+    """Where tokens come from, when a credential file signs in."""
+    if not request.profile.credential or request.profile.token:
+        return None
+    from keypeg.credential_sign_in import source_of
+
+    return source_of(request.profile, request.pinned.device)
 
 
 def _combined(request: Request, refusals: list[_Refusal]) -> KeypegError:

@@ -26,6 +26,7 @@ from keypeg.errors import FieldInvalid, KeypegError, Reason
 from keypeg.profile import Profile
 
 if TYPE_CHECKING:
+    from keypeg.dialing import TokenSource
     from keypeg.v1 import cloud_session_pb2
 
 CALL_TIMEOUT: Final = 10.0  # s
@@ -81,14 +82,12 @@ class CloudSession:
         token: str | None = None,
         account: str | None = None,
         device: str | None = None,
+        credential: str | None = None,
     ) -> None:
-        """`server`, `ca_file`, `token` and `account` override the profile and the environment."""
-        from keypeg import calls
-        from keypeg.v1 import cloud_session_service_pb2_grpc
-
+        """`server`, `ca_file`, `token`, `account` and `credential` (a file) override the profile and the environment."""
         if not isinstance(profile, Profile):
             address = None if server is None else servers.joined(server)
-            profile = profiles.given(profile, address, ca_file, token, account)
+            profile = profiles.given(profile, address, ca_file, token, account, credential)
         if not profile.server:
             raise FieldInvalid(
                 "No server is set: set KEYPEG_SERVER, or sign in with `keypeg login`.",
@@ -96,8 +95,22 @@ class CloudSession:
             )
         self._account = profile.account
         self._device = device or profiles.device_id()
-        ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
-        self._channel = calls.connect(profile.server, ca=ca, token=profile.token)
+        self._profile = profile
+        self._source: TokenSource | None = None
+        if profile.credential and not profile.token:
+            from keypeg.credential_sign_in import source_of
+
+            self._source = source_of(profile, self._device)
+        self._connect(profile.token)
+
+    def _connect(self, token: str) -> None:
+        from keypeg import calls
+        from keypeg.v1 import cloud_session_service_pb2_grpc
+
+        self._token = token
+        server = self._profile.server
+        ca = None if server.startswith("unix:") else self._profile.ca_certificates()
+        self._channel = calls.connect(server, ca=ca, token=token)
         self._stub = cloud_session_service_pb2_grpc.CloudSessionServiceStub(self._channel)
 
     async def show(self) -> CloudState:
@@ -162,9 +175,8 @@ class CloudSession:
         from keypeg.v1 import cloud_session_service_pb2 as pb
 
         async def begin() -> Any:
-            return self._stub.WatchCloudSession(
-                pb.WatchCloudSessionRequest(name=await self._name())
-            )
+            request = pb.WatchCloudSessionRequest(name=await self._name())
+            return self._stub.WatchCloudSession(request)
 
         async with contextlib.aclosing(watching.answers(begin, calls.translate)) as answers:
             async for answer in answers:
@@ -186,8 +198,12 @@ class CloudSession:
         await self.leave()
 
     async def _name(self) -> str:
+        """Of the cloud session; by then there is a token that is good."""
         from keypeg.v1 import account_service_pb2, account_service_pb2_grpc
 
+        if self._source is not None and (token := await self._source.token()) != self._token:
+            await self._channel.close()
+            self._connect(token)
         if not self._account:
             accounts = account_service_pb2_grpc.AccountServiceStub(self._channel)
             caller = await self._call(accounts.GetCaller, account_service_pb2.GetCallerRequest())

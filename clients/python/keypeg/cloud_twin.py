@@ -34,8 +34,9 @@ class CloudSession:
         token: str | None = None,
         account: str | None = None,
         device: str | None = None,
+        credential: str | None = None,
     ) -> None:
-        """`server`, `ca_file`, `token` and `account` override the profile and the environment."""
+        """`server`, `ca_file`, `token`, `account` and `credential` (a file) override the profile and the environment."""
         self._process_id = os.getpid()
         self._cloud = background.call(
             lambda: cloud.CloudSession(
@@ -45,6 +46,7 @@ class CloudSession:
                 token=token,
                 account=account,
                 device=device,
+                credential=credential,
             )
         )
         background.at_exit(self, self._cloud.leave)

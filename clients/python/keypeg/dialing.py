@@ -15,8 +15,8 @@ import json
 import secrets
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
 import grpc
 import grpc.aio
@@ -58,12 +58,25 @@ def service_config(*, several: bool) -> str:
     )
 
 
+class TokenSource(Protocol):
+    """Where tokens come from that do not last."""
+
+    async def token(self) -> str:
+        """One that is good for a while yet; KeypegError says why there is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Dialer:
     """How servers are reached: whom to trust, and as whom."""
 
     ca: bytes | None = None  # PEM certificates to trust instead of the system's
     token: str | None = field(default=None, repr=False)  # goes with every call
+    source: TokenSource | None = field(default=None, repr=False, compare=False)
+
+    async def fresh(self) -> Dialer:
+        """The same with a token that is good now; raises why there is none."""
+        return self if self.source is None else replace(self, token=await self.source.token())
 
     def channel(self, server: Server, *, several: bool = False) -> grpc.aio.Channel:
         """A channel to one server. Nothing is sent yet: the first call connects."""

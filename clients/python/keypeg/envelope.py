@@ -31,6 +31,7 @@ RECEIPT_TYPE: Final = "application/vnd.keypeg.receipt.v1+protobuf"
 CONTENTS_TYPE: Final = "application/vnd.keypeg.contents.v1+protobuf"
 BORROW_TYPE: Final = "application/vnd.keypeg.borrow.v1+protobuf"
 RETURN_TYPE: Final = "application/vnd.keypeg.return.v1+protobuf"
+CREDENTIAL_TYPE: Final = "application/vnd.keypeg.credential.v1+protobuf"
 LOG_TYPE: Final = "application/vnd.keypeg.log.v1+protobuf"
 
 PAYLOAD_BYTES: Final = 65_536  # a bundle of 256 products with 256 features takes under 48,000

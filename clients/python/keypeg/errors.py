@@ -72,6 +72,11 @@ class Reason(enum.Enum):
     CLOUD_SESSION_ELSEWHERE = 41
     CLOUD_SESSION_MOVED = 42
 
+    DEVICE_COPIED = 130
+    DEVICES_EXHAUSTED = 131
+    CREDENTIAL_REVOKED = 132
+    CREDENTIAL_EXPIRED = 133
+
     POOL_EXHAUSTED = 50
     QUEUE_FULL = 51
     POOL_TOO_SMALL = 52
@@ -346,6 +351,22 @@ class CloudSessionElsewhere(KeypegError, reason=Reason.CLOUD_SESSION_ELSEWHERE):
 
 class CloudSessionMoved(KeypegError, reason=Reason.CLOUD_SESSION_MOVED):
     """The cloud session has just been opened on another device, which ends this session; metadata `device`."""
+
+
+class DeviceCopied(KeypegError, reason=Reason.DEVICE_COPIED):
+    """Another copy of this computer uses the cloud session now; metadata `host_name` and `address`."""
+
+
+class DevicesExhausted(KeypegError, reason=Reason.DEVICES_EXHAUSTED):
+    """The account is in use on as many devices as it may be; metadata `devices` says on which."""
+
+
+class CredentialRevoked(KeypegError, reason=Reason.CREDENTIAL_REVOKED):
+    """The credential was reset or taken away, or this device was taken off it; metadata `credential`."""
+
+
+class CredentialExpired(KeypegError, reason=Reason.CREDENTIAL_EXPIRED):
+    """The time of the credential has not begun, or is over; metadata `credential`."""
 
 
 class PoolExhausted(KeypegError, reason=Reason.POOL_EXHAUSTED):

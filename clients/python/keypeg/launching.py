@@ -46,6 +46,7 @@ class OpenArguments(TypedDict, total=False):
     ca_file: str | None
     bridge: str | None
     token: str | None
+    credential: str | None
     profile: str | None
     account: str | None
     app_name: str | None
@@ -142,6 +143,7 @@ def request_of(product: str, root: bytes | str, given: OpenArguments) -> Request
         ca_file=given.get("ca_file"),
         bridge=given.get("bridge"),
         token=given.get("token"),
+        credential=given.get("credential"),
         profile=given.get("profile"),
         account=given.get("account"),
         app_name=given.get("app_name"),

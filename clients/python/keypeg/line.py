@@ -52,7 +52,11 @@ class Line:
         """The channel to the server of this moment; the error when it should be given up."""
         if self._route.is_new_round and any(server.is_named for server in self._given):
             self._route.renew(await dialing.look_up(self._given))
-        channel = await self._to_current()
+        try:
+            dialer = await self._dialer.fresh()
+        except KeypegError as error:
+            return await self._to_current(self._dialer), error
+        channel = await self._to_current(dialer)
         if not self._route.has_others:
             return channel, None
         assert self._server is not None
@@ -64,10 +68,11 @@ class Line:
         if channel is not None:
             await channel.close()
 
-    async def _to_current(self) -> grpc.aio.Channel:
+    async def _to_current(self, dialer: Dialer) -> grpc.aio.Channel:
         server = self._route.current
-        if self._channel is None or server != self._server:
+        if self._channel is None or server != self._server or dialer != self._dialer:
             await self.close()
             self._server = server
-            self._channel = self._dialer.channel(server)
+            self._dialer = dialer
+            self._channel = dialer.channel(server)
         return self._channel

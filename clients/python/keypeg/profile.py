@@ -7,6 +7,7 @@ only, and a token shows in no repr. The environment wins over the file, the call
     config.toml            current = "default", [profiles.default] server, ca_file, account, cloud ...
     device.toml            id = "..."            made once per computer
     tokens/<profile>       the bearer token      0600
+    credentials/<profile>  a credential file     0600
     licenses/*.keypeg      license documents for this computer
     borrows/               seats that are borrowed for this computer (borrow_shelf)
 
@@ -34,6 +35,7 @@ from keypeg.errors import FieldInvalid
 
 CONFIG_FILE: Final = "config.toml"
 DEVICE_FILE: Final = "device.toml"
+CREDENTIAL_DIRECTORY: Final = "credentials"
 TOKEN_DIRECTORY: Final = "tokens"  # noqa: S105 (a directory, no token)
 LICENSE_DIRECTORY: Final = "licenses"
 BORROW_DIRECTORY: Final = "borrows"
@@ -56,14 +58,18 @@ class Profile:
     user: str = ""  # `users/{user}` or `accounts/{account}/users/{user}`; for display
     cloud: str = ""  # the remembered answer to "open a cloud session here?": ask, open, move, never
     bridge: str = ""  # `unix:/path` or `host:port`; empty for the default socket
+    credential: str = ""  # a credential file, which signs in when there is no token
     token: str = field(default="", repr=False)
+    ca_pem: str = field(default="", repr=False)  # of the credential file, where no ca_file is set
 
     def ca_certificates(self) -> bytes | None:
         """The certificates to trust, PEM; None for the system's."""
-        return read_certificates(self.ca_file) if self.ca_file else None
+        if self.ca_file:
+            return read_certificates(self.ca_file)
+        return self.ca_pem.encode() or None
 
 
-_STORED: Final = tuple(f.name for f in fields(Profile) if f.name not in ("name", "token"))
+_STORED: Final = tuple(f.name for f in fields(Profile) if f.name not in ("name", "token", "ca_pem"))
 
 
 def config_dir(environment: Mapping[str, str] | None = None) -> Path:
@@ -103,14 +109,17 @@ def load(name: str | None = None, environment: Mapping[str, str] | None = None) 
             field="profile",
         )
     values = _checked(stored or {}, chosen, root / CONFIG_FILE)
+    by_credential = env.get("KEYPEG_CREDENTIAL") or ""
     profile = Profile(name=chosen, **values, token=_read_token(root, chosen))
-    return replace(
+    profile = replace(
         profile,
         server=env.get("KEYPEG_SERVER") or profile.server,
         ca_file=env.get("KEYPEG_CA_FILE") or profile.ca_file,
         bridge=env.get("KEYPEG_BRIDGE") or profile.bridge,
-        token=env.get("KEYPEG_TOKEN") or profile.token,
+        token=env.get("KEYPEG_TOKEN") or ("" if by_credential else profile.token),
+        credential=by_credential or profile.credential,
     )
+    return _with_credential(profile) if profile.credential and not profile.token else profile
 
 
 def given(
@@ -119,11 +128,29 @@ def given(
     ca_file: str | None,
     token: str | None,
     account: str | None,
+    credential: str | None = None,
 ) -> Profile:
     """A profile, with what is given by hand in its place; None: as the profile says."""
     loaded = load(name)
+    if credential is not None:
+        loaded = _with_credential(replace(loaded, credential=credential, token=""))
     by_hand = {"server": server, "ca_file": ca_file, "token": token, "account": account}
     return replace(loaded, **{key: value for key, value in by_hand.items() if value is not None})
+
+
+def _with_credential(profile: Profile) -> Profile:
+    """What the credential file says, where nothing else does."""
+    from keypeg import credential_file
+
+    document = credential_file.load(profile.credential).document
+    account = document.credential.partition("/credentials/")[0]
+    return replace(
+        profile,
+        server=profile.server or ",".join(document.servers),
+        ca_pem=document.ca_certificates,
+        account=account,
+        user=document.user,
+    )
 
 
 def names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:

@@ -238,6 +238,7 @@ def open_session(
     ca_file: str | None = None,
     bridge: str | None = None,
     token: str | None = None,
+    credential: str | None = None,
     profile: str | None = None,
     account: str | None = None,
     app_name: str | None = None,
@@ -252,7 +253,8 @@ def open_session(
 
     `root`: the publisher's public key that the app pins, 32 bytes or hexadecimal. `publisher`: its name,
     where the app wants no other. `server` (`host:port`, several separated by commas), `ca_file`, `token`,
-    `account` and `bridge` override the profile and the environment. `locations`: kinds of place to ask, of
+    `account` and `bridge` override the profile and the environment. `credential`: a file that signs in; nothing of
+    it is kept. `locations`: kinds of place to ask, of
     cloud, key, host, site; all by default. `cloud`: what to do when the account's cloud session is not on
     this device: ask or never (raise), open, move. `app_version` (dotted numbers) and `app_released` (a day, or a
     moment): what licenses for some versions alone are judged by. `on_event`: called with each event on a thread of its own.
@@ -267,6 +269,7 @@ def open_session(
             ca_file=ca_file,
             bridge=bridge,
             token=token,
+            credential=credential,
             profile=profile,
             account=account,
             app_name=app_name,

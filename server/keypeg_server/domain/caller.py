@@ -26,6 +26,8 @@ class Caller:
     token: str  # the token's or key's id, never itself
     acts_for: frozenset[str] = frozenset()  # the accounts of a reseller
     scopes: frozenset[Right] | None = None  # of an API key; None for who has signed in
+    credential: str = ""  # the credential by which they signed in (name)
+    device: str = ""  # of a credential: the only one that the caller may speak for
 
     def may(self, right: Right) -> bool:
         """Whether the caller has a right, in what they see."""

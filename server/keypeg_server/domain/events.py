@@ -94,6 +94,14 @@ class TokenRevoked:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialEnded:
+    """Who signed in with a credential was cut off."""
+
+    credential: str  # `accounts/{account}/credentials/{credential}`
+    device: str = ""  # id; empty for all
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogChanged:
     """A publisher's products are others than before."""
 
@@ -121,6 +129,7 @@ Event = (
     | CloudModeChanged
     | CloudSessionMoved
     | CloudSessionClosed
+    | CredentialEnded
     | LicenseAdded
     | LicenseChanged
     | LicenseRemoved

@@ -33,6 +33,7 @@ class Access(enum.Enum):
     HOLDER = "who holds it"
     BORROWER = "who borrowed it"
     BORROW = "who borrowed it, and who sees the people of the account"
+    CREDENTIAL = "for whom it signs in, and who sees the people of the account"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ _USES_SEATS, _READS_SEATS = (
 )
 _MANAGES_SEATS = Rule(Access.POOL, Right.SEATS_MANAGE)
 _HOLDER = Rule(Access.HOLDER, Right.LICENSES_USE)
+_CREDENTIAL = Rule(Access.CREDENTIAL, Right.LICENSES_USE)
 
 
 _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
@@ -139,6 +141,19 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "SetCloudSessionMode": _uses("name"),
         "ChooseCloudLicenses": _uses("name"),
         "WatchCloudSession": _reads("name"),
+    },
+    "keypeg.v1.CredentialService": {
+        "CreateCredential": _uses("parent"),
+        "GetCredential": Rule(Access.CREDENTIAL, Right.LICENSES_READ),
+        "ListCredentials": _reads("parent"),  # without the rest, one's own
+        "RotateCredential": _CREDENTIAL,
+        "ResetCredential": _CREDENTIAL,
+        "DeleteCredential": _CREDENTIAL,
+        "RemoveCredentialDevice": _CREDENTIAL,
+        "CreateSignInChallenge": _PUBLIC,
+        "SignInWithCredential": _PUBLIC,  # whoever has its key
+        "ListActiveDevices": _reads("parent"),
+        "SetActiveDeviceLimit": _of(Right.LICENSES_WRITE, "name"),
     },
     "keypeg.v1.LocationService": {
         "GetLocation": _reads("name"),

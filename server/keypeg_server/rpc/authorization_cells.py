@@ -78,6 +78,7 @@ def outcome(rule: Rule, who: Who) -> Outcome:
         return Outcome.ALLOWED
     if who in STRANGERS or rule.access is Access.HOLDER:
         return Outcome.HIDDEN
-    if rule.access in (Access.BORROWER, Access.BORROW) and Right.PEOPLE_READ not in rights:
+    owned = (Access.BORROWER, Access.BORROW, Access.CREDENTIAL)
+    if rule.access in owned and Right.PEOPLE_READ not in rights:
         return Outcome.HIDDEN
     return Outcome.DENIED if rule.access is Access.BORROWER else Outcome.ALLOWED

@@ -18,7 +18,7 @@ import grpc.aio
 
 from keypeg.errors import SignInRequired, TokenInvalid
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
-from keypeg_server.rpc import authorization, caller, validate
+from keypeg_server.rpc import authorization, caller, credential_gate, validate
 from keypeg_server.rpc.authorization import Access, Rule
 from keypeg_server.service.tokens import SignedIn
 
@@ -80,10 +80,12 @@ class Gate(grpc.aio.ServerInterceptor):
         def enter(signed_in: SignedIn | None, request: Any) -> None:
             if signed_in is not None:
                 authorization.check_right(rule, signed_in.caller, method)
+                credential_gate.check_method(signed_in.caller, method)
                 caller.become(signed_in)
             if one_request:
                 validate.request(request)
                 if signed_in is not None:
+                    credential_gate.check_request(signed_in.caller, request)
                     authorization.check_account(rule, signed_in.caller, request)
 
         async def coroutine(request: Any, context: Any) -> Any:

@@ -74,6 +74,10 @@ KEY_LOSS_POLICY: Final[Fields] = {
 UNITS = each(message(FEATURE_UNITS), high=64, key=same_feature)
 _SEQUENCE = number(1, 2**63 - 1)
 
+DEVICE_MARK: Final[Fields] = {
+    "id": matching(r"[0-9a-f]{32}", "32 characters of [0-9a-f]"),
+    "secret": size(32),
+}
 OPEN: Final[Fields] = {
     "sequence": _SEQUENCE,
     "protocol_version": anything,  # another one is PROTOCOL_UNSUPPORTED
@@ -83,6 +87,7 @@ OPEN: Final[Fields] = {
     "nonce": size(32),
     "key_share": size(32),
     "location_kinds": KINDS,
+    "mark": message(DEVICE_MARK, required=False),
 }
 RESUME: Final[Fields] = {
     "sequence": _SEQUENCE,
@@ -92,6 +97,12 @@ RESUME: Final[Fields] = {
     "nonce": size(32),
     "key_share": size(32),
     "mac": size(16),
+    "mark": message(DEVICE_MARK, required=False),
+}
+DEVICE_PROOF: Final[Fields] = {
+    "sequence": _SEQUENCE,
+    "mark": matching(r"[0-9a-f]{32}", "32 characters of [0-9a-f]"),
+    "mac": size(0, 32),
 }
 RENEW: Final[Fields] = {"sequence": _SEQUENCE, "nonce": size(0, 32), "mac": size(16)}
 ACQUIRE: Final[Fields] = {
@@ -157,6 +168,7 @@ FRAMES: Final[Mapping[str, Fields]] = {
     "acquire": ACQUIRE,
     "release": RELEASE,
     "close": CLOSE,
+    "device_proof": DEVICE_PROOF,
 }
 
 # Messages within requests, for the test that looks for fields without a rule.
@@ -169,6 +181,8 @@ PARTS: Final[Mapping[str, Fields]] = {
     "PublicKey": PUBLIC_KEY,
     "KeyAttestation": KEY_ATTESTATION,
     "KeyLossPolicy": KEY_LOSS_POLICY,
+    "DeviceMark": DEVICE_MARK,
+    "DeviceProof": DEVICE_PROOF,
     "Open": OPEN,
     "Resume": RESUME,
     "Renew": RENEW,

@@ -21,7 +21,7 @@ from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_event_pb2 import PoolEventKind
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
-from keypeg_server.rpc import borrow_checks, life_checks
+from keypeg_server.rpc import borrow_checks, credential_checks, life_checks
 from keypeg_server.rpc.checks import (
     anything,
     duration,
@@ -171,6 +171,7 @@ RULES: Final[Mapping[str, Fields]] = {
         "remove_licenses": each(name(names.LICENSE), high=100, key=str),
     },
     "WatchCloudSessionRequest": {"name": _CLOUD},
+    **credential_checks.RULES,
     "GetLocationRequest": {"name": name(names.LOCATION)},
     "ListLocationsRequest": {"parent": _ACCOUNT, **_PAGE},
     "AuthorizeKeyWriteRequest": {

@@ -23,6 +23,7 @@ from keypeg_server.domain.license import License
 from keypeg_server.domain.license_life import Command, Who, check_switch
 from keypeg_server.domain.location import CLOUD_ID
 from keypeg_server.service.accounts import not_found
+from keypeg_server.service.active_devices import ActiveDevices
 from keypeg_server.service.license_changes import LicenseChanges
 from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock
@@ -43,8 +44,15 @@ class CloudService:
     """See the contract's CloudSessionService."""
 
     def __init__(
-        self, store: Store, clock: Clock, placing: Placing, changes: LicenseChanges
+        self,
+        store: Store,
+        clock: Clock,
+        placing: Placing,
+        changes: LicenseChanges,
+        devices: ActiveDevices | None = None,
     ) -> None:
+        """`devices` says on how many devices an account may be in use; None for any number."""
+        self._devices = devices
         self._store = store
         self._clock = clock
         self._placing = placing
@@ -69,6 +77,8 @@ class CloudService:
             before = _session(unit, account)
             outcome = cloud.opened(before, holder, user, now, keep_elsewhere=keep_elsewhere)
             left = outcome.left
+            if self._devices is not None:
+                self._devices.check_room(unit, account, holder.device, now, opens_cloud=True)
             if outcome.session != before:
                 _record_opened(unit, account, holder, user, left)
             self._placing.carry_out(unit, before, outcome, now)

@@ -21,7 +21,14 @@ from keypeg.errors import KeypegError, LimitExceeded, TokenInvalid
 from keypeg_server.domain import cloud_change
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.cloud_change import CloudChange
-from keypeg_server.domain.events import AccountAbandoned, LogRecorded, TokenRevoked, UserRemoved
+from keypeg_server.domain.credential import revoked
+from keypeg_server.domain.events import (
+    AccountAbandoned,
+    CredentialEnded,
+    LogRecorded,
+    TokenRevoked,
+    UserRemoved,
+)
 from keypeg_server.service.cloud import CloudView
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.refusals import draining, elsewhere, signed_out
@@ -89,6 +96,7 @@ class CloudWatching:
         hub.subscribe(AccountAbandoned, self._abandoned)
         hub.subscribe(UserRemoved, self._user_removed)
         hub.subscribe(TokenRevoked, self._token_revoked)
+        hub.subscribe(CredentialEnded, self._credential_ended)
 
     async def watch(self, caller: Caller, account: str) -> AsyncGenerator[CloudNews, None]:
         """How the cloud session of an account (id) is, and what happens to it; the caller may see it."""
@@ -171,3 +179,9 @@ class CloudWatching:
         for watcher in self._everyone():
             if watcher.caller.token == event.token:
                 watcher.end(signed_out())
+
+    def _credential_ended(self, event: CredentialEnded) -> None:
+        for watcher in self._everyone():
+            caller = watcher.caller
+            if caller.credential == event.credential and event.device in ("", caller.device):
+                watcher.end(revoked(event.credential))

@@ -23,6 +23,7 @@ from keypeg_server.domain.license_change import due
 from keypeg_server.domain.license_life import Switch
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import Product, check_version
+from keypeg_server.service.credential_limits import check_there, kinds_for
 from keypeg_server.service.homes_port import acting_for
 from keypeg_server.service.license_changes import LicenseChanges
 from keypeg_server.service.placing import Placing
@@ -86,6 +87,7 @@ class AccountEntitlements:
         (account,) = names.ACCOUNT.parse(caller.account)
         publisher, product_id = names.PRODUCT.parse(product, "product")
         now = self._clock.wall()
+        kinds = kinds_for(caller, device.id, kinds)
 
         def look(unit: Unit) -> tuple[Holdings, dict[str, Product]]:
             # A stream that waits for its first frame was let in before; the user may have gone since.
@@ -93,6 +95,7 @@ class AccountEntitlements:
                 raise TokenInvalid(
                     f"{caller.user} was removed; sign in as another user.", user=caller.user
                 )
+            check_there(unit, caller)
             asked = unit.catalog.product(publisher, product_id)
             if asked is None:
                 raise LicenseMissing(
@@ -139,7 +142,7 @@ class AccountEntitlements:
         look: Callable[[Unit], tuple[Holdings, dict[str, Product]]],
     ) -> tuple[Holdings, dict[str, Product]]:
         """What `look` finds, or found when nothing has changed since."""
-        asked_by = (caller.user, product)
+        asked_by = (caller.token if caller.credential else caller.user, product)
         known = self._known.get(asked_by)
         if known is not None and known[0] == self._store.generation:
             self._known.move_to_end(asked_by)

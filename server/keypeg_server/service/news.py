@@ -14,11 +14,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from keypeg_server.domain.events import CatalogChanged, Event, TokenRevoked, UserRemoved
+from keypeg_server.domain.events import (
+    CatalogChanged,
+    CredentialEnded,
+    Event,
+    TokenRevoked,
+    UserRemoved,
+)
 
 KINDS: Final[Mapping[str, type[Any]]] = MappingProxyType(
     {
         "catalog_changed": CatalogChanged,
+        "credential_ended": CredentialEnded,
         "token_revoked": TokenRevoked,
         "user_removed": UserRemoved,
     }

@@ -23,6 +23,7 @@ from keypeg_server.domain.location import Location
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.change_ports import Changes
+from keypeg_server.service.credential_ports import Credentials
 from keypeg_server.service.key_ports import Keys
 from keypeg_server.service.people_ports import People
 from keypeg_server.service.sign_in_ports import SignInRepository
@@ -208,6 +209,8 @@ class Unit(Protocol):
     def sign_ins(self) -> SignInRepository: ...
     @property
     def changes(self) -> Changes: ...
+    @property
+    def credentials(self) -> Credentials: ...
 
     def publish(self, event: Event) -> None:
         """Tell everyone, once this unit is committed."""

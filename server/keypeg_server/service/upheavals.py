@@ -14,6 +14,7 @@ from keypeg import errors, names
 from keypeg.v1 import location_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
 from keypeg_server.domain import events
+from keypeg_server.domain.credential import revoked
 from keypeg_server.service.admitting import Admitting
 from keypeg_server.service.ending import SessionEnding
 from keypeg_server.service.events import EventHub
@@ -36,6 +37,7 @@ class Upheavals:
         hub.subscribe(events.LicenseRemoved, self._license_removed)
         hub.subscribe(events.UserRemoved, self._user_removed)
         hub.subscribe(events.TokenRevoked, self._token_revoked)
+        hub.subscribe(events.CredentialEnded, self._credential_ended)
 
     def _on_cloud(self, account: str) -> Iterable[Session]:
         for session in self._presence.of_account(account):
@@ -114,6 +116,15 @@ class Upheavals:
         for session in self._presence:
             if session.caller is not None and session.caller.token == event.token:
                 self._ending.end(session, signed_out())
+
+    def _credential_ended(self, event: events.CredentialEnded) -> None:
+        self._admitting.changes += 1
+        for session in self._presence:
+            caller = session.caller
+            if caller is None or caller.credential != event.credential:
+                continue
+            if not event.device or event.device == caller.device:
+                self._ending.end(session, revoked(event.credential))
 
 
 def _tell_changed(session: Session, change: session_pb2.Change.ValueType, resource: str) -> None:

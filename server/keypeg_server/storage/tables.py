@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from keypeg_server.storage import (
+    tables_credential,
     tables_home,
     tables_key,
     tables_life,
@@ -36,6 +37,7 @@ from keypeg_server.storage import (
 
 __all__ = [
     "metadata",
+    "tables_credential",
     "tables_home",
     "tables_key",
     "tables_life",

@@ -23,6 +23,7 @@ from keypeg_server.service.store import Request, Unit
 from keypeg_server.storage.account_store import SqlAccounts
 from keypeg_server.storage.catalog_store import SqlCatalog
 from keypeg_server.storage.change_store import SqlChanges
+from keypeg_server.storage.credential_store import SqlCredentials
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.key_store import SqlKeys
 from keypeg_server.storage.license_store import SqlLicenses
@@ -51,6 +52,7 @@ class SqlUnit:
         self.people = SqlPeople(session)
         self.sign_ins = SqlSignIns(session)
         self.changes = SqlChanges(session)
+        self.credentials = SqlCredentials(session)
         self.events: list[Event] = []
         self.entries: list[Entry] = []
 

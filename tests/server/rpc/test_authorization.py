@@ -66,6 +66,8 @@ def test_only_what_must_be_is_public() -> None:
         "/keypeg.v1.AccountService/SignIn",
         "/keypeg.v1.SignInService/RefreshSignIn",
         "/keypeg.v1.SessionService/CloseSession",
+        "/keypeg.v1.CredentialService/CreateSignInChallenge",
+        "/keypeg.v1.CredentialService/SignInWithCredential",
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/List",
         "/grpc.health.v1.Health/Watch",

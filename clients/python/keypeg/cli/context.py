@@ -116,6 +116,11 @@ class Cli:
         from keypeg.errors import SignInRequired
 
         profile = self.profile()
+        if signed_in and profile.credential and not profile.token:
+            from keypeg import credential_sign_in
+            from keypeg import profile as profiles
+
+            profile = await credential_sign_in.signed_in(profile, profiles.device_id())
         if signed_in and profile.server and not profile.token:
             raise SignInRequired(
                 f"Nobody is signed in at {profile.server} with the profile {profile.name}."

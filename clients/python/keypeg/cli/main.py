@@ -61,6 +61,9 @@ CHAPTERS: Final = (
             "pool": Late("keypeg.cli.pool", "pool_group", "Rules of pools: who may, and how much."),
             "account": Late("keypeg.cli.account", "account_group", "Customers."),
             "user": Late("keypeg.cli.user", "user_group", "The people of an account."),
+            "credential": Late(
+                "keypeg.cli.credential", "credential_group", "Files that open the cloud licenses."
+            ),
             "product": Late("keypeg.cli.product", "product_group", "What a publisher sells."),
             "report": Late(
                 "keypeg.cli.usage_report", "report_group", "Seats in use, denials, and what if."

@@ -124,6 +124,20 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """Another device holds the account's cloud session; metadata `device`."""
     REASON_CLOUD_SESSION_MOVED: _Reason.ValueType  # 42
     """The cloud session was just opened on another device; metadata `device`."""
+    REASON_DEVICE_COPIED: _Reason.ValueType  # 130
+    """Another copy of this computer (a virtual machine that was copied, or put back)
+    uses the cloud session now; metadata `host_name` and `address` of it.
+    """
+    REASON_DEVICES_EXHAUSTED: _Reason.ValueType  # 131
+    """The account is in use on as many devices as it may be; metadata `limit`,
+    `devices` and, when one of them may become free by itself, `free_time`.
+    """
+    REASON_CREDENTIAL_REVOKED: _Reason.ValueType  # 132
+    """The credential was reset or taken away, or this device was taken off it;
+    metadata `credential`.
+    """
+    REASON_CREDENTIAL_EXPIRED: _Reason.ValueType  # 133
+    """The time of the credential has not begun, or is over; metadata `credential`."""
     REASON_POOL_EXHAUSTED: _Reason.ValueType  # 50
     """Every seat of the pool is held."""
     REASON_QUEUE_FULL: _Reason.ValueType  # 51
@@ -331,6 +345,20 @@ REASON_CLOUD_SESSION_ELSEWHERE: Reason.ValueType  # 41
 """Another device holds the account's cloud session; metadata `device`."""
 REASON_CLOUD_SESSION_MOVED: Reason.ValueType  # 42
 """The cloud session was just opened on another device; metadata `device`."""
+REASON_DEVICE_COPIED: Reason.ValueType  # 130
+"""Another copy of this computer (a virtual machine that was copied, or put back)
+uses the cloud session now; metadata `host_name` and `address` of it.
+"""
+REASON_DEVICES_EXHAUSTED: Reason.ValueType  # 131
+"""The account is in use on as many devices as it may be; metadata `limit`,
+`devices` and, when one of them may become free by itself, `free_time`.
+"""
+REASON_CREDENTIAL_REVOKED: Reason.ValueType  # 132
+"""The credential was reset or taken away, or this device was taken off it;
+metadata `credential`.
+"""
+REASON_CREDENTIAL_EXPIRED: Reason.ValueType  # 133
+"""The time of the credential has not begun, or is over; metadata `credential`."""
 REASON_POOL_EXHAUSTED: Reason.ValueType  # 50
 """Every seat of the pool is held."""
 REASON_QUEUE_FULL: Reason.ValueType  # 51

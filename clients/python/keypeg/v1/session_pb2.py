@@ -32,51 +32,57 @@ from keypeg.v1 import proof_pb2 as keypeg_dot_v1_dot_proof__pb2
 from keypeg.v1 import seat_pb2 as keypeg_dot_v1_dot_seat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keypeg/v1/session.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15keypeg/v1/error.proto\x1a\x1bkeypeg/v1/explanation.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/product.proto\x1a\x15keypeg/v1/proof.proto\x1a\x14keypeg/v1/seat.proto\"\'\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\"w\n\x03\x41pp\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0b\n\x03sdk\x18\x03 \x01(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\r\x12\x30\n\x0crelease_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd6\x01\n\x04Open\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12!\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x04 \x01(\x0b\x32\x0e.keypeg.v1.App\x12\x0f\n\x07product\x18\x05 \x01(\t\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x11\n\tkey_share\x18\x07 \x01(\x0c\x12/\n\x0elocation_kinds\x18\x08 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\"\x8b\x01\n\x06Resume\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x15\n\rresume_ticket\x18\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tkey_share\x18\x06 \x01(\x0c\x12\x0b\n\x03mac\x18\x07 \x01(\x0c\"5\n\x05Renew\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0b\n\x03mac\x18\x03 \x01(\x0c\"\x97\x01\n\x07\x41\x63quire\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12\r\n\x05units\x18\x04 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12\x0c\n\x04wait\x18\x06 \x01(\x08\x12\x10\n\x08priority\x18\x07 \x01(\x05\")\n\x07Release\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x19\n\x05\x43lose\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x8d\x03\n\x06Opened\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x31\n\x0erenew_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tvalid_for\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x05proof\x18\x05 \x01(\x0b\x32\x10.keypeg.v1.Proof\x12\x11\n\tkey_share\x18\x06 \x01(\x0c\x12\x15\n\rresume_ticket\x18\x07 \x01(\x0c\x12\x15\n\rrelease_token\x18\x08 \x01(\x0c\x12\x0f\n\x07resumed\x18\t \x01(\x08\x12 \n\x06leases\x18\n \x03(\x0b\x32\x10.keypeg.v1.Lease\x12%\n\x06places\x18\x0b \x03(\x0b\x32\x15.keypeg.v1.QueuePlace\x12\r\n\x05pools\x18\x0c \x03(\t\x12\x15\n\rseat_required\x18\r \x01(\x08\x12\x10\n\x08location\x18\x0e \x01(\t\x12\x0b\n\x03mac\x18\x0f \x01(\x0c\"w\n\x07Renewed\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x05proof\x18\x03 \x01(\x0b\x32\x10.keypeg.v1.Proof\x12\x0b\n\x03mac\x18\x04 \x01(\x0c\"^\n\x08\x41\x63quired\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x1f\n\x05lease\x18\x03 \x01(\x0b\x32\x10.keypeg.v1.Lease\x12\x0b\n\x03mac\x18\x04 \x01(\x0c\"T\n\x06Queued\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x05place\x18\x03 \x01(\x0b\x32\x15.keypeg.v1.QueuePlace\"[\n\x06\x44\x65nied\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12+\n\x0b\x65xplanation\x18\x03 \x01(\x0b\x32\x16.keypeg.v1.Explanation\"*\n\x08Released\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x7f\n\x08Recalled\x12\r\n\x05lease\x18\x01 \x01(\t\x12+\n\x0b\x65xplanation\x18\x02 \x01(\x0b\x32\x16.keypeg.v1.Explanation\x12\x37\n\x13hold_off_until_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x07\x43hanged\x12!\n\x06\x63hange\x18\x01 \x01(\x0e\x32\x11.keypeg.v1.Change\x12\x10\n\x08resource\x18\x02 \x01(\t\"h\n\x07Missing\x12!\n\x06reason\x18\x01 \x01(\x0e\x32\x11.keypeg.v1.Reason\x12\x10\n\x08resource\x18\x02 \x01(\t\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"8\n\x08\x44raining\x12,\n\tcloses_in\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1a\n\x06\x43losed\x12\x10\n\x08sequence\x18\x01 \x01(\x04*\xa2\x01\n\x06\x43hange\x12\x16\n\x12\x43HANGE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_LICENSE_ADDED\x10\x01\x12\x1a\n\x16\x43HANGE_LICENSE_CHANGED\x10\x02\x12\x1a\n\x16\x43HANGE_LICENSE_REMOVED\x10\x03\x12\x17\n\x13\x43HANGE_KEY_RETURNED\x10\x04\x12\x15\n\x11\x43HANGE_CLOUD_MODE\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keypeg/v1/session.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15keypeg/v1/error.proto\x1a\x1bkeypeg/v1/explanation.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/product.proto\x1a\x15keypeg/v1/proof.proto\x1a\x14keypeg/v1/seat.proto\"\'\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\"w\n\x03\x41pp\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0b\n\x03sdk\x18\x03 \x01(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\r\x12\x30\n\x0crelease_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\nDeviceMark\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\"\xfb\x01\n\x04Open\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12!\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x11.keypeg.v1.Device\x12\x1b\n\x03\x61pp\x18\x04 \x01(\x0b\x32\x0e.keypeg.v1.App\x12\x0f\n\x07product\x18\x05 \x01(\t\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x11\n\tkey_share\x18\x07 \x01(\x0c\x12/\n\x0elocation_kinds\x18\x08 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12#\n\x04mark\x18\t \x01(\x0b\x32\x15.keypeg.v1.DeviceMark\"\xb0\x01\n\x06Resume\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x15\n\rresume_ticket\x18\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\tkey_share\x18\x06 \x01(\x0c\x12\x0b\n\x03mac\x18\x07 \x01(\x0c\x12#\n\x04mark\x18\x08 \x01(\x0b\x32\x15.keypeg.v1.DeviceMark\":\n\x0b\x44\x65viceProof\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04mark\x18\x02 \x01(\t\x12\x0b\n\x03mac\x18\x03 \x01(\x0c\"5\n\x05Renew\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0b\n\x03mac\x18\x03 \x01(\x0c\"\x97\x01\n\x07\x41\x63quire\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12\r\n\x05units\x18\x04 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x17.keypeg.v1.FeatureUnits\x12\x0c\n\x04wait\x18\x06 \x01(\x08\x12\x10\n\x08priority\x18\x07 \x01(\x05\")\n\x07Release\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x19\n\x05\x43lose\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x8d\x03\n\x06Opened\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x31\n\x0erenew_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tvalid_for\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x05proof\x18\x05 \x01(\x0b\x32\x10.keypeg.v1.Proof\x12\x11\n\tkey_share\x18\x06 \x01(\x0c\x12\x15\n\rresume_ticket\x18\x07 \x01(\x0c\x12\x15\n\rrelease_token\x18\x08 \x01(\x0c\x12\x0f\n\x07resumed\x18\t \x01(\x08\x12 \n\x06leases\x18\n \x03(\x0b\x32\x10.keypeg.v1.Lease\x12%\n\x06places\x18\x0b \x03(\x0b\x32\x15.keypeg.v1.QueuePlace\x12\r\n\x05pools\x18\x0c \x03(\t\x12\x15\n\rseat_required\x18\r \x01(\x08\x12\x10\n\x08location\x18\x0e \x01(\t\x12\x0b\n\x03mac\x18\x0f \x01(\x0c\"w\n\x07Renewed\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x05proof\x18\x03 \x01(\x0b\x32\x10.keypeg.v1.Proof\x12\x0b\n\x03mac\x18\x04 \x01(\x0c\"^\n\x08\x41\x63quired\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x1f\n\x05lease\x18\x03 \x01(\x0b\x32\x10.keypeg.v1.Lease\x12\x0b\n\x03mac\x18\x04 \x01(\x0c\"T\n\x06Queued\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x05place\x18\x03 \x01(\x0b\x32\x15.keypeg.v1.QueuePlace\"[\n\x06\x44\x65nied\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12+\n\x0b\x65xplanation\x18\x03 \x01(\x0b\x32\x16.keypeg.v1.Explanation\"*\n\x08Released\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x7f\n\x08Recalled\x12\r\n\x05lease\x18\x01 \x01(\t\x12+\n\x0b\x65xplanation\x18\x02 \x01(\x0b\x32\x16.keypeg.v1.Explanation\x12\x37\n\x13hold_off_until_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x07\x43hanged\x12!\n\x06\x63hange\x18\x01 \x01(\x0e\x32\x11.keypeg.v1.Change\x12\x10\n\x08resource\x18\x02 \x01(\t\"h\n\x07Missing\x12!\n\x06reason\x18\x01 \x01(\x0e\x32\x11.keypeg.v1.Reason\x12\x10\n\x08resource\x18\x02 \x01(\t\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"*\n\x0bProveDevice\x12\x0c\n\x04mark\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"8\n\x08\x44raining\x12,\n\tcloses_in\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1a\n\x06\x43losed\x12\x10\n\x08sequence\x18\x01 \x01(\x04*\xa2\x01\n\x06\x43hange\x12\x16\n\x12\x43HANGE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_LICENSE_ADDED\x10\x01\x12\x1a\n\x16\x43HANGE_LICENSE_CHANGED\x10\x02\x12\x1a\n\x16\x43HANGE_LICENSE_REMOVED\x10\x03\x12\x17\n\x13\x43HANGE_KEY_RETURNED\x10\x04\x12\x15\n\x11\x43HANGE_CLOUD_MODE\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGE']._serialized_start=2277
-  _globals['_CHANGE']._serialized_end=2439
+  _globals['_CHANGE']._serialized_start=2497
+  _globals['_CHANGE']._serialized_end=2659
   _globals['_DEVICE']._serialized_start=251
   _globals['_DEVICE']._serialized_end=290
   _globals['_APP']._serialized_start=292
   _globals['_APP']._serialized_end=411
-  _globals['_OPEN']._serialized_start=414
-  _globals['_OPEN']._serialized_end=628
-  _globals['_RESUME']._serialized_start=631
-  _globals['_RESUME']._serialized_end=770
-  _globals['_RENEW']._serialized_start=772
-  _globals['_RENEW']._serialized_end=825
-  _globals['_ACQUIRE']._serialized_start=828
-  _globals['_ACQUIRE']._serialized_end=979
-  _globals['_RELEASE']._serialized_start=981
-  _globals['_RELEASE']._serialized_end=1022
-  _globals['_CLOSE']._serialized_start=1024
-  _globals['_CLOSE']._serialized_end=1049
-  _globals['_OPENED']._serialized_start=1052
-  _globals['_OPENED']._serialized_end=1449
-  _globals['_RENEWED']._serialized_start=1451
-  _globals['_RENEWED']._serialized_end=1570
-  _globals['_ACQUIRED']._serialized_start=1572
-  _globals['_ACQUIRED']._serialized_end=1666
-  _globals['_QUEUED']._serialized_start=1668
-  _globals['_QUEUED']._serialized_end=1752
-  _globals['_DENIED']._serialized_start=1754
-  _globals['_DENIED']._serialized_end=1845
-  _globals['_RELEASED']._serialized_start=1847
-  _globals['_RELEASED']._serialized_end=1889
-  _globals['_RECALLED']._serialized_start=1891
-  _globals['_RECALLED']._serialized_end=2018
-  _globals['_CHANGED']._serialized_start=2020
-  _globals['_CHANGED']._serialized_end=2082
-  _globals['_MISSING']._serialized_start=2084
-  _globals['_MISSING']._serialized_end=2188
-  _globals['_DRAINING']._serialized_start=2190
-  _globals['_DRAINING']._serialized_end=2246
-  _globals['_CLOSED']._serialized_start=2248
-  _globals['_CLOSED']._serialized_end=2274
+  _globals['_DEVICEMARK']._serialized_start=413
+  _globals['_DEVICEMARK']._serialized_end=453
+  _globals['_OPEN']._serialized_start=456
+  _globals['_OPEN']._serialized_end=707
+  _globals['_RESUME']._serialized_start=710
+  _globals['_RESUME']._serialized_end=886
+  _globals['_DEVICEPROOF']._serialized_start=888
+  _globals['_DEVICEPROOF']._serialized_end=946
+  _globals['_RENEW']._serialized_start=948
+  _globals['_RENEW']._serialized_end=1001
+  _globals['_ACQUIRE']._serialized_start=1004
+  _globals['_ACQUIRE']._serialized_end=1155
+  _globals['_RELEASE']._serialized_start=1157
+  _globals['_RELEASE']._serialized_end=1198
+  _globals['_CLOSE']._serialized_start=1200
+  _globals['_CLOSE']._serialized_end=1225
+  _globals['_OPENED']._serialized_start=1228
+  _globals['_OPENED']._serialized_end=1625
+  _globals['_RENEWED']._serialized_start=1627
+  _globals['_RENEWED']._serialized_end=1746
+  _globals['_ACQUIRED']._serialized_start=1748
+  _globals['_ACQUIRED']._serialized_end=1842
+  _globals['_QUEUED']._serialized_start=1844
+  _globals['_QUEUED']._serialized_end=1928
+  _globals['_DENIED']._serialized_start=1930
+  _globals['_DENIED']._serialized_end=2021
+  _globals['_RELEASED']._serialized_start=2023
+  _globals['_RELEASED']._serialized_end=2065
+  _globals['_RECALLED']._serialized_start=2067
+  _globals['_RECALLED']._serialized_end=2194
+  _globals['_CHANGED']._serialized_start=2196
+  _globals['_CHANGED']._serialized_end=2258
+  _globals['_MISSING']._serialized_start=2260
+  _globals['_MISSING']._serialized_end=2364
+  _globals['_PROVEDEVICE']._serialized_start=2366
+  _globals['_PROVEDEVICE']._serialized_end=2408
+  _globals['_DRAINING']._serialized_start=2410
+  _globals['_DRAINING']._serialized_end=2466
+  _globals['_CLOSED']._serialized_start=2468
+  _globals['_CLOSED']._serialized_end=2494
 # @@protoc_insertion_point(module_scope)

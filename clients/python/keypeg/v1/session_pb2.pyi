@@ -134,6 +134,35 @@ class App(_message.Message):
 Global___App: _TypeAlias = App  # noqa: Y015
 
 @_typing.final
+class DeviceMark(_message.Message):
+    """A file that an app has put where every app of its computer finds it: another
+    app that is asked for it and finds it shares the computer, and one that does
+    not runs on a copy of it (a virtual machine that was copied, or put back).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The name of the file: 32 characters of [0-9a-f], random, new with each session."""
+    secret: _builtins.bytes
+    """What is in it: 32 random bytes; a secret."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        secret: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceMark: _TypeAlias = DeviceMark  # noqa: Y015
+
+@_typing.final
 class Open(_message.Message):
     """Opens a new session. The first frame of a stream, once."""
 
@@ -147,6 +176,7 @@ class Open(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     KEY_SHARE_FIELD_NUMBER: _builtins.int
     LOCATION_KINDS_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Echoed by `opened`; from 1, each command's is higher than the last one's."""
     protocol_version: _builtins.int
@@ -169,6 +199,12 @@ class Open(_message.Message):
     def location_kinds(self) -> _containers.RepeatedScalarFieldContainer[_location_pb2.LocationKind.ValueType]:
         """Kinds of location that the app takes, in its order; empty for any."""
 
+    @_builtins.property
+    def mark(self) -> Global___DeviceMark:
+        """Of this session; unset where the app can write no file, which stands for a copy
+        of its own. Unset towards a bridge.
+        """
+
     def __init__(
         self,
         *,
@@ -180,10 +216,11 @@ class Open(_message.Message):
         nonce: _builtins.bytes = ...,
         key_share: _builtins.bytes = ...,
         location_kinds: _abc.Iterable[_location_pb2.LocationKind.ValueType] | None = ...,
+        mark: Global___DeviceMark | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device", "mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device", "key_share", b"key_share", "location_kinds", b"location_kinds", "nonce", b"nonce", "product", b"product", "protocol_version", b"protocol_version", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "device", b"device", "key_share", b"key_share", "location_kinds", b"location_kinds", "mark", b"mark", "nonce", b"nonce", "product", b"product", "protocol_version", b"protocol_version", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,6 +239,7 @@ class Resume(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     KEY_SHARE_FIELD_NUMBER: _builtins.int
     MAC_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Echoed by `opened`; higher than any sequence of the session before."""
     protocol_version: _builtins.int
@@ -218,6 +256,10 @@ class Resume(_message.Message):
     """Proves possession of the session key that the ticket seals (docs/formats.md);
     16 bytes; empty towards a bridge.
     """
+    @_builtins.property
+    def mark(self) -> Global___DeviceMark:
+        """As in `open`."""
+
     def __init__(
         self,
         *,
@@ -228,14 +270,47 @@ class Resume(_message.Message):
         nonce: _builtins.bytes = ...,
         key_share: _builtins.bytes = ...,
         mac: _builtins.bytes = ...,
+        mark: Global___DeviceMark | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_share", b"key_share", "mac", b"mac", "nonce", b"nonce", "protocol_version", b"protocol_version", "resume_ticket", b"resume_ticket", "sequence", b"sequence", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_share", b"key_share", "mac", b"mac", "mark", b"mark", "nonce", b"nonce", "protocol_version", b"protocol_version", "resume_ticket", b"resume_ticket", "sequence", b"sequence", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Resume: _TypeAlias = Resume  # noqa: Y015
+
+@_typing.final
+class DeviceProof(_message.Message):
+    """Tells whether the mark of another session was found; answers `prove_device`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Higher than that of the command before."""
+    mark: _builtins.str
+    """Of the `prove_device` that it answers."""
+    mac: _builtins.bytes
+    """Under the secret in the file (docs/formats.md); 32 bytes; empty when there is no
+    such file.
+    """
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        mark: _builtins.str = ...,
+        mac: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mac", b"mac", "mark", b"mark", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceProof: _TypeAlias = DeviceProof  # noqa: Y015
 
 @_typing.final
 class Renew(_message.Message):
@@ -710,6 +785,34 @@ class Missing(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Missing: _TypeAlias = Missing  # noqa: Y015
+
+@_typing.final
+class ProveDevice(_message.Message):
+    """Asks whether the app shares its computer with another session; `device_proof`
+    answers it at once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARK_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    mark: _builtins.str
+    """The id of the other session's mark."""
+    nonce: _builtins.bytes
+    """Random; 32 bytes."""
+    def __init__(
+        self,
+        *,
+        mark: _builtins.str = ...,
+        nonce: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark", "nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveDevice: _TypeAlias = ProveDevice  # noqa: Y015
 
 @_typing.final
 class Draining(_message.Message):

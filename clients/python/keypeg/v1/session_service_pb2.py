@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from keypeg.v1 import session_pb2 as keypeg_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/session_service.proto\x12\tkeypeg.v1\x1a\x17keypeg/v1/session.proto\"\xf7\x01\n\x12HoldSessionRequest\x12\x1f\n\x04open\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.OpenH\x00\x12#\n\x06resume\x18\x02 \x01(\x0b\x32\x11.keypeg.v1.ResumeH\x00\x12!\n\x05renew\x18\x03 \x01(\x0b\x32\x10.keypeg.v1.RenewH\x00\x12%\n\x07\x61\x63quire\x18\x04 \x01(\x0b\x32\x12.keypeg.v1.AcquireH\x00\x12%\n\x07release\x18\x05 \x01(\x0b\x32\x12.keypeg.v1.ReleaseH\x00\x12!\n\x05\x63lose\x18\x06 \x01(\x0b\x32\x10.keypeg.v1.CloseH\x00\x42\x07\n\x05\x66rame\"\xcb\x03\n\x13HoldSessionResponse\x12#\n\x06opened\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.OpenedH\x00\x12%\n\x07renewed\x18\x02 \x01(\x0b\x32\x12.keypeg.v1.RenewedH\x00\x12\'\n\x08\x61\x63quired\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.AcquiredH\x00\x12#\n\x06queued\x18\x04 \x01(\x0b\x32\x11.keypeg.v1.QueuedH\x00\x12#\n\x06\x64\x65nied\x18\x05 \x01(\x0b\x32\x11.keypeg.v1.DeniedH\x00\x12\'\n\x08released\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.ReleasedH\x00\x12\'\n\x08recalled\x18\x07 \x01(\x0b\x32\x13.keypeg.v1.RecalledH\x00\x12%\n\x07\x63hanged\x18\x08 \x01(\x0b\x32\x12.keypeg.v1.ChangedH\x00\x12%\n\x07missing\x18\t \x01(\x0b\x32\x12.keypeg.v1.MissingH\x00\x12\'\n\x08\x64raining\x18\n \x01(\x0b\x32\x13.keypeg.v1.DrainingH\x00\x12#\n\x06\x63losed\x18\x0b \x01(\x0b\x32\x11.keypeg.v1.ClosedH\x00\x42\x07\n\x05\x66rame\"=\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x15\n\rrelease_token\x18\x02 \x01(\x0c\"&\n\x14\x43loseSessionResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x08\x32\xb3\x01\n\x0eSessionService\x12P\n\x0bHoldSession\x12\x1d.keypeg.v1.HoldSessionRequest\x1a\x1e.keypeg.v1.HoldSessionResponse(\x01\x30\x01\x12O\n\x0c\x43loseSession\x12\x1e.keypeg.v1.CloseSessionRequest\x1a\x1f.keypeg.v1.CloseSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/session_service.proto\x12\tkeypeg.v1\x1a\x17keypeg/v1/session.proto\"\xa7\x02\n\x12HoldSessionRequest\x12\x1f\n\x04open\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.OpenH\x00\x12#\n\x06resume\x18\x02 \x01(\x0b\x32\x11.keypeg.v1.ResumeH\x00\x12!\n\x05renew\x18\x03 \x01(\x0b\x32\x10.keypeg.v1.RenewH\x00\x12%\n\x07\x61\x63quire\x18\x04 \x01(\x0b\x32\x12.keypeg.v1.AcquireH\x00\x12%\n\x07release\x18\x05 \x01(\x0b\x32\x12.keypeg.v1.ReleaseH\x00\x12!\n\x05\x63lose\x18\x06 \x01(\x0b\x32\x10.keypeg.v1.CloseH\x00\x12.\n\x0c\x64\x65vice_proof\x18\x07 \x01(\x0b\x32\x16.keypeg.v1.DeviceProofH\x00\x42\x07\n\x05\x66rame\"\xfb\x03\n\x13HoldSessionResponse\x12#\n\x06opened\x18\x01 \x01(\x0b\x32\x11.keypeg.v1.OpenedH\x00\x12%\n\x07renewed\x18\x02 \x01(\x0b\x32\x12.keypeg.v1.RenewedH\x00\x12\'\n\x08\x61\x63quired\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.AcquiredH\x00\x12#\n\x06queued\x18\x04 \x01(\x0b\x32\x11.keypeg.v1.QueuedH\x00\x12#\n\x06\x64\x65nied\x18\x05 \x01(\x0b\x32\x11.keypeg.v1.DeniedH\x00\x12\'\n\x08released\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.ReleasedH\x00\x12\'\n\x08recalled\x18\x07 \x01(\x0b\x32\x13.keypeg.v1.RecalledH\x00\x12%\n\x07\x63hanged\x18\x08 \x01(\x0b\x32\x12.keypeg.v1.ChangedH\x00\x12%\n\x07missing\x18\t \x01(\x0b\x32\x12.keypeg.v1.MissingH\x00\x12\'\n\x08\x64raining\x18\n \x01(\x0b\x32\x13.keypeg.v1.DrainingH\x00\x12#\n\x06\x63losed\x18\x0b \x01(\x0b\x32\x11.keypeg.v1.ClosedH\x00\x12.\n\x0cprove_device\x18\x0c \x01(\x0b\x32\x16.keypeg.v1.ProveDeviceH\x00\x42\x07\n\x05\x66rame\"=\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x15\n\rrelease_token\x18\x02 \x01(\x0c\"&\n\x14\x43loseSessionResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x08\x32\xb3\x01\n\x0eSessionService\x12P\n\x0bHoldSession\x12\x1d.keypeg.v1.HoldSessionRequest\x1a\x1e.keypeg.v1.HoldSessionResponse(\x01\x30\x01\x12O\n\x0c\x43loseSession\x12\x1e.keypeg.v1.CloseSessionRequest\x1a\x1f.keypeg.v1.CloseSessionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.session_service_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HOLDSESSIONREQUEST']._serialized_start=72
-  _globals['_HOLDSESSIONREQUEST']._serialized_end=319
-  _globals['_HOLDSESSIONRESPONSE']._serialized_start=322
-  _globals['_HOLDSESSIONRESPONSE']._serialized_end=781
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=783
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=844
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=846
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=884
-  _globals['_SESSIONSERVICE']._serialized_start=887
-  _globals['_SESSIONSERVICE']._serialized_end=1066
+  _globals['_HOLDSESSIONREQUEST']._serialized_end=367
+  _globals['_HOLDSESSIONRESPONSE']._serialized_start=370
+  _globals['_HOLDSESSIONRESPONSE']._serialized_end=877
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=879
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=940
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=942
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=980
+  _globals['_SESSIONSERVICE']._serialized_start=983
+  _globals['_SESSIONSERVICE']._serialized_end=1162
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,7 @@ class HoldSessionRequest(_message.Message):
     ACQUIRE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     CLOSE_FIELD_NUMBER: _builtins.int
+    DEVICE_PROOF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> _session_pb2.Open:
         """Opens a new session."""
@@ -53,6 +54,10 @@ class HoldSessionRequest(_message.Message):
     def close(self) -> _session_pb2.Close:
         """Ends the session."""
 
+    @_builtins.property
+    def device_proof(self) -> _session_pb2.DeviceProof:
+        """Tells whether a mark was found."""
+
     def __init__(
         self,
         *,
@@ -62,12 +67,13 @@ class HoldSessionRequest(_message.Message):
         acquire: _session_pb2.Acquire | None = ...,
         release: _session_pb2.Release | None = ...,
         close: _session_pb2.Close | None = ...,
+        device_proof: _session_pb2.DeviceProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "close", b"close", "frame", b"frame", "open", b"open", "release", b"release", "renew", b"renew", "resume", b"resume"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "close", b"close", "device_proof", b"device_proof", "frame", b"frame", "open", b"open", "release", b"release", "renew", b"renew", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "close", b"close", "frame", b"frame", "open", b"open", "release", b"release", "renew", b"renew", "resume", b"resume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "close", b"close", "device_proof", b"device_proof", "frame", b"frame", "open", b"open", "release", b"release", "renew", b"renew", "resume", b"resume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["open", "resume", "renew", "acquire", "release", "close"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["open", "resume", "renew", "acquire", "release", "close", "device_proof"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -90,6 +96,7 @@ class HoldSessionResponse(_message.Message):
     MISSING_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    PROVE_DEVICE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> _session_pb2.Opened:
         """The session is open."""
@@ -134,6 +141,10 @@ class HoldSessionResponse(_message.Message):
     def closed(self) -> _session_pb2.Closed:
         """The session has ended."""
 
+    @_builtins.property
+    def prove_device(self) -> _session_pb2.ProveDevice:
+        """Asks for a mark."""
+
     def __init__(
         self,
         *,
@@ -148,12 +159,13 @@ class HoldSessionResponse(_message.Message):
         missing: _session_pb2.Missing | None = ...,
         draining: _session_pb2.Draining | None = ...,
         closed: _session_pb2.Closed | None = ...,
+        prove_device: _session_pb2.ProveDevice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "changed", b"changed", "closed", b"closed", "denied", b"denied", "draining", b"draining", "frame", b"frame", "missing", b"missing", "opened", b"opened", "queued", b"queued", "recalled", b"recalled", "released", b"released", "renewed", b"renewed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "changed", b"changed", "closed", b"closed", "denied", b"denied", "draining", b"draining", "frame", b"frame", "missing", b"missing", "opened", b"opened", "prove_device", b"prove_device", "queued", b"queued", "recalled", b"recalled", "released", b"released", "renewed", b"renewed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "changed", b"changed", "closed", b"closed", "denied", b"denied", "draining", b"draining", "frame", b"frame", "missing", b"missing", "opened", b"opened", "queued", b"queued", "recalled", b"recalled", "released", b"released", "renewed", b"renewed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "changed", b"changed", "closed", b"closed", "denied", b"denied", "draining", b"draining", "frame", b"frame", "missing", b"missing", "opened", b"opened", "prove_device", b"prove_device", "queued", b"queued", "recalled", b"recalled", "released", b"released", "renewed", b"renewed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["opened", "renewed", "acquired", "queued", "denied", "released", "recalled", "changed", "missing", "draining", "closed"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["opened", "renewed", "acquired", "queued", "denied", "released", "recalled", "changed", "missing", "draining", "closed", "prove_device"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 

@@ -1,0 +1,90 @@
+"""On how many devices an account is in use at once, for the use cases that add one.
+
+Promises: looked at in the transaction that adds the device, so that of two that come at once one is refused.
+
+Leaves to others: the rule (domain/active_devices.py), signing in (credentials.py), the cloud session (cloud.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from keypeg import names
+from keypeg_server.domain import active_devices as rules
+from keypeg_server.domain.active_devices import ActiveDevice
+from keypeg_server.service.accounts import not_found
+from keypeg_server.service.ports import Clock
+from keypeg_server.service.store import Request, Store, Unit
+
+
+@dataclass(frozen=True)
+class ActiveView:
+    """The devices on which an account is in use, and how many may be."""
+
+    devices: tuple[ActiveDevice, ...]
+    limit: int
+    own_limit: bool
+
+
+class ActiveDevices:
+    """Counts devices."""
+
+    def __init__(self, store: Store, clock: Clock, limit: int) -> None:
+        """`limit` holds for accounts that have none of their own."""
+        self._store = store
+        self._clock = clock
+        self._limit = limit
+
+    def check_room(
+        self, unit: Unit, account: str, device: str, now: datetime, *, opens_cloud: bool = False
+    ) -> None:
+        """Refuse a device that would be one too many in the account (id)."""
+        active = _active(unit, account, now)
+        own = unit.credentials.device_limit(account)
+        limit = self._limit if own is None else own
+        rules.check_room(account, active, device, limit, moves_cloud=opens_cloud)
+
+    async def show(self, account: str) -> ActiveView:
+        def look(unit: Unit) -> ActiveView:
+            if unit.accounts.account(account) is None:
+                raise not_found(names.ACCOUNT.build(account))
+            own = unit.credentials.device_limit(account)
+            active = _active(unit, account, self._clock.wall())
+            return ActiveView(active, self._limit if own is None else own, own is not None)
+
+        return await self._store.read(look)
+
+    async def set_limit(self, request: Request[int], account: str, limit: int) -> bytes:
+        """0 for the server's setting."""
+
+        def change(unit: Unit) -> int:
+            if unit.accounts.account(account) is None:
+                raise not_found(names.ACCOUNT.build(account))
+            unit.credentials.set_device_limit(account, limit or None)
+            unit.record(
+                names.ACCOUNT.build(account), "device_limit_set", limit=limit or self._limit
+            )
+            return limit or self._limit
+
+        return await self._store.once(request, change)
+
+
+def _active(unit: Unit, account: str, now: datetime) -> tuple[ActiveDevice, ...]:
+    found = [
+        ActiveDevice(
+            one.device,
+            one.host_name,
+            credential.user_name,
+            credential.name,
+            until=one.active_until,
+        )
+        for credential in unit.credentials.list_of(account)
+        for one in credential.devices
+        if one.is_active(now)
+    ]
+    session = unit.places.find_cloud_session(account)
+    if session is not None and session.holder is not None:
+        holder = session.holder
+        found.append(ActiveDevice(holder.device, holder.host_name, session.user, holds_cloud=True))
+    return rules.merged(found, now)
