@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from keypeg.errors import KeypegError
+from keypeg.errors import FieldInvalid, KeypegError
 from keypeg.serving import ErrorInterceptor
 from keypeg.v1 import (
     account_service_pb2_grpc,
@@ -48,6 +48,7 @@ from keypeg_server.rpc.activation_service import ActivationRpc
 from keypeg_server.rpc.borrow_service import BorrowRpc
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.catalog_service import CatalogRpc
+from keypeg_server.rpc.client_versions import ClientVersions
 from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
 from keypeg_server.rpc.composed import Composed
 from keypeg_server.rpc.credential_service import CredentialRpc
@@ -157,6 +158,10 @@ class App:
         by_credential = CredentialTokens(opened.store, opened.clock, ticket_key)
         authenticators = Authenticators(tokens, {credential_tokens.PREFIX: by_credential})
         shown = Certificates(opened)
+        try:
+            clients = ClientVersions(opened.settings.clients.minimum_version)
+        except FieldInvalid as error:
+            raise StartError(error.sentence) from error
         several = None
         if opened.settings.storage.database:
             from keypeg_server.several import Several  # loads PostgreSQL's driver
@@ -164,7 +169,7 @@ class App:
             several = Several(opened, lambda: shown.identity, tokens.texts)
         relay = several.interceptors if several is not None else ()
         server = accepting.server(
-            [Composed([ErrorInterceptor(), Gate(authenticators), *relay])],
+            [Composed([ErrorInterceptor(), Gate(authenticators, clients), *relay])],
             options(
                 max_message_bytes=limits.max_message_bytes,
                 max_concurrent_streams=limits.max_concurrent_streams,

@@ -175,6 +175,17 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Clients:
+    """Which clients are served."""
+
+    minimum_version: str = setting(
+        "",
+        "The oldest version of keypeg in apps, bridges and command lines that is served, for example `0.2`; older ones "
+        "are told to update (UPDATE_REQUIRED), and can still give back what they hold. Empty for any.",
+    )
+
+
+@dataclass(frozen=True)
 class Sessions:
     """How long apps may believe an answer."""
 
@@ -277,6 +288,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     passwords: Passwords = field(default_factory=Passwords)
     tokens: Tokens = field(default_factory=Tokens)
+    clients: Clients = field(default_factory=Clients)
     sessions: Sessions = field(default_factory=Sessions)
     credentials: Credentials = field(default_factory=Credentials)
     keys: Keys = field(default_factory=Keys)

@@ -24,8 +24,11 @@ seat_grant = "6s"
 
 [keys]
 allow_emulated = true
+
+[clients]
+minimum_version = "0.1.0"
 """
-"""Short grants, so that the tests that wait for one to run out are quick."""
+"""Short grants, so that the tests that wait for one to run out are quick; this version of keypeg is served, older ones are not."""
 
 _counter = itertools.count(1)
 

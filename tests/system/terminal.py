@@ -14,6 +14,7 @@ import os
 import pty
 import select
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lab.processes import ROOT, START_TIMEOUT
+from lab.world import APP, Computer, World
 
 
 class Terminal:
@@ -92,3 +94,9 @@ class Terminal:
         if self.popen.stdout:
             self.popen.stdout.close()
         os.close(self._main)
+
+
+def at_terminal(world: World, computer: Computer, product: str) -> Terminal:
+    """The example app, started by a person."""
+    argv = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
+    return Terminal(argv, computer.env)

@@ -1,31 +1,69 @@
-"""The first launch of an app, by a person at a terminal: a real server, the example app, the command line."""
+"""The first launch of an app, by a person at a terminal; and old and new versions together, with a real server."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import stat
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
+import grpc
 import pytest
 
-from keypeg.v1 import cloud_session_pb2, cloud_session_service_pb2, license_service_pb2
-from lab.processes import BIN
+from keypeg.calls import translate
+from keypeg.errors import KeypegError, Reason, UpdateRequired
+from keypeg.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    catalog_service_pb2,
+    cloud_session_pb2,
+    cloud_session_service_pb2,
+    license_service_pb2,
+    license_service_pb2_grpc,
+    seat_service_pb2,
+    seat_service_pb2_grpc,
+    session_service_pb2_grpc,
+)
+from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from lab.world import APP, CLOUD, KEY, PASSWORD, Computer, World, request_id
-from tests.client.launch.screen import INSTALL, virtual_screen
 from tests.system.people import Customer
-from tests.system.terminal import Terminal
+from tests.system.terminal import Terminal, at_terminal
 
 Namer = Callable[[str], str]
 
 
-def at_terminal(world: World, computer: Computer, product: str) -> Terminal:
-    """The example app, started by a person."""
-    argv = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
-    return Terminal(argv, computer.env)
+# How a program pretends to be of another version, before anything of it is loaded.
+OLD = "import keypeg._version as v; v.__version__ = '0.0.9'; "
+NEW = "from keypeg import protocol; protocol.SPOKEN = {1: '0.1.0', 2: '5.0'}; "
+
+
+def pretending(what: str, program: str, *arguments: str) -> list[str]:
+    """The command line of a program of another version."""
+    start = "import runpy, sys; sys.argv = sys.argv[1:]; "
+    run = f"runpy.run_path({program!r}, run_name='__main__')"
+    if not program.endswith(".py"):
+        run = f"runpy.run_module({program!r}, run_name='__main__')"
+    return [sys.executable, "-c", f"{what}{start}{run}", program, *arguments]
+
+
+def product_since(world: World, id: str, version: str) -> str:
+    """A product whose publisher serves apps from this version on."""
+    request = catalog_service_pb2.CreateProductRequest(
+        parent="publishers/acme",
+        request_id=request_id(),
+        product_id=id,
+        display_name="Studio",
+        allowed_locations=[CLOUD],
+        minimum_app_version=version,
+    )
+    return world.publisher.catalog.CreateProduct(request).product.name
+
+
+def refusal(call: Callable[[], object]) -> KeypegError | None:
+    try:
+        call()
+    except grpc.RpcError as error:
+        return translate(error)
+    return None
 
 
 def is_open(customer: Customer) -> bool:
@@ -95,88 +133,80 @@ def test_the_first_launch_signs_in_and_asks_for_a_cloud_session_which_no_leaves_
     assert is_open(customer)
 
 
-@pytest.mark.long
-def test_a_launch_on_another_computer_offers_the_move_by_name(
+@pytest.mark.behaviour("CLOUD-15")
+def test_an_app_that_is_too_old_hears_which_version_to_update_to(
     world: World, customer: Customer, new_name: Namer
 ) -> None:
-    product = world.product(new_name("daw"), locations=[CLOUD])
+    product = product_since(world, new_name("daw"), "2.5")
     world.license(customer.account, product)
-    a = world.computer(new_name("studio"), token=customer.member_token)
-    b = world.computer(new_name("laptop"), token=customer.member_token)
-    world.open_cloud(customer.member, customer.account, a)
-    app = world.app(new_name("app"), a, product, "--cloud", "never")
+    computer = world.computer(new_name("pc"), token=customer.member_token)
+    world.open_cloud(customer.member, customer.account, computer)
+
+    argv = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
+    with Terminal([*argv, "--app-version", "2.4.9"], computer.env) as person:
+        person.answer("Choose 1 to 3", "3")
+        assert "An update is needed" in person.shown
+        assert "update it to version 2.5 or newer" in person.shown.replace("\n", " ")
+        stopped = person.event("stopped")
+    assert stopped["reason"] == "CLIENT_TOO_OLD"
+    assert stopped["metadata"]["minimum_version"] == "2.5"
+    assert stopped["metadata"]["component"] == "app"
+    app = world.app(new_name("app"), computer, product, "--app-version", "2.5")
     app.expect("running")
-
-    for answer in ("", "2"):  # the Enter key stops nothing over there
-        with at_terminal(world, b, product) as person:
-            person.answer("Choose 1 to 2 [2]", answer)
-            assert f"In use on {a.name}" in person.shown
-            assert person.event("stopped")["reason"] == "CLOUD_SESSION_ELSEWHERE"
-    assert app.running
-    with at_terminal(world, b, product) as person:
-        person.answer("Choose 1 to 2 [2]", "1")
-        person.event("running")
-        assert app.expect("stopped", timeout=5)["reason"] == "CLOUD_SESSION_MOVED"
-        assert person.end() == 0
+    app.stop()
 
 
-@pytest.mark.long
-def test_a_person_at_a_desktop_signs_in_and_opens_the_cloud_session_with_the_keyboard_alone(
-    world: World, customer: Customer, new_name: Namer, tmp_path: Path
+@pytest.mark.behaviour("CLOUD-15")
+def test_a_client_of_keypeg_that_is_too_old_hears_it_for_every_call_but_can_give_back(
+    world: World, customer: Customer, new_name: Namer
 ) -> None:
-    if shutil.which("xdotool") is None:
-        pytest.skip(f"a keyboard on a virtual screen is needed: {INSTALL}")
-    product = world.product(new_name("daw"), locations=[CLOUD])
-    world.license(customer.account, product)
-    computer = world.computer(new_name("desktop"))
-    with contextlib.closing(virtual_screen(tmp_path)) as screens:
-        env = {"DISPLAY": next(screens), "KEYPEG_ASK": "auto"}
-        app = world.app(new_name("app"), computer, product, env=env)
+    credentials = grpc.composite_channel_credentials(
+        grpc.ssl_channel_credentials(world.ca_file.read_bytes()),
+        grpc.access_token_call_credentials(customer.member_token),
+    )
+    options = [("grpc.primary_user_agent", "keypeg-python/0.0.9")]
+    with grpc.secure_channel(world.address, credentials, options=options) as channel:
+        licenses = license_service_pb2_grpc.LicenseServiceStub(channel)
+        seats = seat_service_pb2_grpc.SeatServiceStub(channel)
+        sessions = session_service_pb2_grpc.SessionServiceStub(channel)
+        accounts = account_service_pb2_grpc.AccountServiceStub(channel)
 
-        def press(title: str, *words: str) -> None:
-            deadline = time.monotonic() + 40
-            focused = ["xdotool", "getwindowfocus", "getwindowname"]
-            while world.lab.run(focused, env=env, check=False).stdout.strip() != title:
-                assert time.monotonic() < deadline, f"no window {title!r}"
-            world.lab.run(["xdotool", *words], env=env)  # as a keyboard: to whatever has the focus
+        def frames() -> Iterator[HoldSessionRequest]:
+            yield HoldSessionRequest()
 
-        press("Sign in", "type", customer.member_login)
-        press("Sign in", "key", "Tab", "type", PASSWORD)
-        press("Sign in", "key", "Return")
-        press("Open a cloud session?", "key", "alt+y")
-        app.expect("running")
-        assert app.stop() == 0
+        listed = license_service_pb2.ListLicensesRequest(parent=customer.account)
+        for call in (
+            lambda: licenses.ListLicenses(listed),
+            lambda: accounts.SignIn(
+                account_service_pb2.SignInRequest(login="ada", password="p" * 8)
+            ),
+            lambda: next(iter(sessions.HoldSession(frames()))),
+        ):
+            refused = refusal(call)
+            assert isinstance(refused, UpdateRequired)
+            assert refused.reason is Reason.UPDATE_REQUIRED
+            assert (refused.component, refused.minimum_version) == ("client", "0.1.0")
+        release = seat_service_pb2.ReleaseSeatRequest(name="pools/none/leases/none")
+        given_back = refusal(lambda: seats.ReleaseSeat(release))
+        assert given_back is None or given_back.reason is not Reason.UPDATE_REQUIRED
+        assert refusal(lambda: accounts.SignOut(account_service_pb2.SignOutRequest())) is None
 
 
-@pytest.mark.long
-def test_the_command_line_asks_before_it_runs_an_app_and_says_so_when_it_can_not(
+@pytest.mark.behaviour("CLOUD-15")
+def test_an_old_command_line_is_told_and_a_newer_app_runs_by_this_server(
     world: World, customer: Customer, new_name: Namer
 ) -> None:
     product = world.product(new_name("daw"), locations=[CLOUD])
     world.license(customer.account, product)
-    computer = world.computer(new_name("desk"))
-    short = product.replace("publishers/", "").replace("/products", "")
-
-    said = world.lab.run(
-        [str(BIN / "keypeg"), "launch", "ask", short],
-        env={**computer.env, "KEYPEG_ASK": "terminal"},
-        check=False,
+    computer: Computer = world.computer(new_name("pc"), token=customer.member_token)
+    old = world.lab.run(
+        pretending(OLD, "keypeg.cli", "license", "list"), env=computer.env, check=False
     )
-    assert said.returncode == 4
-    assert "Nobody can be asked here" in said.stderr
-    assert "keypeg login" in said.stderr
+    assert old.returncode == 5
+    assert "update this program to one with keypeg 0.1.0 or newer" in old.stderr.replace("\n", " ")
 
-    app = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
-    argv = [str(BIN / "keypeg"), "run", "--product", short, "--", *app, "--ask", "never"]
-    with Terminal(argv, computer.env) as person:
-        person.answer("Login: ", customer.member_login)
-        person.answer("Password: ", PASSWORD)
-        person.answer("Remember me", "no")
-        person.answer("Choose 1 to 3", "1")
-        person.event("running")  # signed in by its environment alone
-        assert person.end() == 0
-    assert not (computer.folder / "tokens").exists()
-    code, found = world.keypeg(
-        world.computer(computer.name, token=customer.member_token), "launch", "ask", short
-    )
-    assert (code, found["location"]) == (0, f"{customer.account}/locations/cloud")
+    world.open_cloud(customer.member, customer.account, computer)
+    argv = ["--product", product, "--root", world.root.hex()]
+    app = world.lab.start(new_name("newer"), pretending(NEW, str(APP), *argv), env=computer.env)
+    app.expect("running")
+    assert app.stop() == 0

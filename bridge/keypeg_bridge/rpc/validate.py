@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from keypeg import names
-from keypeg.errors import FieldInvalid, ProtocolUnsupported
+from keypeg import names, protocol
+from keypeg.errors import FieldInvalid
 from keypeg.v1 import document_pb2, key_service_pb2, session_pb2
 
-PROTOCOL_VERSION: Final = 1
 NONCE_BYTES: Final = 32
 TICKET_BYTES: Final = 4_096
 NAME_LENGTH: Final = 255
@@ -45,7 +44,7 @@ class _Faults:
 
 def open_frame(frame: session_pb2.Open) -> None:
     """The first frame of a new session."""
-    _version(frame.protocol_version)
+    protocol.check(frame.protocol_version)
     faults = _Faults()
     faults.check(frame.sequence > 0, "open.sequence", "must be from 1")
     device = _DEVICE.fullmatch(frame.device.id) is not None
@@ -65,7 +64,7 @@ def open_frame(frame: session_pb2.Open) -> None:
 
 def resume_frame(frame: session_pb2.Resume) -> None:
     """The first frame of a stream that goes on with a session."""
-    _version(frame.protocol_version)
+    protocol.check(frame.protocol_version)
     faults = _Faults()
     faults.check(frame.sequence > 0, "resume.sequence", "must be from 1")
     faults.name(names.SESSION, frame.session, "resume.session")
@@ -152,16 +151,6 @@ def fence_key(request: key_service_pb2.FenceKeyRequest) -> None:
     _envelope(faults, request.contents, "contents")
     _envelope(faults, request.delegation, "delegation")
     faults.done()
-
-
-def _version(version: int) -> None:
-    if version != PROTOCOL_VERSION:
-        raise ProtocolUnsupported(
-            f"Version {version} of the session protocol is not spoken here, version"
-            f" {PROTOCOL_VERSION} is. Update the older of app and bridge.",
-            protocol_version=str(version),
-            supported=str(PROTOCOL_VERSION),
-        )
 
 
 def _nonce(faults: _Faults, nonce: bytes, field: str) -> None:

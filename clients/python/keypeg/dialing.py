@@ -22,6 +22,7 @@ import grpc
 import grpc.aio
 
 from keypeg.errors import TimedOut
+from keypeg.protocol import SDK
 from keypeg.servers import Server, in_order
 
 MESSAGE_SIZE: Final = 1 << 20  # bytes; the largest answer is a page of 1,000 small resources
@@ -158,6 +159,7 @@ def _target(server: Server) -> str:
 
 def _options(*, several: bool) -> list[tuple[str, str | int]]:
     return [
+        ("grpc.primary_user_agent", SDK),
         ("grpc.service_config", service_config(several=several)),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.enable_retries", 1),

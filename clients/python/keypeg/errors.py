@@ -187,10 +187,6 @@ class ProtocolViolation(KeypegError, reason=Reason.PROTOCOL_VIOLATION):
     """A frame comes at a point of the stream where it may not."""
 
 
-class ProtocolUnsupported(KeypegError, reason=Reason.PROTOCOL_UNSUPPORTED):
-    """The protocol version of `open` or `resume` is not spoken here."""
-
-
 class UpdateRequired(KeypegError, reason=Reason.UPDATE_REQUIRED):
     """One side is too old for what is asked; metadata `minimum_version`, `component`, `version`."""
 
@@ -201,8 +197,12 @@ class UpdateRequired(KeypegError, reason=Reason.UPDATE_REQUIRED):
 
     @property
     def component(self) -> str:
-        """What is to be updated: `app`, `client` (keypeg, as the app or command line has it) or `server`."""
-        return self.metadata.get("component", "app")
+        """What is to be updated: `app`, `client` (keypeg, as the program has it) or `server`; or empty."""
+        return self.metadata.get("component", "")
+
+
+class ProtocolUnsupported(UpdateRequired, reason=Reason.PROTOCOL_UNSUPPORTED):
+    """The protocol version of `open` or `resume` is not spoken here; metadata `supported` names those that are."""
 
 
 class ClientTooOld(UpdateRequired, reason=Reason.CLIENT_TOO_OLD):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from keypeg import events
+from keypeg import events, protocol
 from keypeg.errors import KeypegError, Reason
 from keypeg.proof import Verified
 from keypeg.seat import SeatStage
@@ -67,6 +67,7 @@ class SessionCore:
         self.error: KeypegError | None = None
         self.held: Held | None = None
         self._ticket = b""
+        self._protocol = max(asking.protocols)  # until a server says that it speaks older ones only
         self._sequence = 0
         self._term: Term | None = None
         self._proven = 0.0  # when the frame was sent that the last signed proof answers
@@ -162,8 +163,11 @@ class SessionCore:
         if self._closing:
             self._stop(None)
             return
-        at_once = self._go_on(error)
-        if self.state is State.CONNECTING:
+        spoken = protocol.lower(error, self._protocol, self._asking.protocols)
+        at_once = self._go_on(error) or spoken is not None
+        if spoken is not None:
+            self._protocol = spoken
+        elif self.state is State.CONNECTING:
             if not at_once:
                 error = self.route.refusal(error) if error.reason in GOES_ON else error
                 if error.reason not in PASSING_AT_OPEN and not _says_later(error):

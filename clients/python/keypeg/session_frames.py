@@ -7,19 +7,15 @@ Leaves to others: deciding (session_machine), doing (aio).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
-from keypeg import events
-from keypeg._version import __version__
+from keypeg import events, protocol
 from keypeg.seat import SeatRecord
 from keypeg.session_guard import Pinned
 from keypeg.v1 import session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
-
-PROTOCOL_VERSION: Final = 1
-SDK: Final = f"keypeg-python/{__version__}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,7 @@ class Asking:
     process_id: int = 0
     location_kinds: tuple[int, ...] = ()
     to_bridge: bool = False
+    protocols: Mapping[int, str] = field(default_factory=lambda: protocol.SPOKEN)
 
 
 @dataclass(frozen=True)
@@ -87,16 +84,18 @@ class Held:
     release_token: bytes = field(repr=False)
 
 
-def open_frame(asking: Asking, sequence: int, nonce: bytes, key_share: bytes) -> HoldSessionRequest:
+def open_frame(
+    asking: Asking, version: int, sequence: int, nonce: bytes, key_share: bytes
+) -> HoldSessionRequest:
     """The frame that opens a new session."""
     frame = session_pb2.Open(
         sequence=sequence,
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=version,
         device=session_pb2.Device(id=asking.pinned.device, host_name=asking.host_name),
         app=session_pb2.App(
             name=asking.app_name,
             version=asking.pinned.release.version,
-            sdk=SDK,
+            sdk=protocol.SDK,
             process_id=asking.process_id,
         ),
         product=asking.pinned.product,
@@ -111,12 +110,18 @@ def open_frame(asking: Asking, sequence: int, nonce: bytes, key_share: bytes) ->
 
 
 def resume_frame(
-    session: str, ticket: bytes, sequence: int, nonce: bytes, key_share: bytes, mac: bytes
+    version: int,
+    session: str,
+    ticket: bytes,
+    sequence: int,
+    nonce: bytes,
+    key_share: bytes,
+    mac: bytes,
 ) -> HoldSessionRequest:
     """The frame that goes on with a session."""
     frame = session_pb2.Resume(
         sequence=sequence,
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=version,
         session=session,
         resume_ticket=ticket,
         nonce=nonce,

@@ -55,11 +55,13 @@ class SessionMachine(SessionCore):
         self._resuming = self.held is not None
         if self.held is None:
             nonce, share = self._guard.opening()
-            frame = open_frame(self._asking, self._sequence, nonce, share)
+            frame = open_frame(self._asking, self._protocol, self._sequence, nonce, share)
         else:
             nonce, share, mac = self._guard.resuming(self._sequence, self.held.session)
             session = self.held.session
-            frame = resume_frame(session, self._ticket, self._sequence, nonce, share, mac)
+            frame = resume_frame(
+                self._protocol, session, self._ticket, self._sequence, nonce, share, mac
+            )
         self._send(frame)
         return self._taken()
 

@@ -72,4 +72,5 @@ def check_version(product: Product, app_version: str) -> None:
             product=product.name,
             version=app_version,
             minimum_version=wanted,
+            component="app",
         )

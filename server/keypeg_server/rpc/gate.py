@@ -1,6 +1,6 @@
 """What every call passes before it is served: who is it, is the request well-formed, may they.
 
-Promises: in this order, for every method of the server; a call that does not pass costs no more than that.
+Promises: in this order, and before that its version, for every method of the server; a call that does not pass costs no more than that.
 A stream's requests are checked by who reads them (`validate.frame`).
 
 Leaves to others: the rules (authorization.py, validate.py), and answering errors (keypeg.serving).
@@ -20,6 +20,7 @@ from keypeg.errors import SignInRequired, TokenInvalid
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
 from keypeg_server.rpc import authorization, caller, credential_gate, validate
 from keypeg_server.rpc.authorization import Access, Rule
+from keypeg_server.rpc.client_versions import ANY, ClientVersions
 from keypeg_server.service.tokens import SignedIn
 
 _SCHEME: Final = "bearer"
@@ -41,8 +42,9 @@ class Authenticator(Protocol):
 class Gate(grpc.aio.ServerInterceptor):
     """Comes right after the interceptor that answers errors."""
 
-    def __init__(self, tokens: Authenticator) -> None:
+    def __init__(self, tokens: Authenticator, clients: ClientVersions = ANY) -> None:
         self._tokens = tokens
+        self._clients = clients
         self._guards: dict[
             str, tuple[Any, Any]
         ] = {}  # method: its handler, and that behind the gate
@@ -67,7 +69,8 @@ class Gate(grpc.aio.ServerInterceptor):
         behavior: _Behavior = getattr(handler, kind)
         one_request = not handler.request_streaming
         public = rule.access is Access.PUBLIC
-        tokens = self._tokens
+        tokens, clients = self._tokens, self._clients
+        looks = clients.looks_at(method)
 
         def known(context: Any) -> SignedIn | None:
             return None if public else tokens.known(_token(context.invocation_metadata()))
@@ -89,10 +92,14 @@ class Gate(grpc.aio.ServerInterceptor):
                     authorization.check_account(rule, signed_in.caller, request)
 
         async def coroutine(request: Any, context: Any) -> Any:
+            if looks:
+                clients.check(context.invocation_metadata())
             enter(known(context) or await unknown(context), request)
             return await behavior(request, context)
 
         async def generator(request: Any, context: Any) -> AsyncIterator[Any]:
+            if looks:
+                clients.check(context.invocation_metadata())
             enter(known(context) or await unknown(context), request)
             async with contextlib.aclosing(behavior(request, context)) as responses:
                 async for response in responses:

@@ -18,7 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from keypeg import names
-from keypeg.errors import KeypegError, LeaseRecalled, ProtocolUnsupported
+from keypeg.errors import KeypegError, LeaseRecalled
 from keypeg.status import explain
 from keypeg.v1 import explanation_pb2, product_pb2, seat_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
@@ -27,19 +27,7 @@ from keypeg_server.domain.lease import Features, Lease, Place, lease_prefix, pla
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service.ports import AppInfo, DeviceInfo
 
-PROTOCOL_VERSION: Final = 1
 DIGESTS_KNOWN: Final = 4_096  # of acquires
-
-
-def check_version(version: int) -> None:
-    """ProtocolUnsupported for frames of another version."""
-    if version != PROTOCOL_VERSION:
-        raise ProtocolUnsupported(
-            f"Version {version} of the session protocol is not spoken here, {PROTOCOL_VERSION} is; "
-            "update the app or the server.",
-            version=str(version),
-            supported=str(PROTOCOL_VERSION),
-        )
 
 
 def device(message: session_pb2.Device) -> DeviceInfo:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from keypeg import errors, names
+from keypeg import errors, names, protocol
 from keypeg.errors import KeypegError
 from keypeg.ids import id_text, uuid7
 from keypeg.sessionkey import FrameAuthenticator, KeyShare, check
@@ -69,7 +69,7 @@ class Opening:
 
     async def open(self, conversation: Conversation, frame: session_pb2.Open) -> None:
         """A new session on this stream; `opened` goes to its outbox."""
-        frames.check_version(frame.protocol_version)
+        protocol.check(frame.protocol_version)
         ticket = Ticket(
             session=id_text(uuid7(to_us(self._clock.wall()), self._random(8))),
             user=conversation.caller.user,
@@ -96,7 +96,7 @@ class Opening:
 
     async def resume(self, conversation: Conversation, frame: session_pb2.Resume) -> None:
         """Go on with a session on this stream; `opened` goes to its outbox."""
-        frames.check_version(frame.protocol_version)
+        protocol.check(frame.protocol_version)
         (id,) = names.SESSION.parse(frame.session, "session")
         ticket = self._tickets.open(frame.resume_ticket)
         if ticket.session != id or ticket.user != conversation.caller.user:

@@ -1,0 +1,107 @@
+"""Launches in every way: on another computer, at a desktop, from the command line, where nobody is."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.processes import BIN
+from lab.world import APP, CLOUD, PASSWORD, World
+from tests.client.launch.screen import INSTALL, virtual_screen
+from tests.system.people import Customer
+from tests.system.terminal import Terminal, at_terminal
+
+Namer = Callable[[str], str]
+
+
+@pytest.mark.long
+def test_a_launch_on_another_computer_offers_the_move_by_name(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    a = world.computer(new_name("studio"), token=customer.member_token)
+    b = world.computer(new_name("laptop"), token=customer.member_token)
+    world.open_cloud(customer.member, customer.account, a)
+    app = world.app(new_name("app"), a, product, "--cloud", "never")
+    app.expect("running")
+
+    for answer in ("", "2"):  # the Enter key stops nothing over there
+        with at_terminal(world, b, product) as person:
+            person.answer("Choose 1 to 2 [2]", answer)
+            assert f"In use on {a.name}" in person.shown
+            assert person.event("stopped")["reason"] == "CLOUD_SESSION_ELSEWHERE"
+    assert app.running
+    with at_terminal(world, b, product) as person:
+        person.answer("Choose 1 to 2 [2]", "1")
+        person.event("running")
+        assert app.expect("stopped", timeout=5)["reason"] == "CLOUD_SESSION_MOVED"
+        assert person.end() == 0
+
+
+@pytest.mark.long
+def test_a_person_at_a_desktop_signs_in_and_opens_the_cloud_session_with_the_keyboard_alone(
+    world: World, customer: Customer, new_name: Namer, tmp_path: Path
+) -> None:
+    if shutil.which("xdotool") is None:
+        pytest.skip(f"a keyboard on a virtual screen is needed: {INSTALL}")
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    computer = world.computer(new_name("desktop"))
+    with contextlib.closing(virtual_screen(tmp_path)) as screens:
+        env = {"DISPLAY": next(screens), "KEYPEG_ASK": "auto"}
+        app = world.app(new_name("app"), computer, product, env=env)
+
+        def press(title: str, *words: str) -> None:
+            deadline = time.monotonic() + 40
+            focused = ["xdotool", "getwindowfocus", "getwindowname"]
+            while world.lab.run(focused, env=env, check=False).stdout.strip() != title:
+                assert time.monotonic() < deadline, f"no window {title!r}"
+            world.lab.run(["xdotool", *words], env=env)  # as a keyboard: to whatever has the focus
+
+        press("Sign in", "type", customer.member_login)
+        press("Sign in", "key", "Tab", "type", PASSWORD)
+        press("Sign in", "key", "Return")
+        press("Open a cloud session?", "key", "alt+y")
+        app.expect("running")
+        assert app.stop() == 0
+
+
+@pytest.mark.long
+def test_the_command_line_asks_before_it_runs_an_app_and_says_so_when_it_can_not(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    computer = world.computer(new_name("desk"))
+    short = product.replace("publishers/", "").replace("/products", "")
+
+    said = world.lab.run(
+        [str(BIN / "keypeg"), "launch", "ask", short],
+        env={**computer.env, "KEYPEG_ASK": "terminal"},
+        check=False,
+    )
+    assert said.returncode == 4
+    assert "Nobody can be asked here" in said.stderr
+    assert "keypeg login" in said.stderr
+
+    app = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
+    argv = [str(BIN / "keypeg"), "run", "--product", short, "--", *app, "--ask", "never"]
+    with Terminal(argv, computer.env) as person:
+        person.answer("Login: ", customer.member_login)
+        person.answer("Password: ", PASSWORD)
+        person.answer("Remember me", "no")
+        person.answer("Choose 1 to 3", "1")
+        person.event("running")  # signed in by its environment alone
+        assert person.end() == 0
+    assert not (computer.folder / "tokens").exists()
+    code, found = world.keypeg(
+        world.computer(computer.name, token=customer.member_token), "launch", "ask", short
+    )
+    assert (code, found["location"]) == (0, f"{customer.account}/locations/cloud")
