@@ -154,7 +154,7 @@ class App:
     async def _start(cls, opened: Opened, listen: str) -> App:
         limits = opened.settings.limits
         tokens = make_tokens(opened)
-        ticket_key = secret_files.load(opened.data).ticket_key
+        ticket_key = opened.secrets().ticket_key
         by_credential = CredentialTokens(opened.store, opened.clock, ticket_key)
         authenticators = Authenticators(tokens, {credential_tokens.PREFIX: by_credential})
         shown = Certificates(opened)
@@ -246,7 +246,7 @@ class App:
         opened, several = self._opened, self._several
         store, clock, hub, settings = opened.store, opened.clock, opened.hub, opened.settings
         _warn(opened)
-        secrets = secret_files.load(opened.data)
+        secrets = opened.secrets()
         self._signing = signing = Signing(await self._keys.load(), secrets.site)
         new_id = new_ids(clock)
         placing = Placing(signing, new_id)
@@ -406,7 +406,7 @@ class App:
 def make_tokens(opened: Opened) -> Tokens:
     """What makes and recognizes the tokens of a data directory."""
     kept = opened.settings.tokens
-    texts = TokenTexts(secret_files.load(opened.data).ticket_key, kept.audience)
+    texts = TokenTexts(opened.secrets().ticket_key, kept.audience)
     return Tokens(opened.store, opened.clock, Lifetimes(kept.access, kept.valid_for), texts)
 
 

@@ -32,6 +32,7 @@ from keypeg_server.settings_reading import FILE_NAME as SETTINGS_FILE
 from keypeg_server.storage import carrying, snapshot
 from keypeg_server.storage.snapshot import Progress
 from keypeg_server.storage.upkeep import HIGH_WATER
+from keypeg_server.vaults import vault_of
 
 PIECE: Final = 1024 * 1024  # bytes read at once
 
@@ -132,8 +133,12 @@ def _sources(
             "both are put back from elsewhere; the database still holds logins and password hashes"
         )
         return found, tuple(left_out)
+    vault = vault_of(data, settings)
     for file in secret_files.needed(data, publishers):
-        secret_files.read_key(file)  # a backup without it, or with a broken one, would be none
+        if not secret_files.is_elsewhere(
+            file
+        ):  # without it, or with a broken one, it would be none
+            secret_files.read_key(file, vault)
     for folder in (secret_files.FOLDER, TLS_FOLDER):
         if (data / folder).is_dir():
             for file in sorted((data / folder).iterdir()):

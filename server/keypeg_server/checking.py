@@ -29,9 +29,12 @@ from keypeg_server.opened import DATABASE_FILE, DELEGATION_WARNING, MARKER, TLS_
 from keypeg_server.rotating import here, standing
 from keypeg_server.secret_files import SecretError
 from keypeg_server.service.delegations import ends, signing_key
+from keypeg_server.service.wrapping import Wrapping
 from keypeg_server.settings import Settings
+from keypeg_server.signers import Signers
 from keypeg_server.storage import integrity
 from keypeg_server.storage.snapshot import SnapshotError, View, snapshot
+from keypeg_server.vaults import vault_of
 
 CERTIFICATE_WARNING: Final = timedelta(days=30)
 ROOT_FOLDER: Final = "root"
@@ -57,7 +60,7 @@ def check(data: Path, settings: Settings, clock: Clock) -> list[Finding]:
     except SnapshotError as error:
         what = "database file" if isinstance(place, Path) else "database"
         found.append(bad(what, str(error).rstrip("."), integrity.RESTORE))
-    found += _secrets(data, [id for id, _, _ in publishers], documents)
+    found += _secrets(data, settings, [id for id, _, _ in publishers], documents)
     found += (_delegation(data, settings, *publisher, now) for publisher in publishers)
     found += _certificates(data, settings, now)
     found += _root_keys(data)
@@ -75,15 +78,19 @@ def _signed(view: View) -> tuple[list[tuple[str, bytes, bytes]], list[bytes]]:
     return list(publishers), [bytes(document) for (document,) in documents]
 
 
-def _secrets(data: Path, publishers: list[str], documents: list[bytes]) -> Iterator[Finding]:
+def _secrets(
+    data: Path, settings: Settings, publishers: list[str], documents: list[bytes]
+) -> Iterator[Finding]:
     """They are there, of the right form, for their owner only, and those that documents name."""
     wrong: list[str] = []
+    vault = _vault(data, settings, wrong)
     needed = secret_files.needed(data, publishers)
     for file in needed:
         try:
-            secret_files.read_key(file)
+            if not secret_files.is_elsewhere(file):
+                secret_files.read_key(file, vault)
         except SecretError as error:
-            wrong.append(str(error).partition(";")[0])
+            wrong.append(str(error).partition(";")[0].rstrip("."))
     restore = f"Put {data / secret_files.FOLDER} back from a backup; a new secret fits nothing that was signed."
     yield verdict_of("secrets", wrong, f"{len(needed)} files", restore)
     folders = [data / secret_files.FOLDER, data / ROOT_FOLDER]
@@ -99,7 +106,7 @@ def _secrets(data: Path, publishers: list[str], documents: list[bytes]) -> Itera
     said = "readable by their owner only"
     yield verdict_of("file modes", exposed, said, "Run `chmod 600` on them: others can read them.")
     if documents and not wrong:
-        site = secret_files.load(data).site.public_key.key
+        site = secret_files.load(data, vault).site.public_key.key
         others = sum(_location_key(document) != site for document in documents)
         if others:
             yield bad(
@@ -109,6 +116,14 @@ def _secrets(data: Path, publishers: list[str], documents: list[bytes]) -> Itera
             )
         else:
             yield good("site key", f"{len(documents)} license documents name it")
+
+
+def _vault(data: Path, settings: Settings, wrong: list[str]) -> Wrapping | None:
+    try:
+        return vault_of(data, settings)
+    except SecretError as error:
+        wrong.append(str(error).rstrip("."))
+        return None
 
 
 def _location_key(document: bytes) -> bytes:
@@ -130,7 +145,9 @@ def _delegation(
         delegated = verify_delegation(
             envelope, publisher=names.PUBLISHER.build(publisher), root=bytes(root), now=now
         )
-        mine = signing_key(delegated, here(data, standing(data, settings, publisher)), now)
+        mine = signing_key(
+            delegated, here(Signers(data, settings), standing(data, settings, publisher)), now
+        )
     except (KeypegError, DecodeError) as error:
         return bad(check, str(error).rstrip("."), renew)
     except SecretError as error:

@@ -62,9 +62,10 @@ def list_keys(
         from keypeg_server.clock import SystemClock
         from keypeg_server.rotating import here, standing
         from keypeg_server.service.delegations import entries, signing_key
+        from keypeg_server.signers import Signers
 
         now = standing(data, settings, publisher)
-        mine = here(data, now)
+        mine = here(Signers(data, settings), now)
         signs = signing_key(now.delegation, mine, SystemClock().wall())
         named = entries(now.delegation.keys)
         waiting = sorted(mine - {one.key_id for one in named})
@@ -115,6 +116,11 @@ def list_keys(
     metavar="KEY_ID",
     help="Nobody is to believe this key any more: all that it signed ends at once. May be repeated.",
 )
+@click.option(
+    "--pkcs11",
+    metavar="LABEL",
+    help="The new key is this one of the PKCS#11 token of the settings, made there when it is not.",
+)
 def rotate(
     data: Path,
     settings_file: Path | None,
@@ -125,6 +131,7 @@ def rotate(
     request: Path | None,
     overlap: timedelta,
     withdraw: tuple[str, ...],
+    pkcs11: str | None,
 ) -> None:
     """Sign with a new key from now on.
 
@@ -135,13 +142,14 @@ def rotate(
     with sentences():
         from keypeg_server.clock import SystemClock
         from keypeg_server.rotating import asked, new_signer, standing
+        from keypeg_server.signers import Signers
 
         _check(root_key, request)
         clock = SystemClock()
         root = _root(root_key, passphrase_file)
         now = standing(data, settings, publisher)
         _check_root(root, now.root, root_key)
-        signer = new_signer(data, now)
+        signer = new_signer(Signers(data, settings), now, pkcs11)
         envelope = asked(now, signer, clock, overlap, withdraw)
         _finish(data, settings, clock, envelope, root, request)
 
@@ -224,13 +232,14 @@ def _renew(
         from keypeg_server.clock import SystemClock
         from keypeg_server.rotating import asked, present_signer, standing
         from keypeg_server.service.delegations import OVERLAP
+        from keypeg_server.signers import Signers
 
         _check(root_key, request)
         clock = SystemClock()
         root = _root(root_key, passphrase_file)
         now = standing(data, settings, publisher)
         _check_root(root, now.root, root_key)
-        envelope = asked(now, present_signer(data, now, clock), clock, OVERLAP)
+        envelope = asked(now, present_signer(Signers(data, settings), now, clock), clock, OVERLAP)
         _finish(data, settings, clock, envelope, root, request)
 
 

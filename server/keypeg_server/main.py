@@ -1,5 +1,6 @@
 """The program `keypegd`: `init` makes a server, `serve` runs it, `dev` does both. `backup`, `restore` and `check` are
-in keeping_commands.py, `servers` is in servers_command.py, `key` and `delegate` in key_command.py, `root` in root_command.py.
+in keeping_commands.py, `servers` is in servers_command.py, `key` and `delegate` in key_command.py, `root` in
+root_command.py, `secrets` in secrets_command.py.
 
 Promises: what can not be done is one sentence on standard error and an exit code (1, or 2 for wrong usage
 and settings), never a traceback; `serve` writes the ready file when it answers calls, drains on SIGTERM or
@@ -35,6 +36,7 @@ from keypeg_server.keeping_commands import backup, check, restore
 from keypeg_server.key_command import delegate, key
 from keypeg_server.loading import loading
 from keypeg_server.root_command import PASSPHRASE, asking, new_passphrase, root
+from keypeg_server.secrets_command import secrets
 from keypeg_server.servers_command import servers
 
 if TYPE_CHECKING:
@@ -234,7 +236,7 @@ def dev(
     _run(work, settings.logs.level, settings)
 
 
-for _command in (backup, restore, check, servers, delegate, key, root):
+for _command in (backup, restore, check, servers, delegate, key, root, secrets):
     cli.add_command(_command)
 
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ from keypeg_server.storage import schema, upkeep
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.sqlite import SqliteDatabase
 from keypeg_server.storage.unit import SqlStore
+from keypeg_server.vaults import vault_of
 
 _LOG: Final = structlog.get_logger("keypegd")
 
@@ -118,9 +120,18 @@ class Opened:
             waiting=limits.sign_ins_waiting,
         )
 
+    def secrets(self) -> secret_files.Secrets:
+        """What the server needs to know."""
+        return secret_files.load(self.data, self.vault)
+
+    @cached_property
+    def vault(self) -> Wrapping | None:
+        """What its secret files are wrapped with."""
+        return vault_of(self.data, self.settings)
+
     def wrapping(self) -> Wrapping:
         """What wraps secrets that the database keeps; the same for all servers of a database."""
-        return AesGcmWrapping.of_master(secret_files.load(self.data).management_key)
+        return AesGcmWrapping.of_master(self.secrets().management_key)
 
     def identity(self) -> tls.Identity:
         """The certificate to serve with."""

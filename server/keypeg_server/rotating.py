@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from keypeg import names
-from keypeg.document import Ed25519Signer, key_id
+from keypeg.document import key_id
 from keypeg.envelope import Signer, to_text
 from keypeg.v1.document_pb2 import Delegation, Envelope
 from keypeg_server import secret_files
@@ -24,6 +24,7 @@ from keypeg_server.clock import Clock
 from keypeg_server.opened import Opened, StartError, place_of
 from keypeg_server.service.delegations import accepted, request, signing_key, wanted
 from keypeg_server.settings import Settings
+from keypeg_server.signers import Signers
 from keypeg_server.signing_keys import INCOMING, REFUSED, SUFFIX, take
 from keypeg_server.storage.snapshot import snapshot
 from keypeg_server.tls import write_secret
@@ -58,41 +59,39 @@ def standing(data: Path, settings: Settings, publisher: str) -> Standing:
     return Standing(publisher, bytes(row[0]), delegation, later)
 
 
-def here(data: Path, now: Standing) -> set[str]:
+def here(signers: Signers, now: Standing) -> set[str]:
     """The ids of keys whose private half this server has."""
-    found = {*now.later, *secret_files.later_signing_files(data, now.publisher)}
-    first = secret_files.signing_file(data, now.publisher)
-    if first.exists():
-        found.add(key_id(_signer(first).public_key))
-    return found
+    return {*now.later, *signers.here(now.publisher)}
 
 
-def new_signer(data: Path, now: Standing) -> Signer:
-    """A key that no delegation names yet: one that waits for an answer already, or a new one."""
+def new_signer(signers: Signers, now: Standing, label: str | None = None) -> Signer:
+    """A key that no delegation names yet: one that waits for an answer already, or a new one.
+
+    With a label it is that of the PKCS#11 token.
+    """
     named = {key_id(one.public_key) for one in now.delegation.keys}
-    for id, file in secret_files.later_signing_files(data, now.publisher).items():
-        if id not in named and id not in now.later:
-            return _signer(file)
-    signer = Ed25519Signer.generate()
-    file = secret_files.later_signing_file(data, now.publisher, key_id(signer.public_key))
-    write_secret(file, signer.private_bytes().hex().encode() + b"\n")
-    return signer
+    if label is not None:
+        made = signers.make(now.publisher, label)
+        if key_id(made.public_key) in named:
+            raise StartError(f"The key {label!r} signs already, or did; name another one.")
+        return made
+    for id, file in signers.here(now.publisher).items():
+        if id not in named and id not in now.later and not secret_files.is_elsewhere(file):
+            return signers.of(file)
+    return signers.make(now.publisher, None)
 
 
-def present_signer(data: Path, now: Standing, clock: Clock) -> Signer:
+def present_signer(signers: Signers, now: Standing, clock: Clock) -> Signer:
     """The key that signs now, for longer; the first one before there is any delegation."""
-    first = secret_files.signing_file(data, now.publisher)
-    files = secret_files.later_signing_files(data, now.publisher)
-    if first.exists():
-        files[key_id(_signer(first).public_key)] = first
+    files = signers.here(now.publisher)
     mine = signing_key(now.delegation, files, clock.wall())
     named = [key_id(one.public_key) for one in now.delegation.keys]
-    mine = mine or next((id for id in named if id in files), None)
-    if mine is None and first.exists():
-        return _signer(first)
+    mine = mine or next((id for id in [*named, *files] if id in files), None)
     if mine is None:
-        raise StartError(f"No file in {data / secret_files.FOLDER} signs for {now.publisher} now.")
-    return _signer(files[mine])
+        raise StartError(
+            f"No key of {now.publisher} is in this directory; use that of the server at which it was made."
+        )
+    return signers.of(files[mine])
 
 
 def asked(
@@ -124,7 +123,7 @@ async def deliver(data: Path, settings: Settings, envelope: Envelope, clock: Clo
     (id,) = names.PUBLISHER.parse(publisher)
     now = standing(data, settings, id)
     after = accepted(envelope, publisher, now.root, now.delegation.generation, clock.wall())
-    if signing_key(after, here(data, now), clock.wall()) is None:
+    if signing_key(after, here(Signers(data, settings), now), clock.wall()) is None:
         raise StartError(
             "This server has none of the keys that the delegation names; bring it to the server that asked for it."
         )
@@ -163,7 +162,3 @@ async def _taken(data: Path, settings: Settings, file: Path) -> None:
 
 def _waits(file: Path) -> bool:
     return file.exists()
-
-
-def _signer(file: Path) -> Signer:
-    return Ed25519Signer(secret_files.read_key(file))

@@ -1,13 +1,15 @@
 """The server's secrets, one file each below the data directory, readable by their owner only.
 
 Promises: `create` makes what is missing and replaces nothing; `load` refuses when one is missing, instead
-of making another that would fit nothing that was signed before. A secret is never in a repr.
+of making another that would fit nothing that was signed before. A secret is never in a repr. Files are wrapped where there is a vault.
 
-Leaves to others: what each is for (the services), and the publisher's root key, which is not needed to serve.
+Leaves to others: under what they are wrapped (vaults.py), what each is for (the services), and the publisher's root key, which is not needed to serve.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -16,10 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from keypeg.document import Ed25519Signer
+from keypeg_server.service.wrapping import UnwrapError, Wrapping
 from keypeg_server.tls import write_secret
 
 FOLDER: Final = "secrets"
 SECRET_BYTES: Final = 32
+ELSEWHERE: Final = "pkcs11:"  # what a file begins with that names a key of a token
+WRAPPED: Final = "keypeg-wrapped-1:"  # what a wrapped key file begins with
 
 
 class SecretError(Exception):
@@ -39,15 +44,15 @@ class Secrets:
 _NAMES: Final = ("site", "ticket", "release", "management")
 
 
-def create(data: Path) -> None:
+def create(data: Path, vault: Wrapping | None = None) -> None:
     """Make the secrets that are missing."""
     for name in _NAMES:
-        key_file(_path(data, name), lambda: secrets.token_bytes(SECRET_BYTES))
+        key_file(_path(data, name), lambda: secrets.token_bytes(SECRET_BYTES), vault)
 
 
-def load(data: Path) -> Secrets:
+def load(data: Path, vault: Wrapping | None) -> Secrets:
     """All secrets; SecretError when one is missing or is none."""
-    site, ticket, release, management = (read_key(_path(data, name)) for name in _NAMES)
+    site, ticket, release, management = (read_key(_path(data, name), vault) for name in _NAMES)
     return Secrets(Ed25519Signer(site), ticket, release, management)
 
 
@@ -70,21 +75,61 @@ def later_signing_file(data: Path, publisher: str, id: str) -> Path:
 
 def needed(data: Path, publishers: Iterable[str]) -> list[Path]:
     """All secrets that a server of these publishers (ids) does not start without."""
-    keys = [signing_file(data, publisher) for publisher in publishers]
+    keys: list[Path] = []
+    for publisher in publishers:
+        first = signing_file(data, publisher)
+        later = list(later_signing_files(data, publisher).values())
+        keys += later if later and not first.exists() else [first, *later]
     return [*(_path(data, name) for name in _NAMES), *keys]
 
 
-def key_file(path: Path, make: Callable[[], bytes]) -> bytes:
+def key_files(data: Path) -> list[Path]:
+    """All files that hold a key here; not those that name one of a token."""
+    return [path for path in sorted((data / FOLDER).glob("*.key")) if not is_elsewhere(path)]
+
+
+def is_elsewhere(path: Path) -> bool:
+    """Whether a file only names a key, which is in a PKCS#11 token."""
+    return path.exists() and text_of(path).startswith(ELSEWHERE)
+
+
+def key_file(path: Path, make: Callable[[], bytes], vault: Wrapping | None = None) -> bytes:
     """The key in a file, made when the file is not there."""
     if not path.exists():
-        write_secret(path, make().hex().encode() + b"\n")
-    return read_key(path)
+        write_key(path, make(), vault)
+    return read_key(path, vault)
 
 
-def read_key(path: Path) -> bytes:
+def write_key(path: Path, key: bytes, vault: Wrapping | None) -> None:
+    """Write a key file, wrapped where there is a vault."""
+    text = key.hex()
+    if vault is not None:
+        text = WRAPPED + base64.b64encode(vault.wrap(key, path.name)).decode()
+    write_secret(path, text.encode() + b"\n")
+
+
+def read_key(path: Path, vault: Wrapping | None = None) -> bytes:
     """The 32 bytes of a key file; SecretError when it is missing or holds something else."""
+    text = text_of(path)
+    if not text.startswith(WRAPPED):
+        return key_of_text(path, text)
+    if vault is None:
+        raise SecretError(
+            f"The secret {path} is wrapped; secrets.wrapping_key has to say under what."
+        )
     try:
-        text = path.read_text(encoding="ascii")
+        wrapped = base64.b64decode(text.removeprefix(WRAPPED).strip(), validate=True)
+        return vault.unwrap(wrapped, path.name)
+    except (binascii.Error, UnwrapError) as error:
+        raise SecretError(
+            f"The secret {path} is wrapped under another key than that of secrets.wrapping_key, or was changed."
+        ) from error
+
+
+def text_of(path: Path) -> str:
+    """The text of a key file."""
+    try:
+        return path.read_text(encoding="ascii")
     except OSError as error:
         raise SecretError(
             f"The secret {path} can not be read ({error.strerror}); restore it from a backup."
@@ -93,7 +138,6 @@ def read_key(path: Path) -> bytes:
         raise SecretError(
             f"The secret {path} is not in hexadecimal; restore it from a backup."
         ) from error
-    return key_of_text(path, text)
 
 
 def key_of_text(path: Path, text: str) -> bytes:

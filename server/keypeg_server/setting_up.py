@@ -29,6 +29,7 @@ from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.delegations import request, wanted
 from keypeg_server.service.signing import delegate, delegation_ends
 from keypeg_server.service.store import Unit
+from keypeg_server.service.wrapping import Wrapping
 from keypeg_server.settings import Settings
 
 ROOT_FOLDER: Final = "root"
@@ -83,12 +84,12 @@ async def initialize(
     _make_folder(data)
     opened = await Opened.open(data, settings, new=True)
     try:
-        secret_files.create(data)
+        secret_files.create(data, opened.vault)
         root = root or Root()
         root_file = root.file or data / ROOT_FOLDER / f"{publisher}.key"
         root_signer = _root(root, root_file)
         root_key = _public(root) if root_signer is None else root_signer.public_key.key
-        signer = _signer(secret_files.signing_file(data, publisher))
+        signer = _signer(secret_files.signing_file(data, publisher), opened.vault)
         now = opened.clock.wall()
         identity = tls.development_identity(data / "tls", settings.server.host_names, now)
         if root_signer is None:
@@ -198,9 +199,9 @@ def _public(root: Root) -> bytes:
     return key
 
 
-def _signer(path: Path) -> Ed25519Signer:
+def _signer(path: Path, vault: Wrapping | None) -> Ed25519Signer:
     return Ed25519Signer(
-        secret_files.key_file(path, lambda: Ed25519Signer.generate().private_bytes())
+        secret_files.key_file(path, lambda: Ed25519Signer.generate().private_bytes(), vault)
     )
 
 

@@ -281,6 +281,29 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class Secrets:
+    """How the files of `secrets/` lie on the disk."""
+
+    wrapping_key: str = setting(
+        "",
+        "What they are wrapped under (AES-256-GCM): a file with 32 random bytes or more, `credential:NAME` for one that "
+        "systemd gives, or `pkcs11:LABEL` for a secret key of the token; empty for bare files. Changed by `keypegd "
+        "secrets rewrap`.",
+    )
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A token that holds keys: a hardware security module, or SoftHSM."""
+
+    module: str = setting(
+        "", "The PKCS#11 library of its maker; needs `pip install 'keypeg[pkcs11]'`."
+    )
+    token: str = setting("", "The token's label.")
+    pin: str = setting("", "Where its PIN is: a file, or `credential:NAME`. Never the PIN itself.")
+
+
+@dataclass(frozen=True)
 class Settings:
     """All sections."""
 
@@ -295,6 +318,8 @@ class Settings:
     logs: Logs = field(default_factory=Logs)
     audit: Audit = field(default_factory=Audit)
     storage: Storage = field(default_factory=Storage)
+    secrets: Secrets = field(default_factory=Secrets)
+    hardware: Hardware = field(default_factory=Hardware)
 
 
 CHOICES: Final = {

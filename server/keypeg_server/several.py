@@ -19,7 +19,7 @@ from sqlmodel import Session
 
 from keypeg import names
 from keypeg.v1.session_service_pb2 import CloseSessionRequest
-from keypeg_server import computer, secret_files, tls
+from keypeg_server import computer, tls
 from keypeg_server.domain.events import CatalogChanged
 from keypeg_server.opened import Opened, StartError, new_ids
 from keypeg_server.rpc import caller
@@ -58,7 +58,7 @@ class Several:
         assert isinstance(database, PostgresDatabase), database.place
         self._opened = opened
         self._database = database
-        self._secrets = secret_files.load(opened.data)
+        self._secrets = opened.secrets()
         self._tickets = TicketBox(self._secrets.ticket_key, self._secrets.release_key)
         self._news = NewsWriter()
         self._rows = SqlHomes(database, opened.clock)

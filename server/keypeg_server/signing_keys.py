@@ -32,6 +32,7 @@ from keypeg_server.secret_files import SecretError
 from keypeg_server.service.delegations import DelegationRefused, accepted, ends, signing_key
 from keypeg_server.service.signing import PublisherKeys, Signing
 from keypeg_server.service.store import Unit
+from keypeg_server.signers import Signers
 from keypeg_server.tls import write_secret
 
 _LOG: Final = structlog.get_logger("keypegd")
@@ -56,6 +57,7 @@ class SigningKeys:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
+        self._signers = Signers(opened.data, opened.settings, opened.vault)
         self._found: list[_Found] = []
         self._chosen: dict[str, str] = {}
         self._warned: dict[str, datetime] = {}
@@ -101,13 +103,7 @@ class SigningKeys:
 
     def _here(self, found: _Found) -> dict[str, Path | str]:
         """Keys whose private half is here: files, or texts of the database, by id."""
-        data, publisher = self._opened.data, found.publisher.id
-        here: dict[str, Path | str] = {**found.later}
-        here.update(secret_files.later_signing_files(data, publisher))
-        first = secret_files.signing_file(data, publisher)
-        if first.exists():
-            here[key_id(_from_file(first).public_key)] = first
-        return here
+        return {**found.later, **self._signers.here(found.publisher.id)}
 
     def _keys(self, found: list[_Found]) -> dict[str, PublisherKeys]:
         now = self._opened.clock.wall()
@@ -118,9 +114,7 @@ class SigningKeys:
             if mine is None:
                 raise StartError(_none(self._opened.data, one.publisher, here))
             at = here[mine]
-            signer = (
-                _from_file(at) if isinstance(at, Path) else _from_text(self._opened, id, mine, at)
-            )
+            signer = self._signers.of(at) if isinstance(at, Path) else self._kept(id, mine, at)
             if key_id(signer.public_key) != mine:
                 raise StartError(f"The signing key {mine} of {id} is another; restore it.")
             keys[id] = PublisherKeys(signer, Envelope.FromString(one.publisher.delegation))
@@ -128,6 +122,19 @@ class SigningKeys:
         self._chosen = chosen
         self._warn(found)
         return keys
+
+    def _kept(self, publisher: str, id: str, text: str) -> Signer:
+        """A key of the database."""
+        if text.startswith(secret_files.ELSEWHERE):
+            return self._signers.named(text)
+        try:
+            wrapped = base64.b64decode(text, validate=True)
+            private = self._opened.wrapping().unwrap(wrapped, _context(publisher, id))
+            return Ed25519Signer(private)
+        except (binascii.Error, KeypegError, ValueError) as error:
+            raise StartError(
+                f"The signing key {id} of {publisher} can not be read: {error}"
+            ) from error
 
     def _warn(self, found: list[_Found]) -> None:
         now = self._opened.clock.wall()
@@ -179,28 +186,19 @@ def _install(opened: Opened, unit: Unit, publisher: str, envelope: Envelope) -> 
     before = _delegation(found).generation
     after = accepted(envelope, name, found.root_public_key, before, opened.clock.wall())
     wrapping = opened.wrapping()
+    signers = Signers(opened.data, opened.settings, opened.vault)
+    new = {key_id(one.public_key) for one in after.keys} - {*unit.catalog.signing_keys(publisher)}
     for id, file in secret_files.later_signing_files(opened.data, publisher).items():
-        if id in {key_id(one.public_key) for one in after.keys}:
-            private = secret_files.read_key(file)
-            wrapped = wrapping.wrap(private, _context(publisher, id))
-            unit.catalog.keep_signing_key(publisher, id, base64.b64encode(wrapped).decode())
+        if id in new:
+            told = signers.told(file)
+            if isinstance(told, bytes):
+                told = base64.b64encode(wrapping.wrap(told, _context(publisher, id))).decode()
+            unit.catalog.keep_signing_key(publisher, id, told)
     unit.catalog.update_delegation(publisher, serialized)
 
 
 def _delegation(publisher: Publisher) -> Delegation:
     return Delegation.FromString(Envelope.FromString(publisher.delegation).payload)
-
-
-def _from_file(file: Path) -> Signer:
-    return Ed25519Signer(secret_files.read_key(file))
-
-
-def _from_text(opened: Opened, publisher: str, id: str, text: str) -> Signer:
-    try:
-        wrapped = base64.b64decode(text, validate=True)
-        return Ed25519Signer(opened.wrapping().unwrap(wrapped, _context(publisher, id)))
-    except (binascii.Error, KeypegError, ValueError) as error:
-        raise StartError(f"The signing key {id} of {publisher} can not be read: {error}") from error
 
 
 def _context(publisher: str, id: str) -> str:

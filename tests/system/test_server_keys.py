@@ -22,6 +22,7 @@ from lab.postgres import Postgres
 from lab.processes import BIN, Lab
 from lab.world import CLOUD, Api, World
 from tests.server.keypegd import command, failed
+from tests.server.softhsm import softhsm
 from tests.system.fleet import Fleet
 from tests.system.people import Customer, new_id
 from tests.system.streams import Stream
@@ -209,3 +210,25 @@ def test_each_server_of_a_database_learns_a_new_key_also_with_a_directory_of_its
         later = taken_over(lambda: stream(world, studio, apis[1]))
         assert later.signed_by == running[0].signed_by
         later.close()
+
+
+@pytest.mark.long
+def test_a_key_in_a_token_takes_over_on_a_running_server_whose_files_are_wrapped(
+    tmp_path: Path, made_data: Path
+) -> None:
+    (tmp_path / "lab").mkdir()
+    with softhsm(tmp_path) as env, Lab(tmp_path / "lab") as lab:
+        data = tmp_path / "data"
+        shutil.copytree(made_data, data)
+        to = ["secrets", "rewrap", "--data", str(data), "--to", "pkcs11:wrapping"]
+        lab.run([KEYPEGD, *to], env=env)
+        env = {**env, "KEYPEGD_SECRETS__WRAPPING_KEY": "pkcs11:wrapping"}
+        world = World(lab, like=data, server_env=env)
+        studio = Studio(world)
+        running = stream(world, studio)
+        root = ["--root-key", str(world.data / "root" / "acme.key"), "--pkcs11", "acme-2026"]
+        lab.run([KEYPEGD, "key", "rotate", *_of(world), *root], env=env)
+        reached(running, running.generation + 1)
+        file = world.data / "secrets" / f"signing-acme.{running.signed_by}.key"
+        assert file.read_text() == "pkcs11:acme-2026\n"
+        running.close()

@@ -25,7 +25,6 @@ from typing import Final
 from sqlalchemy import Connection
 
 from keypeg.ids import id_text, uuid7
-from keypeg_server import secret_files
 from keypeg_server.clock import to_us
 from keypeg_server.domain import record
 from keypeg_server.domain.decision import Change, DropLease, PutLease
@@ -134,7 +133,7 @@ async def fill(data: Path, pool: str, leases: int, past: int) -> None:
     """Do it."""
     opened = await Opened.open(data, Settings())
     try:
-        secrets = secret_files.load(data)
+        secrets = opened.secrets()
         signing = Signing(await SigningKeys(opened).load(), secrets.site)
         log = LogWriter(signing.sign_log, secrets.release_key)
         (stored,) = await pool_store.SqlPoolStore(opened.database).load(pool)
