@@ -34,6 +34,7 @@ from keypeg.v1 import (
 )
 from keypeg_bridge import identity
 from keypeg_bridge.keys.opening import Drivers
+from keypeg_bridge.keys.piv_identity import kinds_named
 from keypeg_bridge.keys.smartkey_counters import SmartkeyCounters
 from keypeg_bridge.listening import (
     StartError,
@@ -120,6 +121,7 @@ async def serve(
             state / CREDENTIALS,
             settings.keys.drivers,
             SmartkeyCounters(state / COUNTERS),
+            kinds_named(settings.keys.piv_algorithms),
         )
         sources = [make_source(name, drivers) for name in _ways(settings.keys.backends)]
         kept = MemoryFile(state)

@@ -65,6 +65,12 @@ class Keys:
         "The drivers in the order in which a key with several sides is tried: `piv`, `smartkey`, `fido2`."
         " One that is left out is not used.",
     )
+    piv_algorithms: tuple[str, ...] = setting(
+        ("P-256", "P-384", "Ed25519", "RSA-2048"),
+        "The kinds of identity key that a card is asked for when it is enrolled, the preferred first:"
+        " `P-256`, `P-384`, `Ed25519`, `RSA-2048`. It makes the first that it knows; one that is left out"
+        " is not made. Cards that are enrolled keep theirs.",
+    )
     poll_interval: timedelta = setting(
         _ms(200),
         "How often each way is looked at: how late an arrival is seen. Departures need no look.",
@@ -161,6 +167,7 @@ class Settings:
 
 CHOICES: Final = {
     ("keys", "drivers"): ("piv", "smartkey", "fido2"),
+    ("keys", "piv_algorithms"): ("P-256", "P-384", "Ed25519", "RSA-2048"),
     ("logs", "level"): ("debug", "info", "warning", "error"),
     ("logs", "format"): ("auto", "json", "text"),
 }

@@ -65,9 +65,11 @@ StartBridge = Callable[..., BridgeProcess]
 async def start_bridge(lab: Lab) -> AsyncIterator[StartBridge]:
     made: list[BridgeProcess] = []
 
-    def start(*backends: str, arguments: tuple[str, ...] = ()) -> BridgeProcess:
+    def start(
+        *backends: str, arguments: tuple[str, ...] = (), env: dict[str, str] | None = None
+    ) -> BridgeProcess:
         options = [part for backend in backends for part in ("--backend", backend)]
-        bridge = BridgeProcess(lab, *options, *arguments)
+        bridge = BridgeProcess(lab, *options, *arguments, env=env)
         made.append(bridge)
         return bridge.start()
 
@@ -125,6 +127,20 @@ async def test_keys_are_listed_as_they_come_and_go(
     bridge.start()
     [again] = await bridge.listed()
     assert again.name == key.name
+
+
+@pytest.mark.behaviour("KEY-2", "KEY-9")
+async def test_the_setting_says_which_kind_of_key_a_card_makes(
+    emukey: Emukey, start_bridge: StartBridge, publisher: Publisher
+) -> None:
+    bridge = start_bridge(emukey.backend, env={"KEYPEG_BRIDGE_KEYS__PIV_ALGORITHMS": "P-384,P-256"})
+    key = await bridge.enroll((await bridge.listed())[0])
+    assert "P-384" in key.capabilities.features
+    named = key.public_key
+    license_ = publisher.license(named.key, algorithm=named.algorithm)
+    await bridge.put(key, license_, publisher.delegation())
+    app = bridge.app()
+    app.check((await app.open()).proof, publisher)
 
 
 @pytest.mark.behaviour("KEY-4")
@@ -471,6 +487,7 @@ async def test_the_bridge_closes_the_sessions_of_a_process_that_is_killed(
         (("--tls", "nonsense"), {}, "no address and port"),
         ((), {"KEYPEG_BRIDGE_SESSIONS__COLOR": "red"}, "no setting 'color'"),
         ((), {"KEYPEG_BRIDGE_SESSIONS__VALID_FOR": "2h"}, "goes from"),
+        ((), {"KEYPEG_BRIDGE_KEYS__PIV_ALGORITHMS": ""}, "none is named"),
         (("--socket", "/proc/none/b.sock"), {}, "cannot be used"),
         (("--state", "/proc/none"), {}, "cannot be used"),
     ],

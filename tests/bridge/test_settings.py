@@ -51,6 +51,7 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
         ('[keys]\ncolor = "red"', {}, "no setting 'color' in [keys]"),
         ('[keys]\nbackends = "libusb"', {}, "a list of texts"),
         ('[keys]\ndrivers = ["fido2", "otp"]', {}, "one of piv, smartkey, fido2; not 'otp'"),
+        ('[keys]\npiv_algorithms = ["P-521"]', {}, "one of P-256, P-384, Ed25519, RSA-2048; not"),
         ("[sessions]\nlimit = true", {}, "a number, not bool"),
         ("[sessions]\nlimit = 0", {}, "goes from 1 to 100,000"),
         ("[sessions]\nvalid_for = 30", {}, "a duration such as"),

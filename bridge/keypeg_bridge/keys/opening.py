@@ -17,6 +17,7 @@ from keypeg_bridge.keys.fido2 import Fido2Driver
 from keypeg_bridge.keys.fido2_commands import Fido2Key
 from keypeg_bridge.keys.fido2_shelf import Shelf
 from keypeg_bridge.keys.piv import PivDriver
+from keypeg_bridge.keys.piv_identity import KINDS, IdentityKind
 from keypeg_bridge.keys.smartkey import SmartkeyDriver
 from keypeg_bridge.keys.smartkey_counters import SmartkeyCounters
 from keypeg_bridge.transport.errors import DeviceRefused
@@ -38,6 +39,7 @@ class Drivers:
     )
     order: tuple[str, ...] = DRIVERS
     counters: SmartkeyCounters = field(default_factory=SmartkeyCounters)
+    kinds: tuple[IdentityKind, ...] = KINDS  # of identity keys that PIV cards are asked to make
 
 
 def open_driver(
@@ -68,7 +70,13 @@ def _open(
         card = backend.open(device.handle, on_gone)
         try:
             if name == "piv":
-                return PivDriver(card, model=model, serial=device.serial, emulated=device.emulated)
+                return PivDriver(
+                    card,
+                    model=model,
+                    serial=device.serial,
+                    emulated=device.emulated,
+                    kinds=drivers.kinds,
+                )
             return SmartkeyDriver(
                 card, drivers.counters, model=model, serial=device.serial, emulated=device.emulated
             )

@@ -276,7 +276,8 @@ class PivDriver:
         else:
             names = ", ".join(kind.name for kind in self._kinds)
             raise NotSupported(
-                f"The key makes no identity key of a kind that apps verify: {names}."
+                f"The key makes no identity key of a kind that is wanted: {names}."
+                " The bridge's setting keys.piv_algorithms says which are."
             )
         own = piv_identity.from_template(kind, public)
         if own is None:

@@ -6,7 +6,7 @@ or as None when it is no key that apps verify. What a card has of them is tried 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,6 +69,16 @@ _BY_ALGORITHM: Final = {kind.algorithm: kind for kind in KINDS}
 def kind_of(identity: PublicIdentity) -> IdentityKind:
     """The kind of a key that came from here."""
     return _BY_ALGORITHM[identity.algorithm]
+
+
+def kinds_named(names: Sequence[str]) -> tuple[IdentityKind, ...]:
+    """The kinds of these names, in their order; ValueError when there is none, or one is unknown."""
+    by_name = {kind.name: kind for kind in KINDS}
+    unknown = [name for name in names if name not in by_name]
+    if unknown or not names:
+        what = f"there is no {unknown[0]!r}" if unknown else "none is named"
+        raise ValueError(f"Of the kinds of identity key, {', '.join(by_name)}, {what}.")
+    return tuple(by_name[name] for name in names)
 
 
 def from_template(kind: IdentityKind, fields: Mapping[int, bytes]) -> PublicIdentity | None:

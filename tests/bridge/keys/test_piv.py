@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
-from keypeg_bridge.keys import certificate
+from keypeg.v1 import document_pb2
+from keypeg_bridge.keys import certificate, piv_identity
 from keypeg_bridge.keys.errors import (
     AuthorizationFailed,
     KeyDriverError,
@@ -49,6 +50,49 @@ class ScriptedPipe:
 
 def driver(**answers: bytes | list[bytes]) -> PivDriver:
     return PivDriver(ScriptedPipe(**{"xA4": OK, **answers}))
+
+
+def authorize(driver: PivDriver) -> None:
+    """With the management key of a new card."""
+    asked = driver.begin_authorization()
+    default = DEFAULT_MANAGEMENT_KEY[: asked.algorithm.key_bytes]
+    driver.finish_authorization(respond(asked.algorithm, default, asked.challenge))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "card", "algorithm"),
+    [
+        (["P-384", "P-256"], "token", document_pb2.KEY_ALGORITHM_ECDSA_P384),
+        (["Ed25519", "P-256"], "token", document_pb2.KEY_ALGORITHM_ED25519),
+        (["Ed25519", "P-256"], "standard", document_pb2.KEY_ALGORITHM_ECDSA_P256),
+        (["RSA-2048"], "rsa", document_pb2.KEY_ALGORITHM_RSA_2048),
+    ],
+)
+def test_a_new_identity_key_is_of_the_first_wanted_kind_that_the_card_knows(
+    wanted: list[str], card: str, algorithm: int
+) -> None:
+    key = DirectKey(card)
+    driver = PivDriver(key.pipe(), kinds=piv_identity.kinds_named(wanted))
+    authorize(driver)
+    driver.generate_identity_key()
+    assert driver.identity().key_algorithm == algorithm
+    # Which kinds are wanted says nothing of keys that are there.
+    assert PivDriver(key.pipe()).identity().key_algorithm == algorithm
+    assert PivDriver(key.pipe(), kinds=(piv_identity.RSA2048,)).probe().silent is True
+
+
+def test_a_card_that_knows_no_wanted_kind_is_refused_with_the_setting() -> None:
+    key = DirectKey("p384")
+    driver = PivDriver(key.pipe(), kinds=piv_identity.kinds_named(["P-256", "Ed25519"]))
+    authorize(driver)
+    with pytest.raises(NotSupported, match=r"P-256, Ed25519.*keys\.piv_algorithms"):
+        driver.generate_identity_key()
+
+
+@pytest.mark.parametrize(("names", "said"), [([], "none is named"), (["P-521"], "no 'P-521'")])
+def test_kinds_that_do_not_exist_are_refused(names: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        piv_identity.kinds_named(names)
 
 
 def test_the_applet_is_selected_by_its_full_name() -> None:
