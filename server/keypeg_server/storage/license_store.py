@@ -67,13 +67,12 @@ class SqlLicenses:
         return [_license(row) for row in self._session.exec(wanted)]
 
     def add_license(self, license: License) -> None:
-        row = LicenseRow(id=license.id, account=license.account, **_columns(license))
-        self._session.add(row)
+        self._session.add(LicenseRow(**as_row(license)))
         self._session.flush()
 
     def update_license(self, license: License) -> None:
         row = self._session.get_one(LicenseRow, license.id)
-        for name, value in _columns(license).items():
+        for name, value in as_row(license).items():
             setattr(row, name, value)
         self._session.flush()
 
@@ -178,8 +177,11 @@ def _moment(us: int | None) -> datetime | None:
     return None if us is None else from_us(us)
 
 
-def _columns(license: License) -> dict[str, Any]:
+def as_row(license: License) -> dict[str, Any]:
+    """The columns of its LicenseRow."""
     return {
+        "id": license.id,
+        "account": license.account,
         "product": license.product,
         "type": license.type,
         "state": license.state,
