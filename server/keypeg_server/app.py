@@ -57,6 +57,7 @@ from keypeg_server.rpc.health import Health
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.limits import options
 from keypeg_server.rpc.location_service import LocationRpc
+from keypeg_server.rpc.quotas import Quotas
 from keypeg_server.rpc.report_service import ReportRpc
 from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
@@ -168,8 +169,9 @@ class App:
 
             several = Several(opened, lambda: shown.identity, tokens.texts)
         relay = several.interceptors if several is not None else ()
+        quotas = Quotas(opened.clock, calls=limits.user_calls, streams=limits.user_streams)
         server = accepting.server(
-            [Composed([ErrorInterceptor(), Gate(authenticators, clients), *relay])],
+            [Composed([ErrorInterceptor(), Gate(authenticators, quotas, clients), *relay])],
             options(
                 max_message_bytes=limits.max_message_bytes,
                 max_concurrent_streams=limits.max_concurrent_streams,

@@ -103,6 +103,20 @@ class Limits:
         low=1,
         high=1_000_000,
     )
+    user_calls: int = setting(
+        2_000,
+        "Calls of one user in a second; ten times as many in a burst. More are refused with LIMIT_EXCEEDED and "
+        "when to come again. Seats on a stream are no calls.",
+        low=10,
+        high=1_000_000,
+    )
+    user_streams: int = setting(
+        20_000,
+        "Streams of one user at once: sessions of apps, and watchers; more are refused with LIMIT_EXCEEDED. Each "
+        "takes some 28 KiB. Programs that run under one login share them.",
+        low=10,
+        high=1_000_000,
+    )
     session_holdings: int = setting(
         100,
         "Leases and queue places of one session: one app's seats, not everyone's.",

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,10 +23,17 @@ import pytest
 
 from keypeg.calls import translate
 from keypeg.errors import Reason
-from keypeg.v1 import account_service_pb2, account_service_pb2_grpc, seat_service_pb2, session_pb2
+from keypeg.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    cloud_session_service_pb2,
+    seat_service_pb2,
+    session_pb2,
+)
 from keypeg_server.rpc.limits import HANDSHAKE_TIMEOUT_MS
+from lab.processes import Lab
 from lab.world import SITE, Api, World, request_id
-from tests.system.people import Customer
+from tests.system.people import SETTINGS, Customer
 
 SERVED = 5.0
 """Seconds in which others are answered, on a machine with other work."""
@@ -217,6 +225,78 @@ def test_what_is_too_large_is_refused_before_it_is_read(
                 }[what]
             )
             api.close()
+
+
+def test_what_is_larger_than_its_method_takes_is_refused_before_it_is_parsed(
+    world: World, customer: Customer
+) -> None:
+    """It would be read elsewhere: only documents and lists are that large."""
+    ask: Any = customer.member.channel.unary_unary(
+        "/keypeg.v1.SeatService/RenewSeat", request_serializer=None, response_deserializer=None
+    )
+    with others_are_served(world, customer), pytest.raises(grpc.RpcError) as caught:
+        ask(b"\xff" * 20_000, timeout=SERVED)
+    refusal = translate(caught.value)
+    assert (refusal.reason, refusal.metadata["limit"]) == (Reason.LIMIT_EXCEEDED, "message_bytes")
+    assert refusal.metadata["allowed"] == "16384"
+
+
+@pytest.fixture(scope="module")
+def strict(lab: Lab, made_data: Path) -> Iterator[World]:
+    """A server on which one user gets little."""
+    folder = lab.folder / "strict"
+    folder.mkdir()
+    with Lab(folder) as own:
+        limits = "\n[limits]\nuser_calls = 10\nuser_streams = 10\n"
+        yield World(own, settings=SETTINGS + limits, like=made_data)
+
+
+def test_who_calls_without_end_is_told_when_to_come_again_and_others_go_on(strict: World) -> None:
+    greedy, other = Customer(strict), Customer(strict)
+    refusal = None
+    for _ in range(200):
+        try:
+            me(greedy.member)
+        except grpc.RpcError as error:
+            refusal = translate(error)
+            break
+    assert refusal is not None, "a hundred at once, and ten a second"
+    assert (refusal.reason, refusal.metadata["limit"]) == (Reason.LIMIT_EXCEEDED, "user_calls")
+    assert refusal.retry_after is not None
+    assert 0 < refusal.retry_after.total_seconds() <= 0.1
+    me(other.member)
+
+
+def test_who_opens_streams_without_end_is_refused_and_may_again_when_some_have_ended(
+    strict: World,
+) -> None:
+    greedy, other = Customer(strict), Customer(strict)
+
+    def watch(customer: Customer) -> Any:
+        name = f"{customer.account}/cloudSession"
+        request = cloud_session_service_pb2.WatchCloudSessionRequest(name=name)
+        stream = customer.member.cloud.WatchCloudSession(request)
+        next(stream)
+        return stream
+
+    streams = [watch(greedy) for _ in range(10)]
+    with pytest.raises(grpc.RpcError) as caught:
+        watch(greedy)
+    refusal = translate(caught.value)
+    assert (refusal.reason, refusal.metadata["limit"]) == (Reason.LIMIT_EXCEEDED, "user_streams")
+    watch(other).cancel()
+    streams[0].cancel()
+    ends = time.monotonic() + SERVED
+    again = None
+    while again is None and time.monotonic() < ends:  # the server hears of the end a moment later
+        try:
+            again = watch(greedy)
+        except grpc.RpcError as error:
+            refusal = translate(error)
+    assert again is not None, refusal
+    streams.append(again)
+    for stream in streams:
+        stream.cancel()
 
 
 def test_a_stream_of_pings_and_settings_keeps_nobody_out(world: World, customer: Customer) -> None:

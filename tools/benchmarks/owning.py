@@ -37,6 +37,8 @@ from keypeg_server.service.placing import Placing
 from keypeg_server.service.signing import Signing
 from keypeg_server.service.store import Unit
 from keypeg_server.settings import Settings
+from keypeg_server.signing_keys import SigningKeys
+from keypeg_server.storage import log_store
 from keypeg_server.storage.license_store import as_row
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.tables import LicenseRow
@@ -126,8 +128,8 @@ async def fill(data: Path, cloud: str, site: str, accounts: int, licenses: int) 
     """Do it."""
     opened = await Opened.open(data, Settings())
     try:
-        secrets = secret_files.load(data)
-        signing = Signing(await opened.publisher_keys(), secrets.site)
+        secrets = opened.secrets()
+        signing = Signing(await SigningKeys(opened).load(), secrets.site)
         log = LogWriter(signing.sign_log, secrets.release_key)
         each = licenses // (accounts + TIMES_LARGER - 1)
         owner = Owner(opened, signing, log, cloud, site, each)
@@ -141,6 +143,7 @@ async def fill(data: Path, cloud: str, site: str, accounts: int, licenses: int) 
                     f"{numbers.stop:,} of {accounts:,} accounts, {time.monotonic() - begun:.0f} s"
                 )
                 sys.stderr.write(f"filling: {done}\n")
+        await log_store.sign_heads(opened.database, log, opened.clock, log_store.STOP)
     finally:
         opened.close()
 

@@ -28,7 +28,16 @@ USER_LIMIT: Final = 100_000  # one user is all of a load
 HOST_LIMIT: Final = 64  # every load leaves a seat behind on each of its hosts
 LOGIN: Final = "load@bench.example"
 # The longest grant: sessions that are held while others are measured stay without renewals of their own.
-SETTINGS: Final = '[sessions]\nseat_grant = "3600s"\n[logs]\nlevel = "warning"\n'
+# One user is all of a load.
+SETTINGS: Final = """
+[sessions]
+seat_grant = "3600s"
+[logs]
+level = "warning"
+[limits]
+user_calls = 1_000_000
+user_streams = 1_000_000
+"""
 FLOOR: Final = Path(__file__).resolve().parent / "floor.py"
 FLOOR_WORK: Final = frozenset({"echo-renew", "echo-acquire", "nothing"})
 

@@ -1,4 +1,4 @@
-"""What every call passes before it is served: who is it, is the request well-formed, may they.
+"""What every call passes before it is served: who is it, not too much of it, may they, is the request well-formed.
 
 Promises: in this order, and before that its version, for every method of the server; a call that does not pass costs no more than that.
 A stream's requests are checked by who reads them (`validate.frame`).
@@ -21,6 +21,7 @@ from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
 from keypeg_server.rpc import authorization, caller, credential_gate, validate
 from keypeg_server.rpc.authorization import Access, Rule
 from keypeg_server.rpc.client_versions import ANY, ClientVersions
+from keypeg_server.rpc.quotas import Quotas, TooLarge, reader
 from keypeg_server.service.tokens import SignedIn
 
 _SCHEME: Final = "bearer"
@@ -42,8 +43,11 @@ class Authenticator(Protocol):
 class Gate(grpc.aio.ServerInterceptor):
     """Comes right after the interceptor that answers errors."""
 
-    def __init__(self, tokens: Authenticator, clients: ClientVersions = ANY) -> None:
+    def __init__(
+        self, tokens: Authenticator, quotas: Quotas, clients: ClientVersions = ANY
+    ) -> None:
         self._tokens = tokens
+        self._quotas = quotas
         self._clients = clients
         self._guards: dict[
             str, tuple[Any, Any]
@@ -69,7 +73,7 @@ class Gate(grpc.aio.ServerInterceptor):
         behavior: _Behavior = getattr(handler, kind)
         one_request = not handler.request_streaming
         public = rule.access is Access.PUBLIC
-        tokens, clients = self._tokens, self._clients
+        tokens, quotas, clients = self._tokens, self._quotas, self._clients
         looks = clients.looks_at(method)
 
         def known(context: Any) -> SignedIn | None:
@@ -82,34 +86,49 @@ class Gate(grpc.aio.ServerInterceptor):
 
         def enter(signed_in: SignedIn | None, request: Any) -> None:
             if signed_in is not None:
+                quotas.call(signed_in.user.name)
                 authorization.check_right(rule, signed_in.caller, method)
                 credential_gate.check_method(signed_in.caller, method)
                 caller.become(signed_in)
             if one_request:
+                if type(request) is TooLarge:
+                    raise request.refusal()
                 validate.request(request)
                 if signed_in is not None:
                     credential_gate.check_request(signed_in.caller, request)
                     authorization.check_account(rule, signed_in.caller, request)
 
-        async def coroutine(request: Any, context: Any) -> Any:
+        async def admitted(request: Any, context: Any) -> SignedIn | None:
             if looks:
                 clients.check(context.invocation_metadata())
-            enter(known(context) or await unknown(context), request)
+            signed_in = known(context) or await unknown(context)
+            enter(signed_in, request)
+            return signed_in
+
+        def held(signed_in: SignedIn | None) -> contextlib.AbstractContextManager[None]:
+            return quotas.stream(signed_in.user.name) if signed_in else contextlib.nullcontext()
+
+        async def call(request: Any, context: Any) -> Any:
+            await admitted(request, context)
             return await behavior(request, context)
 
-        async def generator(request: Any, context: Any) -> AsyncIterator[Any]:
-            if looks:
-                clients.check(context.invocation_metadata())
-            enter(known(context) or await unknown(context), request)
-            async with contextlib.aclosing(behavior(request, context)) as responses:
-                async for response in responses:
-                    yield response
+        async def stream(request: Any, context: Any) -> Any:
+            with held(await admitted(request, context)):
+                return await behavior(request, context)
 
-        guarded: _Behavior = generator if inspect.isasyncgenfunction(behavior) else coroutine
+        async def generator(request: Any, context: Any) -> AsyncIterator[Any]:
+            with held(await admitted(request, context)):
+                async with contextlib.aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+
+        guarded: _Behavior = stream if handler.response_streaming else call
+        if inspect.isasyncgenfunction(behavior):
+            guarded = generator
         assert guarded is generator or inspect.iscoroutinefunction(behavior), f"{method} is async"
         return METHOD_BUILDERS[kind](
             guarded,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=reader(method, handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 

@@ -60,6 +60,7 @@ from keypeg_server.rpc.parts import (
     Fields,
     same_feature,
 )
+from keypeg_server.rpc.quotas import TooLarge
 
 PACKAGE: Final = "keypeg.v1"
 
@@ -308,8 +309,10 @@ def request(request: Any) -> None:
         _check(request, RULES[descriptor.name])
 
 
-def frame(frame: HoldSessionRequest) -> None:
-    """Refuse a frame of a session that is not well-formed."""
+def frame(frame: HoldSessionRequest | TooLarge) -> None:
+    """Refuse a frame of a session that is not well-formed, or was too large to be parsed."""
+    if isinstance(frame, TooLarge):
+        raise frame.refusal()
     kind = frame.WhichOneof("frame")
     if kind is None:
         raise ProtocolViolation(

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, select
 
 from keypeg.log import chained, genesis
 from keypeg.v1 import log_pb2
@@ -51,6 +51,15 @@ _TAIL: Final = (
     .where(_BLOCK.c.log == bindparam("log"), _BLOCK.c.sequence >= bindparam("begin"))
     .order_by(_BLOCK.c.sequence)
 )
+_LAST_BLOCK: Final = (
+    select(func.max(_BLOCK.c.sequence))
+    .where(_BLOCK.c.log == _ROW.c.id)
+    .correlate(_ROW)
+    .scalar_subquery()
+)
+_ENDS: Final[Select[Any]] = select(
+    _ROW, _BLOCK.c.sequence.label("last_sequence"), _BLOCK.c.hash.label("last_hash")
+).outerjoin(_BLOCK, and_(_BLOCK.c.log == _ROW.c.id, _BLOCK.c.sequence == _LAST_BLOCK))
 
 Sign = Callable[[LogHead], Envelope]
 
@@ -170,7 +179,7 @@ class LogWriter:
         """
         wrong: dict[str, str] = {}
         of: dict[str, str] = {}
-        for row in connection.execute(_of(select(_ROW), parents)).all():
+        for row in connection.execute(_of(_ENDS, parents)).all():
             why = self._wrong(connection, row)
             if why:
                 wrong[row.id], of[row.id] = why, row.parent
@@ -189,6 +198,10 @@ class LogWriter:
             return "The seal of its last record is not this server's."
         if row.sequence == row.removed_sequence:
             return ""
+        if row.head_sequence == row.sequence == row.last_sequence and as_bytes(
+            row.last_hash
+        ) == as_bytes(row.hash):
+            return ""  # signed to its end
         # From the block that the last head covers to its end, or from the first that is kept.
         at, hash = row.removed_sequence, as_bytes(row.removed_hash)
         begin = row.head_sequence

@@ -1,0 +1,119 @@
+"""What one caller may take of the server: calls in a second, streams at once, bytes of a message.
+
+Promises: a call over its quota is refused before it is served, with the limit's name, and the time after which it
+may come again where that helps. A message over the size of its method is not parsed.
+
+Leaves to others: counting (domain/quota.py), the numbers (settings.py), places in queues (domain/pool_serving.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor
+
+from keypeg.errors import LimitExceeded
+from keypeg_server.domain.quota import CallRate, StreamCount
+from keypeg_server.service.ports import Clock
+
+SMALL: Final = 16_384
+"""Bytes of a message that has neither a list nor a document in it: names, ids and short texts, a hundred of them."""
+
+FRAMES: Final = frozenset({"/keypeg.v1.SessionService/HoldSession"})
+"""Of these too: what is asked for on a stream names a few features at most."""
+
+_DOCUMENT: Final = "keypeg.v1.Envelope"
+
+
+def size_limit(method: str) -> int | None:
+    """Bytes that a message of this method may have; None for as many as are read at all."""
+    _, service, name = method.split("/")
+    if not service.startswith("keypeg.v1."):
+        return None
+    asked = descriptor_pool.Default().FindMethodByName(f"{service}.{name}").input_type
+    return None if method not in FRAMES and _is_long(asked, set()) else SMALL
+
+
+def _is_long(message: Descriptor, seen: set[str]) -> bool:
+    """Whether it has a list or a document somewhere."""
+    if message.full_name in seen:
+        return False
+    seen.add(message.full_name)
+    return message.full_name == _DOCUMENT or any(
+        field.is_repeated or (field.message_type is not None and _is_long(field.message_type, seen))
+        for field in message.fields
+    )
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """Stands for a message that was not parsed."""
+
+    method: str
+    size: int
+    limit: int
+
+    def refusal(self) -> LimitExceeded:
+        """The error for who sent it."""
+        return LimitExceeded(
+            f"A message of {self.size:,} bytes is too large for {self.method.rpartition('.')[2]}, which takes "
+            f"{self.limit:,}; send less at once.",
+            limit="message_bytes",
+            allowed=str(self.limit),
+        )
+
+
+def reader(method: str, parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`parse`, and TooLarge instead of what is larger than the method takes."""
+    limit = size_limit(method)
+    if limit is None:
+        return parse
+
+    def read(data: bytes) -> Any:
+        return parse(data) if len(data) <= limit else TooLarge(method, len(data), limit)
+
+    return read
+
+
+class Quotas:
+    """Of all users."""
+
+    def __init__(self, clock: Clock, *, calls: int, streams: int) -> None:
+        """`calls` in a second, and in a burst ten times as many."""
+        self._now = clock.monotonic
+        self._calls = CallRate(calls, 10 * calls)
+        self._call_limit = calls
+        self._streams = StreamCount(streams)
+        self._stream_limit = streams
+
+    def call(self, user: str) -> None:
+        """One call of a user (name); LimitExceeded when it is one too many."""
+        wait = self._calls.take(user, self._now())
+        if wait:
+            raise LimitExceeded(
+                f"{user} has called more than {self._call_limit:,} times a second for a while; wait "
+                f"{wait:.1f} s, and ask less often (limits.user_calls).",
+                limit="user_calls",
+                allowed=str(self._call_limit),
+                retry_after=timedelta(seconds=wait),
+            )
+
+    @contextlib.contextmanager
+    def stream(self, user: str) -> Iterator[None]:
+        """A stream of a user (name), while it lasts; LimitExceeded when it is one too many."""
+        if not self._streams.take(user):
+            raise LimitExceeded(
+                f"{user} has {self._stream_limit:,} streams open at this server; end some of them, or sign in "
+                "as another user (limits.user_streams).",
+                limit="user_streams",
+                allowed=str(self._stream_limit),
+            )
+        try:
+            yield
+        finally:
+            self._streams.give(user)

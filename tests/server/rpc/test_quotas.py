@@ -1,0 +1,75 @@
+"""What one caller may take: sizes by method, and refusals that say what helps."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from datetime import timedelta
+
+import pytest
+
+import keypeg.v1
+from keypeg.errors import LimitExceeded
+from keypeg.v1 import activation_service_pb2, seat_service_pb2
+from keypeg_server.rpc import authorization
+from keypeg_server.rpc.quotas import SMALL, Quotas, TooLarge, reader, size_limit
+from tests.server.service.office import HandClock
+
+for module in pkgutil.iter_modules(keypeg.v1.__path__, "keypeg.v1."):  # all methods are known then
+    if module.name.endswith("_service_pb2"):
+        importlib.import_module(module.name)
+
+
+def test_what_has_no_list_and_no_document_is_small() -> None:
+    small = {method for method in authorization.TABLE if size_limit(method) is not None}
+    assert "/keypeg.v1.SeatService/RenewSeat" in small
+    assert "/keypeg.v1.SessionService/HoldSession" in small
+    assert "/keypeg.v1.AccountService/SignIn" in small
+    for method in (
+        "/keypeg.v1.ActivationService/DeleteActivation",  # a receipt
+        "/keypeg.v1.BorrowService/ReturnBorrow",  # a statement
+        "/keypeg.v1.CatalogService/CreateProduct",  # features
+        "/keypeg.v1.SeatService/UpdatePoolRules",
+    ):
+        assert method in authorization.TABLE
+        assert method not in small
+    assert size_limit("/grpc.health.v1.Health/Check") is None
+
+
+def test_what_is_too_large_is_not_parsed() -> None:
+    parse = reader("/keypeg.v1.SeatService/RenewSeat", seat_service_pb2.RenewSeatRequest.FromString)
+    fits = seat_service_pb2.RenewSeatRequest(name="x" * (SMALL - 3))
+    assert fits.ByteSize() == SMALL
+    assert parse(fits.SerializeToString()) == fits
+    large = parse(b"\xff" * (SMALL + 1))
+    assert isinstance(large, TooLarge)
+    refusal = large.refusal()
+    assert refusal.metadata == {"limit": "message_bytes", "allowed": str(SMALL)}
+    assert "16,385 bytes is too large for SeatService/RenewSeat, which takes 16,384" in refusal.sentence
+    parse_any = activation_service_pb2.DeleteActivationRequest.FromString
+    assert reader("/keypeg.v1.ActivationService/DeleteActivation", parse_any) is parse_any
+
+
+def test_calls_and_streams_of_one_user_are_bounded_and_the_refusal_says_how() -> None:
+    clock = HandClock()
+    quotas = Quotas(clock, calls=10, streams=1)
+    for _ in range(100):
+        quotas.call("accounts/acme/users/ada")
+    with pytest.raises(LimitExceeded) as caught:
+        quotas.call("accounts/acme/users/ada")
+    assert caught.value.metadata["limit"] == "user_calls"
+    assert caught.value.retry_after is not None
+    clock.now += caught.value.retry_after + timedelta(microseconds=10)
+    quotas.call("accounts/acme/users/ada")
+    quotas.call("accounts/acme/users/bob")
+    with quotas.stream("accounts/acme/users/ada"):
+        with (
+            pytest.raises(LimitExceeded, match="1 streams open") as refused,
+            quotas.stream("accounts/acme/users/ada"),
+        ):
+            raise AssertionError("one too many")
+        assert refused.value.metadata["limit"] == "user_streams"
+        with quotas.stream("accounts/acme/users/bob"):
+            pass
+    with quotas.stream("accounts/acme/users/ada"):
+        pass
