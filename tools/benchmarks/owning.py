@@ -25,7 +25,6 @@ from sqlalchemy import insert
 from sqlmodel import Session
 
 from keypeg import names
-from keypeg_server import secret_files
 from keypeg_server.clock import to_us
 from keypeg_server.domain import cloud_session
 from keypeg_server.domain.account import Account
