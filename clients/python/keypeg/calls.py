@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import grpc.aio
 
 from keypeg import servers
-from keypeg.dialing import Dialer
+from keypeg.dialing import CallToken, Dialer
 from keypeg.failover import Failover
 from keypeg.rpc_errors import from_code, translate
 from keypeg.servers import why
@@ -24,7 +24,7 @@ __all__ = ["connect", "from_code", "translate", "why"]
 
 
 def connect(
-    target: str | Iterable[str], *, ca: bytes | None = None, token: str | None = None
+    target: str | Iterable[str], *, ca: bytes | None = None, token: str | CallToken | None = None
 ) -> grpc.aio.Channel:
     """A channel to `host:port` over TLS, or to `unix:/path`; several separated by commas, or a list.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from keypeg import cloud as cloud_sessions
-from keypeg import discovery, hostinfo, offline, servers
+from keypeg import discovery, hostinfo, offline, servers, sign_in
 from keypeg import profile as profiles
 from keypeg.clock import Clock, SystemClock
 from keypeg.errors import FieldInvalid, KeypegError, LicenseMissing, Reason
@@ -267,7 +267,7 @@ async def _open_stream(
     )
     # A bridge is not trusted: it gets no token.
     ca = request.profile.ca_certificates() if not target.startswith("unix:") else None
-    token = None if to_bridge else request.profile.token
+    token = None if to_bridge else sign_in.token_of(request.profile)
     given = servers.parse(target)
     source = None if to_bridge else _token_source(request)
     line = await Line.to(given, Dialer(ca, token or None, source), follows=not to_bridge)

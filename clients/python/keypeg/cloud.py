@@ -20,13 +20,13 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from keypeg import hostinfo, names, servers
+from keypeg import hostinfo, names, servers, sign_in
 from keypeg import profile as profiles
 from keypeg.errors import FieldInvalid, KeypegError, Reason
 from keypeg.profile import Profile
 
 if TYPE_CHECKING:
-    from keypeg.dialing import TokenSource
+    from keypeg.dialing import CallToken, TokenSource
     from keypeg.v1 import cloud_session_pb2
 
 CALL_TIMEOUT: Final = 10.0  # s
@@ -101,9 +101,9 @@ class CloudSession:
             from keypeg.credential_sign_in import source_of
 
             self._source = source_of(profile, self._device)
-        self._connect(profile.token)
+        self._connect(sign_in.token_of(profile) or "")
 
-    def _connect(self, token: str) -> None:
+    def _connect(self, token: str | CallToken) -> None:
         from keypeg import calls
         from keypeg.v1 import cloud_session_service_pb2_grpc
 

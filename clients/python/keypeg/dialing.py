@@ -14,6 +14,7 @@ import ipaddress
 import json
 import secrets
 import socket
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -67,12 +68,24 @@ class TokenSource(Protocol):
         ...
 
 
+class CallToken(Protocol):
+    """A token that changes now and then."""
+
+    def is_fresh(self) -> bool:
+        """Whether `token` answers at once."""
+        ...
+
+    def token(self) -> str:
+        """The token for a call of now; may ask the server for it. Never raises: the server says what is wrong."""
+        ...
+
+
 @dataclass(frozen=True)
 class Dialer:
     """How servers are reached: whom to trust, and as whom."""
 
     ca: bytes | None = None  # PEM certificates to trust instead of the system's
-    token: str | None = field(default=None, repr=False)  # goes with every call
+    token: str | CallToken | None = field(default=None, repr=False)  # goes with every call
     source: TokenSource | None = field(default=None, repr=False, compare=False)
 
     async def fresh(self) -> Dialer:
@@ -87,7 +100,7 @@ class Dialer:
         credentials = grpc.ssl_channel_credentials(root_certificates=self.ca)
         if self.token:
             credentials = grpc.composite_channel_credentials(
-                credentials, grpc.access_token_call_credentials(self.token)
+                credentials, _call_credentials(self.token)
             )
         if server.number:
             options += [
@@ -104,9 +117,33 @@ class Dialer:
             return grpc.aio.insecure_channel(server.address, options=options)
         credentials = grpc.composite_channel_credentials(
             grpc.local_channel_credentials(grpc.LocalConnectionType.UDS),
-            grpc.access_token_call_credentials(self.token),
+            _call_credentials(self.token),
         )
         return grpc.aio.secure_channel(server.address, credentials, options=options)
+
+
+class _Plugin(grpc.AuthMetadataPlugin):
+    """Sends the token of the moment with each call; where it has to be got first, gRPC does not wait for it."""
+
+    def __init__(self, source: CallToken) -> None:
+        self._source = source
+
+    def __call__(
+        self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
+    ) -> None:
+        def answer() -> None:
+            callback((("authorization", f"Bearer {self._source.token()}"),), None)
+
+        if self._source.is_fresh():
+            answer()
+        else:
+            threading.Thread(target=answer, name="keypeg-token", daemon=True).start()
+
+
+def _call_credentials(token: str | CallToken) -> grpc.CallCredentials:
+    if isinstance(token, str):
+        return grpc.access_token_call_credentials(token)
+    return grpc.metadata_call_credentials(_Plugin(token))
 
 
 async def reach(channel: grpc.aio.Channel, server: Server) -> TimedOut | None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from keypeg import launch_finding, launch_profile
+from keypeg import profile as profiles
 from keypeg.client import Request, open_first
 from keypeg.cloud import CALL_TIMEOUT, CloudSession
 from keypeg.errors import FieldInvalid, KeypegError
@@ -103,7 +104,7 @@ class Worker:
     async def _sign_in(self, work: SignIn) -> None:
         import grpc
 
-        from keypeg import calls
+        from keypeg import calls, sign_in
         from keypeg.v1 import account_service_pb2 as pb
         from keypeg.v1 import account_service_pb2_grpc as rpc
 
@@ -113,6 +114,7 @@ class Worker:
                 raise FieldInvalid(f"Fill in the {field}.", field=field)
         ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
         channel = calls.connect(profile.server, ca=ca)
+        begun = self._request.clock.wall()
         try:
             answer = await rpc.AccountServiceStub(channel).SignIn(
                 pb.SignInRequest(login=work.login, password=work.password), timeout=CALL_TIMEOUT
@@ -121,11 +123,10 @@ class Worker:
             raise calls.translate(error) from None
         finally:
             await channel.close()
-        signed_in = replace(
-            profile, token=answer.token, account=answer.account, user=answer.user.name
-        )
+        signed_in = sign_in.in_memory(profile, answer, begun)
         if work.remember:
-            signed_in = launch_profile.kept(signed_in)
+            profiles.store_tokens(profile.name, sign_in.tokens_in(answer, begun))
+            signed_in = launch_profile.kept(replace(signed_in, in_memory=None))
         self._request = replace(self._request, profile=signed_in)
 
     async def _find(self) -> Surveyed:

@@ -6,7 +6,7 @@ only, and a token shows in no repr. The environment wins over the file, the call
 
     config.toml            current = "default", [profiles.default] server, ca_file, account, cloud ...
     device.toml            id = "..."            made once per computer
-    tokens/<profile>       the bearer token      0600
+    tokens/<profile>       what keeps the user signed in (token_file)     0600
     credentials/<profile>  a credential file     0600
     licenses/*.keypeg      license documents for this computer
     borrows/               seats that are borrowed for this computer (borrow_shelf)
@@ -30,7 +30,7 @@ from typing import Any, Final
 
 import platformdirs
 
-from keypeg import servers
+from keypeg import servers, token_file
 from keypeg.errors import FieldInvalid
 
 CONFIG_FILE: Final = "config.toml"
@@ -61,6 +61,9 @@ class Profile:
     credential: str = ""  # a credential file, which signs in when there is no token
     token: str = field(default="", repr=False)
     ca_pem: str = field(default="", repr=False)  # of the credential file, where no ca_file is set
+    # The token is the kept one, or one that is kept in memory: it is refreshed.
+    follows: bool = field(default=False, compare=False)
+    in_memory: token_file.Tokens | None = field(default=None, repr=False, compare=False)
 
     def ca_certificates(self) -> bytes | None:
         """The certificates to trust, PEM; None for the system's."""
@@ -69,7 +72,11 @@ class Profile:
         return self.ca_pem.encode() or None
 
 
-_STORED: Final = tuple(f.name for f in fields(Profile) if f.name not in ("name", "token", "ca_pem"))
+_STORED: Final = tuple(
+    f.name
+    for f in fields(Profile)
+    if f.name not in ("name", "token", "follows", "in_memory", "ca_pem")
+)
 
 
 def config_dir(environment: Mapping[str, str] | None = None) -> Path:
@@ -108,7 +115,7 @@ def load(name: str | None = None, environment: Mapping[str, str] | None = None) 
             "sign in with `keypeg login`, or name another profile.",
             field="profile",
         )
-    values = _checked(stored or {}, chosen, root / CONFIG_FILE)
+    values: dict[str, Any] = _checked(stored or {}, chosen, root / CONFIG_FILE)
     by_credential = env.get("KEYPEG_CREDENTIAL") or ""
     profile = Profile(name=chosen, **values, token=_read_token(root, chosen))
     profile = replace(
@@ -118,6 +125,7 @@ def load(name: str | None = None, environment: Mapping[str, str] | None = None) 
         bridge=env.get("KEYPEG_BRIDGE") or profile.bridge,
         token=env.get("KEYPEG_TOKEN") or ("" if by_credential else profile.token),
         credential=by_credential or profile.credential,
+        follows=not env.get("KEYPEG_TOKEN"),
     )
     return _with_credential(profile) if profile.credential and not profile.token else profile
 
@@ -134,7 +142,13 @@ def given(
     loaded = load(name)
     if credential is not None:
         loaded = _with_credential(replace(loaded, credential=credential, token=""))
-    by_hand = {"server": server, "ca_file": ca_file, "token": token, "account": account}
+    loaded = replace(loaded, follows=loaded.follows and token is None)
+    by_hand: dict[str, Any] = {
+        "server": server,
+        "ca_file": ca_file,
+        "token": token,
+        "account": account,
+    }
     return replace(loaded, **{key: value for key, value in by_hand.items() if value is not None})
 
 
@@ -172,14 +186,36 @@ def save(
     profiles[profile.name] = stored
     chosen = profile.name if current else str(table.get("current", DEFAULT_PROFILE))
     _write(root / CONFIG_FILE, _config_text(chosen, profiles).encode())
-    if profile.token:
+    if profile.token and load_tokens(profile.name, environment=environment).token != profile.token:
         store_token(profile.name, profile.token, environment=environment)
 
 
 def store_token(name: str, token: str, *, environment: Mapping[str, str] | None = None) -> None:
-    """Keeps the token of a profile, readable by its owner only."""
+    """Keeps a token that nothing follows, readable by its owner only."""
+    store_tokens(name, token_file.Tokens(token), environment=environment)
+
+
+def store_tokens(
+    name: str, tokens: token_file.Tokens, *, environment: Mapping[str, str] | None = None
+) -> None:
+    """Keeps the tokens of a profile, readable by their owner only."""
     _check_name(name)
-    _write(config_dir(environment) / TOKEN_DIRECTORY / name, token.encode())
+    _write(tokens_path(name, environment), token_file.written(tokens))
+
+
+def load_tokens(name: str, *, environment: Mapping[str, str] | None = None) -> token_file.Tokens:
+    """The tokens of a profile; empty ones when there are none."""
+    _check_name(name)
+    try:
+        with tokens_path(name, environment).open("rb") as file:
+            return token_file.read(file.read(TOKEN_SIZE))
+    except OSError:
+        return token_file.Tokens("")
+
+
+def tokens_path(name: str, environment: Mapping[str, str] | None = None) -> Path:
+    """Where the tokens of a profile are."""
+    return config_dir(environment) / TOKEN_DIRECTORY / name
 
 
 def forget_token(name: str, *, environment: Mapping[str, str] | None = None) -> bool:
@@ -271,8 +307,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _read_token(root: Path, name: str) -> str:
     try:
         with (root / TOKEN_DIRECTORY / name).open("rb") as file:
-            return file.read(TOKEN_SIZE).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError):
+            return token_file.read(file.read(TOKEN_SIZE)).token
+    except OSError:
         return ""
 
 

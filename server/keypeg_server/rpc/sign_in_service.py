@@ -83,6 +83,7 @@ def tokens_in(answer: _Answer, new: NewTokens) -> _Answer:
     answer.sign_in, answer.account = new.sign_in.name, user.account_name or ""
     answer.user.CopyFrom(encode.user(user))
     answer.expire_time.FromDatetime(new.expire_time)
+    answer.valid_for.FromTimedelta(new.valid_for)
     answer.refresh_expire_time.FromDatetime(new.sign_in.expire_time)
     return answer
 

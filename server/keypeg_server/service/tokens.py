@@ -64,6 +64,7 @@ class NewTokens:
     expire_time: datetime
     refresh_text: str = field(repr=False)
     sign_in: SignIn
+    valid_for: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,16 @@ class Tokens:
 
     def of(self, sign_in: SignIn) -> NewTokens:
         """An access token for a sign-in from now on, and its newest refresh token."""
-        expire_time = min(self._clock.wall() + self._lifetimes.access, sign_in.expire_time)
+        now = self._clock.wall()
+        expire_time = min(now + self._lifetimes.access, sign_in.expire_time)
         access = AccessToken(sign_in.id, to_us(expire_time))
         refresh = RefreshToken(sign_in.id, sign_in.generation, sign_in.salt)
         return NewTokens(
-            self.texts.access(access), expire_time, self.texts.refresh(refresh), sign_in
+            self.texts.access(access),
+            expire_time,
+            self.texts.refresh(refresh),
+            sign_in,
+            expire_time - now,
         )
 
     def known(self, text: str) -> SignedIn | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import grpc
 import grpc.aio
 
-from keypeg import calls, errors, names, watching
+from keypeg import calls, errors, names, sign_in, watching
 from keypeg.servers import why
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Link:
         from os import environ
 
         channel = calls.connect(
-            profile.server, ca=profile.ca_certificates(), token=profile.token or None
+            profile.server, ca=profile.ca_certificates(), token=sign_in.token_of(profile)
         )
         hint = "" if environ.get("KEYPEG_TOKEN") else profile.account
         return cls(channel, profile.server, "server", hint)

@@ -20,10 +20,18 @@ from keypeg.cli.lazy import Command
 from keypeg.cli.values import Name, Value, entry, moment, word
 
 if TYPE_CHECKING:
+    from keypeg.cli.link import Link
     from keypeg.profile import Profile
     from keypeg.v1 import account_pb2
 
 PASSWORD_SIZE: Final = 4096  # characters read of a password file; a password has 1,024 at most
+
+
+def client_name() -> str:
+    """What this client is called in the list of what a user is signed in with."""
+    import socket
+
+    return f"keypeg on {socket.gethostname()}"[:128]
 
 
 def role(user: account_pb2.User) -> str:
@@ -61,7 +69,7 @@ async def login(
       keypeg login --server lan:7400 --ca-file ca.pem --fingerprint 3f:a1:... --login ada
       keypeg login --login ada --password-file - < password.txt
     """
-    from keypeg import profile as profiles
+    from keypeg import sign_in
     from keypeg.cli.link import Link
     from keypeg.v1 import account_service_pb2 as pb
     from keypeg.v1 import account_service_pb2_grpc as rpc
@@ -72,34 +80,35 @@ async def login(
     login_name = name or _ask("Login", secret=False)
     password = read_password(password_file)
     link = Link.to_server(replace(profile, token=""))
+    begun = cli.now()
     try:
         answer = await link.call(
             rpc.AccountServiceStub(link.channel).SignIn,
-            pb.SignInRequest(login=login_name, password=password),
+            pb.SignInRequest(login=login_name, password=password, client_name=client_name()),
         )
     finally:
         await link.close()
-    kept = replace(
-        profile,
-        ca_file=_whole(profile.ca_file),
-        account=answer.account,
-        user=answer.user.name,
-        token=answer.token,
-    )
-    profiles.save(kept)
-    ends = moment(answer, "expire_time")
-    _show(cli, kept, answer.user, ends)
+    kept = sign_in.keep(replace(profile, ca_file=_whole(profile.ca_file)), answer, begun)
+    _show(cli, kept, answer.user, moment(answer, "refresh_expire_time"))
     cli.printer.note(f"Signed in as {answer.user.login} at {kept.server} (profile {kept.name}).")
 
 
 @click.command(cls=Command)
+@click.option(
+    "--everywhere",
+    is_flag=True,
+    help="End everything that you are signed in with, on any computer.",
+)
 @pass_cli
-async def logout(cli: Cli) -> None:
-    """Sign out: end the token at the server and forget it here.
+async def logout(cli: Cli, everywhere: bool) -> None:
+    """Sign out: end the sign-in at the server and forget it here.
+
+    What was opened by it ends, too: apps that run by it, and whoever watches.
 
     \b
-    Example:
+    Examples:
       keypeg logout
+      keypeg logout --everywhere
     """
     from keypeg import errors
     from keypeg import profile as profiles
@@ -112,7 +121,11 @@ async def logout(cli: Cli) -> None:
         return
     try:
         async with cli.server() as link:
-            await link.call(rpc.AccountServiceStub(link.channel).SignOut, pb.SignOutRequest())
+            if everywhere:
+                count = await _everywhere(link)
+                cli.printer.note(f"Ended {count} sign-ins.")
+            else:
+                await link.call(rpc.AccountServiceStub(link.channel).SignOut, pb.SignOutRequest())
     except (errors.TokenInvalid, errors.TokenExpired, errors.SignInRequired):
         pass  # it had ended before
     except (errors.Unreachable, errors.TimedOut) as error:
@@ -121,6 +134,15 @@ async def logout(cli: Cli) -> None:
     cli.printer.note(f"Signed out (profile {profile.name}).")
     if os.environ.get("KEYPEG_TOKEN"):
         cli.printer.note("KEYPEG_TOKEN is still set in this shell: unset it.")
+
+
+async def _everywhere(link: Link) -> int:
+    from keypeg.v1 import sign_in_service_pb2 as pb
+    from keypeg.v1 import sign_in_service_pb2_grpc as rpc
+
+    stub = rpc.SignInServiceStub(link.channel)
+    answer = await link.call(stub.SignOutEverywhere, pb.SignOutEverywhereRequest())
+    return answer.ended_count
 
 
 @click.command(cls=Command)

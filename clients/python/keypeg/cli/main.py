@@ -60,6 +60,9 @@ CHAPTERS: Final = (
         {
             "pool": Late("keypeg.cli.pool", "pool_group", "Rules of pools: who may, and how much."),
             "account": Late("keypeg.cli.account", "account_group", "Customers."),
+            "sign-ins": Late(
+                "keypeg.cli.sign_ins", "sign_ins_group", "What you are signed in with."
+            ),
             "user": Late("keypeg.cli.user", "user_group", "The people of an account."),
             "credential": Late(
                 "keypeg.cli.credential", "credential_group", "Files that open the cloud licenses."

@@ -5,6 +5,7 @@ Accounts, their people, and signing in."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -71,6 +72,7 @@ class SignInResponse(_message.Message):
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     REFRESH_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SIGN_IN_FIELD_NUMBER: _builtins.int
+    VALID_FOR_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """Send it as `authorization: Bearer TOKEN`; a secret; lasts for minutes."""
     account: _builtins.str
@@ -91,6 +93,10 @@ class SignInResponse(_message.Message):
     def refresh_expire_time(self) -> _timestamp_pb2.Timestamp:
         """When that ends, unless it is used before."""
 
+    @_builtins.property
+    def valid_for(self) -> _duration_pb2.Duration:
+        """How long the token holds from now on, for clients whose clocks are wrong."""
+
     def __init__(
         self,
         *,
@@ -101,10 +107,11 @@ class SignInResponse(_message.Message):
         refresh_token: _builtins.str = ...,
         refresh_expire_time: _timestamp_pb2.Timestamp | None = ...,
         sign_in: _builtins.str = ...,
+        valid_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "sign_in", b"sign_in", "token", b"token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "sign_in", b"sign_in", "token", b"token", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ isort:skip_file
 Being signed in."""
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -128,6 +129,7 @@ class SignedIn(_message.Message):
     SIGN_IN_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    VALID_FOR_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """Send it as `authorization: Bearer TOKEN`; a secret; lasts for minutes."""
     refresh_token: _builtins.str
@@ -148,6 +150,10 @@ class SignedIn(_message.Message):
     def user(self) -> _account_pb2.User:
         """Who is signed in."""
 
+    @_builtins.property
+    def valid_for(self) -> _duration_pb2.Duration:
+        """How long the token holds from now on, for clients whose clocks are wrong."""
+
     def __init__(
         self,
         *,
@@ -158,10 +164,11 @@ class SignedIn(_message.Message):
         sign_in: _builtins.str = ...,
         user: _account_pb2.User | None = ...,
         account: _builtins.str = ...,
+        valid_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "sign_in", b"sign_in", "token", b"token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "sign_in", b"sign_in", "token", b"token", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
