@@ -52,6 +52,7 @@ from keypeg_server.rpc.client_versions import ClientVersions
 from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
 from keypeg_server.rpc.composed import Composed
 from keypeg_server.rpc.credential_service import CredentialRpc
+from keypeg_server.rpc.doors import Doors
 from keypeg_server.rpc.gate import Gate
 from keypeg_server.rpc.health import Health
 from keypeg_server.rpc.license_service import LicenseRpc
@@ -121,12 +122,13 @@ class App:
     def __init__(
         self,
         opened: Opened,
-        server: grpc.aio.Server,
+        server: Doors,
         address: str,
         certificates: Certificates,
         several: Several | None = None,
     ) -> None:
         self.address: Final = address
+        self.admin_address = ""  # of the port for administration alone
         self.ca_file: Final = certificates.identity.ca_file
         self._certificates = certificates
         self._keys = SigningKeys(opened)
@@ -170,21 +172,33 @@ class App:
             several = Several(opened, lambda: shown.identity, tokens.texts)
         relay = several.interceptors if several is not None else ()
         quotas = Quotas(opened.clock, calls=limits.user_calls, streams=limits.user_streams)
-        server = accepting.server(
-            [Composed([ErrorInterceptor(), Gate(authenticators, quotas, clients), *relay])],
-            options(
-                max_message_bytes=limits.max_message_bytes,
-                max_concurrent_streams=limits.max_concurrent_streams,
-                max_pending=limits.max_pending_requests,
-            ),
-        )
-        address = bind(server, listen, shown.credentials())
-        app = cls(opened, server, address, shown, several)
+        admin_listen = opened.settings.server.admin_listen
+
+        def server(administers: bool) -> grpc.aio.Server:
+            gate = Gate(authenticators, quotas, clients, administers=administers)
+            return accepting.server(
+                [Composed([ErrorInterceptor(), gate, *relay])],
+                options(
+                    max_message_bytes=limits.max_message_bytes,
+                    max_concurrent_streams=limits.max_concurrent_streams,
+                    max_pending=limits.max_pending_requests,
+                ),
+            )
+
+        everyone = server(administers=not admin_listen)
+        admin = server(administers=True) if admin_listen else None
+        doors = Doors(everyone, admin)
+        address = bind(everyone, listen, shown.credentials())
+        app = cls(opened, doors, address, shown, several)
+        if admin is not None:
+            app.admin_address = bind(
+                admin, admin_listen, shown.credentials(), "server.admin_listen"
+            )
         try:
             await app._serve(tokens, by_credential, authenticators)
         except BaseException:
             app._passwords.close()
-            await server.stop(None)
+            await doors.stop(None)
             raise
         return app
 
@@ -326,7 +340,7 @@ class App:
         )
         losses = KeyLosses(store, clock, signing, new_id)
         checks = KeyChecks(store, clock, signing)
-        server = self._server
+        server: Any = self._server  # to the generated code, as a server
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(
             AccountRpc(accounts, sign_ins), server
         )
@@ -383,7 +397,7 @@ class App:
             BorrowRpc(self._borrows, current), server
         )
         keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
-        await self._health.serve(server)
+        await self._health.serve(self._server)
         if several is not None:
             await several.start(
                 self.address, self._sessions, authenticators, log, self._health.show

@@ -15,13 +15,18 @@ import grpc.aio
 from keypeg_server.opened import StartError
 
 
-def bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials) -> str:
-    """Bind the port; the address that clients use."""
+def bind(
+    server: grpc.aio.Server,
+    listen: str,
+    credentials: grpc.ServerCredentials,
+    setting: str = "--listen or server.listen",
+) -> str:
+    """Bind the port; the address that clients use. `setting` is what says another."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise StartError(f"{listen!r} is no address and port such as 127.0.0.1:7400 or [::1]:0.")
     if int(port):
-        _check_free(host.strip("[]"), int(port), listen)
+        _check_free(host.strip("[]"), int(port), listen, setting)
     try:
         bound = server.add_secure_port(listen, credentials)
     except RuntimeError as error:
@@ -29,7 +34,7 @@ def bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentia
     return f"{host}:{bound}"
 
 
-def _check_free(host: str, port: int, listen: str) -> None:
+def _check_free(host: str, port: int, listen: str, setting: str) -> None:
     """Find out why a port can not be bound, which gRPC tells only its log."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -40,5 +45,5 @@ def _check_free(host: str, port: int, listen: str) -> None:
     except OSError as error:
         raise StartError(
             f"The server can not listen on {listen} ({error.strerror}); stop what uses it, or choose "
-            "another address with --listen or server.listen."
+            f"another address with {setting}."
         ) from error

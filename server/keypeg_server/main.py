@@ -272,9 +272,14 @@ async def _serve(
     try:
         say(app)
         ready = {"address": app.address, "ca_file": str(app.ca_file), "pid": os.getpid()}
+        if app.admin_address:
+            ready["admin_address"] = app.admin_address
         if ready_file is not None:
             write_public(ready_file, json.dumps(ready).encode() + b"\n")
-        log.info("serving", address=app.address, ca=fingerprint(app.ca_file), data=str(data))
+        admin = {"admin": app.admin_address} if app.admin_address else {}
+        log.info(
+            "serving", address=app.address, **admin, ca=fingerprint(app.ca_file), data=str(data)
+        )
         await stopping.wait()
         log.info("draining")
     finally:

@@ -29,6 +29,11 @@ class Server:
         "Address and port; port 0 takes a free one. Loopback until told otherwise: a license server is "
         "opened to a network on purpose.",
     )
+    admin_listen: str = setting(
+        "",
+        "Address and port for administration, with the same certificate: what only the publisher's staff and "
+        "resellers may do, and reflection, are served there and nowhere else. Empty: where everything is.",
+    )
     advertise: str = setting(
         "",
         "Host and port at which clients and the other servers of a PostgreSQL database reach this one; empty "

@@ -21,6 +21,7 @@ from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
 from keypeg_server.rpc import authorization, caller, credential_gate, validate
 from keypeg_server.rpc.authorization import Access, Rule
 from keypeg_server.rpc.client_versions import ANY, ClientVersions
+from keypeg_server.rpc.doors import check_port
 from keypeg_server.rpc.quotas import Quotas, TooLarge, reader
 from keypeg_server.service.tokens import SignedIn
 
@@ -44,11 +45,18 @@ class Gate(grpc.aio.ServerInterceptor):
     """Comes right after the interceptor that answers errors."""
 
     def __init__(
-        self, tokens: Authenticator, quotas: Quotas, clients: ClientVersions = ANY
+        self,
+        tokens: Authenticator,
+        quotas: Quotas,
+        clients: ClientVersions = ANY,
+        *,
+        administers: bool = True,
     ) -> None:
+        """`administers`: whether this port serves what accounts may not do."""
         self._tokens = tokens
         self._quotas = quotas
         self._clients = clients
+        self._administers = administers
         self._guards: dict[
             str, tuple[Any, Any]
         ] = {}  # method: its handler, and that behind the gate
@@ -74,7 +82,7 @@ class Gate(grpc.aio.ServerInterceptor):
         one_request = not handler.request_streaming
         public = rule.access is Access.PUBLIC
         tokens, quotas, clients = self._tokens, self._quotas, self._clients
-        looks = clients.looks_at(method)
+        looks, administers = clients.looks_at(method), self._administers
 
         def known(context: Any) -> SignedIn | None:
             return None if public else tokens.known(_token(context.invocation_metadata()))
@@ -88,6 +96,8 @@ class Gate(grpc.aio.ServerInterceptor):
             if signed_in is not None:
                 quotas.call(signed_in.user.name)
                 authorization.check_right(rule, signed_in.caller, method)
+                if not administers:
+                    check_port(rule.right, method)
                 credential_gate.check_method(signed_in.caller, method)
                 caller.become(signed_in)
             if one_request:

@@ -8,9 +8,8 @@ Leaves to others: when a server may act (service/cluster.py), the services thems
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
-import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import (
     aio as health,  # pyright: ignore[reportAttributeAccessIssue]  # defined by Python version
@@ -31,6 +30,7 @@ from keypeg.v1 import (
     session_service_pb2,
     sign_in_service_pb2,
 )
+from keypeg_server.rpc.doors import Doors
 
 # What this server serves of the contract.
 CONTRACT: Final = (
@@ -62,9 +62,10 @@ class Health:
         self._serving = True
         self._showing: asyncio.Task[None] | None = None
 
-    async def serve(self, server: grpc.aio.Server) -> None:
-        """Answer on this server: all is well."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+    async def serve(self, doors: Doors) -> None:
+        """Answer at these ports: all is well."""
+        both: Any = doors  # to the generated code, as a server
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, both)
         await self._set(True)
         reflection.enable_server_reflection(
             (
@@ -72,7 +73,7 @@ class Health:
                 health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
                 reflection.SERVICE_NAME,
             ),
-            server,
+            doors.reflecting,
         )
 
     def show(self, serving: bool) -> None:
