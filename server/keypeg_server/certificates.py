@@ -10,14 +10,15 @@ Leaves to others: certificates themselves (tls.py), the port (listening.py).
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import grpc
 import structlog
 from cryptography import x509
 
 from keypeg_server import tls
-from keypeg_server.opened import Opened, StartError
+from keypeg_server.opened import StartError
+from keypeg_server.service.ports import Clock
 
 _LOG: Final = structlog.get_logger("keypegd")
 
@@ -26,10 +27,20 @@ WARNING: Final = timedelta(days=30)
 WARN_EVERY: Final = timedelta(days=1)
 
 
+class Source(Protocol):
+    """Where the certificate is (Opened)."""
+
+    @property
+    def clock(self) -> Clock: ...
+    def identity(self) -> tls.Identity:
+        """What the files have now; StartError when they can not be used."""
+        ...
+
+
 class Certificates:
     """The certificate of one server, as its files have it now."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Source) -> None:
         """StartError when there is none that can be used."""
         self._opened = opened
         self._identity = opened.identity()

@@ -103,6 +103,10 @@ def _secrets(
     ]
     if not data.stat().st_mode & 0o077:
         exposed = []  # nobody else reaches them
+    for source in (settings.secrets.wrapping_key, settings.hardware.pin):
+        file = data / source
+        if source and file.is_file() and file.stat().st_mode & 0o077:
+            exposed.append(f"{file} has mode {stat.S_IMODE(file.stat().st_mode):04o}")
     said = "readable by their owner only"
     yield verdict_of("file modes", exposed, said, "Run `chmod 600` on them: others can read them.")
     if documents and not wrong:

@@ -1,5 +1,6 @@
 """The program `keypegd`: `init` makes a server, `serve` runs it, `dev` does both. `backup`, `restore` and `check` are
-in keeping_commands.py, `servers` is in servers_command.py, `key` and `delegate` in key_command.py, `root` in
+in keeping_commands.py, `servers` is in servers_command.py, `init` in init_command.py, `key` and
+`delegate` in key_command.py, `root` in
 root_command.py, `secrets` in secrets_command.py.
 
 Promises: what can not be done is one sentence on standard error and an exit code (1, or 2 for wrong usage
@@ -15,10 +16,10 @@ import asyncio
 import json
 import os
 import shlex
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -26,16 +27,15 @@ from keypeg._version import __version__
 from keypeg_server.command_line import (
     DATA,
     DATABASE,
-    EXIT_ERROR,
-    EXIT_USAGE,
     SETTINGS,
-    fail,
     read_settings,
 )
+from keypeg_server.init_command import init
 from keypeg_server.keeping_commands import backup, check, restore
 from keypeg_server.key_command import delegate, key
 from keypeg_server.loading import loading
-from keypeg_server.root_command import PASSPHRASE, asking, new_passphrase, root
+from keypeg_server.root_command import root
+from keypeg_server.running import run
 from keypeg_server.secrets_command import secrets
 from keypeg_server.servers_command import servers
 
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from keypeg_server.app import App
 
 DEV_PUBLISHER: Final = "acme"
-
-T = TypeVar("T")
 
 _LISTEN = click.option(
     "--listen", metavar="HOST:PORT", help="Instead of server.listen; port 0 takes a free one."
@@ -71,96 +69,6 @@ def cli() -> None:
 @DATA
 @SETTINGS
 @DATABASE
-@click.option("--publisher", required=True, help="The publisher's id: [a-z0-9-].")
-@click.option("--display-name", default="", help="What people call the publisher.")
-@click.option(
-    "--root-key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The publisher's root key, made when it is not there; DATA/root/PUBLISHER.key otherwise.",
-)
-@click.option("--seal", is_flag=True, help="Seal a new root key with a passphrase.")
-@PASSPHRASE
-@click.option(
-    "--root-public-key",
-    metavar="HEX",
-    help="The public key of a root that is on another computer, which signs the request of --request.",
-)
-@click.option(
-    "--request",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --root-public-key: write what that root has to sign here.",
-)
-@click.option(
-    "--publisher-password-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="The password of the publisher's login; a random one is made otherwise.",
-)
-def init(
-    data: Path,
-    settings_file: Path | None,
-    database: str | None,
-    publisher: str,
-    display_name: str,
-    root_key: Path | None,
-    seal: bool,
-    passphrase_file: Path | None,
-    root_public_key: str | None,
-    request: Path | None,
-    publisher_password_file: Path | None,
-) -> None:
-    """Make a server in a data directory.
-
-    Makes keys, certificates, the database and a first login.
-    """
-    settings = read_settings(data, settings_file, database)
-    if (root_public_key is None) != (request is None):
-        fail("--root-public-key and --request go together; give both.", EXIT_USAGE)
-    if request is not None and (seal or root_key or passphrase_file):
-        fail("The root is elsewhere: --root-key and --seal are of one that is here.", EXIT_USAGE)
-    password = None
-    if publisher_password_file is not None:
-        password = publisher_password_file.read_text(encoding="utf-8").strip("\r\n")
-        if not 8 <= len(password) <= 1024:
-            fail("The password in that file has to have 8 to 1,024 characters.", EXIT_USAGE)
-
-    async def work() -> None:
-        from keypeg_server.setting_up import Root, initialize
-
-        made = await initialize(
-            data,
-            settings,
-            publisher,
-            display_name,
-            Root(
-                root_key,
-                (lambda: new_passphrase(passphrase_file)) if seal else None,
-                asking(passphrase_file),
-                root_public_key,
-                request,
-            ),
-            password,
-        )
-        _say(f"publisher:         {made.publisher}")
-        _say(f"root public key:   {made.root_public_key.hex()}")
-        if request is None:
-            _say(f"root key file:     {made.root_file}  (take it offline, and keep a copy)")
-            _say(f"delegation until:  {made.delegation_ends}")
-        else:
-            _say(f"request:           {request}  (for `keypegd root sign`)")
-        _say(f"CA file:           {made.ca_file}")
-        _say(f"CA fingerprint:    {made.ca_fingerprint}")
-        _say(f"login:             {made.login}")
-        _say(f"its password:      {made.login_file or 'as given'}")
-        first = "serve" if request is None else "key install"
-        _say(f"next:              keypegd {first} --data {data}" + (" RESPONSE" if request else ""))
-
-    _run(work, "warning", settings)
-
-
-@cli.command()
-@DATA
-@SETTINGS
-@DATABASE
 @_LISTEN
 @_ADVERTISE
 @_READY
@@ -179,7 +87,7 @@ def serve(
     settings = read_settings(data, settings_file, database)
     if advertise is not None:
         settings = replace(settings, server=replace(settings.server, advertise=advertise))
-    _run(lambda: _serve(data, settings, listen, ready_file), settings.logs.level, settings)
+    run(lambda: _serve(data, settings, listen, ready_file), settings.logs.level, settings)
 
 
 @cli.command()
@@ -233,10 +141,10 @@ def dev(
 
         await _serve(folder, settings, listen, ready_file, say)
 
-    _run(work, settings.logs.level, settings)
+    run(work, settings.logs.level, settings)
 
 
-for _command in (backup, restore, check, servers, delegate, key, root, secrets):
+for _command in (init, backup, restore, check, servers, delegate, key, root, secrets):
     cli.add_command(_command)
 
 
@@ -292,29 +200,6 @@ async def _serve(
 def _remove(file: Path | None) -> None:
     if file is not None:
         file.unlink(missing_ok=True)
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, T]], level: str, settings: Any) -> T:
-    """Run a program to its end; what is foreseen to go wrong ends it with a sentence."""
-    # The library's own words on a port that is taken would stand before ours.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    with loading():
-        import uvloop
-
-        from keypeg.errors import KeypegError
-        from keypeg_server.logs import configure
-        from keypeg_server.opened import StartError
-        from keypeg_server.secret_files import SecretError
-
-    configure(level, settings.logs.format)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work())
-    except (StartError, SecretError, KeypegError) as error:
-        fail(str(error), EXIT_ERROR)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}.", EXIT_ERROR)
 
 
 def _raise_open_files(wanted: int) -> None:

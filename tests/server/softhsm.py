@@ -32,6 +32,7 @@ def softhsm(folder: Path) -> Iterator[dict[str, str]]:
         pytest.skip("install softhsm2")
     (folder / "tokens").mkdir()
     (folder / "pin").write_text(PIN + "\n")
+    (folder / "pin").chmod(0o600)
     (folder / "conf").write_text(f"directories.tokendir = {folder}/tokens\nlog.level = ERROR\n")
     make = ["softhsm2-util", "--init-token", "--free", "--label", "keypeg", "--pin", PIN]
     env = {"SOFTHSM2_CONF": str(folder / "conf")}

@@ -23,6 +23,8 @@ def data(tmp_path: Path, made_data: Path) -> Path:
     shutil.copytree(made_data, found)
     (tmp_path / "wrapping").write_text("0f" * 32)
     (tmp_path / "other").write_text("1f" * 32)
+    for name in ("wrapping", "other"):
+        (tmp_path / name).chmod(0o600)
     under(found, tmp_path / "wrapping", found)
     return found
 
@@ -54,6 +56,7 @@ def test_a_directory_is_whole_when_its_files_are_wrapped(data: Path, made_data: 
 
 def test_a_server_is_made_with_wrapped_files_from_the_beginning(tmp_path: Path) -> None:
     (tmp_path / "wrapping").write_text("0f" * 32)
+    (tmp_path / "wrapping").chmod(0o600)
     env = {**QUICK, "KEYPEGD_SECRETS__WRAPPING_KEY": str(tmp_path / "wrapping")}
     made = tmp_path / "made"
     assert command("init", "--data", made, "--publisher", "acme", env=env)[0] == 0
@@ -110,6 +113,12 @@ def test_a_file_that_was_put_in_the_place_of_another_is_refused(data: Path) -> N
     vault = vault_of(data, Settings(secrets=Secrets(str(data.parent / "wrapping"))))
     with pytest.raises(SecretError, match=r"release\.key is wrapped under another key"):
         secret_files.load(data, vault)
+
+
+def test_a_wrapping_key_that_others_may_read_is_found(data: Path) -> None:
+    (data.parent / "wrapping").chmod(0o644)
+    code, said = command("check", "--data", data)
+    assert (code, "wrapping has mode 0644" in said) == (1, True), said
 
 
 def test_a_key_that_can_be_guessed_wraps_nothing(data: Path) -> None:

@@ -148,6 +148,34 @@ def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
     running.close()
 
 
+def test_what_is_no_delegation_of_the_root_is_refused_and_the_server_goes_on(
+    world: World, tmp_path: Path
+) -> None:
+    assert world.server is not None
+    running = stream(world, Studio(world))
+    generation, other = running.generation, tmp_path / "other.key"
+    request, response = tmp_path / "request", tmp_path / "response"
+    done("root", "create", "--root-key", str(other))
+    done("key", "renew", *_of(world), "--request", str(request))
+    done("root", "sign", "--root-key", str(other), "--yes", str(request), str(response))
+    assert "not trusted here" in failed("key", "install", "--data", world.data, response)[1]
+    incoming = world.data / "incoming"
+    incoming.mkdir(exist_ok=True)
+    forged = incoming / "forged.delegation"
+    shutil.copy(response, forged)
+    (incoming / "nonsense.delegation").write_bytes(b"\xff\x00")
+    world.server.signal(signal.SIGHUP)
+    until = time.monotonic() + 30
+    while len(list(incoming.glob("*.refused"))) < 2:
+        running.renew()
+        assert time.monotonic() < until
+    assert "not trusted here" in forged.with_suffix(".refused").read_text()
+    assert list(incoming.glob("*.delegation")) == []
+    running.renew()
+    assert running.generation == generation
+    running.close()
+
+
 def reached(running: Stream, generation: int) -> None:
     """Renew on the same stream until its proofs are of this generation; each one is verified."""
     until = time.monotonic() + 30

@@ -45,7 +45,10 @@ def test_what_is_too_large_is_not_parsed() -> None:
     assert isinstance(large, TooLarge)
     refusal = large.refusal()
     assert refusal.metadata == {"limit": "message_bytes", "allowed": str(SMALL)}
-    assert "16,385 bytes is too large for SeatService/RenewSeat, which takes 16,384" in refusal.sentence
+    assert (
+        "16,385 bytes is too large for SeatService/RenewSeat, which takes 16,384"
+        in refusal.sentence
+    )
     parse_any = activation_service_pb2.DeleteActivationRequest.FromString
     assert reader("/keypeg.v1.ActivationService/DeleteActivation", parse_any) is parse_any
 
