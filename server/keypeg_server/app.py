@@ -74,6 +74,7 @@ from keypeg_server.service.cloud import CloudService
 from keypeg_server.service.cloud_watching import CloudWatching
 from keypeg_server.service.credential_tokens import CredentialTokens
 from keypeg_server.service.credentials import CredentialsService
+from keypeg_server.service.device_sign_ins import DeviceSignIns
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.history import History
 from keypeg_server.service.key_checks import KeyChecks
@@ -344,7 +345,9 @@ class App:
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(
             AccountRpc(accounts, sign_ins), server
         )
-        sign_in_service_pb2_grpc.add_SignInServiceServicer_to_server(SignInRpc(sign_ins), server)
+        sign_in_service_pb2_grpc.add_SignInServiceServicer_to_server(
+            SignInRpc(sign_ins, DeviceSignIns(store, clock, new_id, tokens, sign_ins)), server
+        )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogRpc(CatalogService(store, clock)), server
         )

@@ -278,6 +278,12 @@ _SIGN_INS: Final[Mapping[str, Request]] = {
         name="signIns/nowhere", request_id=request_id()
     ),
     "SignOutEverywhere": lambda s: sign_in_service_pb2.SignOutEverywhereRequest(),
+    "BeginDeviceSignIn": lambda s: sign_in_service_pb2.BeginDeviceSignInRequest(),
+    "FinishDeviceSignIn": lambda s: sign_in_service_pb2.FinishDeviceSignInRequest(device_code="x"),
+    "GetDeviceSignIn": lambda s: sign_in_service_pb2.GetDeviceSignInRequest(user_code="x"),
+    "DecideDeviceSignIn": lambda s: sign_in_service_pb2.DecideDeviceSignInRequest(
+        user_code="x", request_id=request_id()
+    ),
     "EndUserSignIns": lambda s: sign_in_service_pb2.EndUserSignInsRequest(
         name=s.user, request_id=request_id()
     ),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -132,3 +134,34 @@ def test_a_refresh_token_is_no_access_token(world: World, customer: Customer) ->
                 refresh_token=api.token, request_id="0199aaaa-0000-7000-8000-000000000001"
             )
         )
+
+
+def test_a_code_that_is_approved_elsewhere_signs_in(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    mine = signed_in(world, new_name("pc"), customer.member_login)
+    headless = world.computer(new_name("render"))
+    waiting = subprocess.Popen(
+        [str(BIN / "keypeg"), "-o", "json", "login", "--device"],
+        env={**os.environ, **headless.env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline()
+        code = said.rpartition(" ")[2].strip()
+        status, _ = world.keypeg(mine, "sign-ins", "approve", "BBBB-BBBB", "--yes", check=False)
+        assert status == 1, "nobody shows that code"
+        world.keypeg(mine, "sign-ins", "approve", code, "--yes")
+        out, err = waiting.communicate(timeout=30)
+    finally:
+        waiting.kill()
+    assert waiting.returncode == 0, err
+    assert json.loads(out)["login"] == customer.member_login
+    _, answer = world.keypeg(headless, "whoami")
+    assert answer["login"] == customer.member_login
+    _, found = world.keypeg(mine, "sign-ins", "list")
+    assert "SIGN_IN_METHOD_DEVICE_CODE" in {one["method"] for one in found}

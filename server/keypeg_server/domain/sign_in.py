@@ -77,3 +77,35 @@ class SignIn:
             use_time=max(self.use_time, now),
             expire_time=max(self.expire_time, expire_time),
         )
+
+
+class Decision(enum.IntEnum):
+    """What somebody said to a code; numbers in the database."""
+
+    NONE = 0
+    APPROVED = 1
+    DECLINED = 2
+
+
+@dataclass(frozen=True)
+class DeviceSignIn:
+    """A client that shows a code and waits for somebody to approve it."""
+
+    digest: bytes = field(repr=False)  # SHA-256 of the device code
+    user_code: str
+    client_name: str
+    address: str
+    create_time: datetime
+    expire_time: datetime
+    decision: Decision = Decision.NONE
+    user: User | None = None  # who decided
+
+
+def read_user_code(text: str) -> str:
+    """A code as people type it, in its one spelling."""
+    return text.replace("-", "").replace(" ", "").upper()
+
+
+def shown_user_code(code: str) -> str:
+    """A code as people read it."""
+    return f"{code[:4]}-{code[4:]}"

@@ -101,6 +101,10 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListSignIns": _CALLER,
         "EndSignIn": _CALLER,
         "SignOutEverywhere": _CALLER,
+        "BeginDeviceSignIn": _PUBLIC,
+        "FinishDeviceSignIn": _PUBLIC,  # whoever has the device code
+        "GetDeviceSignIn": _CALLER,
+        "DecideDeviceSignIn": _CALLER,
         "EndUserSignIns": _of(Right.PEOPLE_WRITE, "name"),
     },
     "keypeg.v1.CatalogService": {

@@ -16,6 +16,7 @@ from keypeg import names
 from keypeg.errors import KeypegError
 from keypeg_server.domain.account import NO_ACCOUNT, User
 from keypeg_server.domain.caller import Caller
+from keypeg_server.service.device_sign_ins import digest_of
 from keypeg_server.service.sign_ins import parent_of
 from keypeg_server.service.store import Store, Unit
 from keypeg_server.service.token_texts import TokenTexts
@@ -45,6 +46,9 @@ class Persons:
         if "login" in fields:
             credential = unit.accounts.credential(request.login)
             return None if credential is None else credential.user
+        if "device_code" in fields:
+            waiting = unit.sign_ins.device_sign_in(digest_of(request.device_code))
+            return None if waiting is None else waiting.user
         if "refresh_token" in fields:
             token = self._texts.read_refresh(request.refresh_token)
             sign_in = unit.sign_ins.sign_in(token.sign_in)

@@ -76,6 +76,10 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "ListSignIns": _ANYWHERE,
         "EndSignIn": _PERSON,
         "SignOutEverywhere": _PERSON,
+        "BeginDeviceSignIn": _ANYWHERE,
+        "FinishDeviceSignIn": _PERSON,
+        "GetDeviceSignIn": _ANYWHERE,
+        "DecideDeviceSignIn": _PERSON,
         "EndUserSignIns": _of("name"),
     },
     "keypeg.v1.CatalogService": {

@@ -8,10 +8,18 @@ from keypeg import names
 from keypeg.v1 import sign_in_pb2
 from keypeg.v1.account_service_pb2 import SignInResponse
 from keypeg.v1.sign_in_service_pb2 import (
+    BeginDeviceSignInRequest,
+    BeginDeviceSignInResponse,
+    DecideDeviceSignInRequest,
+    DecideDeviceSignInResponse,
     EndSignInRequest,
     EndSignInResponse,
     EndUserSignInsRequest,
     EndUserSignInsResponse,
+    FinishDeviceSignInRequest,
+    FinishDeviceSignInResponse,
+    GetDeviceSignInRequest,
+    GetDeviceSignInResponse,
     ListSignInsRequest,
     ListSignInsResponse,
     RefreshSignInRequest,
@@ -19,11 +27,14 @@ from keypeg.v1.sign_in_service_pb2 import (
     SignOutEverywhereRequest,
     SignOutEverywhereResponse,
 )
+from keypeg.v1.sign_in_service_pb2 import DeviceSignIn as PbDeviceSignIn
 from keypeg.v1.sign_in_service_pb2_grpc import SignInServiceServicer
-from keypeg_server.domain.sign_in import SignIn
+from keypeg_server.domain.sign_in import DeviceSignIn, SignIn, shown_user_code
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.calls import cut, once, page_of
+from keypeg_server.rpc.peer import address_of
+from keypeg_server.service.device_sign_ins import INTERVAL, VALID_FOR, DeviceSignIns
 from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.tokens import NewTokens
 
@@ -33,8 +44,9 @@ _Answer = TypeVar("_Answer", SignInResponse, sign_in_pb2.SignedIn)
 class SignInRpc(SignInServiceServicer):
     """Serves staying signed in, and ending it."""
 
-    def __init__(self, sign_ins: SignIns) -> None:
+    def __init__(self, sign_ins: SignIns, devices: DeviceSignIns) -> None:
         self._sign_ins = sign_ins
+        self._devices = devices
 
     async def RefreshSignIn(
         self, request: RefreshSignInRequest, context: Any
@@ -74,6 +86,48 @@ class SignInRpc(SignInServiceServicer):
             id,
         )
         return EndUserSignInsResponse.FromString(answer)
+
+    async def BeginDeviceSignIn(
+        self, request: BeginDeviceSignInRequest, context: Any
+    ) -> BeginDeviceSignInResponse:
+        begun = await self._devices.begin(request.client_name, address_of(context))
+        answer = BeginDeviceSignInResponse(
+            device_code=begun.device_code, user_code=shown_user_code(begun.waiting.user_code)
+        )
+        answer.interval.FromTimedelta(INTERVAL)
+        answer.valid_for.FromTimedelta(VALID_FOR)
+        return answer
+
+    async def FinishDeviceSignIn(
+        self, request: FinishDeviceSignInRequest, context: Any
+    ) -> FinishDeviceSignInResponse:
+        new = await self._devices.finish(request.device_code)
+        return FinishDeviceSignInResponse(signed_in=tokens_in(sign_in_pb2.SignedIn(), new))
+
+    async def GetDeviceSignIn(
+        self, request: GetDeviceSignInRequest, context: Any
+    ) -> GetDeviceSignInResponse:
+        found = await self._devices.get(current(), request.user_code, address_of(context))
+        return GetDeviceSignInResponse(device_sign_in=_waiting(found))
+
+    async def DecideDeviceSignIn(
+        self, request: DecideDeviceSignInRequest, context: Any
+    ) -> DecideDeviceSignInResponse:
+        answer = await self._devices.decide(
+            once(request, lambda one: DecideDeviceSignInResponse(device_sign_in=_waiting(one))),
+            current(),
+            request.user_code,
+            approve=request.approve,
+            address=address_of(context),
+        )
+        return DecideDeviceSignInResponse.FromString(answer)
+
+
+def _waiting(value: DeviceSignIn) -> PbDeviceSignIn:
+    message = PbDeviceSignIn(client_name=value.client_name, address=value.address)
+    message.create_time.FromDatetime(value.create_time)
+    message.expire_time.FromDatetime(value.expire_time)
+    return message
 
 
 def tokens_in(answer: _Answer, new: NewTokens) -> _Answer:

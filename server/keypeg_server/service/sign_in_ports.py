@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from keypeg_server.domain.sign_in import SignIn
+from keypeg_server.domain.sign_in import DeviceSignIn, SignIn
 
 
 class SignInRepository(Protocol):
@@ -34,3 +34,19 @@ class SignInRepository(Protocol):
         ...
 
     def delete(self, id: str) -> None: ...
+    def device_sign_in(self, digest: bytes) -> DeviceSignIn | None:
+        """By its device code's SHA-256."""
+        ...
+
+    def device_sign_in_of(self, user_code: str) -> DeviceSignIn | None: ...
+    def add_device_sign_in(self, waiting: DeviceSignIn, now: datetime) -> None:
+        """And forget those that have ended by now."""
+        ...
+
+    def decide_device_sign_in(self, waiting: DeviceSignIn) -> bool:
+        """Keep its decision and user; False when there was a decision before."""
+        ...
+
+    def delete_device_sign_in(self, digest: bytes) -> bool:
+        """False when it was not there."""
+        ...

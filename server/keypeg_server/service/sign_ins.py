@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from keypeg import names
 from keypeg.errors import (
     CredentialsInvalid,
+    KeypegError,
     LimitExceeded,
     PermissionDenied,
     TokenExpired,
@@ -49,19 +50,19 @@ def wrong() -> CredentialsInvalid:
 class Guarded:
     """Tries to sign in, of which there may be only so many (domain/guessing.py)."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, failure: type[KeypegError] = CredentialsInvalid) -> None:
+        """`failure` is how something that was guessed wrong ends."""
         self._clock = clock
+        self._failure = failure
         self._guesses = Guesses()
 
     async def attempt(self, login: str, address: str, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do what fails with CredentialsInvalid when it was guessed wrong; LimitExceeded when it has to wait."""
+        """Do what may fail because it was guessed wrong; LimitExceeded when it has to wait."""
         guesses, now = self._guesses, self._clock.monotonic
-        if wait := guesses.begin(login, address, now()):
-            _LOG.warning("sign-in refused: too many failures", extra={"address": address})
-            raise _too_many(wait)
+        self.count(login, address)
         try:
             done = await work()
-        except CredentialsInvalid:
+        except self._failure:
             _LOG.info("sign-in failed", extra={"address": address})
             raise
         except BaseException:
@@ -69,6 +70,12 @@ class Guarded:
             raise
         guesses.succeeded(login, address, now())
         return done
+
+    def count(self, login: str, address: str) -> None:
+        """Count one try; LimitExceeded when it has to wait."""
+        if wait := self._guesses.begin(login, address, self._clock.monotonic()):
+            _LOG.warning("sign-in refused: too many failures", extra={"address": address})
+            raise _too_many(wait)
 
 
 class SignIns:
@@ -169,21 +176,21 @@ class SignIns:
 
     async def sign_out_everywhere(self, caller: Caller) -> int:
         """End all sign-ins of the caller; how many."""
-        id = _person(caller)
+        id = person(caller)
         return await self._store.write(
             lambda unit: self._end_all(unit, id, "signed_out_everywhere")
         )
 
     async def list(self, caller: Caller) -> list[SignIn]:
         """What the caller is signed in with, oldest first."""
-        id = _person(caller)
+        id = person(caller)
         now = self._clock.wall()
         found = await self._store.read(lambda unit: unit.sign_ins.of_user(id))
         return [one for one in found if one.expire_time > now]
 
     async def end(self, request: Request[None], caller: Caller, id: str) -> bytes:
         """End one of the caller's."""
-        _person(caller)
+        person(caller)
 
         def end(unit: Unit) -> None:
             found = unit.sign_ins.sign_in(id)
@@ -224,7 +231,7 @@ def parent_of(user: User) -> str:
     return names.ACCOUNT.build(user.account or NO_ACCOUNT)
 
 
-def _person(caller: Caller) -> str:
+def person(caller: Caller) -> str:
     """The id of a caller who has signed in; a key says nothing of how its user does."""
     if caller.scopes is not None:
         raise PermissionDenied(

@@ -9,10 +9,10 @@ from sqlmodel import Session, col, delete, select
 
 from keypeg_server.clock import from_us, to_us
 from keypeg_server.domain.account import User
-from keypeg_server.domain.sign_in import Method, SignIn
+from keypeg_server.domain.sign_in import Decision, DeviceSignIn, Method, SignIn
 from keypeg_server.storage.account_store import user_of
 from keypeg_server.storage.tables import UserRow
-from keypeg_server.storage.tables_sign_in import SignInRow
+from keypeg_server.storage.tables_sign_in import DeviceSignInRow, SignInRow
 
 
 class SqlSignIns:
@@ -65,6 +65,57 @@ class SqlSignIns:
 
     def delete(self, id: str) -> None:
         self._session.exec(delete(SignInRow).where(col(SignInRow.id) == id))
+
+    def device_sign_in(self, digest: bytes) -> DeviceSignIn | None:
+        row = self._session.get(DeviceSignInRow, digest)
+        return None if row is None else self._waiting(row)
+
+    def device_sign_in_of(self, user_code: str) -> DeviceSignIn | None:
+        wanted = select(DeviceSignInRow).where(col(DeviceSignInRow.user_code) == user_code)
+        row = self._session.exec(wanted).first()
+        return None if row is None else self._waiting(row)
+
+    def add_device_sign_in(self, waiting: DeviceSignIn, now: datetime) -> None:
+        ended = col(DeviceSignInRow.expire_time_us) <= to_us(now)
+        self._session.exec(delete(DeviceSignInRow).where(ended))
+        row = DeviceSignInRow(
+            digest=waiting.digest,
+            user_code=waiting.user_code,
+            client_name=waiting.client_name,
+            address=waiting.address,
+            create_time_us=to_us(waiting.create_time),
+            expire_time_us=to_us(waiting.expire_time),
+            decision=waiting.decision,
+            user=None,
+        )
+        self._session.add(row)
+        self._session.flush()
+
+    def decide_device_sign_in(self, waiting: DeviceSignIn) -> bool:
+        undecided = col(DeviceSignInRow.decision) == Decision.NONE
+        change = (
+            update(DeviceSignInRow)
+            .where(col(DeviceSignInRow.digest) == waiting.digest, undecided)
+            .values(decision=waiting.decision, user=waiting.user and waiting.user.id)
+        )
+        return self._session.exec(change).rowcount == 1
+
+    def delete_device_sign_in(self, digest: bytes) -> bool:
+        gone = delete(DeviceSignInRow).where(col(DeviceSignInRow.digest) == digest)
+        return self._session.exec(gone).rowcount == 1
+
+    def _waiting(self, row: DeviceSignInRow) -> DeviceSignIn:
+        user = None if row.user is None else self._session.get(UserRow, row.user)
+        return DeviceSignIn(
+            digest=row.digest,
+            user_code=row.user_code,
+            client_name=row.client_name,
+            address=row.address,
+            create_time=from_us(row.create_time_us),
+            expire_time=from_us(row.expire_time_us),
+            decision=Decision(row.decision),
+            user=None if user is None else user_of(self._session, user),
+        )
 
     def _one(self, which: ColumnElement[bool]) -> SignIn | None:
         found = self._find(which)

@@ -12,7 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from keypeg_server.storage import tables_seat  # its naming convention comes first
 
-__all__ = ["SignInRow", "tables_seat"]
+__all__ = ["DeviceSignInRow", "SignInRow", "tables_seat"]
 
 
 class SignInRow(SQLModel, table=True):
@@ -30,3 +30,17 @@ class SignInRow(SQLModel, table=True):
     salt: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     # SHA-256 of a token of before there were refresh tokens; None for all others.
     digest: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True, unique=True))
+
+
+class DeviceSignInRow(SQLModel, table=True):
+    """A client that shows a code; the code that it finishes with is nowhere."""
+
+    __tablename__: ClassVar[str] = "device_sign_in"
+    digest: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))  # of the device code
+    user_code: str = Field(unique=True)
+    client_name: str
+    address: str
+    create_time_us: int = Field(sa_type=BigInteger)
+    expire_time_us: int = Field(sa_type=BigInteger, index=True)
+    decision: int
+    user: str | None = Field(foreign_key="user.id", index=True, ondelete="CASCADE")

@@ -65,6 +65,8 @@ def test_only_what_must_be_is_public() -> None:
     assert public == {
         "/keypeg.v1.AccountService/SignIn",
         "/keypeg.v1.SignInService/RefreshSignIn",
+        "/keypeg.v1.SignInService/BeginDeviceSignIn",
+        "/keypeg.v1.SignInService/FinishDeviceSignIn",
         "/keypeg.v1.SessionService/CloseSession",
         "/keypeg.v1.CredentialService/CreateSignInChallenge",
         "/keypeg.v1.CredentialService/SignInWithCredential",

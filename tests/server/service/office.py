@@ -30,6 +30,7 @@ from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.activations import ActivationService, ActivationView
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService, CloudView
+from keypeg_server.service.device_sign_ins import DeviceSignIns
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.key_checks import KeyChecks
@@ -123,6 +124,7 @@ class Office:
         self.passwords = Passwords(FAST, at_once=1, waiting=options.get("waiting", 100))
         self.accounts = AccountService(self.store, self.clock, new_id, self.passwords)
         self.sign_ins = SignIns(self.store, self.clock, new_id, self.passwords, self.tokens)
+        self.devices = DeviceSignIns(self.store, self.clock, new_id, self.tokens, self.sign_ins)
         self.catalog = CatalogService(self.store, self.clock)
         self.licenses = LicenseService(self.store, self.clock, new_id, placing)
         parts = LifeParts(self.store, self.clock, new_id, self.signing, placing)

@@ -54,9 +54,18 @@ def role(user: account_pb2.User) -> str:
     metavar="SHA256",
     help="Refuse unless the certificates in --ca-file have this fingerprint, as the server printed it.",
 )
+@click.option(
+    "--device",
+    is_flag=True,
+    help="Show a code instead, which you approve where you are signed in already.",
+)
 @pass_cli
 async def login(
-    cli: Cli, name: str | None, password_file: TextIO | None, fingerprint: str | None
+    cli: Cli,
+    name: str | None,
+    password_file: TextIO | None,
+    fingerprint: str | None,
+    device: bool,
 ) -> None:
     """Sign in at a server and keep a profile.
 
@@ -68,6 +77,7 @@ async def login(
       keypeg login --server licenses.example.com:7400 --login ada
       keypeg login --server lan:7400 --ca-file ca.pem --fingerprint 3f:a1:... --login ada
       keypeg login --login ada --password-file - < password.txt
+      keypeg login --device        # and elsewhere: keypeg sign-ins approve CODE
     """
     from keypeg import sign_in
     from keypeg.cli.link import Link
@@ -77,6 +87,16 @@ async def login(
     profile = _profile(cli)
     if fingerprint is not None:
         _check_fingerprint(profile, fingerprint)
+    if device:
+        from keypeg.cli.device_code import sign_in_by_code
+
+        whole = replace(profile, ca_file=_whole(profile.ca_file))
+        kept, answered = await sign_in_by_code(cli, whole, client_name())
+        _show(cli, kept, answered.user, moment(answered, "refresh_expire_time"))
+        cli.printer.note(
+            f"Signed in as {answered.user.login} at {kept.server} (profile {kept.name})."
+        )
+        return
     login_name = name or _ask("Login", secret=False)
     password = read_password(password_file)
     link = Link.to_server(replace(profile, token=""))

@@ -63,6 +63,41 @@ async def list_sign_ins(cli: Cli) -> None:
     cli.printer.listing(found, SIGN_INS, nothing="You are signed in with nothing that is kept.")
 
 
+@sign_ins_group.command("approve")
+@click.argument("code")
+@click.option("--decline", is_flag=True, help="Refuse it instead.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_cli
+async def approve(cli: Cli, code: str, decline: bool, yes: bool) -> None:
+    """Sign in the client that shows CODE, as you.
+
+    Shows first which client asks, and from where. Approve only what you began
+    yourself: whoever shows the code is signed in as you.
+
+    \b
+    Example:
+      keypeg sign-ins approve BCDF-GHJK
+    """
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import sign_in_service_pb2 as pb
+    from keypeg.v1 import sign_in_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        stub = rpc.SignInServiceStub(link.channel)
+        asked = await link.call(stub.GetDeviceSignIn, pb.GetDeviceSignInRequest(user_code=code))
+        client = asked.device_sign_in
+        shown = f"{client.client_name or 'A client'} at {client.address or 'the server itself'}"
+        if not decline and not yes:
+            click.confirm(f"{shown} wants to sign in as you. Approve?", abort=True, err=True)
+        await link.call(
+            stub.DecideDeviceSignIn,
+            pb.DecideDeviceSignInRequest(
+                user_code=code, approve=not decline, request_id=request_id()
+            ),
+        )
+    cli.printer.note(f"{shown} {'is refused' if decline else 'may sign in as you'}.")
+
+
 @sign_ins_group.command("end")
 @click.argument("sign_in", required=False)
 @click.option("--user", metavar="LOGIN", help="End all of this user: for administrators.")

@@ -22,36 +22,56 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from keypeg.v1 import sign_in_pb2 as keypeg_dot_v1_dot_sign__in__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/sign_in_service.proto\x12\tkeypeg.v1\x1a\x17keypeg/v1/sign_in.proto\"A\n\x14RefreshSignInRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x15RefreshSignInResponse\x12&\n\tsigned_in\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.SignedIn\";\n\x12ListSignInsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListSignInsResponse\x12#\n\x08sign_ins\x18\x01 \x03(\x0b\x32\x11.keypeg.v1.SignIn\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x10\x45ndSignInRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x45ndSignInResponse\"\x1a\n\x18SignOutEverywhereRequest\"0\n\x19SignOutEverywhereResponse\x12\x13\n\x0b\x65nded_count\x18\x01 \x01(\r\"9\n\x15\x45ndUserSignInsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"-\n\x16\x45ndUserSignInsResponse\x12\x13\n\x0b\x65nded_count\x18\x01 \x01(\r2\xb0\x03\n\rSignInService\x12R\n\rRefreshSignIn\x12\x1f.keypeg.v1.RefreshSignInRequest\x1a .keypeg.v1.RefreshSignInResponse\x12L\n\x0bListSignIns\x12\x1d.keypeg.v1.ListSignInsRequest\x1a\x1e.keypeg.v1.ListSignInsResponse\x12\x46\n\tEndSignIn\x12\x1b.keypeg.v1.EndSignInRequest\x1a\x1c.keypeg.v1.EndSignInResponse\x12^\n\x11SignOutEverywhere\x12#.keypeg.v1.SignOutEverywhereRequest\x1a$.keypeg.v1.SignOutEverywhereResponse\x12U\n\x0e\x45ndUserSignIns\x12 .keypeg.v1.EndUserSignInsRequest\x1a!.keypeg.v1.EndUserSignInsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/sign_in_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17keypeg/v1/sign_in.proto\"\x96\x01\n\x0c\x44\x65viceSignIn\x12\x13\n\x0b\x63lient_name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x18\x42\x65ginDeviceSignInRequest\x12\x13\n\x0b\x63lient_name\x18\x01 \x01(\t\"\x9e\x01\n\x19\x42\x65ginDeviceSignInResponse\x12\x13\n\x0b\x64\x65vice_code\x18\x01 \x01(\t\x12\x11\n\tuser_code\x18\x02 \x01(\t\x12+\n\x08interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tvalid_for\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x19\x46inishDeviceSignInRequest\x12\x13\n\x0b\x64\x65vice_code\x18\x01 \x01(\t\"D\n\x1a\x46inishDeviceSignInResponse\x12&\n\tsigned_in\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.SignedIn\"+\n\x16GetDeviceSignInRequest\x12\x11\n\tuser_code\x18\x01 \x01(\t\"J\n\x17GetDeviceSignInResponse\x12/\n\x0e\x64\x65vice_sign_in\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.DeviceSignIn\"S\n\x19\x44\x65\x63ideDeviceSignInRequest\x12\x11\n\tuser_code\x18\x01 \x01(\t\x12\x0f\n\x07\x61pprove\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"M\n\x1a\x44\x65\x63ideDeviceSignInResponse\x12/\n\x0e\x64\x65vice_sign_in\x18\x01 \x01(\x0b\x32\x17.keypeg.v1.DeviceSignIn\"A\n\x14RefreshSignInRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x15RefreshSignInResponse\x12&\n\tsigned_in\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.SignedIn\";\n\x12ListSignInsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListSignInsResponse\x12#\n\x08sign_ins\x18\x01 \x03(\x0b\x32\x11.keypeg.v1.SignIn\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x10\x45ndSignInRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x45ndSignInResponse\"\x1a\n\x18SignOutEverywhereRequest\"0\n\x19SignOutEverywhereResponse\x12\x13\n\x0b\x65nded_count\x18\x01 \x01(\r\"9\n\x15\x45ndUserSignInsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"-\n\x16\x45ndUserSignInsResponse\x12\x13\n\x0b\x65nded_count\x18\x01 \x01(\r2\xb0\x06\n\rSignInService\x12R\n\rRefreshSignIn\x12\x1f.keypeg.v1.RefreshSignInRequest\x1a .keypeg.v1.RefreshSignInResponse\x12L\n\x0bListSignIns\x12\x1d.keypeg.v1.ListSignInsRequest\x1a\x1e.keypeg.v1.ListSignInsResponse\x12\x46\n\tEndSignIn\x12\x1b.keypeg.v1.EndSignInRequest\x1a\x1c.keypeg.v1.EndSignInResponse\x12^\n\x11SignOutEverywhere\x12#.keypeg.v1.SignOutEverywhereRequest\x1a$.keypeg.v1.SignOutEverywhereResponse\x12U\n\x0e\x45ndUserSignIns\x12 .keypeg.v1.EndUserSignInsRequest\x1a!.keypeg.v1.EndUserSignInsResponse\x12^\n\x11\x42\x65ginDeviceSignIn\x12#.keypeg.v1.BeginDeviceSignInRequest\x1a$.keypeg.v1.BeginDeviceSignInResponse\x12\x61\n\x12\x46inishDeviceSignIn\x12$.keypeg.v1.FinishDeviceSignInRequest\x1a%.keypeg.v1.FinishDeviceSignInResponse\x12X\n\x0fGetDeviceSignIn\x12!.keypeg.v1.GetDeviceSignInRequest\x1a\".keypeg.v1.GetDeviceSignInResponse\x12\x61\n\x12\x44\x65\x63ideDeviceSignIn\x12$.keypeg.v1.DecideDeviceSignInRequest\x1a%.keypeg.v1.DecideDeviceSignInResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.sign_in_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFRESHSIGNINREQUEST']._serialized_start=71
-  _globals['_REFRESHSIGNINREQUEST']._serialized_end=136
-  _globals['_REFRESHSIGNINRESPONSE']._serialized_start=138
-  _globals['_REFRESHSIGNINRESPONSE']._serialized_end=201
-  _globals['_LISTSIGNINSREQUEST']._serialized_start=203
-  _globals['_LISTSIGNINSREQUEST']._serialized_end=262
-  _globals['_LISTSIGNINSRESPONSE']._serialized_start=264
-  _globals['_LISTSIGNINSRESPONSE']._serialized_end=347
-  _globals['_ENDSIGNINREQUEST']._serialized_start=349
-  _globals['_ENDSIGNINREQUEST']._serialized_end=401
-  _globals['_ENDSIGNINRESPONSE']._serialized_start=403
-  _globals['_ENDSIGNINRESPONSE']._serialized_end=422
-  _globals['_SIGNOUTEVERYWHEREREQUEST']._serialized_start=424
-  _globals['_SIGNOUTEVERYWHEREREQUEST']._serialized_end=450
-  _globals['_SIGNOUTEVERYWHERERESPONSE']._serialized_start=452
-  _globals['_SIGNOUTEVERYWHERERESPONSE']._serialized_end=500
-  _globals['_ENDUSERSIGNINSREQUEST']._serialized_start=502
-  _globals['_ENDUSERSIGNINSREQUEST']._serialized_end=559
-  _globals['_ENDUSERSIGNINSRESPONSE']._serialized_start=561
-  _globals['_ENDUSERSIGNINSRESPONSE']._serialized_end=606
-  _globals['_SIGNINSERVICE']._serialized_start=609
-  _globals['_SIGNINSERVICE']._serialized_end=1041
+  _globals['_DEVICESIGNIN']._serialized_start=137
+  _globals['_DEVICESIGNIN']._serialized_end=287
+  _globals['_BEGINDEVICESIGNINREQUEST']._serialized_start=289
+  _globals['_BEGINDEVICESIGNINREQUEST']._serialized_end=336
+  _globals['_BEGINDEVICESIGNINRESPONSE']._serialized_start=339
+  _globals['_BEGINDEVICESIGNINRESPONSE']._serialized_end=497
+  _globals['_FINISHDEVICESIGNINREQUEST']._serialized_start=499
+  _globals['_FINISHDEVICESIGNINREQUEST']._serialized_end=547
+  _globals['_FINISHDEVICESIGNINRESPONSE']._serialized_start=549
+  _globals['_FINISHDEVICESIGNINRESPONSE']._serialized_end=617
+  _globals['_GETDEVICESIGNINREQUEST']._serialized_start=619
+  _globals['_GETDEVICESIGNINREQUEST']._serialized_end=662
+  _globals['_GETDEVICESIGNINRESPONSE']._serialized_start=664
+  _globals['_GETDEVICESIGNINRESPONSE']._serialized_end=738
+  _globals['_DECIDEDEVICESIGNINREQUEST']._serialized_start=740
+  _globals['_DECIDEDEVICESIGNINREQUEST']._serialized_end=823
+  _globals['_DECIDEDEVICESIGNINRESPONSE']._serialized_start=825
+  _globals['_DECIDEDEVICESIGNINRESPONSE']._serialized_end=902
+  _globals['_REFRESHSIGNINREQUEST']._serialized_start=904
+  _globals['_REFRESHSIGNINREQUEST']._serialized_end=969
+  _globals['_REFRESHSIGNINRESPONSE']._serialized_start=971
+  _globals['_REFRESHSIGNINRESPONSE']._serialized_end=1034
+  _globals['_LISTSIGNINSREQUEST']._serialized_start=1036
+  _globals['_LISTSIGNINSREQUEST']._serialized_end=1095
+  _globals['_LISTSIGNINSRESPONSE']._serialized_start=1097
+  _globals['_LISTSIGNINSRESPONSE']._serialized_end=1180
+  _globals['_ENDSIGNINREQUEST']._serialized_start=1182
+  _globals['_ENDSIGNINREQUEST']._serialized_end=1234
+  _globals['_ENDSIGNINRESPONSE']._serialized_start=1236
+  _globals['_ENDSIGNINRESPONSE']._serialized_end=1255
+  _globals['_SIGNOUTEVERYWHEREREQUEST']._serialized_start=1257
+  _globals['_SIGNOUTEVERYWHEREREQUEST']._serialized_end=1283
+  _globals['_SIGNOUTEVERYWHERERESPONSE']._serialized_start=1285
+  _globals['_SIGNOUTEVERYWHERERESPONSE']._serialized_end=1333
+  _globals['_ENDUSERSIGNINSREQUEST']._serialized_start=1335
+  _globals['_ENDUSERSIGNINSREQUEST']._serialized_end=1392
+  _globals['_ENDUSERSIGNINSRESPONSE']._serialized_start=1394
+  _globals['_ENDUSERSIGNINSRESPONSE']._serialized_end=1439
+  _globals['_SIGNINSERVICE']._serialized_start=1442
+  _globals['_SIGNINSERVICE']._serialized_end=2258
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,9 @@ Ways to sign in, and what is signed in."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from keypeg.v1 import sign_in_pb2 as _sign_in_pb2
 import builtins as _builtins
@@ -18,6 +20,252 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class DeviceSignIn(_message.Message):
+    """A client that waits to be signed in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    client_name: _builtins.str
+    """What the client called itself; at most 128 characters, may be empty."""
+    address: _builtins.str
+    """The address it asked from, as the server saw it; empty for the server's own
+    computer.
+    """
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it asked."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When its code ends."""
+
+    def __init__(
+        self,
+        *,
+        client_name: _builtins.str = ...,
+        address: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "client_name", b"client_name", "create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceSignIn: _TypeAlias = DeviceSignIn  # noqa: Y015
+
+@_typing.final
+class BeginDeviceSignInRequest(_message.Message):
+    """Begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_NAME_FIELD_NUMBER: _builtins.int
+    client_name: _builtins.str
+    """What the client calls itself; at most 128 characters."""
+    def __init__(
+        self,
+        *,
+        client_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_name", b"client_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginDeviceSignInRequest: _TypeAlias = BeginDeviceSignInRequest  # noqa: Y015
+
+@_typing.final
+class BeginDeviceSignInResponse(_message.Message):
+    """It waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_CODE_FIELD_NUMBER: _builtins.int
+    USER_CODE_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    VALID_FOR_FIELD_NUMBER: _builtins.int
+    device_code: _builtins.str
+    """What the client finishes with; a secret."""
+    user_code: _builtins.str
+    """What the person reads, and approves elsewhere: `BCDF-GHJK`."""
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """How long to wait between two calls of FinishDeviceSignIn."""
+
+    @_builtins.property
+    def valid_for(self) -> _duration_pb2.Duration:
+        """How long the code holds from now on."""
+
+    def __init__(
+        self,
+        *,
+        device_code: _builtins.str = ...,
+        user_code: _builtins.str = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        valid_for: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "valid_for", b"valid_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_code", b"device_code", "interval", b"interval", "user_code", b"user_code", "valid_for", b"valid_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginDeviceSignInResponse: _TypeAlias = BeginDeviceSignInResponse  # noqa: Y015
+
+@_typing.final
+class FinishDeviceSignInRequest(_message.Message):
+    """Finishes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_CODE_FIELD_NUMBER: _builtins.int
+    device_code: _builtins.str
+    """As BeginDeviceSignIn gave it; a secret; at most 64 characters."""
+    def __init__(
+        self,
+        *,
+        device_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_code", b"device_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishDeviceSignInRequest: _TypeAlias = FinishDeviceSignInRequest  # noqa: Y015
+
+@_typing.final
+class FinishDeviceSignInResponse(_message.Message):
+    """Signed in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNED_IN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def signed_in(self) -> _sign_in_pb2.SignedIn:
+        """The tokens."""
+
+    def __init__(
+        self,
+        *,
+        signed_in: _sign_in_pb2.SignedIn | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signed_in", b"signed_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signed_in", b"signed_in"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishDeviceSignInResponse: _TypeAlias = FinishDeviceSignInResponse  # noqa: Y015
+
+@_typing.final
+class GetDeviceSignInRequest(_message.Message):
+    """Who shows this code?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_CODE_FIELD_NUMBER: _builtins.int
+    user_code: _builtins.str
+    """The code, in any case, with or without its hyphen; at most 16 characters."""
+    def __init__(
+        self,
+        *,
+        user_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_code", b"user_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeviceSignInRequest: _TypeAlias = GetDeviceSignInRequest  # noqa: Y015
+
+@_typing.final
+class GetDeviceSignInResponse(_message.Message):
+    """A client."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_SIGN_IN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def device_sign_in(self) -> Global___DeviceSignIn:
+        """The client."""
+
+    def __init__(
+        self,
+        *,
+        device_sign_in: Global___DeviceSignIn | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device_sign_in", b"device_sign_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_sign_in", b"device_sign_in"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeviceSignInResponse: _TypeAlias = GetDeviceSignInResponse  # noqa: Y015
+
+@_typing.final
+class DecideDeviceSignInRequest(_message.Message):
+    """Decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_CODE_FIELD_NUMBER: _builtins.int
+    APPROVE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_code: _builtins.str
+    """The code, in any case, with or without its hyphen; at most 16 characters."""
+    approve: _builtins.bool
+    """Whether it may sign in; false refuses it."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    def __init__(
+        self,
+        *,
+        user_code: _builtins.str = ...,
+        approve: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve", b"approve", "request_id", b"request_id", "user_code", b"user_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideDeviceSignInRequest: _TypeAlias = DecideDeviceSignInRequest  # noqa: Y015
+
+@_typing.final
+class DecideDeviceSignInResponse(_message.Message):
+    """Decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_SIGN_IN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def device_sign_in(self) -> Global___DeviceSignIn:
+        """The client."""
+
+    def __init__(
+        self,
+        *,
+        device_sign_in: Global___DeviceSignIn | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device_sign_in", b"device_sign_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_sign_in", b"device_sign_in"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideDeviceSignInResponse: _TypeAlias = DecideDeviceSignInResponse  # noqa: Y015
 
 @_typing.final
 class RefreshSignInRequest(_message.Message):

@@ -60,6 +60,26 @@ class SignInServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.EndUserSignInsRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.EndUserSignInsResponse.FromString,
                 _registered_method=True)
+        self.BeginDeviceSignIn = channel.unary_unary(
+                '/keypeg.v1.SignInService/BeginDeviceSignIn',
+                request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.BeginDeviceSignInRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.BeginDeviceSignInResponse.FromString,
+                _registered_method=True)
+        self.FinishDeviceSignIn = channel.unary_unary(
+                '/keypeg.v1.SignInService/FinishDeviceSignIn',
+                request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.FinishDeviceSignInRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.FinishDeviceSignInResponse.FromString,
+                _registered_method=True)
+        self.GetDeviceSignIn = channel.unary_unary(
+                '/keypeg.v1.SignInService/GetDeviceSignIn',
+                request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.GetDeviceSignInRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.GetDeviceSignInResponse.FromString,
+                _registered_method=True)
+        self.DecideDeviceSignIn = channel.unary_unary(
+                '/keypeg.v1.SignInService/DecideDeviceSignIn',
+                request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInResponse.FromString,
+                _registered_method=True)
 
 
 class SignInServiceServicer(object):
@@ -104,6 +124,35 @@ class SignInServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginDeviceSignIn(self, request, context):
+        """Begins to sign in a client on which nobody can type a password: it shows a
+        code, which somebody who is signed in elsewhere approves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishDeviceSignIn(self, request, context):
+        """Signs in once the code was approved, once; SIGN_IN_PENDING before that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeviceSignIn(self, request, context):
+        """Which client shows a code, so that a person can compare before approving.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideDeviceSignIn(self, request, context):
+        """Lets the client that shows a code sign in as the caller, or refuses it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignInServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +180,26 @@ def add_SignInServiceServicer_to_server(servicer, server):
                     servicer.EndUserSignIns,
                     request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.EndUserSignInsRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.EndUserSignInsResponse.SerializeToString,
+            ),
+            'BeginDeviceSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginDeviceSignIn,
+                    request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.BeginDeviceSignInRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.BeginDeviceSignInResponse.SerializeToString,
+            ),
+            'FinishDeviceSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishDeviceSignIn,
+                    request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.FinishDeviceSignInRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.FinishDeviceSignInResponse.SerializeToString,
+            ),
+            'GetDeviceSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeviceSignIn,
+                    request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.GetDeviceSignInRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.GetDeviceSignInResponse.SerializeToString,
+            ),
+            'DecideDeviceSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideDeviceSignIn,
+                    request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -269,6 +338,114 @@ class SignInService(object):
             '/keypeg.v1.SignInService/EndUserSignIns',
             keypeg_dot_v1_dot_sign__in__service__pb2.EndUserSignInsRequest.SerializeToString,
             keypeg_dot_v1_dot_sign__in__service__pb2.EndUserSignInsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginDeviceSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SignInService/BeginDeviceSignIn',
+            keypeg_dot_v1_dot_sign__in__service__pb2.BeginDeviceSignInRequest.SerializeToString,
+            keypeg_dot_v1_dot_sign__in__service__pb2.BeginDeviceSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishDeviceSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SignInService/FinishDeviceSignIn',
+            keypeg_dot_v1_dot_sign__in__service__pb2.FinishDeviceSignInRequest.SerializeToString,
+            keypeg_dot_v1_dot_sign__in__service__pb2.FinishDeviceSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeviceSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SignInService/GetDeviceSignIn',
+            keypeg_dot_v1_dot_sign__in__service__pb2.GetDeviceSignInRequest.SerializeToString,
+            keypeg_dot_v1_dot_sign__in__service__pb2.GetDeviceSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideDeviceSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SignInService/DecideDeviceSignIn',
+            keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInRequest.SerializeToString,
+            keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInResponse.FromString,
             options,
             channel_credentials,
             insecure,

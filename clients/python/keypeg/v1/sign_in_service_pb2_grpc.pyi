@@ -47,6 +47,16 @@ class SignInServiceStub:
     """Ends all of the caller's sign-ins, this one too, and their streams."""
     EndUserSignIns: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.EndUserSignInsRequest, _sign_in_service_pb2.EndUserSignInsResponse]
     """Ends all sign-ins of a user, and their streams."""
+    BeginDeviceSignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.BeginDeviceSignInRequest, _sign_in_service_pb2.BeginDeviceSignInResponse]
+    """Begins to sign in a client on which nobody can type a password: it shows a
+    code, which somebody who is signed in elsewhere approves.
+    """
+    FinishDeviceSignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.FinishDeviceSignInRequest, _sign_in_service_pb2.FinishDeviceSignInResponse]
+    """Signs in once the code was approved, once; SIGN_IN_PENDING before that."""
+    GetDeviceSignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.GetDeviceSignInRequest, _sign_in_service_pb2.GetDeviceSignInResponse]
+    """Which client shows a code, so that a person can compare before approving."""
+    DecideDeviceSignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.DecideDeviceSignInRequest, _sign_in_service_pb2.DecideDeviceSignInResponse]
+    """Lets the client that shows a code sign in as the caller, or refuses it."""
 
 @_typing.type_check_only
 class SignInServiceAsyncStub(SignInServiceStub):
@@ -67,6 +77,16 @@ class SignInServiceAsyncStub(SignInServiceStub):
     """Ends all of the caller's sign-ins, this one too, and their streams."""
     EndUserSignIns: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.EndUserSignInsRequest, _sign_in_service_pb2.EndUserSignInsResponse]  # type: ignore[assignment]
     """Ends all sign-ins of a user, and their streams."""
+    BeginDeviceSignIn: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.BeginDeviceSignInRequest, _sign_in_service_pb2.BeginDeviceSignInResponse]  # type: ignore[assignment]
+    """Begins to sign in a client on which nobody can type a password: it shows a
+    code, which somebody who is signed in elsewhere approves.
+    """
+    FinishDeviceSignIn: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.FinishDeviceSignInRequest, _sign_in_service_pb2.FinishDeviceSignInResponse]  # type: ignore[assignment]
+    """Signs in once the code was approved, once; SIGN_IN_PENDING before that."""
+    GetDeviceSignIn: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.GetDeviceSignInRequest, _sign_in_service_pb2.GetDeviceSignInResponse]  # type: ignore[assignment]
+    """Which client shows a code, so that a person can compare before approving."""
+    DecideDeviceSignIn: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.DecideDeviceSignInRequest, _sign_in_service_pb2.DecideDeviceSignInResponse]  # type: ignore[assignment]
+    """Lets the client that shows a code sign in as the caller, or refuses it."""
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     """Signing in and staying so."""
@@ -114,5 +134,39 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sign_in_service_pb2.EndUserSignInsResponse, _abc.Awaitable[_sign_in_service_pb2.EndUserSignInsResponse]]:
         """Ends all sign-ins of a user, and their streams."""
+
+    @_abc_1.abstractmethod
+    def BeginDeviceSignIn(
+        self,
+        request: _sign_in_service_pb2.BeginDeviceSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.BeginDeviceSignInResponse, _abc.Awaitable[_sign_in_service_pb2.BeginDeviceSignInResponse]]:
+        """Begins to sign in a client on which nobody can type a password: it shows a
+        code, which somebody who is signed in elsewhere approves.
+        """
+
+    @_abc_1.abstractmethod
+    def FinishDeviceSignIn(
+        self,
+        request: _sign_in_service_pb2.FinishDeviceSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.FinishDeviceSignInResponse, _abc.Awaitable[_sign_in_service_pb2.FinishDeviceSignInResponse]]:
+        """Signs in once the code was approved, once; SIGN_IN_PENDING before that."""
+
+    @_abc_1.abstractmethod
+    def GetDeviceSignIn(
+        self,
+        request: _sign_in_service_pb2.GetDeviceSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.GetDeviceSignInResponse, _abc.Awaitable[_sign_in_service_pb2.GetDeviceSignInResponse]]:
+        """Which client shows a code, so that a person can compare before approving."""
+
+    @_abc_1.abstractmethod
+    def DecideDeviceSignIn(
+        self,
+        request: _sign_in_service_pb2.DecideDeviceSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.DecideDeviceSignInResponse, _abc.Awaitable[_sign_in_service_pb2.DecideDeviceSignInResponse]]:
+        """Lets the client that shows a code sign in as the caller, or refuses it."""
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

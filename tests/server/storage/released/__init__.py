@@ -53,6 +53,7 @@ VALUES: dict[str, list[Any]] = {
     "activation.location_kind": [1, 2, 2],
     "location.key_algorithm": [0, 0, 0],
     "sign_in.method": [1, 2, 5],
+    "device_sign_in.decision": [0, 1, 2],
     "borrow.state": ["out", "returned", "out"],
 }
 
