@@ -105,3 +105,24 @@ def test_the_command_line_asks_before_it_runs_an_app_and_says_so_when_it_can_not
         world.computer(computer.name, token=customer.member_token), "launch", "ask", short
     )
     assert (code, found["location"]) == (0, f"{customer.account}/locations/cloud")
+
+
+@pytest.mark.long
+def test_a_credential_file_is_a_way_to_sign_in_and_the_cloud_session_is_offered_by_it(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    owner = world.computer(new_name("owner"), token=customer.member_token)
+    file = owner.folder / "studio.keypeg"
+    made = ["credential", "create", "studio", "--out", str(file), "--also", world.address]
+    world.keypeg(owner, *made, "--passphrase-file", "-", stdin="\n")
+    guest = world.computer(new_name("guest"))
+    guest.env["KEYPEG_CREDENTIAL"] = str(file)
+
+    with at_terminal(world, guest, product) as person:
+        person.answer("Choose 1 to 3", "yes")
+        person.event("running")
+        assert person.end() == 0
+        assert "Login" not in person.shown
+        assert "credential file" in person.shown

@@ -18,6 +18,7 @@ import grpc.aio
 from keypeg import calls, names
 from keypeg.client import KINDS, Request
 from keypeg.cloud import CALL_TIMEOUT
+from keypeg.credential_sign_in import signed_in
 from keypeg.errors import KeypegError, LicenseMissing, TimedOut
 from keypeg.launch_survey import Cloud, Key, Owned, Survey, Used
 from keypeg.v1 import (
@@ -52,7 +53,9 @@ async def find(request: Request, product: str) -> Survey:
     """What the account of whoever is signed in owns of a product."""
     profile = request.profile
     ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
-    async with calls.connect(profile.server, ca=ca, token=profile.token) as channel:
+    token = (await signed_in(profile, request.pinned.device)).token
+    is_blind = bool(profile.credential and not profile.token)
+    async with calls.connect(profile.server, ca=ca, token=token) as channel:
         caller = await _call(
             account_service_pb2_grpc.AccountServiceStub(channel).GetCaller,
             account_service_pb2.GetCallerRequest(),
@@ -70,7 +73,7 @@ async def find(request: Request, product: str) -> Survey:
                 name=names.CLOUD_SESSION.build(*names.ACCOUNT.parse(account))
             ),
         )
-        licenses = await _licenses(channel, account, product)
+        licenses = () if is_blind else await _licenses(channel, account, product)
     return Survey(
         user=caller.user.name,
         login=caller.user.login,
@@ -80,6 +83,7 @@ async def find(request: Request, product: str) -> Survey:
         device=request.pinned.device,
         now=request.clock.wall().astimezone(),
         keys=await _keys(request.bridge),
+        is_blind=is_blind,
     )
 
 

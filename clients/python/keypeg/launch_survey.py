@@ -89,6 +89,7 @@ class Survey:
     device: str  # id of this computer
     now: datetime  # in this computer's zone
     keys: tuple[Key, ...] | None = None  # None: no bridge runs
+    is_blind: bool = False  # who signed in may not see licenses: by a credential file
 
     @property
     def is_here(self) -> bool:
@@ -98,10 +99,13 @@ class Survey:
     @property
     def opening_helps(self) -> bool:
         """Whether an app would find its license once the cloud session is here."""
-        return not self.is_here and any(
-            one.is_active
-            and (one.is_at("cloud") or (self.cloud.mode == "automatic" and self._fits(one)))
-            for one in self.licenses
+        return not self.is_here and (
+            self.is_blind
+            or any(
+                one.is_active
+                and (one.is_at("cloud") or (self.cloud.mode == "automatic" and self._fits(one)))
+                for one in self.licenses
+            )
         )
 
     @property
@@ -114,6 +118,8 @@ class Survey:
     @property
     def places(self) -> tuple[Place, ...]:
         """Each kind of place, the usable ones first; shared seats where they are allowed at all."""
+        if self.is_blind:
+            return ()
         found = [self._cloud(), self._key(), self._host()]
         if any("site" in one.allowed for one in self.licenses):
             found.append(self._site())

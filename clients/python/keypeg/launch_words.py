@@ -47,11 +47,19 @@ def sign_in(
 
 def offer(product: str, family: str, survey: Survey, why: KeypegError) -> Step:
     """Open the cloud session?"""
+    sentence = (
+        f"Your account has a license for {product} that works on this computer while it holds the account's "
+        "cloud session. Open it here?"
+    )
+    if survey.is_blind:
+        sentence = (
+            "The account of your credential file has a cloud session. Open it on this computer, so that "
+            f"{product} runs by a license that is in it?"
+        )
     return Step(
         "offer",
         "Open a cloud session?",
-        f"Your account has a license for {product} that works on this computer while it holds the account's "
-        "cloud session. Open it here?",
+        sentence,
         (
             Choice("yes", "Yes", is_default=True),
             Choice("always", f"Always for {family}"),
@@ -84,7 +92,7 @@ def move(survey: Survey, why: KeypegError) -> Step:
 
 def places(product: str, survey: Survey, why: KeypegError, *, put: bool) -> Step:
     """Where else?"""
-    if survey.licenses:
+    if survey.licenses or survey.is_blind:
         sentence = f"{product} finds no license that it can use on this computer now."
     else:
         sentence = f"The account of {survey.login} has no license for {product}."

@@ -98,7 +98,8 @@ class Worker:
                         await cloud.choose(add=[license])
         except KeypegError as error:
             profile = self.profile
-            return Refused(error, bool(profile.token), profile.server)
+            signed_in = bool(profile.token or profile.credential)
+            return Refused(error, signed_in, profile.server)
         return Done()
 
     async def _sign_in(self, work: SignIn) -> None:

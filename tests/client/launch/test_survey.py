@@ -36,6 +36,8 @@ HELPS: dict[str, tuple[Survey, bool, bool]] = {
     "managed and chosen": (survey(owned("cloud"), cloud=MANAGED), True, False),
     "managed, open here, free": (survey(owned(), cloud=MANAGED_HERE), False, True),
     "managed and used up": (survey(owned("key"), cloud=MANAGED), False, False),
+    "by a credential file": (survey(is_blind=True), True, False),
+    "by a credential file, here": (survey(cloud=OPEN_HERE, is_blind=True), False, False),
     "one suspended, one free": (
         survey(owned("cloud", state="suspended"), owned()),
         True,
@@ -88,3 +90,7 @@ def test_usable_places_come_first_and_shared_seats_only_where_they_are_allowed()
     assert [one.kind for one in survey(owned(), keys=(KEY,)).places] == ["cloud", "key", "host"]
     kinds: list[Any] = [one.kind for one in survey(owned("site", allowed="site cloud")).places]
     assert kinds[0] == "site"
+
+
+def test_who_signed_in_by_a_credential_file_is_told_nothing_of_licenses() -> None:
+    assert survey(is_blind=True).places == ()
