@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
-from keypeg import calls, names
+from keypeg import calls, names, sign_in
 from keypeg.client import KINDS, Request
 from keypeg.cloud import CALL_TIMEOUT
 from keypeg.credential_sign_in import signed_in
@@ -53,7 +53,9 @@ async def find(request: Request, product: str) -> Survey:
     """What the account of whoever is signed in owns of a product."""
     profile = request.profile
     ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
-    token = (await signed_in(profile, request.pinned.device)).token
+    token = sign_in.token_of(profile)
+    if token is None:
+        token = (await signed_in(profile, request.pinned.device)).token
     is_blind = bool(profile.credential and not profile.token)
     async with calls.connect(profile.server, ca=ca, token=token) as channel:
         caller = await _call(

@@ -51,6 +51,7 @@ class SignIn:
     login: str
     password: str = field(repr=False)
     remember: bool = True
+    code: str = field(default="", repr=False)  # a one-time code, of users who have them
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,7 @@ class LaunchFlow:
             login=self._login,
             password=fields.get("password", ""),
             remember=fields.get("remember", words.YES) == words.YES,
+            code=fields.get("code", "").strip(),
         )
 
     def _opens(self, answer: Answer) -> Turn:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from keypeg.errors import KeypegError, UpdateRequired
+from keypeg.errors import KeypegError, Reason, UpdateRequired
 from keypeg.launch_steps import Choice, Field, FieldKind, Place, Step
 from keypeg.launch_survey import Survey
 
@@ -31,6 +31,8 @@ def sign_in(
         Field("password", "Password", FieldKind.SECRET),
         Field("remember", "Remember me on this computer", FieldKind.CHECK, YES),
     )
+    if problem is not None and problem.reason is Reason.CODE_REQUIRED:
+        fields = (*fields[:2], Field("code", "One-time code"), *fields[2:])
     if not server:
         fields = (Field("server", "Server (host:port)"), *fields)
     where = f" at {server}" if server else ""

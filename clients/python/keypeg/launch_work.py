@@ -118,7 +118,8 @@ class Worker:
         begun = self._request.clock.wall()
         try:
             answer = await rpc.AccountServiceStub(channel).SignIn(
-                pb.SignInRequest(login=work.login, password=work.password), timeout=CALL_TIMEOUT
+                pb.SignInRequest(login=work.login, password=work.password, code=work.code),
+                timeout=CALL_TIMEOUT,
             )
         except grpc.RpcError as error:
             raise calls.translate(error) from None

@@ -105,6 +105,17 @@ def test_a_wrong_password_asks_again_with_the_login_kept() -> None:
     assert {one.name: one.value for one in step.fields}["password"] == ""
 
 
+def test_a_one_time_code_is_asked_for_where_the_server_needs_one() -> None:
+    typed = Answer("sign_in", {"login": "ada", "password": "x" * 8})
+    needed = Refused(errors.CodeRequired("Type the code of your app."), signed_in=False)
+    flow, turn = flow_at(Refused(NOBODY, server="lan:7400"), typed, needed)
+    assert [one.name for one in asked(turn).fields] == ["login", "password", "code", "remember"]
+    work = flow.answered(Answer("sign_in", {"password": "x" * 8, "code": " 123456 "}))
+    assert isinstance(work, SignIn)
+    assert (work.login, work.code) == ("ada", "123456")
+    assert "123456" not in repr(work)
+
+
 def test_a_closed_cloud_session_that_helps_is_offered() -> None:
     flow, turn = flow_at(Refused(CLOUD_CLOSED), Surveyed(survey(owned())))
     step = asked(turn)

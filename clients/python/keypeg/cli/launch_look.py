@@ -109,7 +109,7 @@ def _environment(profile: Profile) -> dict[str, str]:
     """What an app needs to be signed in as the one who was asked."""
     if not profile.token or os.environ.get("KEYPEG_TOKEN") == profile.token:
         return {}
-    if profile.name in profiles.names() and profiles.load(profile.name).token == profile.token:
+    if profile.in_memory is None and profile.name in profiles.names():
         return {"KEYPEG_PROFILE": profile.name}
     found = {"KEYPEG_TOKEN": profile.token, "KEYPEG_SERVER": profile.server}
     if profile.ca_file:
