@@ -216,7 +216,8 @@ DORMANT = 1.5
 """Seconds for which nothing may pass."""
 
 LICENSE_CHECK = {
-    "Open": "sequence protocol_version device app product nonce key_share location_kinds",
+    "Open": "sequence protocol_version device app product nonce key_share location_kinds mark",
+    "DeviceMark": "id secret",
     "Device": "id host_name",
     "App": "name version sdk process_id",
     "Renew": "sequence nonce mac",

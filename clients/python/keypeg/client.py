@@ -64,6 +64,7 @@ class Request:
     agent: str | None
     licenses: Path
     borrows: Path
+    marks: Path
     kinds: tuple[str, ...]  # empty for any
     cloud: Cloud
     clock: Clock
@@ -114,6 +115,7 @@ class Request:
             agent=discovery.agent_target(),
             licenses=profiles.licenses_dir(),
             borrows=profiles.borrows_dir(),
+            marks=profiles.marks_dir(),
             kinds=_kinds(locations),
             cloud=policy,  # type: ignore[arg-type]  # checked above
             clock=clock or SystemClock(),
@@ -253,6 +255,7 @@ async def _open_stream(
     parts: Mapping[str, str] | None = None,
 ) -> StreamDriver:
     from keypeg.agent_link import AgentLink
+    from keypeg.device_mark import Marks
     from keypeg.dialing import Dialer
     from keypeg.line import Line
     from keypeg.stream_driver import StreamDriver
@@ -280,6 +283,7 @@ async def _open_stream(
         server=target,
         ca=ca,
         agent=AgentLink(request.agent) if watched and request.agent else None,
+        marks=None if to_bridge else Marks(request.marks),
     )
     await driver.open()
     return driver

@@ -9,6 +9,7 @@ only, and a token shows in no repr. The environment wins over the file, the call
     tokens/<profile>       what keeps the user signed in (token_file)     0600
     credentials/<profile>  a credential file     0600
     licenses/*.keypeg      license documents for this computer
+    marks/                 a file for each session that runs (device_mark)
     borrows/               seats that are borrowed for this computer (borrow_shelf)
 
 Leaves to others: what a profile is used for (client, cli).
@@ -39,6 +40,7 @@ CREDENTIAL_DIRECTORY: Final = "credentials"
 TOKEN_DIRECTORY: Final = "tokens"  # noqa: S105 (a directory, no token)
 LICENSE_DIRECTORY: Final = "licenses"
 BORROW_DIRECTORY: Final = "borrows"
+MARK_DIRECTORY: Final = "marks"
 DEFAULT_PROFILE: Final = "default"
 
 DEVICE_ID: Final = re.compile(r"[a-z0-9-]{8,64}")  # as Device.id of the contract
@@ -90,6 +92,11 @@ def config_dir(environment: Mapping[str, str] | None = None) -> Path:
 def licenses_dir(environment: Mapping[str, str] | None = None) -> Path:
     """Where license documents for this computer are put."""
     return config_dir(environment) / LICENSE_DIRECTORY
+
+
+def marks_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Where the sessions of this computer find each other's marks."""
+    return config_dir(environment) / MARK_DIRECTORY
 
 
 def borrows_dir(environment: Mapping[str, str] | None = None) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from keypeg import events, protocol
+from keypeg.device_mark import Mark
 from keypeg.seat import SeatRecord
 from keypeg.session_guard import Pinned
 from keypeg.v1 import session_pb2
@@ -37,6 +38,7 @@ class Asking:
     location_kinds: tuple[int, ...] = ()
     to_bridge: bool = False
     protocols: Mapping[int, str] = field(default_factory=lambda: protocol.SPOKEN)
+    mark: Mark | None = None  # of this session, where it has one
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Prove:
+    """Look for the mark of another session, and answer with `SessionMachine.device_proof`."""
+
+    mark: str
+    session: str  # of this side
+    nonce: bytes
+
+
+@dataclass(frozen=True)
 class Tell:
     """Tell the app."""
 
@@ -71,7 +82,7 @@ class SeatChanged:
     record: SeatRecord
 
 
-Effect = Connect | HangUp | Send | Tell | SeatChanged
+Effect = Connect | HangUp | Send | Prove | Tell | SeatChanged
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ def open_frame(
         nonce=nonce,
         key_share=key_share,
         location_kinds=asking.location_kinds,  # type: ignore[arg-type]  # numbers of the enum
+        mark=_mark(asking),
     )
     released = asking.pinned.release.time
     if released is not None:
@@ -109,7 +121,13 @@ def open_frame(
     return HoldSessionRequest(open=frame)
 
 
+def _mark(asking: Asking) -> session_pb2.DeviceMark | None:
+    mark = asking.mark
+    return None if mark is None else session_pb2.DeviceMark(id=mark.id, secret=mark.secret)
+
+
 def resume_frame(
+    asking: Asking,
     version: int,
     session: str,
     ticket: bytes,
@@ -127,5 +145,6 @@ def resume_frame(
         nonce=nonce,
         key_share=key_share,
         mac=mac,
+        mark=_mark(asking),
     )
     return HoldSessionRequest(resume=frame)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from keypeg import events, status
+from keypeg.device_mark import Mark
 from keypeg.errors import (
     KeypegError,
     KeyUnplugged,
@@ -29,7 +30,7 @@ from keypeg.instants import span
 from keypeg.seat import SeatRecord, Wish
 from keypeg.seat_ledger import News
 from keypeg.session_core import SessionCore
-from keypeg.session_frames import Effect, HangUp, Held, Moment, open_frame, resume_frame
+from keypeg.session_frames import Effect, HangUp, Held, Moment, Prove, open_frame, resume_frame
 from keypeg.session_state import DRAIN_JITTER, OPEN_TIME, Happening, State, next_state
 from keypeg.v1 import session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
@@ -60,7 +61,14 @@ class SessionMachine(SessionCore):
             nonce, share, mac = self._guard.resuming(self._sequence, self.held.session)
             session = self.held.session
             frame = resume_frame(
-                self._protocol, session, self._ticket, self._sequence, nonce, share, mac
+                self._asking,
+                self._protocol,
+                session,
+                self._ticket,
+                self._sequence,
+                nonce,
+                share,
+                mac,
             )
         self._send(frame)
         return self._taken()
@@ -128,6 +136,17 @@ class SessionMachine(SessionCore):
     def seat(self, key: str) -> SeatRecord | None:
         """What is known of a seat that is not over."""
         return self._ledger.record(key)
+
+    def marked(self, mark: Mark | None) -> None:
+        """The next stream begins with this mark: one of its own, that no copy of this memory has."""
+        self._asking = replace(self._asking, mark=mark)
+
+    def device_proof(self, mark: str, mac: bytes) -> list[Effect]:
+        """Answers whether the mark of another session is here."""
+        if self._open and not self._closing:
+            proof = session_pb2.DeviceProof(sequence=self._next(), mark=mark, mac=mac)
+            self._send(HoldSessionRequest(device_proof=proof))
+        return self._taken()
 
     def close(self) -> list[Effect]:
         """Ends the session; `closed`, or the end of the stream, finishes it."""
@@ -277,6 +296,10 @@ class SessionMachine(SessionCore):
             return
         self.state = next_state(self.state, Happening.MISSED)
         self._tell(events.KeyMissing(frame.resource, self._left(now), self._why_missing))
+
+    def _on_prove_device(self, frame: session_pb2.ProveDevice, now: Moment) -> None:
+        if self.held is not None:
+            self._out.append(Prove(frame.mark, self.held.session, frame.nonce))
 
     def _on_draining(self, frame: session_pb2.Draining, now: Moment) -> None:
         self._out.append(HangUp())

@@ -21,6 +21,7 @@ import grpc.aio
 from keypeg import calls
 from keypeg.agent_link import AgentLink, Watched
 from keypeg.clock import Clock
+from keypeg.device_mark import Mark, Marks
 from keypeg.errors import Internal, KeypegError, Unreachable
 from keypeg.event_hub import EventHub
 from keypeg.events import Running
@@ -30,6 +31,7 @@ from keypeg.session_frames import (
     Connect,
     Effect,
     HangUp,
+    Prove,
     SeatChanged,
     Send,
     Tell,
@@ -61,6 +63,7 @@ class StreamDriver:
         server: str,
         ca: bytes | None = None,
         agent: AgentLink | None = None,
+        marks: Marks | None = None,
     ) -> None:
         self._machine = machine
         self._line = line
@@ -70,6 +73,8 @@ class StreamDriver:
         self._server = server
         self._ca = ca or b""
         self._agent = agent
+        self._marks = marks
+        self._mark: Mark | None = None  # of the newest stream
         self._last_watched: Watched | None = None
         self._was_open = False
         self._outgoing: asyncio.Queue[HoldSessionRequest] = asyncio.Queue()
@@ -134,6 +139,9 @@ class StreamDriver:
                     self._hang_up()
                 case Send(frame=frame):
                     self._outgoing.put_nowait(frame)
+                case Prove(mark=mark, session=session, nonce=nonce):
+                    mac = self._marks.prove(mark, session, nonce) if self._marks else b""
+                    self._do(self._machine.device_proof(mark, mac))
                 case SeatChanged(key=key, record=record):
                     self.view = self._machine.view()
                     if (changed := self._seats.get(key)) is not None:
@@ -194,6 +202,7 @@ class StreamDriver:
         channel, given_up = await self._line.connect()
         if number != self._number:
             return
+        self._set_mark()
         # Validity counts from here, which is before anything is sent.
         self._do(self._machine.connected(now_of(self._clock, self._begun)))
         if number != self._number:
@@ -225,6 +234,15 @@ class StreamDriver:
         if number == self._number:
             self._do(self._machine.lost(error, now_of(self._clock, self._begun)))
 
+    def _set_mark(self) -> None:
+        """A new mark for a new stream."""
+        if self._marks is None:
+            return
+        before, self._mark = self._mark, self._marks.make()
+        self._machine.marked(self._mark)
+        if before is not None:
+            self._marks.remove(before)
+
     # The end.
 
     async def _finish(self) -> None:
@@ -234,6 +252,8 @@ class StreamDriver:
             self._do(self._machine.give_up())
         if self._timer is not None:
             self._timer.cancel()
+        if self._marks is not None and self._mark is not None:
+            self._marks.remove(self._mark)
         if self._machine.must_tell:
             await self._close_from_outside()
         for task in tuple(self._streams):

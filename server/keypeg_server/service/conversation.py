@@ -47,6 +47,7 @@ PROTOCOL: Final[Mapping[tuple[Phase, str | None], Phase]] = {
     (Phase.OPEN, "renew"): Phase.OPEN,
     (Phase.OPEN, "acquire"): Phase.OPEN,
     (Phase.OPEN, "release"): Phase.OPEN,
+    (Phase.OPEN, "device_proof"): Phase.OPEN,
     (Phase.OPEN, "close"): Phase.CLOSING,
 }
 
@@ -109,6 +110,9 @@ class Conversation:
         if frame == "acquire":
             limit = sessions.limits.holdings
             return seat_commands.acquire(sessions.engine, self, session, request.acquire, limit)
+        if frame == "device_proof":
+            sessions.opening.copies.answered(session, request.device_proof)
+            return None
         if frame == "release":
             return seat_commands.release(sessions.engine, self, session, request.release)
         self._close(session, sequence)

@@ -26,6 +26,7 @@ from keypeg_server.clock import to_us
 from keypeg_server.domain.lease import Holder, Lease, Place
 from keypeg_server.service import frames
 from keypeg_server.service.admitting import ADMIT_TRIES, Admitting, changing
+from keypeg_server.service.copies import Copies
 from keypeg_server.service.ending import SessionEnding
 from keypeg_server.service.grants import prove
 from keypeg_server.service.pools import Engine
@@ -61,6 +62,7 @@ class Opening:
         self._admitting = admitting
         self._ending = ending
         self._presence = ending.presence
+        self.copies: Final = Copies(ending, random)
         self._streams = streams
         self._signer = signer
         self._tickets = tickets
@@ -80,6 +82,25 @@ class Opening:
             sequence=frame.sequence,
             key=b"",
         )
+        entitlement, changes = await self._admitted(conversation, ticket)
+        async with self.copies.turn(entitlement, ticket.device.id):
+            for _ in range(ADMIT_TRIES):
+                await self.copies.opens(ticket.session, entitlement, ticket.device.id, frame.mark)
+                if changes == self._admitting.changes:
+                    break
+                entitlement, changes = await self._admitted(conversation, ticket)
+            else:
+                raise changing()
+            session = Session(ticket.session, _holder(ticket), self._clock.monotonic())
+            answer = self._attach(
+                conversation, session, ticket, entitlement, frame.nonce, frame.key_share, None
+            )
+            conversation.outbox.push(answer)
+
+    async def _admitted(
+        self, conversation: Conversation, ticket: Ticket
+    ) -> tuple[Entitlement, int]:
+        """What lets a new session run, as of so many changes; a refusal is recorded."""
         try:
             entitlement = await self._admitting.admit(conversation.caller, ticket)
         except KeypegError as error:
@@ -88,11 +109,7 @@ class Opening:
             if account is not None:
                 self._engine.aftermath.not_opened(account, asker, ticket.product, error)
             raise
-        session = Session(ticket.session, _holder(ticket), self._clock.monotonic())
-        answer = self._attach(
-            conversation, session, ticket, entitlement, frame.nonce, frame.key_share, None
-        )
-        conversation.outbox.push(answer)
+        return entitlement, self._admitting.changes
 
     async def resume(self, conversation: Conversation, frame: session_pb2.Resume) -> None:
         """Go on with a session on this stream; `opened` goes to its outbox."""
@@ -108,8 +125,13 @@ class Opening:
         self._resumable(id, ticket, frame.sequence)
         for _ in range(ADMIT_TRIES):
             entitlement = await self._admitting.admit(conversation.caller, ticket)
-            if await self._rejoin(conversation, frame, ticket, entitlement):
-                return
+            changes = self._admitting.changes
+            async with self.copies.turn(entitlement, ticket.device.id):
+                await self.copies.resumes(id, entitlement, ticket.device.id, frame.mark)
+                if changes == self._admitting.changes and await self._rejoin(
+                    conversation, frame, ticket, entitlement
+                ):
+                    return
         raise changing()
 
     def prove(self, session: Session, nonce: bytes, leases: Iterable[Lease]) -> Proof:
@@ -173,6 +195,9 @@ class Opening:
             if session.state is not State.LIVE or now >= session.deadline:
                 raise self._ending.dead(session, now)
             highest = max(highest, session.sequence)
+            # A newer ticket was given out, and its holder has spoken since: this one was copied before.
+            if ticket.sequence < session.ticket_sequence < session.sequence:
+                raise resume_invalid()
         if sequence <= highest:
             raise errors.FrameReplayed(
                 f"The frame resume has sequence number {sequence}, but {highest} came before; "
@@ -215,7 +240,8 @@ class Opening:
                 self._presence.forget(session)
             raise
         session.authenticator = authenticator = FrameAuthenticator(key)
-        session.sequence = ticket.sequence
+        session.sequence = session.ticket_sequence = ticket.sequence
+        session.doubted = False
         session.deadline = max(session.deadline, now + session.extent)
         session.admitted_at = now
         if self._presence.get(session.id) is not session:

@@ -57,6 +57,7 @@ class Session:
         "client_share",
         "deadline",
         "device",
+        "doubted",
         "ended",
         "entitlement",
         "extent",
@@ -69,6 +70,7 @@ class Session:
         "sequence",
         "server_share",
         "state",
+        "ticket_sequence",
         "valid_for_us",
         "waiting",
     )
@@ -80,6 +82,8 @@ class Session:
         self.deadline = deadline
         self.state = State.LIVE
         self.sequence = 0  # the highest that came
+        self.ticket_sequence = 0  # of the frame that its newest ticket came with
+        self.doubted = False  # it must show that it is not on a copy of its computer
         self.link: Stream | None = None
         self.ended: KeypegError | None = None  # why, for ENDED
         self.waiting: dict[str, Waiting] | None = None  # by place

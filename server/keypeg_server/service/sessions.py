@@ -129,6 +129,7 @@ class Sessions:
         session = conversation.session
         if session is not None and session.link is conversation:
             session.link = None
+            self.opening.copies.gone(session)
 
     async def close(self, name: str, token: bytes) -> bool:
         """End a session from outside by its release token; whether it was there."""
