@@ -9,7 +9,7 @@ Leaves to others: the disk (`memory_file`), telling sessions, and the app's own 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -20,7 +20,7 @@ from keypeg.document import verify_with_key
 from keypeg.envelope import DELEGATION_TYPE, ed25519_key, key_id
 from keypeg.errors import DocumentSuperseded, KeypegError
 from keypeg.v1.document_pb2 import Envelope, PublicKey
-from keypeg.v1.key_contents_pb2 import KeyContents
+from keypeg.v1.key_contents_pb2 import KeyContents, KeyContentsEntry
 from keypeg_bridge.rack.contents import StoredLicense, delegation_of
 from keypeg_bridge.rack.ports import Identity
 from keypeg_bridge.rack.reading import Reading
@@ -90,18 +90,16 @@ class Memory:
             if not stored.vouched or document.location_key != public_key:
                 continue
             news |= self._note(document, max(document.version, document.least_version))
-            for entry in document.entries[: key_contents.ENTRY_COUNT]:
-                name = (document.publisher_root, entry.activation)
-                if entry.generation > self._seen.activations.get(name, 0):
-                    _newest_last(self._seen.activations, name, entry.generation, ACTIVATIONS)
-                    news = True
+            news |= self._note_generations(document.publisher_root, document.entries)
         if news:
             self._keep(self._seen)
 
     def fence(self, contents: Envelope, delegation: Envelope) -> KeyContents:
         """Learn what a server says of a key. Raises what is wrong with the documents."""
         document, _ = key_contents.vouched(contents, delegation)
-        if self._note(document, document.least_version):
+        news = self._note(document, document.least_version)
+        news |= self._note_generations(document.publisher_root, document.withdrawn)
+        if news:
             self._keep(self._seen)
         return document
 
@@ -139,13 +137,24 @@ class Memory:
         newest = self._seen.activations.get(name, 0)
         if license_.generation < newest:
             return DocumentSuperseded(
-                f"{license_.activation} has moved to another key: its document here has generation"
-                f" {license_.generation}, and {newest} was seen. Use the other key.",
+                f"{license_.activation} opens nothing on this key any more: its document here has generation"
+                f" {license_.generation}, and {newest} was seen. It moved to another key, or was suspended, revoked"
+                " or taken back; look at it: keypeg license list. If it is to be here: keypeg key refresh.",
                 name=license_.activation,
                 generation=str(license_.generation),
                 seen=str(newest),
             )
         return None
+
+    def _note_generations(self, root: bytes, entries: Iterable[KeyContentsEntry]) -> bool:
+        """Documents of a lower generation are old; whether anything is new."""
+        news = False
+        for entry in list(entries)[: key_contents.ENTRY_COUNT]:
+            name = (root, entry.activation)
+            if entry.generation > self._seen.activations.get(name, 0):
+                _newest_last(self._seen.activations, name, entry.generation, ACTIVATIONS)
+                news = True
+        return news
 
     def _known(self, contents: KeyContents) -> Known:
         return self._seen.keys.get(_name(contents), Known())

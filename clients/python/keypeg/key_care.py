@@ -13,6 +13,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 
+from keypeg import key_changes
 from keypeg.errors import KeyLost, KeyMissing, KeypegError
 from keypeg.keys import Side, check_key, writing_to
 from keypeg.v1 import (
@@ -79,13 +80,21 @@ async def deactivate_from_key(
 
 
 async def refresh_key(server: Side, bridge: Side, key: key_pb2.Key, account: str) -> Refreshed:
-    """Write everything to a key that its server says it should carry. KeyLost for a lost one."""
+    """Write everything to a key that its server says it should carry. KeyLost for a lost one.
+
+    Changes of licenses that wait for this key are applied before.
+    """
     checked = await check_key(server, bridge, key, account)
     if checked.standing == location_service_pb2.KEY_STANDING_LOST:
         raise KeyLost(
             f"This key is {checked.location.name}, which was reported lost; it is refused for good.",
             location=checked.location.name,
         )
+    changes = await key_changes.waiting_for(server, account, checked.location.name)
+    for change in changes:
+        key = await key_changes.apply_change(server, bridge, key, change, account)
+    if changes:
+        checked = await check_key(server, bridge, key, account)
     stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
     written = []
     async with writing_to(server, bridge, key, account) as write:

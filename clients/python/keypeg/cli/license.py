@@ -10,6 +10,16 @@ import click
 from keypeg.cli.arguments import LOCATION_KINDS, Moment, Units, Version, account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
+from keypeg.cli.license_life import (
+    cancel,
+    change,
+    changes,
+    recover,
+    resume,
+    revoke,
+    suspend,
+)
+from keypeg.cli.license_move import move
 from keypeg.cli.values import Column, Name, Product, State, moment, word
 
 if TYPE_CHECKING:
@@ -89,6 +99,9 @@ LICENSE: Final[list[Column[license_pb2.License]]] = [
     Column("DEPOSITED", lambda one: moment(one, "deposit_time")),
     Column("UP TO VERSION", newest_version),
     Column("REFERENCE", lambda one: one.external_reference),
+    Column("WHY", lambda one: one.state_reason),
+    Column("NEXT CHANGE", lambda one: moment(one, "next_change_time")),
+    Column("WAITS FOR", lambda one: Name(one.waits_for) if one.waits_for else None),
 ]
 
 
@@ -100,6 +113,10 @@ def license_group() -> None:
     Example:
       keypeg license list
     """
+
+
+for one_of_life in (suspend, resume, revoke, change, move, recover, changes, cancel):
+    license_group.add_command(one_of_life)
 
 
 @license_group.command("list")

@@ -11,6 +11,7 @@ from keypeg.cli.arguments import LOCATION_KINDS, Duration
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
 from keypeg.cli.license import kinds
+from keypeg.cli.product_switches import allow, allowed
 from keypeg.cli.values import Column, Product, length, moment
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ PRODUCT: Final[list[Column[product_pb2.Product]]] = [
     *PRODUCTS,
     Column("OLDEST APP", lambda one: one.minimum_app_version),
     Column("LOST KEYS", loss),
+    Column("ACCOUNTS MAY", allowed),
     Column("SINCE", lambda one: moment(one, "create_time")),
 ]
 
@@ -152,6 +154,9 @@ async def create(
         answer = await link.call(rpc.CatalogServiceStub(link.channel).CreateProduct, request)
     cli.printer.item(answer.product, PRODUCT)
     cli.printer.note("The product is there.")
+
+
+product_group.add_command(allow)
 
 
 @product_group.command("list")
