@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -248,3 +250,20 @@ def test_every_kind_of_change_is_a_command() -> None:
         Command.CHANGE,
         Command.MOVE,
     }
+
+
+def test_the_page_shows_the_whole_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "license-life.md").read_text(encoding="utf-8")
+    columns = (
+        LicenseState.ACTIVE,
+        LicenseState.SUSPENDED,
+        LicenseState.REVOKED,
+        LicenseState.EXPIRED,
+    )
+    for command in Command:
+        cells = (TABLE.get((state, command)) for state in columns)
+        words = (cell.name.lower() if cell else "refused" for cell in cells)
+        assert f"| {command} | {' | '.join(words)} |" in page
+    for switch in Switch:
+        access = DEFAULT.of(switch).name.lower()
+        assert re.search(rf"^\| `{switch}` \| .* \| `{access}` \|$", page, re.MULTILINE)
