@@ -292,6 +292,10 @@ class Server(
         return license_service_pb2.ListLicensesResponse(licenses=found, next_page_token=token)
 
     @handler
+    def ListLicenseChanges(self, request, context):
+        return license_service_pb2.ListLicenseChangesResponse()  # none wait
+
+    @handler
     def CreateActivation(self, request, context):
         made = license_pb2.Activation(
             name=f"{request.parent}/activations/x{len(self.activations)}",
