@@ -51,6 +51,12 @@ def test_a_key_of_the_token_signs_for_the_server(data: Path, token: dict[str, st
     assert "signs already, or did" in failed(*rotate, env=token)[1]
     (data / "secrets" / "signing-acme.key").rename(data / "old")  # it is needed no more
     assert command("check", "--data", data, env=token)[0] == 0
+    copy, again = data.parent / "backup", data.parent / "again"
+    assert command("backup", "--data", data, copy, env=token)[0] == 0
+    code, said = command("restore", "--data", again, copy, env=token)
+    assert code == 0, said
+    code, said = command("check", "--data", again, env=token)
+    assert (code, f"key {signs}" in said) == (0, True), said
 
 
 def test_files_are_wrapped_under_a_key_that_the_token_keeps(
