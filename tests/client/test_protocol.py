@@ -9,6 +9,8 @@ import pytest
 from keypeg import aio, errors, protocol
 from keypeg.errors import ProtocolUnsupported, Reason, UpdateRequired
 from keypeg.testing import StandInHost
+from keypeg.testing.sessions import Out, StandInSession
+from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from tests.client.sdk_fixtures import computer
 
 __all__ = ["computer"]
@@ -78,8 +80,8 @@ def test_this_client_says_what_it_is() -> None:
 class OldServer(StandInHost):
     """What a server of version 0.1 was recorded to answer to newer frames."""
 
-    def opened(self, first: object, out: object) -> object:
-        frame = getattr(first, first.WhichOneof("frame"))  # type: ignore[attr-defined]
+    def opened(self, first: HoldSessionRequest, out: Out) -> StandInSession:
+        frame = getattr(first, first.WhichOneof("frame") or "")
         if frame.protocol_version != 1:
             raise ProtocolUnsupported(
                 f"Version {frame.protocol_version} of the session protocol is not spoken here, 1 is; "
@@ -87,7 +89,7 @@ class OldServer(StandInHost):
                 version=str(frame.protocol_version),
                 supported="1",
             )
-        return super().opened(first, out)  # type: ignore[arg-type]
+        return super().opened(first, out)
 
 
 @pytest.mark.usefixtures("computer")

@@ -12,7 +12,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ import pytest
 INSTALL = "apt-get install xvfb xdotool python3-tk"
 
 
-def virtual_screen(folder: Path) -> Iterator[str]:
+def virtual_screen(folder: Path) -> Generator[str, None, None]:
     """The display, for DISPLAY."""
     if shutil.which("Xvfb") is None or importlib.util.find_spec("_tkinter") is None:
         pytest.skip(f"windows are tried on a virtual screen: {INSTALL}")

@@ -131,7 +131,8 @@ def test_everything_of_a_step_is_on_the_screen() -> None:
         person = Person(step)
         window = person.dialog.window
         shown = texts(window, window.winfo_rootx() + window.winfo_width())
-        wanted = {step.title, step.sentence, *(one.label for one in (*step.fields, *step.choices))}
+        wanted = {step.title, step.sentence}
+        wanted |= {one.label for one in step.fields} | {one.label for one in step.choices}
         assert wanted | {one.says for one in step.places} <= set(shown)
         assert not step.problem or step.problem in shown
         window.after_idle(window.event_generate, "<Escape>")

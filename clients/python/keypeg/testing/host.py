@@ -73,6 +73,7 @@ class StandInHost:
         self.received: list[HoldSessionRequest] = []
         self.closed_from_outside: list[str] = []  # sessions closed by their release token
         self.cloud_session_device: str | None = ""  # None: not asked for; "": closed; else a device
+        self.password = "stand-in-password"  # noqa: S105 (with which anybody signs in)
         self.tokens: list[str | None] = []  # the token of every stream
         self.tamper: Callable[[HoldSessionResponse], HoldSessionResponse | None] | None = None
         self._check_cloud = False

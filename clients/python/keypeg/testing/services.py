@@ -16,6 +16,7 @@ import grpc.aio
 
 from keypeg import errors
 from keypeg.errors import KeypegError
+from keypeg.testing.launch_services import launch_handlers
 from keypeg.testing.sessions import Out, StandInSession
 from keypeg.v1 import (
     account_service_pb2,
@@ -92,7 +93,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
 
 
 def account_handlers(host: StandInHost) -> tuple[grpc.GenericRpcHandler, ...]:
-    """The two calls of other services that opening a session may take."""
+    """The calls of other services that opening a session, or launching an app, may take."""
 
     async def open_cloud_session(
         request: cloud_session_service_pb2.OpenCloudSessionRequest, context: _Context
@@ -126,11 +127,12 @@ def account_handlers(host: StandInHost) -> tuple[grpc.GenericRpcHandler, ...]:
         request_deserializer=account_service_pb2.GetCallerRequest.FromString,
         response_serializer=account_service_pb2.GetCallerResponse.SerializeToString,
     )
-    return (
-        grpc.method_handlers_generic_handler(
-            "keypeg.v1.CloudSessionService", {"OpenCloudSession": cloud}
-        ),
-        grpc.method_handlers_generic_handler("keypeg.v1.AccountService", {"GetCaller": account}),
+    found = {service: dict(methods) for service, methods in launch_handlers(host).items()}
+    found["CloudSessionService"]["OpenCloudSession"] = cloud
+    found["AccountService"]["GetCaller"] = account
+    return tuple(
+        grpc.method_handlers_generic_handler(f"keypeg.v1.{service}", methods)
+        for service, methods in found.items()
     )
 
 
