@@ -24,12 +24,14 @@ from keypeg.serving import ErrorInterceptor
 from keypeg.v1 import (
     account_service_pb2_grpc,
     activation_service_pb2_grpc,
+    api_key_service_pb2_grpc,
     borrow_service_pb2_grpc,
     catalog_service_pb2_grpc,
     cloud_session_service_pb2_grpc,
     credential_service_pb2_grpc,
     license_service_pb2_grpc,
     location_service_pb2_grpc,
+    people_service_pb2_grpc,
     report_service_pb2_grpc,
     seat_service_pb2_grpc,
     session_service_pb2_grpc,
@@ -38,13 +40,20 @@ from keypeg.v1 import (
 from keypeg.v1.log_pb2 import LogOccasion
 from keypeg_server import certificates, secret_files, signing_keys
 from keypeg_server.certificates import Certificates
-from keypeg_server.domain.events import CredentialEnded, TokenRevoked, UserRemoved
+from keypeg_server.domain.events import (
+    ApiKeyChanged,
+    CredentialEnded,
+    TokenRevoked,
+    UserChanged,
+    UserRemoved,
+)
 from keypeg_server.domain.pool_rules import PoolRules
 from keypeg_server.listening import bind
 from keypeg_server.opened import MARKER, Opened, StartError, new_ids
 from keypeg_server.rpc import accepting
 from keypeg_server.rpc.account_service import AccountRpc
 from keypeg_server.rpc.activation_service import ActivationRpc
+from keypeg_server.rpc.api_key_service import ApiKeyRpc
 from keypeg_server.rpc.borrow_service import BorrowRpc
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.catalog_service import CatalogRpc
@@ -58,6 +67,7 @@ from keypeg_server.rpc.health import Health
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.limits import options
 from keypeg_server.rpc.location_service import LocationRpc
+from keypeg_server.rpc.people_service import PeopleRpc
 from keypeg_server.rpc.quotas import Quotas
 from keypeg_server.rpc.report_service import ReportRpc
 from keypeg_server.rpc.seat_service import SeatService
@@ -67,6 +77,7 @@ from keypeg_server.service import credential_tokens
 from keypeg_server.service.accounts import AccountService
 from keypeg_server.service.activations import ActivationService
 from keypeg_server.service.active_devices import ActiveDevices
+from keypeg_server.service.api_keys import API_KEY_START, ApiKeys
 from keypeg_server.service.authenticators import Authenticators
 from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.catalog import CatalogService
@@ -82,6 +93,7 @@ from keypeg_server.service.key_losses import KeyLosses
 from keypeg_server.service.licenses import LicenseService
 from keypeg_server.service.life_parts import LifeParts
 from keypeg_server.service.locations import LocationService
+from keypeg_server.service.people import PeopleService
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.pools import Engine, always
 from keypeg_server.service.reports import Reports
@@ -160,7 +172,10 @@ class App:
         tokens = make_tokens(opened)
         ticket_key = opened.secrets().ticket_key
         by_credential = CredentialTokens(opened.store, opened.clock, ticket_key)
-        authenticators = Authenticators(tokens, {credential_tokens.PREFIX: by_credential})
+        keys = ApiKeys(opened.store, opened.clock, new_ids(opened.clock))
+        authenticators = Authenticators(
+            tokens, {credential_tokens.PREFIX: by_credential, API_KEY_START: keys}
+        )
         shown = Certificates(opened)
         try:
             clients = ClientVersions(opened.settings.clients.minimum_version)
@@ -196,7 +211,7 @@ class App:
                 admin, admin_listen, shown.credentials(), "server.admin_listen"
             )
         try:
-            await app._serve(tokens, by_credential, authenticators)
+            await app._serve(tokens, keys, by_credential, authenticators)
         except BaseException:
             app._passwords.close()
             await doors.stop(None)
@@ -258,7 +273,11 @@ class App:
         return self._several is None or self._several.homes.epoch(parent) is not None
 
     async def _serve(
-        self, tokens: Tokens, by_credential: CredentialTokens, authenticators: Authenticators
+        self,
+        tokens: Tokens,
+        keys: ApiKeys,
+        by_credential: CredentialTokens,
+        authenticators: Authenticators,
     ) -> None:
         opened, several = self._opened, self._several
         store, clock, hub, settings = opened.store, opened.clock, opened.hub, opened.settings
@@ -269,9 +288,13 @@ class App:
         placing = Placing(signing, new_id)
         life = LifeParts(store, clock, new_id, signing, placing)
         hub.subscribe(UserRemoved, lambda event: tokens.forget_user(event.user))
+        hub.subscribe(UserChanged, lambda event: tokens.forget_user(event.user))
         for ended in (UserRemoved, CredentialEnded):
             hub.subscribe(ended, lambda _: by_credential.forget_all())
         hub.subscribe(TokenRevoked, lambda event: tokens.forget(event.token))
+        hub.subscribe(UserRemoved, lambda event: keys.forget_user(event.user))
+        hub.subscribe(UserChanged, lambda event: keys.forget_user(event.user))
+        hub.subscribe(ApiKeyChanged, lambda event: keys.forget(event.key))
 
         limits = settings.limits
         self._log = log = LogWriter(signing.sign_log, secrets.release_key)
@@ -347,6 +370,13 @@ class App:
         )
         sign_in_service_pb2_grpc.add_SignInServiceServicer_to_server(
             SignInRpc(sign_ins, DeviceSignIns(store, clock, new_id, tokens, sign_ins)), server
+        )
+        people = PeopleService(store, clock, new_id, self._passwords)
+        people_service_pb2_grpc.add_PeopleServiceServicer_to_server(
+            PeopleRpc(people, opened.wrapping()), server
+        )
+        api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server(
+            ApiKeyRpc(keys, opened.wrapping()), server
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogRpc(CatalogService(store, clock)), server

@@ -21,6 +21,7 @@ from keypeg.v1 import (
     account_pb2,
     account_service_pb2,
     activation_service_pb2,
+    api_key_service_pb2,
     borrow_service_pb2,
     catalog_service_pb2,
     cloud_session_pb2,
@@ -32,6 +33,7 @@ from keypeg.v1 import (
     license_service_pb2,
     license_switches_pb2,
     location_service_pb2,
+    people_service_pb2,
     pool_rules_pb2,
     report_service_pb2,
     seat_service_pb2,
@@ -74,6 +76,10 @@ class Scene:
     refresh: str = ""
     change: str = ""
     credential: str = ""
+    own_user: str = ""  # of who holds
+    reseller: str = ""
+    invitation: str = ""
+    key: str = ""
 
     def elsewhere(self) -> Scene:
         """The same names of what does not exist."""
@@ -98,6 +104,9 @@ class Scene:
             user=gone(self.user),
             change=gone(self.change),
             credential=gone(self.credential),
+            own_user=gone(self.own_user),
+            invitation=gone(self.invitation),
+            key=gone(self.key),
         )
 
     # --- what a call uses up ---
@@ -114,6 +123,22 @@ class Scene:
             )
         )
         return replace(self, user=made.user.name)
+
+    def with_invitation(self) -> Scene:
+        asked = people_service_pb2.CreateInvitationRequest(
+            parent=self.account, request_id=request_id(), address="cells@example.com"
+        )
+        made = self.world.publisher.people.CreateInvitation(asked)
+        return replace(self, invitation=made.invitation.name)
+
+    def with_key(self) -> Scene:
+        asked = api_key_service_pb2.CreateApiKeyRequest(
+            parent=self.own_user,
+            request_id=request_id(),
+            display_name="cells",
+            scopes=["licenses:read"],
+        )
+        return replace(self, key=self.holder.api_keys.CreateApiKey(asked).api_key.name)
 
     def with_activation(self) -> Scene:
         owned = self.world.license(self.account, self.product, seats=1)
@@ -183,6 +208,7 @@ def borrow(scene: Scene) -> borrow_service_pb2.CreateBorrowRequest:
 Request = Callable[[Scene], Message]
 _accounts, _seats, _cloud = account_service_pb2, seat_service_pb2, cloud_session_service_pb2
 _credentials = credential_service_pb2
+_people, _api_keys = people_service_pb2, api_key_service_pb2
 _locations, _borrows = location_service_pb2, borrow_service_pb2
 _licenses = license_service_pb2
 
@@ -287,6 +313,43 @@ _SIGN_INS: Final[Mapping[str, Request]] = {
     "EndUserSignIns": lambda s: sign_in_service_pb2.EndUserSignInsRequest(
         name=s.user, request_id=request_id()
     ),
+}
+_PEOPLE: Final[Mapping[str, Request]] = {
+    "UpdateUserRole": lambda s: _people.UpdateUserRoleRequest(
+        name=s.user, request_id=request_id(), role=account_pb2.ROLE_MEMBER
+    ),
+    "CreateServiceUser": lambda s: _people.CreateServiceUserRequest(
+        parent=s.account, request_id=request_id(), login=new_id("program")
+    ),
+    "CreateInvitation": lambda s: _people.CreateInvitationRequest(
+        parent=s.account, request_id=request_id(), address="cells@example.com"
+    ),
+    "ListInvitations": lambda s: _people.ListInvitationsRequest(parent=s.account),
+    "DeleteInvitation": lambda s: _people.DeleteInvitationRequest(
+        name=s.invitation, request_id=request_id()
+    ),
+    "AcceptInvitation": lambda s: _people.AcceptInvitationRequest(
+        name=f"{s.account}/invitations/none",
+        request_id=request_id(),
+        ticket="x",
+        login="nobody",
+        password=PASSWORD,
+    ),
+    "SetResellerAccounts": lambda s: _people.SetResellerAccountsRequest(
+        name=s.reseller, request_id=request_id(), accounts=[s.account]
+    ),
+    "GetResellerAccounts": lambda s: _people.GetResellerAccountsRequest(name=s.reseller),
+}
+_KEYS: Final[Mapping[str, Request]] = {
+    "CreateApiKey": lambda s: _api_keys.CreateApiKeyRequest(
+        parent=s.own_user,
+        request_id=request_id(),
+        display_name="cells",
+        scopes=["licenses:write"],  # which no member has: nothing is made
+    ),
+    "ListApiKeys": lambda s: _api_keys.ListApiKeysRequest(parent=s.own_user),
+    "RotateApiKey": lambda s: _api_keys.RotateApiKeyRequest(name=s.key, request_id=request_id()),
+    "DeleteApiKey": lambda s: _api_keys.DeleteApiKeyRequest(name=s.key, request_id=request_id()),
 }
 _CATALOG: Final[Mapping[str, Request]] = {
     "GetPublisher": lambda s: catalog_service_pb2.GetPublisherRequest(name="publishers/acme"),
@@ -476,6 +539,8 @@ CALLS: Final[Mapping[str, Request]] = {
     for service, methods in {
         "keypeg.v1.AccountService": _ACCOUNTS,
         "keypeg.v1.SignInService": _SIGN_INS,
+        "keypeg.v1.PeopleService": _PEOPLE,
+        "keypeg.v1.ApiKeyService": _KEYS,
         "keypeg.v1.CatalogService": _CATALOG,
         "keypeg.v1.LicenseService": {**_LICENSES, **_LIFE},
         "keypeg.v1.ActivationService": _ACTIVATIONS,
@@ -513,6 +578,9 @@ MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
     "BeginLicenseChange": Scene.with_change,
     "ApplyLicenseChange": Scene.with_change,
     "CancelLicenseChange": Scene.with_change,
+    "UpdateUserRole": Scene.with_user,
+    "DeleteInvitation": Scene.with_invitation,
+    "DeleteApiKey": Scene.with_key,
     "BeginDeactivation": Scene.with_activation,
     "DeleteActivation": Scene.with_activation,
     "RenewSeat": Scene.with_lease,
@@ -527,7 +595,7 @@ MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
 """What a method's request names beside what is there all the time."""
 
 
-def scene(world: World, customer: Customer, holder: Api) -> Scene:
+def scene(world: World, customer: Customer, holder: Api, reseller: str) -> Scene:
     """An account with a license, an activation, and a pool from which may be borrowed."""
     product = world.product(new_id("cells"), locations=[SITE])
     owned = world.license(customer.account, product, seats=SEATS, activations=2)
@@ -549,6 +617,9 @@ def scene(world: World, customer: Customer, holder: Api) -> Scene:
         pool,
         world.seats(customer.account, product, 1),
         holder,
+        own_user=holder.accounts.GetCaller(_accounts.GetCallerRequest()).user.name,
+        reseller=reseller,
     )
+    found = found.with_key()
     replace(found, pool=found.full_pool).with_lease()
     return found

@@ -8,14 +8,17 @@ Leaves to others: the world they live in (tools/lab), the fixtures (conftest.py)
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import pytest
 
 from keypeg.calls import translate
 from keypeg.errors import KeypegError, Reason
+from keypeg.v1 import report_service_pb2, report_service_pb2_grpc
 from lab.world import ADMIN, MEMBER, World
 
 SETTINGS = """
@@ -86,3 +89,12 @@ def refused(reason: Reason) -> Iterator[list[KeypegError]]:
         assert caught[0].reason is reason, f"{caught[0].reason}: {caught[0]}"
         return
     pytest.fail(f"expected a refusal for {reason.name}, but the call succeeded")
+
+
+def recorded(customer: Customer, event: str) -> list[dict[str, Any]]:
+    """What the account's log says of an event."""
+    stub = report_service_pb2_grpc.ReportServiceStub(customer.admin.channel)
+    request = report_service_pb2.ExportLogRequest(parent=customer.account)
+    bodies = [one for part in stub.ExportLog(request) for one in part.records.records]
+    found = [json.loads(one.body) for one in bodies]
+    return [one for one in found if one["event"] == event]

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from keypeg.calls import translate
-from keypeg.v1 import account_pb2, account_service_pb2
+from keypeg.v1 import account_pb2, account_service_pb2, people_service_pb2
 from keypeg_server.rpc.authorization import TABLE, Access
 from keypeg_server.rpc.authorization_cells import Outcome, Who, outcome
 from keypeg_server.rpc.health import CONTRACT
@@ -56,13 +56,21 @@ class Everyone:
             Who.STRANGER: other.member_token,
             Who.STRANGE_ADMIN: other.admin_token,
             Who.STRANGE_OWNER: another(world, other.account, account_pb2.ROLE_OWNER),
+            Who.RESELLER: another(world, STAFF, account_pb2.ROLE_RESELLER),
+            Who.STRANGE_RESELLER: another(world, STAFF, account_pb2.ROLE_RESELLER),
             Who.SUPPORT: another(world, STAFF, account_pb2.ROLE_SUPPORT),
             Who.OPERATOR: another(world, STAFF, account_pb2.ROLE_OPERATOR),
             Who.STAFF: world.publisher.token,
         }
         ca = world.ca_file.read_bytes()
         self.apis = {who: Api(world.address, ca, token) for who, token in tokens.items()}
-        self.scene = scene(world, own, own.member)
+        name = user_of(self.apis[Who.RESELLER])
+        world.publisher.people.SetResellerAccounts(
+            people_service_pb2.SetResellerAccountsRequest(
+                name=name, request_id=request_id(), accounts=[own.account]
+            )
+        )
+        self.scene = scene(world, own, own.member, name)
 
     def api(self, who: Who, method: str) -> Api:
         """Who calls this method; what ends a token is called with one that nobody needs."""
@@ -81,6 +89,11 @@ def everyone(world: World) -> Iterator[Everyone]:
     yield found
     for api in found.apis.values():
         api.close()
+
+
+def user_of(api: Api) -> str:
+    """The name of who calls."""
+    return api.accounts.GetCaller(account_service_pb2.GetCallerRequest()).user.name
 
 
 def another(world: World, parent: str, role: account_pb2.Role.ValueType) -> str:
@@ -124,7 +137,7 @@ def test_every_cell(everyone: Everyone, method: str) -> None:
     there = everyone.scene
     short = method.rpartition("/")[2]
     rule = TABLE[method]
-    for who in everyone.apis:
+    for who in Who:
         about = MADE_ANEW[short](there) if short in MADE_ANEW else there
         api = everyone.api(who, method)
         found = call(api, method, CALLS[method](about))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,12 +11,12 @@ from typing import Any
 import pytest
 
 from keypeg.errors import Reason
-from keypeg.v1 import activation_service_pb2, report_service_pb2, report_service_pb2_grpc
+from keypeg.v1 import activation_service_pb2
 from keypeg_bridge.emulator import control
 from lab.keys import KeyLab
 from lab.processes import Lab
 from lab.world import KEY, World
-from tests.system.people import Customer, refused
+from tests.system.people import Customer, recorded, refused
 
 Namer = Callable[[str], str]
 Keys = Callable[[], KeyLab]
@@ -88,15 +87,6 @@ class Desk:
         """Something that happens to the key."""
         control.call(self.keys.control, "fault", fault=kind, **values)
         self.keys.wait_for_key(self.listed)
-
-
-def recorded(customer: Customer, event: str) -> list[dict[str, Any]]:
-    """What the account's log says of an event."""
-    stub = report_service_pb2_grpc.ReportServiceStub(customer.admin.channel)
-    request = report_service_pb2.ExportLogRequest(parent=customer.account)
-    bodies = [one for part in stub.ExportLog(request) for one in part.records.records]
-    found = [json.loads(one.body) for one in bodies]
-    return [one for one in found if one["event"] == event]
 
 
 @pytest.mark.behaviour("KEY-6")

@@ -27,6 +27,7 @@ from keypeg.v1 import (
     account_service_pb2_grpc,
     activation_service_pb2,
     activation_service_pb2_grpc,
+    api_key_service_pb2_grpc,
     borrow_service_pb2_grpc,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
@@ -37,6 +38,7 @@ from keypeg.v1 import (
     license_service_pb2,
     license_service_pb2_grpc,
     location_pb2,
+    people_service_pb2_grpc,
     product_pb2,
     seat_pb2,
     seat_service_pb2,
@@ -85,12 +87,14 @@ class Api:
             )
         self.channel = grpc.secure_channel(address, credentials)
         self.accounts = account_service_pb2_grpc.AccountServiceStub(self.channel)
+        self.api_keys = api_key_service_pb2_grpc.ApiKeyServiceStub(self.channel)
         self.activations = activation_service_pb2_grpc.ActivationServiceStub(self.channel)
         self.borrows = borrow_service_pb2_grpc.BorrowServiceStub(self.channel)
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self.channel)
         self.cloud = cloud_session_service_pb2_grpc.CloudSessionServiceStub(self.channel)
         self.credentials = credential_service_pb2_grpc.CredentialServiceStub(self.channel)
         self.licenses = license_service_pb2_grpc.LicenseServiceStub(self.channel)
+        self.people = people_service_pb2_grpc.PeopleServiceStub(self.channel)
         self.seats = seat_service_pb2_grpc.SeatServiceStub(self.channel)
 
     def close(self) -> None:

@@ -128,6 +128,7 @@ class Reason(enum.Enum):
 
     LAST_OWNER = 120
     INVITATION_INVALID = 121
+    ACCOUNT_OWNED = 122
 
 
 class KeypegError(Exception):
@@ -551,6 +552,10 @@ class LastOwner(KeypegError, reason=Reason.LAST_OWNER):
 
 class InvitationInvalid(KeypegError, reason=Reason.INVITATION_INVALID):
     """The ticket of an invitation is not known, was used or revoked, or has run out; never says which."""
+
+
+class AccountOwned(KeypegError, reason=Reason.ACCOUNT_OWNED):
+    """The account has an owner, who decides this: a reseller does so no more."""
 
 
 def error_class(reason: Reason) -> type[KeypegError]:

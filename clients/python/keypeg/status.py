@@ -134,6 +134,7 @@ CODES: Final[Mapping[Reason, int]] = {
     Reason.DOCUMENT_SUPERSEDED: _PRECONDITION,
     Reason.LAST_OWNER: _PRECONDITION,
     Reason.INVITATION_INVALID: _PRECONDITION,
+    Reason.ACCOUNT_OWNED: _PRECONDITION,
 }
 assert set(CODES) == set(Reason), "every reason has its code"
 

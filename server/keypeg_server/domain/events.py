@@ -87,6 +87,20 @@ class UserRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class UserChanged:
+    """A user has another role, or a reseller acts for other accounts."""
+
+    user: str  # name
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyChanged:
+    """An API key was revoked, or ends at another time; sessions that it opened end by TokenRevoked."""
+
+    key: str  # id
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRevoked:
     """A sign-in was ended."""
 
@@ -125,6 +139,7 @@ class LogRecorded:
 
 Event = (
     AccountAbandoned
+    | ApiKeyChanged
     | CatalogChanged
     | CloudModeChanged
     | CloudSessionMoved
@@ -137,5 +152,6 @@ Event = (
     | PoolCreated
     | PoolRemoved
     | TokenRevoked
+    | UserChanged
     | UserRemoved
 )

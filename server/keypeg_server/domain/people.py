@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from keypeg.errors import FieldInvalid, LastOwner, PermissionDenied
+from keypeg.errors import AccountOwned, FieldInvalid, LastOwner, PermissionDenied
 from keypeg_server.domain.rights import OUTSIDE, Role
 
 _INSIDE: Final = frozenset({Role.MEMBER, Role.ADMIN, Role.OWNER})
@@ -54,7 +54,7 @@ def check_gives(giver: Role, role: Role, owner_count: int) -> None:
             role=role.name.lower(),
         )
     if giver is Role.RESELLER and owner_count:
-        raise PermissionDenied(
+        raise AccountOwned(
             "This account has an owner, who invites and removes its people; ask them.",
             role=role.name.lower(),
         )

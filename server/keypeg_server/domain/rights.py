@@ -43,6 +43,7 @@ class Right(enum.Enum):
     ACCOUNTS_READ = "accounts:read"  # which accounts there are
     ACCOUNTS_WRITE = "accounts:write"  # make accounts
     CATALOG_WRITE = "catalog:write"  # make products
+    STAFF_READ = "staff:read"  # for which accounts resellers act
     STAFF_WRITE = "staff:write"  # the publisher's own people, and resellers
 
 
@@ -74,6 +75,7 @@ _SUPPORT: Final = frozenset(
         Right.PEOPLE_READ,
         Right.REPORTS_READ,
         Right.ACCOUNTS_READ,
+        Right.STAFF_READ,
     }
 )
 _OPERATOR: Final = _ADMIN | _RESELLER | _SUPPORT

@@ -67,6 +67,7 @@ class AccountRpc(AccountServiceServicer):
     ) -> CreateAccountResponse:
         answer = await self._accounts.create_account(
             once(request, lambda made: CreateAccountResponse(account=encode.account(made))),
+            current(),
             new_account(request),
             request.display_name,
         )
@@ -82,7 +83,7 @@ class AccountRpc(AccountServiceServicer):
     ) -> ListAccountsResponse:
         page = page_of(request)
         found, token = cut(
-            await self._accounts.list_accounts(page), page, lambda account: account.id
+            await self._accounts.list_accounts(current(), page), page, lambda account: account.id
         )
         return ListAccountsResponse(accounts=map(encode.account, found), next_page_token=token)
 

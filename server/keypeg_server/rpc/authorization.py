@@ -28,6 +28,7 @@ class Access(enum.Enum):
 
     PUBLIC = "anyone, without signing in"
     CALLER = "anyone who is signed in: it names nothing of anybody's, or their own"
+    USER = "the user whom the request names, and who has the right in their account"
     ACCOUNT = "who sees the account that the request names"
     POOL = "who sees the account whose pool the request names"
     HOLDER = "who holds it"
@@ -40,15 +41,17 @@ class Access(enum.Enum):
 class Rule:
     """Who may call a method: who has the right (None: everyone), and sees what is named.
 
-    `field` of the request has the name of something in the account.
+    `field` of the request has the name of something in the account. Without a right, and where it is about one
+    user, people call themselves: an API key may only where the rule says so.
     """
 
     access: Access
     right: Right | None = None
     field: str = ""
+    keys: bool = False
 
     def __post_init__(self) -> None:
-        assert bool(self.field) == (self.access is Access.ACCOUNT)
+        assert bool(self.field) == (self.access in (Access.ACCOUNT, Access.USER))
         assert self.right is not None or self.access in (Access.PUBLIC, Access.CALLER)
 
 
@@ -75,6 +78,10 @@ def _of(right: Right, field: str) -> Rule:
     return Rule(Access.ACCOUNT, right, field)
 
 
+def _user(field: str) -> Rule:
+    return Rule(Access.USER, Right.PEOPLE_WRITE, field)
+
+
 _USES_SEATS, _READS_SEATS = (
     Rule(Access.POOL, Right.LICENSES_USE),
     Rule(Access.POOL, Right.SEATS_READ),
@@ -88,7 +95,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
     "keypeg.v1.AccountService": {
         "SignIn": _PUBLIC,
         "SignOut": _CALLER,
-        "GetCaller": _CALLER,
+        "GetCaller": Rule(Access.CALLER, keys=True),
         "CreateAccount": _caller(Right.ACCOUNTS_WRITE),
         "GetAccount": _reads("name"),
         "ListAccounts": _caller(Right.ACCOUNTS_READ),
@@ -107,11 +114,27 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "DecideDeviceSignIn": _CALLER,
         "EndUserSignIns": _of(Right.PEOPLE_WRITE, "name"),
     },
+    "keypeg.v1.PeopleService": {
+        "UpdateUserRole": _of(Right.PEOPLE_WRITE, "name"),
+        "CreateServiceUser": _of(Right.PEOPLE_WRITE, "parent"),
+        "CreateInvitation": _of(Right.PEOPLE_WRITE, "parent"),
+        "ListInvitations": _of(Right.PEOPLE_READ, "parent"),
+        "DeleteInvitation": _of(Right.PEOPLE_WRITE, "name"),
+        "AcceptInvitation": _PUBLIC,  # whoever has the ticket
+        "SetResellerAccounts": _of(Right.STAFF_WRITE, "name"),
+        "GetResellerAccounts": _of(Right.STAFF_READ, "name"),
+    },
+    "keypeg.v1.ApiKeyService": {
+        "CreateApiKey": _user("parent"),
+        "ListApiKeys": _user("parent"),
+        "RotateApiKey": _user("name"),
+        "DeleteApiKey": _user("name"),
+    },
     "keypeg.v1.CatalogService": {
-        "GetPublisher": _CALLER,
+        "GetPublisher": _caller(Right.LICENSES_READ),
         "CreateProduct": _caller(Right.CATALOG_WRITE),
-        "GetProduct": _CALLER,
-        "ListProducts": _CALLER,
+        "GetProduct": _caller(Right.LICENSES_READ),
+        "ListProducts": _caller(Right.LICENSES_READ),
         "SetLicenseSwitches": _caller(Right.CATALOG_WRITE),
     },
     "keypeg.v1.LicenseService": {
@@ -226,7 +249,11 @@ def rule_of(method: str) -> Rule:
 def check_right(rule: Rule, caller: Caller, method: str) -> None:
     """Refuse who lacks the right of a method; before the request is looked at."""
     right = rule.right
-    if right is None or caller.may(right):
+    by_key = caller.scopes is not None
+    if by_key and not rule.keys and (right is None or rule.access is Access.USER):
+        short = method.rpartition("/")[2]
+        raise PermissionDenied(f"API keys may not call {short}; sign in.", method=method)
+    if right is None or caller.may(right) or rule.access is Access.USER:
         return
     if right in RIGHTS[caller.role]:
         short = method.rpartition("/")[2]
@@ -238,11 +265,17 @@ def check_right(rule: Rule, caller: Caller, method: str) -> None:
     raise _denied(method)
 
 
-def check_account(rule: Rule, caller: Caller, request: Any) -> None:
+def check_account(rule: Rule, caller: Caller, request: Any, method: str) -> None:
     """Refuse what belongs to an account that the caller does not see; the request's names are well-formed by now."""
     if not rule.field:
         return
     name = getattr(request, rule.field)
+    if rule.access is Access.USER and "/".join(name.split("/", 4)[:4]) != caller.user:
+        assert rule.right is not None
+        if not caller.may(rule.right):
+            raise _denied(method)
+    elif rule.access is Access.USER:
+        return
     if not caller.sees_account("/".join(name.split("/", 2)[:2])):
         raise not_found(name)
 

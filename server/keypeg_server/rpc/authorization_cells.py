@@ -71,6 +71,8 @@ def outcome(rule: Rule, who: Who) -> Outcome:
         return Outcome.ALLOWED
     if who is Who.NOBODY:
         return Outcome.SIGN_IN
+    if rule.access is Access.USER and who is Who.HOLDER:
+        return Outcome.ALLOWED
     rights = RIGHTS[ROLE_OF[who]]
     if rule.right is not None and rule.right not in rights:
         return Outcome.DENIED

@@ -17,8 +17,10 @@ from keypeg.v1 import (
     cloud_session_pb2,
     license_pb2,
     location_pb2,
+    people_pb2,
     product_pb2,
 )
+from keypeg_server.domain.access import ApiKey, Invitation
 from keypeg_server.domain.account import Account, User
 from keypeg_server.domain.cloud_change import CloudChange
 from keypeg_server.domain.license import Activation
@@ -40,8 +42,34 @@ def user(value: User) -> account_pb2.User:
         display_name=value.display_name,
         login=value.login,
         role=value.role.value,  # type: ignore[arg-type]  # equal by test
+        service=value.service,
     )
     message.create_time.FromDatetime(value.create_time)
+    return message
+
+
+def invitation(value: Invitation) -> people_pb2.Invitation:
+    message = people_pb2.Invitation(
+        name=value.name,
+        address=value.address,
+        role=value.role.value,  # type: ignore[arg-type]  # equal by test
+        inviter=value.created_by,
+    )
+    message.create_time.FromDatetime(value.create_time)
+    message.expire_time.FromDatetime(value.expire_time)
+    return message
+
+
+def api_key(value: ApiKey) -> people_pb2.ApiKey:
+    message = people_pb2.ApiKey(
+        name=value.name,
+        display_name=value.display_name,
+        scopes=sorted(scope.value for scope in value.scopes),
+    )
+    message.create_time.FromDatetime(value.create_time)
+    message.expire_time.FromDatetime(value.expire_time)
+    if value.last_use_time is not None:
+        message.last_use_time.FromDatetime(value.last_use_time)
     return message
 
 

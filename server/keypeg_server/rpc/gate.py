@@ -106,7 +106,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 validate.request(request)
                 if signed_in is not None:
                     credential_gate.check_request(signed_in.caller, request)
-                    authorization.check_account(rule, signed_in.caller, request)
+                    authorization.check_account(rule, signed_in.caller, request, method)
 
         async def admitted(request: Any, context: Any) -> SignedIn | None:
             if looks:

@@ -82,6 +82,22 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "DecideDeviceSignIn": _PERSON,
         "EndUserSignIns": _of("name"),
     },
+    "keypeg.v1.PeopleService": {
+        "UpdateUserRole": _of("name"),
+        "CreateServiceUser": _of("parent"),
+        "CreateInvitation": _of("parent"),
+        "ListInvitations": _ANYWHERE,
+        "DeleteInvitation": _of("name"),
+        "AcceptInvitation": _of("name"),
+        "SetResellerAccounts": _of("name"),
+        "GetResellerAccounts": _ANYWHERE,
+    },
+    "keypeg.v1.ApiKeyService": {
+        "CreateApiKey": _of("parent"),
+        "ListApiKeys": _ANYWHERE,
+        "RotateApiKey": _of("name"),
+        "DeleteApiKey": _of("name"),
+    },
     "keypeg.v1.CatalogService": {
         "GetPublisher": _ANYWHERE,
         "CreateProduct": _of("parent"),

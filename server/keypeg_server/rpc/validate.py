@@ -21,7 +21,7 @@ from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_event_pb2 import PoolEventKind
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
-from keypeg_server.rpc import borrow_checks, credential_checks, life_checks
+from keypeg_server.rpc import borrow_checks, credential_checks, life_checks, people_checks
 from keypeg_server.rpc.checks import (
     anything,
     duration,
@@ -65,10 +65,6 @@ from keypeg_server.rpc.quotas import TooLarge
 PACKAGE: Final = "keypeg.v1"
 
 _ID = matching(r"[a-z][a-z0-9-]{2,62}", "3 to 63 characters of [a-z0-9-], a letter first")
-_LOGIN = matching(
-    r"[^\sA-Z\x00-\x20\x7f]{3,128}", "3 to 128 characters, lower case, without spaces"
-)
-_PASSWORD = text(8, 1_024)
 _LABEL = text(1, 128)
 _NEWEST = matching(r"\d{1,9}(\.\d{1,9}){0,7}", "dotted numbers, for example 7 or 7.2")
 _CARD_ID = matching(r"[0-9a-f]{32}", "16 bytes in lower-case hexadecimal")
@@ -80,7 +76,7 @@ _PAGE: Fields = {"page_size": number(0, 1_000), "page_token": text(0, 256)}
 RULES: Final[Mapping[str, Fields]] = {
     "SignInRequest": {
         "login": text(1, 128),
-        "password": _PASSWORD,
+        "password": people_checks.PASSWORD,
         "client_name": OPTIONAL_LABEL,
         "code": text(0, 32),
     },
@@ -98,6 +94,7 @@ RULES: Final[Mapping[str, Fields]] = {
     },
     "EndUserSignInsRequest": {"name": name(names.USER), "request_id": uuid},
     **life_checks.RULES,
+    **people_checks.RULES,
     "SignOutRequest": {},
     "GetCallerRequest": {},
     "CreateAccountRequest": {
@@ -110,8 +107,8 @@ RULES: Final[Mapping[str, Fields]] = {
     "CreateUserRequest": {
         "parent": _ACCOUNT,
         "request_id": uuid,
-        "login": _LOGIN,
-        "password": _PASSWORD,
+        "login": people_checks.LOGIN,
+        "password": people_checks.PASSWORD,
         "display_name": OPTIONAL_LABEL,
         "role": one_of(Role, unset=True),
     },

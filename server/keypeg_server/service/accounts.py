@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from keypeg import names
-from keypeg.errors import AlreadyExists, NotFound
+from keypeg.errors import AlreadyExists, LimitExceeded, NotFound
 from keypeg_server.domain import people
+from keypeg_server.domain.access import RESELLER_LIMIT
 from keypeg_server.domain.account import NO_ACCOUNT, Account, User
 from keypeg_server.domain.caller import Caller
-from keypeg_server.domain.events import UserRemoved
+from keypeg_server.domain.events import UserChanged, UserRemoved
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
@@ -73,7 +74,10 @@ class AccountService:
         self._new_id = new_id
         self._passwords = passwords
 
-    async def create_account(self, request: Request[Account], id: str, display_name: str) -> bytes:
+    async def create_account(
+        self, request: Request[Account], caller: Caller, id: str, display_name: str
+    ) -> bytes:
+        """An account; one that a reseller makes, it acts for."""
         account = Account(id or self._new_id(), display_name, self._clock.wall())
 
         def create(unit: Unit) -> Account:
@@ -84,6 +88,8 @@ class AccountService:
                 )
             unit.accounts.add_account(account)
             unit.record(account.name, "account_created")
+            if caller.role is Role.RESELLER:
+                self._act_for(unit, caller, account.name)
             return account
 
         return await self._store.once(request, create)
@@ -94,8 +100,11 @@ class AccountService:
             raise not_found(names.ACCOUNT.build(id))
         return account
 
-    async def list_accounts(self, page: Page) -> list[Account]:
-        return await self._store.read(lambda unit: unit.accounts.list_accounts(page))
+    async def list_accounts(self, caller: Caller, page: Page) -> list[Account]:
+        """All; for a reseller, those that it acts for."""
+        _, id = names.USER.parse(caller.user)
+        reseller = id if caller.role is Role.RESELLER else None
+        return await self._store.read(lambda unit: unit.accounts.list_accounts(page, reseller))
 
     async def create_user(self, request: Request[User], caller: Caller, new: NewUser) -> bytes:
         people.check_place(new.role, new.account)
@@ -131,6 +140,21 @@ class AccountService:
             unit.record(names.ACCOUNT.build(account), "user_deleted", user=user.name)
 
         return await self._store.once(request, delete)
+
+    def _act_for(self, unit: Unit, caller: Caller, account: str) -> None:
+        user = unit.accounts.user(*names.USER.parse(caller.user))
+        if user is None:
+            raise not_found(caller.user)
+        accounts = user.acts_for | {account}
+        if len(accounts) > RESELLER_LIMIT:
+            raise LimitExceeded(
+                f"{user.name} acts for {RESELLER_LIMIT} accounts, which is the limit; ask the publisher.",
+                limit="people.reseller_accounts",
+                value=str(RESELLER_LIMIT),
+            )
+        unit.people.act_for(user, accounts)
+        unit.publish(UserChanged(user.name))
+        unit.record(account, "reseller_accounts", user=user.name, added=[account], removed=[])
 
     def _add_user(self, unit: Unit, new: NewUser, password: str) -> User:
         if new.account is not None and unit.accounts.account(new.account) is None:

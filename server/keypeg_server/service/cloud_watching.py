@@ -27,11 +27,12 @@ from keypeg_server.domain.events import (
     CredentialEnded,
     LogRecorded,
     TokenRevoked,
+    UserChanged,
     UserRemoved,
 )
 from keypeg_server.service.cloud import CloudView
 from keypeg_server.service.events import EventHub
-from keypeg_server.service.refusals import draining, elsewhere, signed_out
+from keypeg_server.service.refusals import draining, elsewhere, role_changed, signed_out
 
 UNREAD_LIMIT: Final = 200  # changes of one watcher: some 50 KiB; the state says the rest
 WATCHERS_LIMIT: Final = 5_000  # of the server: each is a stream
@@ -95,6 +96,7 @@ class CloudWatching:
         hub.subscribe(LogRecorded, self._recorded)
         hub.subscribe(AccountAbandoned, self._abandoned)
         hub.subscribe(UserRemoved, self._user_removed)
+        hub.subscribe(UserChanged, self._user_changed)
         hub.subscribe(TokenRevoked, self._token_revoked)
         hub.subscribe(CredentialEnded, self._credential_ended)
 
@@ -174,6 +176,11 @@ class CloudWatching:
                         f"{event.user} was removed; sign in as another user.", user=event.user
                     )
                 )
+
+    def _user_changed(self, event: UserChanged) -> None:
+        for watcher in self._everyone():
+            if watcher.caller.user == event.user:
+                watcher.end(role_changed())
 
     def _token_revoked(self, event: TokenRevoked) -> None:
         for watcher in self._everyone():

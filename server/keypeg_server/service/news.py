@@ -15,18 +15,22 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from keypeg_server.domain.events import (
+    ApiKeyChanged,
     CatalogChanged,
     CredentialEnded,
     Event,
     TokenRevoked,
+    UserChanged,
     UserRemoved,
 )
 
 KINDS: Final[Mapping[str, type[Any]]] = MappingProxyType(
     {
+        "api_key_changed": ApiKeyChanged,
         "catalog_changed": CatalogChanged,
         "credential_ended": CredentialEnded,
         "token_revoked": TokenRevoked,
+        "user_changed": UserChanged,
         "user_removed": UserRemoved,
     }
 )

@@ -60,6 +60,11 @@ def in_use(pool: Pool) -> PoolRule:
     return PoolRule(sentence, explanation=explanation, pool=pool.name, rule="in_use")
 
 
+def role_changed() -> ServerDraining:
+    """The end of a stream whose user has another role: it is opened again at once."""
+    return ServerDraining("Your role here has changed; connect again.", retry_after=timedelta(0))
+
+
 def draining() -> ServerDraining:
     """The refusal of a server that ends."""
     return ServerDraining(

@@ -106,7 +106,7 @@ class SignIns:
 
     async def _with_password(self, login: str, password: str, client_name: str) -> NewTokens:
         credential = await self._store.read(lambda unit: unit.accounts.credential(login))
-        kept = None if credential is None else credential.password
+        kept = None if credential is None else credential.password or None  # a program has none
         if not await self._passwords.matches(password, kept) or credential is None:
             raise wrong()
         new = self._tokens.new(credential.user, self._new_id(), Method.PASSWORD, client_name)

@@ -19,7 +19,7 @@ from keypeg_server.service.admitting import Admitting
 from keypeg_server.service.ending import SessionEnding
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.presence import Session, State
-from keypeg_server.service.refusals import signed_out
+from keypeg_server.service.refusals import role_changed, signed_out
 
 
 class Upheavals:
@@ -38,6 +38,7 @@ class Upheavals:
         hub.subscribe(events.UserRemoved, self._user_removed)
         hub.subscribe(events.TokenRevoked, self._token_revoked)
         hub.subscribe(events.CredentialEnded, self._credential_ended)
+        hub.subscribe(events.UserChanged, self._user_changed)
 
     def _on_cloud(self, account: str) -> Iterable[Session]:
         for session in self._presence.of_account(account):
@@ -125,6 +126,11 @@ class Upheavals:
                 continue
             if not event.device or event.device == caller.device:
                 self._ending.end(session, revoked(event.credential))
+
+    def _user_changed(self, event: events.UserChanged) -> None:
+        for session in self._presence:
+            if session.caller is not None and session.caller.user == event.user and session.link:
+                session.link.outbox.end(role_changed())  # it is resumed in the new role
 
 
 def _tell_changed(session: Session, change: session_pb2.Change.ValueType, resource: str) -> None:

@@ -26,6 +26,7 @@ from keypeg_server.domain.events import (
     LogRecorded,
     PoolRemoved,
     TokenRevoked,
+    UserChanged,
     UserRemoved,
 )
 from keypeg_server.domain.lease import Lease, Place
@@ -34,7 +35,7 @@ from keypeg_server.domain.pool_event import PoolEvent
 from keypeg_server.domain.record import Entry
 from keypeg_server.service import frames
 from keypeg_server.service.events import EventHub
-from keypeg_server.service.refusals import draining, elsewhere, no_pool, signed_out
+from keypeg_server.service.refusals import draining, elsewhere, no_pool, role_changed, signed_out
 
 _T = TypeVar("_T")
 
@@ -132,6 +133,7 @@ class Watching:
         hub.subscribe(LogRecorded, lambda event: self.told(event.entries, event.numbers))
         hub.subscribe(AccountAbandoned, lambda event: self._abandon(event.account))
         hub.subscribe(UserRemoved, self._user_removed)
+        hub.subscribe(UserChanged, self._user_changed)
         hub.subscribe(TokenRevoked, self._token_revoked)
         hub.subscribe(PoolRemoved, self._pool_removed)
 
@@ -253,6 +255,12 @@ class Watching:
                             f"{event.user} was removed; sign in as another user.", user=event.user
                         )
                     )
+
+    def _user_changed(self, event: UserChanged) -> None:
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                if watcher.caller.user == event.user:
+                    watcher.shut(role_changed())
 
     def _token_revoked(self, event: TokenRevoked) -> None:
         for watchers in self._watchers.values():

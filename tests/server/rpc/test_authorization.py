@@ -67,6 +67,7 @@ def test_only_what_must_be_is_public() -> None:
         "/keypeg.v1.SignInService/RefreshSignIn",
         "/keypeg.v1.SignInService/BeginDeviceSignIn",
         "/keypeg.v1.SignInService/FinishDeviceSignIn",
+        "/keypeg.v1.PeopleService/AcceptInvitation",
         "/keypeg.v1.SessionService/CloseSession",
         "/keypeg.v1.CredentialService/CreateSignInChallenge",
         "/keypeg.v1.CredentialService/SignInWithCredential",
@@ -97,10 +98,10 @@ def test_only_what_must_be_is_public() -> None:
 def test_what_belongs_to_an_account(caller: Caller, name: str, there: bool) -> None:
     rule, request = Rule(Access.ACCOUNT, Right.LICENSES_READ, "name"), SimpleNamespace(name=name)
     if there:
-        check_account(rule, caller, request)
+        check_account(rule, caller, request, "/x/Y")
     else:
         with pytest.raises(NotFound):
-            check_account(rule, caller, request)
+            check_account(rule, caller, request, "/x/Y")
 
 
 @pytest.mark.parametrize("right", Right)
@@ -129,5 +130,5 @@ def test_a_reseller_makes_and_does_not_use() -> None:
 def test_a_refusal_does_not_tell_whether_it_is_there() -> None:
     request = account_service_pb2.GetAccountRequest(name="accounts/other")
     with pytest.raises(NotFound) as refused:
-        check_account(Rule(Access.ACCOUNT, Right.LICENSES_READ, "name"), MEMBER, request)
+        check_account(Rule(Access.ACCOUNT, Right.LICENSES_READ, "name"), MEMBER, request, "/x/Y")
     assert "or it is not visible to you" in refused.value.sentence

@@ -28,6 +28,7 @@ from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.activations import ActivationService, ActivationView
+from keypeg_server.service.api_keys import ApiKeys
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService, CloudView
 from keypeg_server.service.device_sign_ins import DeviceSignIns
@@ -39,6 +40,7 @@ from keypeg_server.service.licenses import LicenseService, LicenseView
 from keypeg_server.service.life_parts import LifeParts
 from keypeg_server.service.locations import LocationService
 from keypeg_server.service.passwords import Cost, Passwords
+from keypeg_server.service.people import PeopleService
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.signing import PublisherKeys, Signing, delegate
@@ -125,6 +127,8 @@ class Office:
         self.accounts = AccountService(self.store, self.clock, new_id, self.passwords)
         self.sign_ins = SignIns(self.store, self.clock, new_id, self.passwords, self.tokens)
         self.devices = DeviceSignIns(self.store, self.clock, new_id, self.tokens, self.sign_ins)
+        self.people = PeopleService(self.store, self.clock, new_id, self.passwords)
+        self.keys = ApiKeys(self.store, self.clock, new_id)
         self.catalog = CatalogService(self.store, self.clock)
         self.licenses = LicenseService(self.store, self.clock, new_id, placing)
         parts = LifeParts(self.store, self.clock, new_id, self.signing, placing)
@@ -194,7 +198,7 @@ class Office:
 
     async def account(self, id: str) -> None:
         done: list[Account] = []
-        await self.accounts.create_account(self.request(done), id, id.capitalize())
+        await self.accounts.create_account(self.request(done), PUBLISHER, id, id.capitalize())
 
     async def user(self, login: str, account: str = "studio", role: Role = Role.MEMBER) -> Caller:
         new = NewUser(account, login, login.capitalize(), role, PASSWORD)

@@ -9,19 +9,22 @@ import click
 
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
+from keypeg.cli.invitation import accept, invitations, invite, uninvite
 from keypeg.cli.lazy import Group
 from keypeg.cli.login import read_password, role
+from keypeg.cli.user_roles import accounts, role_option, service
+from keypeg.cli.user_roles import role as change_role
 from keypeg.cli.values import Column, Name, moment
 
 if TYPE_CHECKING:
     from keypeg.v1 import account_pb2
 
-ROLES: Final = ("member", "admin", "owner", "reseller", "support", "operator", "publisher")
 USERS: Final[list[Column[account_pb2.User]]] = [
     Column("USER", lambda one: Name(one.name)),
     Column("LOGIN", lambda one: one.login),
     Column("CALLED", lambda one: one.display_name),
     Column("ROLE", role),
+    Column("PROGRAM", lambda one: one.service),
     Column("SINCE", lambda one: moment(one, "create_time")),
 ]
 
@@ -39,14 +42,7 @@ def user_group() -> None:
 @user_group.command("create")
 @click.argument("login")
 @click.option("--name", default="", metavar="TEXT", help="What people call them.")
-@click.option(
-    "--role",
-    "role_name",
-    type=click.Choice(ROLES),
-    default="member",
-    show_default=True,
-    help="What they may do; the last four without an account: --account -.",
-)
+@role_option
 @click.option(
     "--password-file",
     type=click.File("r"),
@@ -138,3 +134,7 @@ async def delete(cli: Cli, user: str, account: str | None) -> None:
             pb.DeleteUserRequest(name=name, request_id=request_id()),
         )
     cli.printer.note(f"{name} is taken away.")
+
+
+for command in (accept, accounts, change_role, invitations, invite, service, uninvite):
+    user_group.add_command(command)

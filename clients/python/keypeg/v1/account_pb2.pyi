@@ -105,6 +105,7 @@ class User(_message.Message):
     LOGIN_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/users/{user}`."""
     display_name: _builtins.str
@@ -113,6 +114,8 @@ class User(_message.Message):
     """The name to sign in with; lower case, unique on the server."""
     role: Global___Role.ValueType
     """What they may do."""
+    service: _builtins.bool
+    """A program: it has API keys, and no password."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When they were added."""
@@ -125,10 +128,11 @@ class User(_message.Message):
         login: _builtins.str = ...,
         role: Global___Role.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        service: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "login", b"login", "name", b"name", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "login", b"login", "name", b"name", "role", b"role", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

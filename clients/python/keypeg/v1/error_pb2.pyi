@@ -236,6 +236,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The last who may do everything somewhere is not taken away; metadata `role` says which role."""
     REASON_INVITATION_INVALID: _Reason.ValueType  # 121
     """The ticket of an invitation is not known, was used or revoked, or has run out."""
+    REASON_ACCOUNT_OWNED: _Reason.ValueType  # 122
+    """The account has an owner, who decides this: a reseller does so no more."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused. Travels as the `reason` of the single
@@ -457,4 +459,6 @@ REASON_LAST_OWNER: Reason.ValueType  # 120
 """The last who may do everything somewhere is not taken away; metadata `role` says which role."""
 REASON_INVITATION_INVALID: Reason.ValueType  # 121
 """The ticket of an invitation is not known, was used or revoked, or has run out."""
+REASON_ACCOUNT_OWNED: Reason.ValueType  # 122
+"""The account has an owner, who decides this: a reseller does so no more."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
