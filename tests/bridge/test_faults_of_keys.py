@@ -1,127 +1,25 @@
 """Every fault of an emulated key, through a real bridge, as an app sees it: a clear error in time, and recovery after it.
 
-All stories are played at once, each on a key of its own in one of two laboratories, since most of them wait for a time limit;
+All stories are played at once, each on a key of its own in the laboratory of its kind, since most of them wait for a time limit;
 each is a test of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from datetime import timedelta
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
 
-import grpc.aio
 import pytest
 
 from keypeg import errors
 from keypeg.errors import Reason
-from keypeg.testing.lab import KeyLab, LabKey
-from keypeg.testing.lab_processes import wait_until
+from keypeg.testing.lab import KeyLab
 from keypeg.v1 import key_pb2, session_pb2
-from keypeg.v1.session_service_pb2 import HoldSessionResponse
-from tests.bridge.app_side import AppSide
+from tests.bridge.fault_scenes import DENIED, GRACE, SOON, TOLD_WITHIN, Scene, Story, play
 
 pytestmark = [pytest.mark.system, pytest.mark.behaviour("KEY-11")]
-
-TOLD_WITHIN = 5.0
-"""Seconds until an app knows that its key does not answer: a proof has three."""
-SOON = 2.0
-"""Seconds until it knows what needs no waiting: less than a proof has."""
-GRACE = timedelta(minutes=5)
-
-DENIED = {Reason.KEY_FAULTY.value, Reason.KEY_UNPLUGGED.value}
-
-
-class Scene:
-    """One key with a license, and an app that runs on it."""
-
-    def __init__(self, key: LabKey) -> None:
-        self.key = key
-        self.product = f"product-of-{key.name}"
-        self._channel = grpc.aio.insecure_channel(
-            key.lab.bridge, options=(("grpc.use_local_subchannel_pool", 1),)
-        )
-        self._publisher: Any = SimpleNamespace(pinned=key.lab.root, name=key.lab.publisher.name)
-        self.app = self.new_app()
-
-    def new_app(self, product: str = "") -> AppSide:
-        return AppSide(self._channel, product or self.product)
-
-    async def begin(self) -> None:
-        await self.license(self.product)
-        opened = await self.app.open()
-        self.check(opened.proof)
-
-    async def license(self, product: str) -> None:
-        await asyncio.to_thread(self.key.license, product, unplug_grace=GRACE)
-
-    def check(self, proof: Any) -> None:
-        self.app.check(proof, self._publisher)
-
-    async def goes_on(self) -> None:
-        """A renewal works, and its proof is right."""
-        answer = await self.app.renew()
-        assert answer.WhichOneof("frame") == "renewed", answer
-        self.check(answer.renewed.proof)
-
-    async def is_denied(self, *reasons: Reason) -> float:
-        """A renewal is denied, by the key's fault or these reasons; the seconds until that was told."""
-        loop = asyncio.get_running_loop()
-        asked = loop.time()
-        answer = await self.app.renew()
-        assert answer.WhichOneof("frame") == "denied", answer
-        assert answer.denied.explanation.reason in ({one.value for one in reasons} or DENIED)
-        assert answer.denied.explanation.sentence
-        return loop.time() - asked
-
-    async def comes_back(self) -> None:
-        """The app hears that its key is back, and goes on."""
-        while (answer := await self.app.receive()).WhichOneof("frame") != "changed":
-            assert answer.WhichOneof("frame") == "missing"
-        assert answer.changed.change == session_pb2.CHANGE_KEY_RETURNED
-        await self.goes_on()
-
-    async def goes_on_or_comes_back(self) -> None:
-        """It goes on at once, or when its key was opened anew."""
-        answer = await self.app.renew()
-        if answer.WhichOneof("frame") == "denied":
-            await self.comes_back()
-        else:
-            self.check(answer.renewed.proof)
-
-    async def hears(self, frame: str) -> HoldSessionResponse:
-        """The next frame, which is of this kind."""
-        answer = await self.app.receive()
-        assert answer.WhichOneof("frame") == frame, answer
-        return answer
-
-    async def seen(self, wanted: Callable[[key_pb2.Key], bool]) -> key_pb2.Key:
-        """The first key that the bridge tells of and that is wanted."""
-
-        def watch() -> key_pb2.Key:
-            with self.key.lab.issuer() as issuer:
-                return issuer.wait_for(wanted, "What was to be seen")
-
-        return await asyncio.to_thread(watch)
-
-    async def is_gone(self, name: str) -> None:
-        """The bridge shows no such key any more."""
-
-        def gone() -> bool:
-            with self.key.lab.issuer() as issuer:
-                return all(key.name != name for key in issuer.listed())
-
-        assert await asyncio.to_thread(wait_until, gone, 15)
-
-    async def close(self) -> None:
-        await self._channel.close()
-
-
-Story = Callable[[Scene], Awaitable[None]]
-
 
 # On the card
 
@@ -303,6 +201,56 @@ async def a_counter_at_its_end_is_told(scene: Scene) -> None:
     await scene.comes_back()
 
 
+# On the smartkey
+
+
+async def a_smartkey_whose_counter_is_at_its_end_is_told(scene: Scene) -> None:
+    with scene.key.wear("end"):
+        assert await scene.is_denied() < SOON
+    await scene.goes_on_or_comes_back()
+
+
+async def a_smartkey_whose_counter_stands_still_is_refused(scene: Scene) -> None:
+    with scene.key.wear():
+        await scene.is_denied(Reason.KEY_ROLLED_BACK)
+
+
+async def counts(scene: Scene) -> None:
+    """More signatures than opening a key makes."""
+    for _ in range(6):
+        await scene.goes_on()
+
+
+async def is_refused_for_its_count(scene: Scene) -> None:
+    """The key is back, and what it tells is too low; the app and whoever looks at the key are told."""
+    returned = (await scene.hears("changed")).changed
+    assert returned.change == session_pb2.CHANGE_KEY_RETURNED
+    await scene.is_denied(Reason.KEY_ROLLED_BACK)
+    refused = await scene.seen(lambda key: key.serial == scene.key.serial and bool(key.fault))
+    assert "its counter told" in refused.fault
+
+
+async def a_smartkey_that_was_rolled_back_is_refused_until_it_is_the_newest_again(
+    scene: Scene,
+) -> None:
+    scene.key.snapshot("before")
+    await counts(scene)
+    with scene.key.roll_back("before"):
+        await scene.hears("missing")
+        await is_refused_for_its_count(scene)
+    await scene.hears("missing")
+    await scene.comes_back()
+
+
+async def a_smartkey_that_fell_behind_its_copy_is_refused(scene: Scene) -> None:
+    with scene.key.clone(swap=True, name="copy"):
+        await scene.hears("missing")
+        await scene.comes_back()  # it counts on from where the first one stands
+        await counts(scene)
+    await scene.hears("missing")
+    await is_refused_for_its_count(scene)
+
+
 ON_CARDS: list[list[Story]] = [
     [
         a_pull_is_told_and_ends_when_the_key_is_back,
@@ -333,28 +281,44 @@ ON_SECURITY_KEYS: list[list[Story]] = [
     ],
     [a_security_key_that_never_answers_is_told_in_time],
 ]
-LABS = {"card": ON_CARDS, "fido": ON_SECURITY_KEYS}
-NAMES = [story.__name__ for stories in LABS.values() for chain in stories for story in chain]
+ON_SMARTKEYS: list[list[Story]] = [
+    [
+        a_pull_is_told_and_ends_when_the_key_is_back,
+        nonsense_is_told_at_once,
+        a_byte_of_a_signature_is_noticed_by_the_app,
+        a_full_key_takes_no_license_and_keeps_those_it_has,
+        a_smartkey_whose_counter_is_at_its_end_is_told,
+    ],
+    [a_key_that_flaps_is_recognized],
+    [a_slow_answer_is_waited_for, an_answer_that_never_comes_is_told_in_time],
+    [an_answer_that_comes_too_late_is_not_taken_for_another],
+    [an_answer_that_breaks_off_is_told],
+    [an_answer_to_another_question_is_not_taken],
+    [a_smartkey_that_was_rolled_back_is_refused_until_it_is_the_newest_again],
+    [a_smartkey_that_fell_behind_its_copy_is_refused],
+    [a_smartkey_whose_counter_stands_still_is_refused],
+]
 
 
-async def play(key: LabKey, chain: list[Story], told: dict[str, asyncio.Future[None]]) -> None:
-    """One key's stories, one after the other; each one's end is told."""
-    scene = Scene(key)
-    try:
-        for story in chain:
-            try:
-                if story is chain[0]:
-                    await scene.begin()
-                await story(scene)
-            except BaseException as error:
-                told[story.__name__].set_exception(error)
-                raise
-            told[story.__name__].set_result(None)
-    finally:
-        for story in chain:
-            if not told[story.__name__].done():
-                told[story.__name__].set_exception(AssertionError("the story before failed"))
-        await scene.close()
+@dataclass(frozen=True)
+class Kind:
+    """Keys of one kind: their stories, a key's in a list, and what their laboratory is told."""
+
+    chains: list[list[Story]]
+    drivers: str = ""
+
+
+KINDS = {
+    "card": Kind(ON_CARDS),
+    "fido": Kind(ON_SECURITY_KEYS, "fido2"),
+    "smart": Kind(ON_SMARTKEYS, "smartkey"),
+}
+NAMES = [
+    f"{name}-{story.__name__}"
+    for name, kind in KINDS.items()
+    for chain in kind.chains
+    for story in chain
+]
 
 
 @pytest.fixture(scope="module")
@@ -362,17 +326,23 @@ async def told() -> AsyncIterator[dict[str, asyncio.Future[None]]]:
     loop = asyncio.get_running_loop()
     told: dict[str, asyncio.Future[None]] = {name: loop.create_future() for name in NAMES}
     labs = {
-        "card": KeyLab(keys=len(ON_CARDS), seed="card"),
-        "fido": KeyLab(keys=len(ON_SECURITY_KEYS), seed="fido", drivers="fido2"),
+        name: KeyLab(keys=len(kind.chains), seed=name, drivers=kind.drivers)
+        for name, kind in KINDS.items()
     }
     with ExitStack() as stack:
         for lab in labs.values():
             stack.callback(lab.stop)
         await asyncio.gather(*(asyncio.to_thread(lab.start) for lab in labs.values()))
         playing = [
-            asyncio.ensure_future(play(labs[kind].key(f"key-{number}"), chain, told))
-            for kind, stories in LABS.items()
-            for number, chain in enumerate(stories, 1)
+            asyncio.ensure_future(
+                play(
+                    labs[name].key(f"key-{number}"),
+                    chain,
+                    [told[f"{name}-{story.__name__}"] for story in chain],
+                )
+            )
+            for name, kind in KINDS.items()
+            for number, chain in enumerate(kind.chains, 1)
         ]
         yield told
         await asyncio.gather(*playing, return_exceptions=True)
