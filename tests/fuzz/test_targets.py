@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import targets
+from tests.fuzz import found, targets
 
 CORPUS = Path(__file__).parent / "corpus"
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +58,25 @@ def test_any_bytes_end_in_a_value_or_a_refusal(name: str) -> None:
 def test_what_failed_once_does_not_fail_again() -> None:
     for path in sorted(CORPUS.glob("*/*")):
         targets.run(path.parent.name, path.read_bytes())
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_what_reached_far_once_ends_as_well(name: str) -> None:
+    for data in found.load(name):
+        targets.run(name, data)
+
+
+def test_kept_inputs_are_those_of_targets_and_stay_small() -> None:
+    files = sorted(found.FOLDER.iterdir())
+    assert {path.stem for path in files} <= set(targets.TARGETS)
+    assert sum(path.stat().st_size for path in files) < 200_000
+
+
+def test_inputs_are_kept_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(found, "FOLDER", tmp_path / "found")
+    assert found.load("cbor") == []
+    assert found.save("cbor", [b"\x00\xff\n", b"a", b"", b"a"]) == 2
+    assert found.load("cbor") == [b"a", b"\x00\xff\n"]
 
 
 @pytest.mark.long
