@@ -3,59 +3,32 @@
 Promises: `start` returns when an app can use the keys, and prints where they are; nothing here touches real keys or another
 laboratory; what is missing is named with the command that installs it.
 
-Leaves to others: the laboratory itself (keypeg.testing.lab), and what faults do (docs/labs.md).
+Leaves to others: what is shown (lab_shown.py), the laboratory itself (keypeg.testing.lab), and what faults do (docs/labs.md).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from keypeg.cli.context import Cli, pass_cli
-from keypeg.cli.lazy import Group
-from keypeg.cli.values import Column
-
-if TYPE_CHECKING:
-    from keypeg.testing.lab import KeyLab
-
-KEYS: Final[list[Column[dict[str, Any]]]] = [
-    Column("KEY", lambda one: one["key"]),
-    Column("SERIAL", lambda one: one["serial"]),
-    Column("PROFILE", lambda one: one["profile"]),
-    Column("PLUGGED", lambda one: one["plugged"]),
-    Column("IN USE", lambda one: one["attached"]),
-    Column("FAULTS", lambda one: tuple(_in_words(fault) for fault in one["faults"])),
-]
-HISTORY: Final[list[Column[dict[str, Any]]]] = [
-    Column("AT", lambda one: f"{one['at']:.3f} s"),
-    Column("DID", lambda one: one["did"]),
-    Column("KEY", lambda one: one.get("key", "")),
-    Column("FAULT", lambda one: _in_words(one)),
-]
-LAB: Final[list[Column[dict[str, Any]]]] = [
-    Column("BRIDGE", lambda one: one["bridge"]),
-    Column("KEYS AT", lambda one: one["usbip"]),
-    Column("FOLDER", lambda one: one["folder"]),
-    Column("ROOT", lambda one: one["root"]),
-]
-FAULT: Final[list[Column[dict[str, Any]]]] = [
-    Column("NUMBER", lambda one: one["number"]),
-    Column("KEY", lambda one: one["key"]),
-    Column("FAULT", lambda one: _in_words(one)),
-]
-_NOT_SHOWN: Final = frozenset({"fault", "key", "number", "at", "did", "hits", "interface", "skip"})
-
-folder_option = click.option(
-    "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the laboratory keeps its keys; lab beside the profiles by default.",
+from keypeg.cli.lab_shown import (
+    FAULT,
+    HISTORY,
+    KEYS,
+    LAB,
+    LICENSE,
+    assignment,
+    folder_of,
+    folder_option,
+    found,
+    key_option,
+    named,
+    sentences,
+    told_of,
 )
-key_option = click.option("--key", metavar="NAME", help="Which key; without: the only one.")
+from keypeg.cli.lazy import Group
 
 
 @click.group("lab", cls=Group)
@@ -103,8 +76,8 @@ def start(
     from keypeg.testing import lab_kept
     from keypeg.testing.lab import KeyLab
 
-    where = _folder(folder)
-    with _sentences():
+    where = folder_of(folder)
+    with sentences():
         lab_kept.free(where)
         lab = KeyLab(
             where,
@@ -117,7 +90,7 @@ def start(
             publisher=lab_kept.publisher(where),
         ).start()
         lab_kept.keep(where, lab)
-    cli.printer.item(_facts(lab, where), LAB)
+    cli.printer.item(told_of(lab, where), LAB)
     cli.printer.note(f"Apps find the keys with KEYPEG_BRIDGE={lab.bridge}")
 
 
@@ -131,11 +104,11 @@ def status(cli: Cli, folder: Path | None) -> None:
     Example:
       keypeg key lab status
     """
-    where = _folder(folder)
-    with _found(where) as lab:
+    where = folder_of(folder)
+    with found(where) as lab:
         told = lab.ask("status")
         faults = lab.faults
-        facts = _facts(lab, where)
+        facts = told_of(lab, where)
     keys = [
         {**one, "faults": [fault for fault in faults if fault["key"] == one["key"]]}
         for one in told["keys"]
@@ -163,8 +136,8 @@ def stop(cli: Cli, folder: Path | None) -> None:
     """
     from keypeg.testing import lab_kept
 
-    with _sentences():
-        lab_kept.forget(_folder(folder))
+    with sentences():
+        lab_kept.forget(folder_of(folder))
     cli.printer.note("The laboratory has ended.")
 
 
@@ -184,15 +157,10 @@ def license_key(cli: Cli, product: str, folder: Path | None, key: str | None) ->
     Example:
       keypeg key lab license wave-editor
     """
-    with _found(_folder(folder)) as lab:
+    with found(folder_of(folder)) as lab:
         lab.key(key or "key-1").license(product)
         facts = {"key": key or "key-1", "product": product, "root": lab.root.hex()}
-    columns: list[Column[dict[str, str]]] = [
-        Column("KEY", lambda one: one["key"]),
-        Column("PRODUCT", lambda one: one["product"]),
-        Column("ROOT", lambda one: one["root"]),
-    ]
-    cli.printer.item(facts, columns)
+    cli.printer.item(facts, LICENSE)
 
 
 @lab_group.command("plug")
@@ -206,8 +174,8 @@ def plug(cli: Cli, key: str | None, folder: Path | None) -> None:
     Example:
       keypeg key lab plug key-1
     """
-    with _found(_folder(folder)) as lab:
-        lab.ask("plug", **_named(key))
+    with found(folder_of(folder)) as lab:
+        lab.ask("plug", **named(key))
     cli.printer.note("The key is in.")
 
 
@@ -224,8 +192,8 @@ def unplug(cli: Cli, key: str | None, seconds: float | None, folder: Path | None
       keypeg key lab unplug --for 2
     """
     for_time = {} if seconds is None else {"seconds": seconds}
-    with _found(_folder(folder)) as lab:
-        lab.ask("unplug", **_named(key), **for_time)
+    with found(folder_of(folder)) as lab:
+        lab.ask("unplug", **named(key), **for_time)
     cli.printer.note("The key is out.")
 
 
@@ -240,8 +208,8 @@ def touch(cli: Cli, key: str | None, folder: Path | None) -> None:
     Example:
       keypeg key lab touch
     """
-    with _found(_folder(folder)) as lab:
-        lab.ask("touch", **_named(key))
+    with found(folder_of(folder)) as lab:
+        lab.ask("touch", **named(key))
     cli.printer.note("The key was touched.")
 
 
@@ -264,9 +232,9 @@ def fault(
       keypeg key lab fault slow delay=0.5 count=3 --key key-2
       keypeg key lab fault clone mode=forged swap=true
     """
-    given = dict(map(_assignment, values))
-    with _found(_folder(folder)) as lab:
-        begun = lab.ask("fault", **{**given, **_named(key), "fault": kind})["fault"]
+    given = dict(map(assignment, values))
+    with found(folder_of(folder)) as lab:
+        begun = lab.ask("fault", **{**given, **named(key), "fault": kind})["fault"]
     cli.printer.item(begun, FAULT)
 
 
@@ -283,8 +251,8 @@ def clear(cli: Cli, number: int | None, key: str | None, folder: Path | None) ->
       keypeg key lab clear
     """
     which = {} if number is None else {"number": number}
-    with _found(_folder(folder)) as lab:
-        ended = lab.ask("clear", **which, **_named(key))["faults"]
+    with found(folder_of(folder)) as lab:
+        ended = lab.ask("clear", **which, **named(key))["faults"]
     cli.printer.listing(ended, FAULT, nothing="No fault was active.")
 
 
@@ -303,7 +271,7 @@ def script(cli: Cli, file: Path | None, seed: str | None, stop: bool, folder: Pa
     """
     if (file is None) is not stop:
         raise click.UsageError("Name a script, or give --stop.")
-    with _found(_folder(folder)) as lab:
+    with found(folder_of(folder)) as lab:
         if file is None:
             lab.ask("script", stop=True)
             cli.printer.note("The script has stopped; faults that have begun stay.")
@@ -322,62 +290,6 @@ def history(cli: Cli, folder: Path | None) -> None:
     Example:
       keypeg key lab history -o jsonl
     """
-    with _found(_folder(folder)) as lab:
+    with found(folder_of(folder)) as lab:
         told = lab.history
     cli.printer.listing(told, HISTORY, nothing="Nothing was done to the keys.")
-
-
-def _folder(given: Path | None) -> Path:
-    from keypeg import profile as profiles
-
-    return given or profiles.config_dir() / "lab"
-
-
-def _named(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"key": key}
-
-
-def _facts(lab: KeyLab, folder: Path) -> dict[str, Any]:
-    return {
-        "bridge": lab.bridge,
-        "usbip": lab.usbip,
-        "folder": str(folder),
-        "root": lab.root.hex(),
-    }
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """A laboratory's refusals as sentences of this program."""
-    from keypeg.testing.lab_errors import LabError
-
-    try:
-        yield
-    except LabError as error:
-        raise click.ClickException(str(error)) from error
-
-
-@contextmanager
-def _found(folder: Path) -> Iterator[KeyLab]:
-    from keypeg.testing import lab_kept
-
-    with _sentences():
-        yield lab_kept.find(folder)
-
-
-def _assignment(word: str) -> tuple[str, Any]:
-    name, sign, text = word.partition("=")
-    if not sign or not name:
-        raise click.UsageError(f"{word!r} is not NAME=VALUE, for example seconds=5.")
-    try:
-        return name, json.loads(text)
-    except ValueError:
-        return name, text
-
-
-def _in_words(fault: dict[str, Any]) -> str:
-    """A fault with what was given for it."""
-    if fault.get("error"):
-        return f"{fault['fault']}: {fault['error']}"
-    values = (f"{name}={value}" for name, value in fault.items() if name not in _NOT_SHOWN)
-    return " ".join((str(fault["fault"]), *values))
