@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from keypeg import key_changes
 from keypeg.errors import KeyLost, KeyMissing, KeypegError
-from keypeg.keys import Side, check_key, writing_to
+from keypeg.keys import Side, check_key, halfway, writing_to
 from keypeg.v1 import (
     activation_service_pb2,
     activation_service_pb2_grpc,
@@ -73,7 +73,8 @@ async def deactivate_from_key(
             ),
         )
     except KeypegError as error:
-        raise _unconfirmed(error, activation.name) from error
+        text = f"The license is gone from the key, and {activation.name} is not free yet: do the same again, with the key plugged in."
+        raise halfway(error, activation.name, text) from error
     with suppress(KeypegError):  # the next look at the key tells both
         await check_key(server, bridge, removed.key, account)
     return removed.key
@@ -162,14 +163,3 @@ def not_here(activation: license_pb2.Activation, location: location_pb2.Location
         location=location.name,
         activation=activation.name,
     )
-
-
-def _unconfirmed(error: KeypegError, activation: str) -> KeypegError:
-    told = type(error)(
-        f"{error.sentence} The license is gone from the key, and {activation} is not free yet: do the same "
-        "again, with the key plugged in.",
-        explanation=error.explanation,
-        retry_after=error.retry_after,
-    )
-    told.metadata.update(error.metadata, activation=activation)
-    return told

@@ -175,7 +175,9 @@ async def activate_onto_key(
                 ),
             )
         except KeypegError as error:
-            raise _unwritten(error, made.activation.name) from error
+            named = made.activation.name
+            text = f"The license is activated on this key ({named}), but not written to it: do the same again to write it."
+            raise halfway(error, named, text) from error
     with suppress(KeypegError):  # the next look at the key tells the server as well
         await check_key(server, bridge, written.key, account)
     return KeyActivation(made.activation, made.document, made.delegation, written.key)
@@ -281,11 +283,10 @@ async def activation_at(
         request.page_token = page.next_page_token
 
 
-def _unwritten(error: KeypegError, activation: str) -> KeypegError:
-    """The error of a write, with what was done before it and how to go on."""
+def halfway(error: KeypegError, activation: str, how_to_go_on: str) -> KeypegError:
+    """An error after which a part is done: the same, with what was done before it and how to go on."""
     told = type(error)(
-        f"{error.sentence} The license is activated on this key ({activation}), but not written to it: "
-        "do the same again to write it.",
+        f"{error.sentence} {how_to_go_on}",
         explanation=error.explanation,
         retry_after=error.retry_after,
     )
