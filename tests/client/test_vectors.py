@@ -17,6 +17,7 @@ import pytest
 
 from keypeg import (
     borrowed,
+    credential_document,
     document,
     envelope,
     fingerprint,
@@ -155,7 +156,9 @@ def test_every_kind_of_proof_is_published_right_and_wrong() -> None:
 def test_every_reason_of_the_document_s_steps_is_published() -> None:
     steps = FORMATS.split("## Verification")[1].split("Fencing numbers are")[0]
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", steps))
-    published = {row["reason"] for name in ("proofs", "receipts") for row in load(name)}
+    published = {
+        row["reason"] for name in ("proofs", "receipts", "credentials") for row in load(name)
+    }
     assert named == published - {None}
 
 
@@ -165,10 +168,19 @@ def test_every_reason_of_the_document_s_steps_is_published() -> None:
 def test_the_code_cites_steps_that_the_document_has_and_all_of_them() -> None:
     numbered = set(re.findall(r"^(\d+)\. \*\*", FORMATS, re.MULTILINE))
     cited: set[str] = set()
-    for module in (borrowed, document, envelope, key_contents, proof, proof_checks, receipts):
+    for module in (
+        borrowed,
+        credential_document,
+        document,
+        envelope,
+        key_contents,
+        proof,
+        proof_checks,
+        receipts,
+    ):
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         cited |= set(re.findall(r"[Ss]tep (\d+)\b", source))
-    assert numbered == {str(number) for number in range(1, 19)}
+    assert numbered == {str(number) for number in range(1, 23)}
     assert cited == numbered
 
 
