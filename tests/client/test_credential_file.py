@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from keypeg import credential_file, errors
-from keypeg.device_mark import Marks, proof
+from keypeg.device_mark import proof
+from keypeg.device_marks import Marks
 from tests.client import credential_cases
 from tests.client.credential_cases import CASES, Case
 

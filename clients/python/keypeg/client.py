@@ -255,7 +255,7 @@ async def _open_stream(
     parts: Mapping[str, str] | None = None,
 ) -> StreamDriver:
     from keypeg.agent_link import AgentLink
-    from keypeg.device_mark import Marks
+    from keypeg.device_marks import Marks
     from keypeg.dialing import Dialer
     from keypeg.line import Line
     from keypeg.stream_driver import StreamDriver

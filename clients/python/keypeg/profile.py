@@ -9,7 +9,7 @@ only, and a token shows in no repr. The environment wins over the file, the call
     tokens/<profile>       what keeps the user signed in (token_file)     0600
     credentials/<profile>  a credential file     0600
     licenses/*.keypeg      license documents for this computer
-    marks/                 a file for each session that runs (device_mark)
+    marks/                 a file for each session that runs (device_marks)
     borrows/               seats that are borrowed for this computer (borrow_shelf)
 
 Leaves to others: what a profile is used for (client, cli).

@@ -21,7 +21,8 @@ import grpc.aio
 from keypeg import calls
 from keypeg.agent_link import AgentLink, Watched
 from keypeg.clock import Clock
-from keypeg.device_mark import Mark, Marks
+from keypeg.device_mark import Mark
+from keypeg.device_marks import Marks
 from keypeg.errors import Internal, KeypegError, Unreachable
 from keypeg.event_hub import EventHub
 from keypeg.events import Running
