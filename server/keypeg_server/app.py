@@ -98,6 +98,7 @@ from keypeg_server.service.placing import Placing
 from keypeg_server.service.pools import Engine, always
 from keypeg_server.service.reports import Reports
 from keypeg_server.service.seats import Seats
+from keypeg_server.service.second_factors import SecondFactors
 from keypeg_server.service.sessions import SessionLimits, Sessions
 from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.signing import Signing
@@ -349,7 +350,8 @@ class App:
         self._watching = watching = Watching(engine, hub)
         self._committer.recorded = watching.told
         accounts = AccountService(store, clock, new_id, self._passwords)
-        sign_ins = SignIns(store, clock, new_id, self._passwords, tokens)
+        factors = SecondFactors(store, clock, opened.wrapping())
+        sign_ins = SignIns(store, clock, new_id, self._passwords, tokens, factors)
         locations = LocationService(
             store,
             clock,
@@ -369,7 +371,8 @@ class App:
             AccountRpc(accounts, sign_ins), server
         )
         sign_in_service_pb2_grpc.add_SignInServiceServicer_to_server(
-            SignInRpc(sign_ins, DeviceSignIns(store, clock, new_id, tokens, sign_ins)), server
+            SignInRpc(sign_ins, DeviceSignIns(store, clock, new_id, tokens, sign_ins), factors),
+            server,
         )
         people = PeopleService(store, clock, new_id, self._passwords)
         people_service_pb2_grpc.add_PeopleServiceServicer_to_server(

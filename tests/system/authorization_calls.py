@@ -310,6 +310,11 @@ _SIGN_INS: Final[Mapping[str, Request]] = {
     "DecideDeviceSignIn": lambda s: sign_in_service_pb2.DecideDeviceSignInRequest(
         user_code="x", request_id=request_id()
     ),
+    "BeginOneTimeCodes": lambda s: sign_in_service_pb2.BeginOneTimeCodesRequest(password=PASSWORD),
+    "ConfirmOneTimeCodes": lambda s: sign_in_service_pb2.ConfirmOneTimeCodesRequest(code="0"),
+    "RemoveOneTimeCodes": lambda s: sign_in_service_pb2.RemoveOneTimeCodesRequest(
+        password=PASSWORD, code="0"
+    ),
     "EndUserSignIns": lambda s: sign_in_service_pb2.EndUserSignInsRequest(
         name=s.user, request_id=request_id()
     ),

@@ -73,9 +73,9 @@ class Everyone:
         self.scene = scene(world, own, own.member, name)
 
     def api(self, who: Who, method: str) -> Api:
-        """Who calls this method; what ends a token is called with one that nobody needs."""
+        """Who calls this method; what changes how they sign in is called by somebody whom nobody needs."""
         api = self.apis[who]
-        if not method.endswith(("/SignOut", "/SignOutEverywhere")) or not api.token:
+        if not method.endswith(("/SignOut", "/SignOutEverywhere", "OneTimeCodes")) or not api.token:
             return api
         world = self._world
         token = another(world, self.scene.account, account_pb2.ROLE_MEMBER)

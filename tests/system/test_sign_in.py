@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ import pytest
 from keypeg.errors import Reason
 from keypeg.token_file import Tokens, read
 from keypeg.v1 import sign_in_service_pb2, sign_in_service_pb2_grpc
+from keypeg_server.domain import totp
 from lab.processes import BIN, Lab
 from lab.world import CLOUD, PASSWORD, Api, Computer, World
 from tests.system.people import SETTINGS, Customer, refused
@@ -165,3 +169,38 @@ def test_a_code_that_is_approved_elsewhere_signs_in(
     assert answer["login"] == customer.member_login
     _, found = world.keypeg(mine, "sign-ins", "list")
     assert "SIGN_IN_METHOD_DEVICE_CODE" in {one["method"] for one in found}
+
+
+def test_a_user_with_an_authenticator_signs_in_with_its_codes(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    mine = signed_in(world, new_name("pc"), customer.member_login)
+    setting_up = subprocess.Popen(
+        [str(BIN / "keypeg"), "-o", "json", "one-time-codes", "set-up"],
+        env={**os.environ, **mine.env},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert setting_up.stdin is not None
+        assert setting_up.stderr is not None
+        setting_up.stdin.write(f"{PASSWORD}\n")
+        setting_up.stdin.flush()
+        uri = setting_up.stderr.readline()
+        shown = re.search(r"secret=([A-Z2-7]+)", uri)
+        assert shown is not None, uri
+        secret = base64.b32decode(shown[1])
+        code = totp.code(secret, totp.step_of(datetime.now(UTC)))
+        out, err = setting_up.communicate(f"{code}\n", timeout=30)
+    finally:
+        setting_up.kill()
+    assert setting_up.returncode == 0, err
+    recovery = json.loads(out)["recovery_codes"]
+    other = world.computer(new_name("pc"))
+    asked = ("login", "--login", customer.member_login)
+    status, _ = world.keypeg(other, *asked, stdin=f"{PASSWORD}\n", check=False)
+    assert status == 4
+    _, answer = world.keypeg(other, *asked, stdin=f"{PASSWORD}\n{recovery[0]}\n")
+    assert answer["login"] == customer.member_login

@@ -49,11 +49,8 @@ class Reason(enum.Enum):
     TOKEN_INVALID = 22
     TOKEN_EXPIRED = 23
     CODE_REQUIRED = 24
-    SECOND_FACTOR_MISSING = 25
     SIGN_IN_PENDING = 26
     SIGN_IN_DECLINED = 27
-    IDENTITY_UNKNOWN = 28
-    PROVIDER_FAILED = 29
 
     LICENSE_MISSING = 30
     LICENSE_EXPIRED = 31
@@ -274,24 +271,12 @@ class CodeRequired(KeypegError, reason=Reason.CODE_REQUIRED):
     """A one-time code is needed beside the password."""
 
 
-class SecondFactorMissing(KeypegError, reason=Reason.SECOND_FACTOR_MISSING):
-    """The account wants a second factor, and the user has none yet."""
-
-
 class SignInPending(KeypegError, reason=Reason.SIGN_IN_PENDING):
     """Nobody has decided yet about this device code; ask again after `retry_after`."""
 
 
 class SignInDeclined(KeypegError, reason=Reason.SIGN_IN_DECLINED):
     """Whoever was asked declined this sign-in."""
-
-
-class IdentityUnknown(KeypegError, reason=Reason.IDENTITY_UNKNOWN):
-    """No user is linked to who the provider says this is; metadata `issuer` and `subject`."""
-
-
-class ProviderFailed(KeypegError, reason=Reason.PROVIDER_FAILED):
-    """The provider does not answer, or not as OpenID Connect says."""
 
 
 class LicenseMissing(KeypegError, reason=Reason.LICENSE_MISSING):

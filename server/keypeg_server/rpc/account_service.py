@@ -46,7 +46,11 @@ class AccountRpc(AccountServiceServicer):
 
     async def SignIn(self, request: SignInRequest, context: Any) -> SignInResponse:
         new = await self._sign_ins.with_password(
-            request.login, request.password, request.client_name, address_of(context)
+            request.login,
+            request.password,
+            request.client_name,
+            address_of(context),
+            request.code,
         )
         return tokens_in(SignInResponse(), new)
 

@@ -112,6 +112,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "FinishDeviceSignIn": _PUBLIC,  # whoever has the device code
         "GetDeviceSignIn": _CALLER,
         "DecideDeviceSignIn": _CALLER,
+        "BeginOneTimeCodes": _CALLER,
+        "ConfirmOneTimeCodes": _CALLER,
+        "RemoveOneTimeCodes": _CALLER,
         "EndUserSignIns": _of(Right.PEOPLE_WRITE, "name"),
     },
     "keypeg.v1.PeopleService": {

@@ -80,6 +80,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "FinishDeviceSignIn": _PERSON,
         "GetDeviceSignIn": _ANYWHERE,
         "DecideDeviceSignIn": _PERSON,
+        "BeginOneTimeCodes": _PERSON,
+        "ConfirmOneTimeCodes": _PERSON,
+        "RemoveOneTimeCodes": _PERSON,
         "EndUserSignIns": _of("name"),
     },
     "keypeg.v1.PeopleService": {

@@ -10,6 +10,10 @@ from keypeg.v1.account_service_pb2 import SignInResponse
 from keypeg.v1.sign_in_service_pb2 import (
     BeginDeviceSignInRequest,
     BeginDeviceSignInResponse,
+    BeginOneTimeCodesRequest,
+    BeginOneTimeCodesResponse,
+    ConfirmOneTimeCodesRequest,
+    ConfirmOneTimeCodesResponse,
     DecideDeviceSignInRequest,
     DecideDeviceSignInResponse,
     EndSignInRequest,
@@ -24,6 +28,8 @@ from keypeg.v1.sign_in_service_pb2 import (
     ListSignInsResponse,
     RefreshSignInRequest,
     RefreshSignInResponse,
+    RemoveOneTimeCodesRequest,
+    RemoveOneTimeCodesResponse,
     SignOutEverywhereRequest,
     SignOutEverywhereResponse,
 )
@@ -35,7 +41,8 @@ from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.calls import cut, once, page_of
 from keypeg_server.rpc.peer import address_of
 from keypeg_server.service.device_sign_ins import INTERVAL, VALID_FOR, DeviceSignIns
-from keypeg_server.service.sign_ins import SignIns
+from keypeg_server.service.second_factors import SecondFactors
+from keypeg_server.service.sign_ins import SignIns, person
 from keypeg_server.service.tokens import NewTokens
 
 _Answer = TypeVar("_Answer", SignInResponse, sign_in_pb2.SignedIn)
@@ -44,8 +51,9 @@ _Answer = TypeVar("_Answer", SignInResponse, sign_in_pb2.SignedIn)
 class SignInRpc(SignInServiceServicer):
     """Serves staying signed in, and ending it."""
 
-    def __init__(self, sign_ins: SignIns, devices: DeviceSignIns) -> None:
+    def __init__(self, sign_ins: SignIns, devices: DeviceSignIns, factors: SecondFactors) -> None:
         self._sign_ins = sign_ins
+        self._factors = factors
         self._devices = devices
 
     async def RefreshSignIn(
@@ -121,6 +129,34 @@ class SignInRpc(SignInServiceServicer):
             address=address_of(context),
         )
         return DecideDeviceSignInResponse.FromString(answer)
+
+    async def BeginOneTimeCodes(
+        self, request: BeginOneTimeCodesRequest, context: Any
+    ) -> BeginOneTimeCodesResponse:
+        user = await self._sign_ins.again(current(), request.password, address_of(context))
+        return BeginOneTimeCodesResponse(uri=await self._factors.begin(user))
+
+    async def ConfirmOneTimeCodes(
+        self, request: ConfirmOneTimeCodesRequest, context: Any
+    ) -> ConfirmOneTimeCodesResponse:
+        caller = current()
+        person(caller)
+        codes = await self._sign_ins.guarded.attempt(
+            caller.login,
+            address_of(context),
+            lambda: self._factors.confirm(caller, request.code),
+        )
+        return ConfirmOneTimeCodesResponse(recovery_codes=codes)
+
+    async def RemoveOneTimeCodes(
+        self, request: RemoveOneTimeCodesRequest, context: Any
+    ) -> RemoveOneTimeCodesResponse:
+        caller, address = current(), address_of(context)
+        user = await self._sign_ins.again(caller, request.password, address)
+        await self._sign_ins.guarded.attempt(
+            caller.login, address, lambda: self._factors.remove(user, request.code)
+        )
+        return RemoveOneTimeCodesResponse()
 
 
 def _waiting(value: DeviceSignIn) -> PbDeviceSignIn:

@@ -7,10 +7,47 @@ Leaves to others: how it is kept (storage/sign_in_store.py).
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from keypeg_server.domain.sign_in import DeviceSignIn, SignIn
+
+
+@dataclass(frozen=True)
+class Totp:
+    """What makes a user's (id) one-time codes; they are asked for once it is confirmed."""
+
+    user: str
+    wrapped_secret: bytes = field(repr=False)
+    confirmed: bool
+    last_step: int  # of the newest code that was used: it, and older ones, are used up
+
+
+class Factors(Protocol):
+    """What is asked for beside passwords."""
+
+    def totp(self, user: str) -> Totp | None:
+        """That of a user (id)."""
+        ...
+
+    def put_totp(self, totp: Totp) -> None:
+        """Instead of the one before."""
+        ...
+
+    def use_step(self, user: str, step: int) -> bool:
+        """Use up the codes to this one; False when they were."""
+        ...
+
+    def use_recovery_code(self, user: str, digest: bytes) -> bool:
+        """Use it up; False when there is none."""
+        ...
+
+    def put_recovery_codes(self, user: str, digests: list[bytes]) -> None:
+        """Instead of those before."""
+        ...
+
+    def delete_factors(self, user: str) -> None: ...
 
 
 class SignInRepository(Protocol):

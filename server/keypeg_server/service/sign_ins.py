@@ -33,7 +33,8 @@ from keypeg_server.domain.sign_in import Method, Refresh, SignIn
 from keypeg_server.service.accounts import not_found, owner_count
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.store import Request, Store, Unit
+from keypeg_server.service.second_factors import SecondFactors
+from keypeg_server.service.store import Credential, Request, Store, Unit
 from keypeg_server.service.token_texts import not_ours
 from keypeg_server.service.tokens import NewTokens, Tokens
 
@@ -88,37 +89,60 @@ class SignIns:
         new_id: Callable[[], str],
         passwords: Passwords,
         tokens: Tokens,
+        factors: SecondFactors,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._passwords = passwords
         self._tokens = tokens
+        self._factors = factors
         self.guarded: Final = Guarded(clock)
 
     async def with_password(
-        self, login: str, password: str, client_name: str = "", address: str = ""
+        self, login: str, password: str, client_name: str = "", address: str = "", code: str = ""
     ) -> NewTokens:
-        """Tokens for who knows the password; `address` is where they call from, empty for this computer."""
+        """Tokens for who knows the password; `address` is where they call from, empty for this computer.
+
+        CodeRequired when the password is right, and a one-time `code` is needed, too.
+        """
         return await self.guarded.attempt(
-            login, address, lambda: self._with_password(login, password, client_name)
+            login, address, lambda: self._with_password(login, password, client_name, code)
         )
 
-    async def _with_password(self, login: str, password: str, client_name: str) -> NewTokens:
+    async def again(self, caller: Caller, password: str, address: str) -> User:
+        """The caller, who shows their password once more."""
+        person(caller)
+
+        async def check() -> User:
+            return (await self._checked(caller.login, password)).user
+
+        return await self.guarded.attempt(caller.login, address, check)
+
+    async def _checked(self, login: str, password: str) -> Credential:
+        """The user with this password."""
         credential = await self._store.read(lambda unit: unit.accounts.credential(login))
         kept = None if credential is None else credential.password or None  # a program has none
         if not await self._passwords.matches(password, kept) or credential is None:
             raise wrong()
-        new = self._tokens.new(credential.user, self._new_id(), Method.PASSWORD, client_name)
+        return credential
 
-        def keep(unit: Unit) -> None:
+    async def _with_password(
+        self, login: str, password: str, client_name: str, code: str
+    ) -> NewTokens:
+        credential = await self._checked(login, password)
+
+        def keep(unit: Unit) -> NewTokens:
             # The user may have been deleted, or given another password, while it was checked.
             if unit.accounts.credential(login) != credential:
                 raise wrong()
+            asked = self._factors.check(unit, credential.user, code)
+            method = Method.PASSWORD_AND_CODE if asked else Method.PASSWORD
+            new = self._tokens.new(credential.user, self._new_id(), method, client_name)
             self.keep(unit, new.sign_in)
+            return new
 
-        await self._store.write(keep)
-        return new
+        return await self._store.write(keep)
 
     def keep(self, unit: Unit, sign_in: SignIn) -> None:
         """Store a new sign-in, within a unit of work: every way to sign in ends here."""

@@ -26,7 +26,7 @@ from keypeg_server.service.change_ports import Changes
 from keypeg_server.service.credential_ports import Credentials
 from keypeg_server.service.key_ports import Keys
 from keypeg_server.service.people_ports import People
-from keypeg_server.service.sign_in_ports import SignInRepository
+from keypeg_server.service.sign_in_ports import Factors, SignInRepository
 
 T = TypeVar("T")
 
@@ -207,6 +207,8 @@ class Unit(Protocol):
     def people(self) -> People: ...
     @property
     def sign_ins(self) -> SignInRepository: ...
+    @property
+    def factors(self) -> Factors: ...
     @property
     def changes(self) -> Changes: ...
     @property

@@ -12,7 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from keypeg_server.storage import tables_seat  # its naming convention comes first
 
-__all__ = ["DeviceSignInRow", "SignInRow", "tables_seat"]
+__all__ = ["DeviceSignInRow", "RecoveryCodeRow", "SignInRow", "TotpRow", "tables_seat"]
 
 
 class SignInRow(SQLModel, table=True):
@@ -44,3 +44,21 @@ class DeviceSignInRow(SQLModel, table=True):
     expire_time_us: int = Field(sa_type=BigInteger, index=True)
     decision: int
     user: str | None = Field(foreign_key="user.id", index=True, ondelete="CASCADE")
+
+
+class TotpRow(SQLModel, table=True):
+    """What makes a user's one-time codes."""
+
+    __tablename__: ClassVar[str] = "totp"
+    user: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE")
+    wrapped_secret: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    confirmed: bool
+    last_step: int = Field(sa_type=BigInteger)
+
+
+class RecoveryCodeRow(SQLModel, table=True):
+    """A code for when the authenticator is lost; the code itself is nowhere."""
+
+    __tablename__: ClassVar[str] = "recovery_code"
+    user: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE")
+    digest: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))

@@ -25,6 +25,7 @@ from keypeg_server.storage.catalog_store import SqlCatalog
 from keypeg_server.storage.change_store import SqlChanges
 from keypeg_server.storage.credential_store import SqlCredentials
 from keypeg_server.storage.database import Database
+from keypeg_server.storage.factor_store import SqlFactors
 from keypeg_server.storage.key_store import SqlKeys
 from keypeg_server.storage.license_store import SqlLicenses
 from keypeg_server.storage.log_writer import LogWriter
@@ -51,6 +52,7 @@ class SqlUnit:
         self.keys = SqlKeys(session)
         self.people = SqlPeople(session)
         self.sign_ins = SqlSignIns(session)
+        self.factors = SqlFactors(session)
         self.changes = SqlChanges(session)
         self.credentials = SqlCredentials(session)
         self.events: list[Event] = []

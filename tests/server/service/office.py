@@ -42,11 +42,13 @@ from keypeg_server.service.locations import LocationService
 from keypeg_server.service.passwords import Cost, Passwords
 from keypeg_server.service.people import PeopleService
 from keypeg_server.service.placing import Placing
+from keypeg_server.service.second_factors import SecondFactors
 from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.signing import PublisherKeys, Signing, delegate
 from keypeg_server.service.store import Page, Request, Unit
 from keypeg_server.service.token_texts import TokenTexts
 from keypeg_server.service.tokens import Lifetimes, Tokens
+from keypeg_server.service.wrapping import AesGcmWrapping
 from keypeg_server.storage.unit import SqlStore
 from tests.server.databases import open_in
 
@@ -125,7 +127,10 @@ class Office:
         )
         self.passwords = Passwords(FAST, at_once=1, waiting=options.get("waiting", 100))
         self.accounts = AccountService(self.store, self.clock, new_id, self.passwords)
-        self.sign_ins = SignIns(self.store, self.clock, new_id, self.passwords, self.tokens)
+        self.factors = SecondFactors(self.store, self.clock, AesGcmWrapping.of_master(b"m" * 32))
+        self.sign_ins = SignIns(
+            self.store, self.clock, new_id, self.passwords, self.tokens, self.factors
+        )
         self.devices = DeviceSignIns(self.store, self.clock, new_id, self.tokens, self.sign_ins)
         self.people = PeopleService(self.store, self.clock, new_id, self.passwords)
         self.keys = ApiKeys(self.store, self.clock, new_id)

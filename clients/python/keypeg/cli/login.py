@@ -69,8 +69,9 @@ async def login(
 ) -> None:
     """Sign in at a server and keep a profile.
 
-    Asks for what is not given. Server and certificates are kept in the
-    profile, so that later commands need neither.
+    Asks for what is not given, and for a one-time code where the user has
+    them; without a terminal it is the next line of standard input. Server and
+    certificates are kept in the profile, so that later commands need neither.
 
     \b
     Examples:
@@ -79,7 +80,7 @@ async def login(
       keypeg login --login ada --password-file - < password.txt
       keypeg login --device        # and elsewhere: keypeg sign-ins approve CODE
     """
-    from keypeg import sign_in
+    from keypeg import errors, sign_in
     from keypeg.cli.link import Link
     from keypeg.v1 import account_service_pb2 as pb
     from keypeg.v1 import account_service_pb2_grpc as rpc
@@ -101,11 +102,18 @@ async def login(
     password = read_password(password_file)
     link = Link.to_server(replace(profile, token=""))
     begun = cli.now()
+    sign_in_to = rpc.AccountServiceStub(link.channel).SignIn
+    request = pb.SignInRequest(login=login_name, password=password, client_name=client_name())
     try:
-        answer = await link.call(
-            rpc.AccountServiceStub(link.channel).SignIn,
-            pb.SignInRequest(login=login_name, password=password, client_name=client_name()),
-        )
+        try:
+            answer = await link.call(sign_in_to, request)
+        except errors.CodeRequired:
+            from keypeg.cli.one_time_codes import ask_line
+
+            request.code = ask_line("One-time code")
+            if not request.code:
+                raise
+            answer = await link.call(sign_in_to, request)
     finally:
         await link.close()
     kept = sign_in.keep(replace(profile, ca_file=_whole(profile.ca_file)), answer, begun)
@@ -264,9 +272,9 @@ def _check_fingerprint(profile: Profile, expected: str) -> None:
 def read_password(file: TextIO | None) -> str:
     """A password from a file, from standard input, or by asking."""
     if file is not None:
-        return file.read(PASSWORD_SIZE).split("\n", 1)[0].rstrip("\r")
+        return file.readline(PASSWORD_SIZE).rstrip("\r\n")
     if not sys.stdin.isatty():
-        return sys.stdin.read(PASSWORD_SIZE).split("\n", 1)[0].rstrip("\r")
+        return sys.stdin.readline(PASSWORD_SIZE).rstrip("\r\n")
     return _ask("Password", secret=True)
 
 

@@ -61,6 +61,11 @@ CHAPTERS: Final = (
             "pool": Late("keypeg.cli.pool", "pool_group", "Rules of pools: who may, and how much."),
             "account": Late("keypeg.cli.account", "account_group", "Customers."),
             "apikey": Late("keypeg.cli.apikey", "apikey_group", "Keys with which programs call."),
+            "one-time-codes": Late(
+                "keypeg.cli.one_time_codes",
+                "one_time_codes_group",
+                "Codes of an authenticator app, beside your password.",
+            ),
             "sign-ins": Late(
                 "keypeg.cli.sign_ins", "sign_ins_group", "What you are signed in with."
             ),

@@ -76,18 +76,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """A one-time code is needed beside the password; ask for it and sign in with
     both.
     """
-    REASON_SECOND_FACTOR_MISSING: _Reason.ValueType  # 25
-    """The account wants a second factor and this user has none yet; set one up."""
     REASON_SIGN_IN_PENDING: _Reason.ValueType  # 26
     """Nobody has decided yet about this device code; ask again after `retry_after`."""
     REASON_SIGN_IN_DECLINED: _Reason.ValueType  # 27
     """Whoever was asked declined this sign-in."""
-    REASON_IDENTITY_UNKNOWN: _Reason.ValueType  # 28
-    """The provider knows this person, and no user here is linked to them; metadata
-    `issuer` and `subject`.
-    """
-    REASON_PROVIDER_FAILED: _Reason.ValueType  # 29
-    """The provider does not answer, or not as OpenID Connect says."""
     REASON_LICENSE_MISSING: _Reason.ValueType  # 30
     """The account has no license for this product that can be used here."""
     REASON_LICENSE_EXPIRED: _Reason.ValueType  # 31
@@ -299,18 +291,10 @@ REASON_CODE_REQUIRED: Reason.ValueType  # 24
 """A one-time code is needed beside the password; ask for it and sign in with
 both.
 """
-REASON_SECOND_FACTOR_MISSING: Reason.ValueType  # 25
-"""The account wants a second factor and this user has none yet; set one up."""
 REASON_SIGN_IN_PENDING: Reason.ValueType  # 26
 """Nobody has decided yet about this device code; ask again after `retry_after`."""
 REASON_SIGN_IN_DECLINED: Reason.ValueType  # 27
 """Whoever was asked declined this sign-in."""
-REASON_IDENTITY_UNKNOWN: Reason.ValueType  # 28
-"""The provider knows this person, and no user here is linked to them; metadata
-`issuer` and `subject`.
-"""
-REASON_PROVIDER_FAILED: Reason.ValueType  # 29
-"""The provider does not answer, or not as OpenID Connect says."""
 REASON_LICENSE_MISSING: Reason.ValueType  # 30
 """The account has no license for this product that can be used here."""
 REASON_LICENSE_EXPIRED: Reason.ValueType  # 31

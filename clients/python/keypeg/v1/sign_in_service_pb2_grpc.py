@@ -80,6 +80,21 @@ class SignInServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInResponse.FromString,
                 _registered_method=True)
+        self.BeginOneTimeCodes = channel.unary_unary(
+                '/keypeg.v1.SignInService/BeginOneTimeCodes',
+                request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.BeginOneTimeCodesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.BeginOneTimeCodesResponse.FromString,
+                _registered_method=True)
+        self.ConfirmOneTimeCodes = channel.unary_unary(
+                '/keypeg.v1.SignInService/ConfirmOneTimeCodes',
+                request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.ConfirmOneTimeCodesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.ConfirmOneTimeCodesResponse.FromString,
+                _registered_method=True)
+        self.RemoveOneTimeCodes = channel.unary_unary(
+                '/keypeg.v1.SignInService/RemoveOneTimeCodes',
+                request_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.RemoveOneTimeCodesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.RemoveOneTimeCodesResponse.FromString,
+                _registered_method=True)
 
 
 class SignInServiceServicer(object):
@@ -153,6 +168,29 @@ class SignInServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginOneTimeCodes(self, request, context):
+        """Begins to set up one-time codes (RFC 6238) for the caller, who has none.
+        They are asked for from ConfirmOneTimeCodes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmOneTimeCodes(self, request, context):
+        """Shows that the caller's authenticator has the secret. From now on, signing in
+        with the password needs a code, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveOneTimeCodes(self, request, context):
+        """Signing in needs no codes any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignInServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -200,6 +238,21 @@ def add_SignInServiceServicer_to_server(servicer, server):
                     servicer.DecideDeviceSignIn,
                     request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInResponse.SerializeToString,
+            ),
+            'BeginOneTimeCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginOneTimeCodes,
+                    request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.BeginOneTimeCodesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.BeginOneTimeCodesResponse.SerializeToString,
+            ),
+            'ConfirmOneTimeCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmOneTimeCodes,
+                    request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.ConfirmOneTimeCodesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.ConfirmOneTimeCodesResponse.SerializeToString,
+            ),
+            'RemoveOneTimeCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveOneTimeCodes,
+                    request_deserializer=keypeg_dot_v1_dot_sign__in__service__pb2.RemoveOneTimeCodesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_sign__in__service__pb2.RemoveOneTimeCodesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -446,6 +499,87 @@ class SignInService(object):
             '/keypeg.v1.SignInService/DecideDeviceSignIn',
             keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInRequest.SerializeToString,
             keypeg_dot_v1_dot_sign__in__service__pb2.DecideDeviceSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginOneTimeCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SignInService/BeginOneTimeCodes',
+            keypeg_dot_v1_dot_sign__in__service__pb2.BeginOneTimeCodesRequest.SerializeToString,
+            keypeg_dot_v1_dot_sign__in__service__pb2.BeginOneTimeCodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmOneTimeCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SignInService/ConfirmOneTimeCodes',
+            keypeg_dot_v1_dot_sign__in__service__pb2.ConfirmOneTimeCodesRequest.SerializeToString,
+            keypeg_dot_v1_dot_sign__in__service__pb2.ConfirmOneTimeCodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveOneTimeCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.SignInService/RemoveOneTimeCodes',
+            keypeg_dot_v1_dot_sign__in__service__pb2.RemoveOneTimeCodesRequest.SerializeToString,
+            keypeg_dot_v1_dot_sign__in__service__pb2.RemoveOneTimeCodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,16 @@ class SignInServiceStub:
     """Which client shows a code, so that a person can compare before approving."""
     DecideDeviceSignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.DecideDeviceSignInRequest, _sign_in_service_pb2.DecideDeviceSignInResponse]
     """Lets the client that shows a code sign in as the caller, or refuses it."""
+    BeginOneTimeCodes: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.BeginOneTimeCodesRequest, _sign_in_service_pb2.BeginOneTimeCodesResponse]
+    """Begins to set up one-time codes (RFC 6238) for the caller, who has none.
+    They are asked for from ConfirmOneTimeCodes on.
+    """
+    ConfirmOneTimeCodes: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.ConfirmOneTimeCodesRequest, _sign_in_service_pb2.ConfirmOneTimeCodesResponse]
+    """Shows that the caller's authenticator has the secret. From now on, signing in
+    with the password needs a code, too.
+    """
+    RemoveOneTimeCodes: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.RemoveOneTimeCodesRequest, _sign_in_service_pb2.RemoveOneTimeCodesResponse]
+    """Signing in needs no codes any more."""
 
 @_typing.type_check_only
 class SignInServiceAsyncStub(SignInServiceStub):
@@ -87,6 +97,16 @@ class SignInServiceAsyncStub(SignInServiceStub):
     """Which client shows a code, so that a person can compare before approving."""
     DecideDeviceSignIn: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.DecideDeviceSignInRequest, _sign_in_service_pb2.DecideDeviceSignInResponse]  # type: ignore[assignment]
     """Lets the client that shows a code sign in as the caller, or refuses it."""
+    BeginOneTimeCodes: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.BeginOneTimeCodesRequest, _sign_in_service_pb2.BeginOneTimeCodesResponse]  # type: ignore[assignment]
+    """Begins to set up one-time codes (RFC 6238) for the caller, who has none.
+    They are asked for from ConfirmOneTimeCodes on.
+    """
+    ConfirmOneTimeCodes: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ConfirmOneTimeCodesRequest, _sign_in_service_pb2.ConfirmOneTimeCodesResponse]  # type: ignore[assignment]
+    """Shows that the caller's authenticator has the secret. From now on, signing in
+    with the password needs a code, too.
+    """
+    RemoveOneTimeCodes: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.RemoveOneTimeCodesRequest, _sign_in_service_pb2.RemoveOneTimeCodesResponse]  # type: ignore[assignment]
+    """Signing in needs no codes any more."""
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     """Signing in and staying so."""
@@ -168,5 +188,33 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sign_in_service_pb2.DecideDeviceSignInResponse, _abc.Awaitable[_sign_in_service_pb2.DecideDeviceSignInResponse]]:
         """Lets the client that shows a code sign in as the caller, or refuses it."""
+
+    @_abc_1.abstractmethod
+    def BeginOneTimeCodes(
+        self,
+        request: _sign_in_service_pb2.BeginOneTimeCodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.BeginOneTimeCodesResponse, _abc.Awaitable[_sign_in_service_pb2.BeginOneTimeCodesResponse]]:
+        """Begins to set up one-time codes (RFC 6238) for the caller, who has none.
+        They are asked for from ConfirmOneTimeCodes on.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmOneTimeCodes(
+        self,
+        request: _sign_in_service_pb2.ConfirmOneTimeCodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.ConfirmOneTimeCodesResponse, _abc.Awaitable[_sign_in_service_pb2.ConfirmOneTimeCodesResponse]]:
+        """Shows that the caller's authenticator has the secret. From now on, signing in
+        with the password needs a code, too.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveOneTimeCodes(
+        self,
+        request: _sign_in_service_pb2.RemoveOneTimeCodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.RemoveOneTimeCodesResponse, _abc.Awaitable[_sign_in_service_pb2.RemoveOneTimeCodesResponse]]:
+        """Signing in needs no codes any more."""
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

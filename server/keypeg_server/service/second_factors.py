@@ -1,0 +1,121 @@
+"""One-time codes beside passwords: setting them up, asking for them, and doing without them again.
+
+Promises: the secret is wrapped, recovery codes are kept as hashes, and both are shown once. A code is used once, also
+by two who send it at once, and a recovery code too. Setting up and removing ask for the password again, and count as
+tries to sign in. All of it is in the log of the user's account.
+
+Leaves to others: the arithmetic (domain/totp.py), signing in (sign_ins.py).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from keypeg import names
+from keypeg.errors import AlreadyExists, CodeRequired, CredentialsInvalid, FieldInvalid
+from keypeg_server.domain import totp
+from keypeg_server.domain.account import NO_ACCOUNT, User
+from keypeg_server.domain.caller import Caller
+from keypeg_server.service.ports import Clock
+from keypeg_server.service.sign_in_ports import Totp
+from keypeg_server.service.store import Store, Unit
+from keypeg_server.service.wrapping import Wrapping
+
+ISSUER: Final = "keypeg"
+
+
+class SecondFactors:
+    """What is asked for beside a password."""
+
+    def __init__(self, store: Store, clock: Clock, wrapping: Wrapping) -> None:
+        self._store = store
+        self._clock = clock
+        self._wrapping = wrapping
+
+    def check(self, unit: Unit, user: User, code: str) -> bool:
+        """Use up a code of a user, within a unit of work; whether one was asked for. CodeRequired, or wrong."""
+        kept = unit.factors.totp(user.id)
+        if kept is None or not kept.confirmed:
+            return False
+        if not code:
+            raise CodeRequired(
+                "This user signs in with a one-time code, too; give the one that the authenticator shows now, "
+                "or a recovery code."
+            )
+        step = self._step(kept, code)
+        if step is not None and unit.factors.use_step(user.id, step):
+            return True
+        if unit.factors.use_recovery_code(user.id, totp.recovery_digest(user.id, code)):
+            _record(unit, user, "recovery_code_used")
+            return True
+        raise wrong_code()
+
+    async def begin(self, user: User) -> str:
+        """A new secret, as a URI, for who has just shown the password."""
+        secret = os.urandom(totp.SECRET_BYTES)
+        wrapped = self._wrapping.wrap(secret, _context(user.id))
+
+        def put(unit: Unit) -> None:
+            found = unit.factors.totp(user.id)
+            if found is not None and found.confirmed:
+                raise AlreadyExists(
+                    "One-time codes are set up already; remove them first to begin with another authenticator."
+                )
+            unit.factors.put_totp(Totp(user.id, wrapped, confirmed=False, last_step=0))
+
+        await self._store.write(put)
+        return totp.uri(secret, ISSUER, user.login)
+
+    async def confirm(self, caller: Caller, code: str) -> list[str]:
+        """The authenticator has the secret: codes are asked for from now on. The recovery codes, shown once."""
+        account, id = names.USER.parse(caller.user)
+        codes = [
+            totp.recovery_code(os.urandom(totp.RECOVERY_BYTES)) for _ in range(totp.RECOVERY_CODES)
+        ]
+
+        def confirm(unit: Unit) -> None:
+            user, found = unit.accounts.user(account, id), unit.factors.totp(id)
+            if user is None or found is None or found.confirmed:
+                raise AlreadyExists("There is nothing to confirm; begin to set codes up.")
+            step = self._step(found, code)
+            if step is None:
+                what = "is not the one that an authenticator with this secret shows now"
+                raise FieldInvalid(f"This code {what}.", fields={"code": what})
+            unit.factors.put_totp(Totp(id, found.wrapped_secret, confirmed=True, last_step=step))
+            digests = [totp.recovery_digest(id, one) for one in codes]
+            unit.factors.put_recovery_codes(id, digests)
+            _record(unit, user, "one_time_codes_set_up")
+
+        await self._store.write(confirm)
+        return codes
+
+    async def remove(self, user: User, code: str) -> None:
+        """Ask for no codes any more, for who has just shown the password."""
+
+        def remove(unit: Unit) -> None:
+            if not self.check(unit, user, code):
+                raise AlreadyExists("No one-time codes are set up.")
+            unit.factors.delete_factors(user.id)
+            _record(unit, user, "one_time_codes_removed")
+
+        await self._store.write(remove)
+
+    def _step(self, kept: Totp, code: str) -> int | None:
+        secret = self._wrapping.unwrap(kept.wrapped_secret, _context(kept.user))
+        return totp.matching_step(secret, code, self._clock.wall(), kept.last_step)
+
+
+def wrong_code() -> CredentialsInvalid:
+    """The refusal of a code."""
+    return CredentialsInvalid(
+        "This code is wrong, or was used before; wait for the next one, and check the authenticator's clock."
+    )
+
+
+def _context(user: str) -> str:
+    return f"totp {user}"
+
+
+def _record(unit: Unit, user: User, event: str) -> None:
+    unit.record(names.ACCOUNT.build(user.account or NO_ACCOUNT), event, user=user.name)
