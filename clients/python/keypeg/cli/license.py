@@ -10,15 +10,8 @@ import click
 from keypeg.cli.arguments import LOCATION_KINDS, Moment, Units, Version, account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.license_life import (
-    cancel,
-    change,
-    changes,
-    recover,
-    resume,
-    revoke,
-    suspend,
-)
+from keypeg.cli.license_changes import cancel, changes
+from keypeg.cli.license_life import change, recover, resume, revoke, suspend
 from keypeg.cli.license_move import move
 from keypeg.cli.values import Column, Name, Product, State, moment, word
 

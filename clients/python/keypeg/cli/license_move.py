@@ -15,7 +15,8 @@ import click
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Command
-from keypeg.cli.license_life import at_option, reason_option, told
+from keypeg.cli.license_changes import reason_option, told
+from keypeg.cli.license_life import at_option
 
 if TYPE_CHECKING:
     from keypeg.cli.link import Link
