@@ -80,6 +80,8 @@ from keypeg_server.service.active_devices import ActiveDevices
 from keypeg_server.service.api_keys import API_KEY_START, ApiKeys
 from keypeg_server.service.authenticators import Authenticators
 from keypeg_server.service.borrows import Borrows
+from keypeg_server.service.capacities import CapacityService
+from keypeg_server.service.capacity_keeping import CapacityKeeper
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
 from keypeg_server.service.cloud_watching import CloudWatching
@@ -235,6 +237,7 @@ class App:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._opened.settings.server.drain_time.total_seconds()
         self._watching.stop()
+        self._capacities.stop()
         self._cloud_watching.stop()
         several = self._several
         if several is None:
@@ -361,6 +364,8 @@ class App:
             roots=self._opened.attestation_roots(),
         )
         licenses = LicenseService(store, clock, new_id, placing)
+        capacities = CapacityService(store, clock, new_id, placing, signing)
+        self._capacities = keeper = CapacityKeeper(store, clock, hub, engine, capacities)
         activations = ActivationService(
             store, clock, placing, signing, engine, life.deactivations, life.changes
         )
@@ -385,7 +390,7 @@ class App:
             CatalogRpc(CatalogService(store, clock)), server
         )
         license_service_pb2_grpc.add_LicenseServiceServicer_to_server(
-            LicenseRpc(licenses, life.use_cases, clock), server
+            LicenseRpc(licenses, life.use_cases, capacities, keeper, clock), server
         )
         activation_service_pb2_grpc.add_ActivationServiceServicer_to_server(
             ActivationRpc(activations), server
@@ -438,6 +443,7 @@ class App:
             await several.start(
                 self.address, self._sessions, authenticators, log, self._health.show
             )
+        await keeper.start()
         await server.start()
         self._tasks += [
             _every(CLOCK_EVERY, lambda: upkeep.keep_clock(opened.database, clock)),

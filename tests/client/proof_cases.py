@@ -392,6 +392,18 @@ def in_license(**changed: Any) -> Change:
     return lambda p: p.license.MergeFrom(cleared(p.license, d.LicenseDocument(**changed)))
 
 
+def seats_for_a_time(start: timedelta, end: timedelta, units: int = 8) -> Change:
+    """A license of five seats with three more for a time, and a session that holds so many."""
+
+    def change(p: Parts) -> None:
+        window = p.license.capacities.add(seat_count=3)
+        window.start_time.FromDatetime(NOW + start)
+        window.end_time.FromDatetime(NOW + end)
+        p.grant.leases[0].units = units
+
+    return change
+
+
 def of_versions(newest: str, version: str) -> Change:
     """A license up to this version, and the app's."""
     release = Release(version)
@@ -596,6 +608,8 @@ _RIGHT: list[tuple[tuple[str, ...], str, Change]] = [
     (("key", "host"), "the last second of its term", lambda p: p.license.expire_time.FromDatetime(NOW + timedelta(seconds=1))),
     (("site",), "units of a feature that is not counted", lambda p: p.grant.leases[0].features.add(feature="export", units=9)),
     (("site",), "as many units as the license has", lambda p: setattr(p.grant.leases[0], "units", 5)),
+    (("site",), "as many units as the license has for a time", seats_for_a_time(-DAY, DAY)),
+    (("site",), "seats for a time that begin in four minutes", seats_for_a_time(timedelta(minutes=4), DAY)),
     (BORROWED, "one part of four has changed", expect(fingerprint={**PARTS, "disk": "new one"})),
     (BORROWED, "a seat for a device by its id alone", by_id_alone),
     (BORROWED, "the serial that was seen", expect(seen={BORROW: 2})),
@@ -638,6 +652,9 @@ _WRONG: list[tuple[tuple[str, ...], str, Change, Reason]] = [
     (WITH_LICENSE, "a version after the newest, in its second number", of_versions("7.2", "7.3.0"), R.VERSION_NOT_COVERED),
     (WITH_LICENSE, "an app that tells no version", of_versions("7", ""), R.VERSION_NOT_COVERED),
     (WITH_LICENSE, "a release from the end of its maintenance on", of_maintenance(NOW), R.VERSION_NOT_COVERED),
+    (("site",), "a unit more than the license has for a time", seats_for_a_time(-DAY, DAY, units=9), R.POOL_TOO_SMALL),
+    (("site",), "seats for a time that has ended", seats_for_a_time(-DAY, timedelta(0)), R.POOL_TOO_SMALL),
+    (("site",), "seats for a time that begins in six minutes", seats_for_a_time(timedelta(minutes=6), DAY), R.POOL_TOO_SMALL),
     # The grant
     (WITH_GRANT, "grant changed", tamper(lambda k: flipped(k.grant, "payload")), R.SIGNATURE_INVALID),
     (WITH_GRANT, "grant's signature changed", tamper(lambda k: flipped(k.grant, "signature")), R.SIGNATURE_INVALID),

@@ -11,9 +11,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -44,6 +47,8 @@ from keypeg.v1 import (
 from lab.world import PASSWORD, SITE, Api, World, request_id
 from tests.system.people import Customer, new_id
 
+LATER: Final = Timestamp()
+LATER.FromDatetime(datetime.now(UTC) + timedelta(days=1))
 DEVICE: Final = session_pb2.Device(id="device-cells", host_name="cells")
 APP: Final = session_pb2.App(name="cells")
 NOTE: Final = document_pb2.Envelope(
@@ -80,6 +85,7 @@ class Scene:
     reseller: str = ""
     invitation: str = ""
     key: str = ""
+    capacity: str = ""
 
     def elsewhere(self) -> Scene:
         """The same names of what does not exist."""
@@ -107,6 +113,7 @@ class Scene:
             own_user=gone(self.own_user),
             invitation=gone(self.invitation),
             key=gone(self.key),
+            capacity=gone(self.capacity),
         )
 
     # --- what a call uses up ---
@@ -139,6 +146,18 @@ class Scene:
             scopes=["licenses:read"],
         )
         return replace(self, key=self.holder.api_keys.CreateApiKey(asked).api_key.name)
+
+    def with_capacity(self) -> Scene:
+        made = self.world.publisher.licenses.AddLicenseCapacity(
+            license_service_pb2.AddLicenseCapacityRequest(
+                parent=self.license,
+                request_id=request_id(),
+                seat_count=1,
+                start_time=LATER,
+                duration=Duration(seconds=60),
+            )
+        )
+        return replace(self, capacity=made.capacity.name)
 
     def with_activation(self) -> Scene:
         owned = self.world.license(self.account, self.product, seats=1)
@@ -371,6 +390,19 @@ _LICENSES: Final[Mapping[str, Request]] = {
     "CreateLicense": _new_license,
     "GetLicense": lambda s: license_service_pb2.GetLicenseRequest(name=s.license),
     "ListLicenses": lambda s: license_service_pb2.ListLicensesRequest(parent=s.account),
+    "AddLicenseCapacity": lambda s: license_service_pb2.AddLicenseCapacityRequest(
+        parent=s.license,
+        request_id=request_id(),
+        seat_count=1,
+        start_time=LATER,
+        duration=Duration(seconds=60),
+    ),
+    "ListLicenseCapacities": lambda s: license_service_pb2.ListLicenseCapacitiesRequest(
+        parent=s.license
+    ),
+    "RemoveLicenseCapacity": lambda s: license_service_pb2.RemoveLicenseCapacityRequest(
+        name=s.capacity, request_id=request_id()
+    ),
 }
 _LIFE: Final[Mapping[str, Request]] = {
     "SuspendLicense": lambda s: _planned(s, _licenses.SuspendLicenseRequest),
@@ -588,6 +620,7 @@ MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
     "DeleteApiKey": Scene.with_key,
     "BeginDeactivation": Scene.with_activation,
     "DeleteActivation": Scene.with_activation,
+    "RemoveLicenseCapacity": Scene.with_capacity,
     "RenewSeat": Scene.with_lease,
     "ReleaseSeat": Scene.with_lease,
     "FreeSeat": Scene.with_lease,

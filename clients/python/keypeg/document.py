@@ -10,7 +10,7 @@ Leaves to others: what a document means for this app, on this device, in this se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final, TypeVar
 
@@ -50,7 +50,7 @@ from keypeg.errors import (
     SignatureInvalid,
     SignerUnknown,
 )
-from keypeg.instants import after, instant, span, time_text
+from keypeg.instants import BEGIN_TOLERANCE, after, instant, span, time_text
 from keypeg.v1 import document_pb2
 from keypeg.v1.document_pb2 import (
     DelegatedKey,
@@ -95,9 +95,6 @@ __all__ = [
 
 DELEGATED_KEY_COUNT: Final = 64  # years of overlapping rotations; bounds the work of a verifier
 
-# How much earlier than its time a delegated key is taken. Device clocks are off by minutes; a key that
-# is used minutes early harms nobody, an app that does not start does. Ends have no tolerance.
-BEGIN_TOLERANCE: Final = timedelta(minutes=5)
 
 _NOTHING_SEEN: Final[Mapping[str, int]] = MappingProxyType({})
 _M = TypeVar("_M", bound=Message)

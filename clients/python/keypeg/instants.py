@@ -9,11 +9,16 @@ Leaves to others: which clock `now` comes from (docs/formats.md, "Clocks").
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from keypeg.errors import DocumentMalformed
+
+# How much earlier than its time something signed is taken. Device clocks are off by minutes; a key that
+# is used minutes early harms nobody, an app that does not start does. Ends have no tolerance.
+BEGIN_TOLERANCE: Final = timedelta(minutes=5)
 
 
 def instant(timestamp: Timestamp) -> datetime:

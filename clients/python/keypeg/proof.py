@@ -218,7 +218,7 @@ def _verify_site(proof: SiteProof, expectation: Expectation) -> Verified:
         ) from error
     check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_SITE)
     _check_grant(grant, expectation)
-    check_within(grant, grant.leases, license_)
+    check_within(grant, grant.leases, license_, expectation.now)
     return _of_grant(grant, delegation, license_)
 
 
@@ -227,7 +227,7 @@ def _verify_borrow(proof: BorrowProof, expectation: Expectation) -> Verified:
     license_ = _license(proof.license, delegation, expectation, location_pb2.LOCATION_KIND_SITE)
     # Step 16: the site that the license names has lent this computer a seat of it, and not yet got it back.
     borrow = borrowed.verify_borrow(proof.borrow, license_)
-    check_within(borrow, (borrow.lease,), license_)
+    check_within(borrow, (borrow.lease,), license_, expectation.now)
     borrowed.check_computer(
         borrow, expectation.device, expectation.return_key, expectation.fingerprint
     )

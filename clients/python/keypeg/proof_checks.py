@@ -8,6 +8,7 @@ Leaves to others: which proof needs which of them (proof.py).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from keypeg import names
 from keypeg.errors import (
@@ -17,7 +18,7 @@ from keypeg.errors import (
     FeatureUnknown,
     PoolTooSmall,
 )
-from keypeg.instants import instant
+from keypeg.instants import BEGIN_TOLERANCE, after, instant
 from keypeg.v1 import location_pb2
 from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import Grant, GrantedLease, LicenseDocument
@@ -59,7 +60,10 @@ def coverage_of(license_: LicenseDocument) -> Coverage:
 
 
 def check_within(
-    signed: Grant | BorrowDocument, leases: Sequence[GrantedLease], license_: LicenseDocument
+    signed: Grant | BorrowDocument,
+    leases: Sequence[GrantedLease],
+    license_: LicenseDocument,
+    now: datetime,
 ) -> None:
     """Step 15: what a site signs stays within the license that the publisher gave the site."""
     what = "borrow" if isinstance(signed, BorrowDocument) else "grant"
@@ -85,10 +89,20 @@ def check_within(
             "ask the site's administrator.",
             feature=unknown[0],
         )
-    _check_units(what, "seats", sum(lease.units for lease in leases), license_.seat_count)
+    _check_units(what, "seats", sum(lease.units for lease in leases), _seats(license_, now))
     for feature, units_held in held.items():
         if counts[feature]:  # 0: not counted by itself
             _check_units(what, f"seats of {feature}", units_held, counts[feature])
+
+
+def _seats(license_: LicenseDocument, now: datetime) -> int:
+    """The seats of a license, with those that are there for a time; these are taken a little early."""
+    there = (
+        one.seat_count
+        for one in license_.capacities
+        if after(now + BEGIN_TOLERANCE, one.start_time) and not after(now, one.end_time)
+    )
+    return license_.seat_count + sum(there)
 
 
 def _check_units(which: str, what: str, units: int, allowed: int) -> None:

@@ -124,7 +124,7 @@ def _served(
 ) -> Iterator[Admission]:
     if not may_live(license, kind):
         return
-    here = [one for one in holdings.of(license) if one.location_kind is kind]
+    here = [o for o in holdings.of(license) if o.location_kind is kind and not o.over(now)]
     check_usable(license, now)
     if release is not None:
         license.coverage.check(license.name, holdings.product.name, release)
@@ -135,7 +135,7 @@ def _served(
                 yield Admission(license, activation, pool)
         return
     session = holdings.cloud_session
-    free = len(holdings.of(license)) < license.activation_count
+    free = bool(license.room(holdings.of(license), now))
     if here or (free and session.mode is CloudMode.AUTOMATIC):
         try:
             check_held_by(session, device)

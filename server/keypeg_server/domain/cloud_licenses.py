@@ -51,9 +51,9 @@ def arrange(
 ) -> Arrangement:
     """What automatic mode changes about the licenses of an account, or about some with all their copies."""
     there = in_cloud(activations)
-    used: dict[str, int] = {}
+    placed: dict[str, list[Activation]] = {}
     for activation in activations:
-        used[activation.license] = used.get(activation.license, 0) + 1
+        placed.setdefault(activation.license, []).append(activation)
     groups: dict[CopyKey, list[License]] = {}
     for license in sorted(licenses, key=lambda license: (license.deposit_time, license.id)):
         groups.setdefault(copy_key(license), []).append(license)
@@ -69,7 +69,7 @@ def arrange(
         wanted = present or [
             one
             for one in usable
-            if used.get(one.id, 0) < one.activation_count and may_live(one, LocationKind.CLOUD)
+            if may_live(one, LocationKind.CLOUD) and one.room(placed.get(one.id, ()), now)
         ]
         if wanted:
             chosen = wanted[0]

@@ -78,6 +78,15 @@ class PutFreed:
 
 
 @dataclass(frozen=True, slots=True)
+class PutCapacity:
+    """A pool has so many seats; `before` is what it had. In memory alone: its license and the time tell."""
+
+    pool: str  # the pool's id
+    capacity: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class PutBorrow:
     """A borrow is as this says; `before` is what was there under its id. Its lease is told by itself."""
 
@@ -101,6 +110,7 @@ Change = (
     | DropLinger
     | PutRules
     | PutFreed
+    | PutCapacity
     | PutBorrow
     | DropBorrow
 )

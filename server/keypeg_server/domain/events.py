@@ -66,6 +66,14 @@ class LicenseRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class CapacityPlanned:
+    """The temporary capacity of a license is another than before, or some of it began or ended."""
+
+    account: str
+    license: str
+
+
+@dataclass(frozen=True, slots=True)
 class PoolCreated:
     """There is a new pool; its row is on disk."""
 
@@ -147,6 +155,7 @@ Event = (
     | CredentialEnded
     | LicenseAdded
     | LicenseChanged
+    | CapacityPlanned
     | LicenseRemoved
     | LogRecorded
     | PoolCreated

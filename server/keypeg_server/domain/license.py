@@ -26,6 +26,7 @@ from keypeg.errors import (
 )
 from keypeg.versions import Coverage
 
+from .capacity import Capacity, room, us
 from .location import Location, LocationKind, words
 
 
@@ -81,6 +82,7 @@ class License:
     waits_for: str = ""  # id of the key's location which a change waits for (license_change.py)
     waiting_change: str = ""  # id of that change
     next_change_time: datetime | None = None  # when the next planned change is due
+    capacities: tuple[Capacity, ...] = ()  # more of it, for a time
 
     @property
     def name(self) -> str:
@@ -102,6 +104,10 @@ class License:
     def coverage(self) -> Coverage:
         """Which releases of the app it opens."""
         return Coverage(self.newest_version, self.maintenance_end_time)
+
+    def room(self, others: Sequence[Activation], now: datetime) -> Capacity | bool:
+        """By what one more activation may be placed; see capacity.room. `others` are there by now."""
+        return room(self.activation_count, self.capacities, others, us(now))
 
     def state_at(self, now: datetime) -> LicenseState:
         """The state that people see."""
@@ -138,10 +144,21 @@ class Activation:
     document: bytes  # the signed LicenseDocument: an Envelope, serialized
     pools: tuple[SeatPool, ...] = ()
     return_nonce: bytes = b""  # while its key is asked to give it back
+    capacity: str = ""  # the id of the temporary capacity that it was placed by; empty: none
+    expire_time: datetime | None = None  # the end of that
 
     @property
     def name(self) -> str:
         return names.ACTIVATION.build(self.account, self.license, self.id)
+
+    def ends_with(self, license: License) -> datetime | None:
+        """The end of the license's term, or of what the activation was placed by; None for neither."""
+        ends = [one for one in (license.ends_at, self.expire_time) if one is not None]
+        return min(ends, default=None)
+
+    def over(self, now: datetime) -> bool:
+        """Whether what it was placed by has ended."""
+        return self.expire_time is not None and now >= self.expire_time
 
     @property
     def location_name(self) -> str:
@@ -199,10 +216,10 @@ def check_activation(
             allowed=allowed,
         )
     check_suits(license, kind)
-    if len(others) >= license.activation_count:
+    if license.room(others, now) is False:
         where = ", ".join(other.location_name for other in others)
         raise ActivationsExhausted(
-            f"All {license.activation_count} activations of {license.name} are used: {where}. "
+            f"All {len(others)} activations of {license.name} are used: {where}. "
             "Take one back, or ask the publisher for more.",
             license=license.name,
             activation_count=str(license.activation_count),

@@ -34,6 +34,7 @@ from keypeg_server.domain.decision import (
 )
 from keypeg_server.domain.lease import Holder, Lease
 from keypeg_server.domain.pool import Pool
+from keypeg_server.domain.pool_shrinking import check_lasting
 
 Seal = Callable[[Borrow], bytes]  # the signed document of a borrow
 
@@ -45,6 +46,7 @@ def lend(pool: Pool, ask: Ask, terms: Terms, now_us: int, seal: Seal) -> Decisio
     _check_records(pool, ask.holder)
     if terms.end_us(now_us) <= now_us:
         raise refusals.too_late(pool)
+    check_lasting(pool, ask.units, terms.end_us(now_us), now_us)
     for one in pool.borrows.values():
         if one.return_key == terms.return_key:
             raise AlreadyExists(
@@ -79,6 +81,7 @@ def renew(pool: Pool, id: str, terms: Terms, now_us: int, seal: Seal) -> Decisio
     end_us = terms.end_us(now_us)
     if end_us <= before.end_us:
         return Decision(pool.lease(id), [], [], False)
+    check_lasting(pool, before.units, end_us, now_us, instead_of=id)
     after = replace(before, end_us=end_us, serial=before.serial + 1)
     after = replace(after, document=seal(after))
     old, new = pool.lease(id), after.lease()

@@ -36,6 +36,7 @@ class Kind(enum.Enum):
     BORROWED = 12
     RETURNED = 13
     WRITTEN_OFF = 14
+    RESIZED = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ _KINDS: Final[Mapping[str, Kind | Callable[[Mapping[str, Any]], Kind]]] = {
     "denied": Kind.REFUSED,
     "denied_more": Kind.REFUSED,
     "pool_rules": Kind.RULES_CHANGED,
+    "pool_resized": Kind.RESIZED,
     "pool_created": Kind.CREATED,
     "pool_deleted": Kind.DELETED,
     "borrowed": Kind.BORROWED,

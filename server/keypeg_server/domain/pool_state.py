@@ -21,6 +21,7 @@ from keypeg_server.domain.decision import (
     DropLinger,
     DropPlace,
     PutBorrow,
+    PutCapacity,
     PutFreed,
     PutLease,
     PutLinger,
@@ -81,12 +82,19 @@ class PoolState(PoolView):
                     self.install(old_rules)
                 case PutFreed(_, _, old_freed):
                     self.freed = old_freed
+                case PutCapacity(_, _, old_capacity):
+                    self.set_capacity(old_capacity)
                 case PutBorrow(borrow, None):
                     self.drop_borrow(borrow)
                 case PutBorrow(_, old_borrow) if old_borrow is not None:
                     self.replace_borrow(old_borrow)
                 case DropBorrow(borrow):
                     self.put_borrow(borrow)
+
+    def set_capacity(self, capacity: int) -> None:
+        """So many seats, and counted by it."""
+        self.capacity = capacity
+        self.install(self.rules)
 
     def install(self, rules: PoolRules, *, shared: bool = False) -> None:
         """Count by other rules; `shared` when there are leases that share seats, of rules before."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from keypeg import names
 from keypeg_server.domain.borrow import Borrow
+from keypeg_server.domain.capacity import Capacity
 from keypeg_server.domain.freed import Freed
 from keypeg_server.domain.lease import Lease, Place, lease_prefix, place_prefix
 from keypeg_server.domain.outlook import Usual
@@ -35,6 +36,7 @@ class PoolView:
         "account",
         "activation",
         "arrivals",
+        "base",
         "book",
         "borrowed",
         "borrows",
@@ -54,6 +56,7 @@ class PoolView:
         "name",
         "place_prefix",
         "places_of_user",
+        "plan",
         "product",
         "queue_limit",
         "rank",
@@ -86,7 +89,9 @@ class PoolView:
         self.account: Final = account
         self.product: Final = product
         self.activation: Final = activation
-        self.capacity = capacity
+        self.base: Final = capacity  # seats of the license's own
+        self.capacity = capacity  # with those that are there for a time
+        self.plan: tuple[Capacity, ...] = ()  # seats that are there for a time, now or some day
         self.feature_capacity = dict(feature_capacity)
         self.fencing_number = fencing_number
         self.queue_limit = queue_limit

@@ -155,6 +155,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "BeginLicenseChange": _uses("name"),
         "ApplyLicenseChange": _uses("name"),
         "CancelLicenseChange": _uses("name"),
+        "AddLicenseCapacity": _of(Right.LICENSES_WRITE, "parent"),
+        "ListLicenseCapacities": _reads("parent"),
+        "RemoveLicenseCapacity": _of(Right.LICENSES_WRITE, "name"),
     },
     "keypeg.v1.ActivationService": {
         "CreateActivation": _uses("parent"),

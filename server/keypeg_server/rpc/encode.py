@@ -22,10 +22,12 @@ from keypeg.v1 import (
 )
 from keypeg_server.domain.access import ApiKey, Invitation
 from keypeg_server.domain.account import Account, User
+from keypeg_server.domain.capacity import activations_at, seats_at, us
 from keypeg_server.domain.cloud_change import CloudChange
 from keypeg_server.domain.license import Activation
 from keypeg_server.domain.location import Location
 from keypeg_server.domain.product import Product, Publisher
+from keypeg_server.service.capacities import CapacityView
 from keypeg_server.service.cloud import CloudView
 from keypeg_server.service.licenses import LicenseView
 
@@ -122,6 +124,8 @@ def license(view: LicenseView, now: datetime) -> license_pb2.License:
         publisher=names.PUBLISHER.build(view.product.publisher),
         state_reason=value.state_reason,
         waits_for=names.LOCATION.build(value.account, value.waits_for) if value.waits_for else "",
+        temporary_seat_count=seats_at(value.capacities, us(now)),
+        temporary_activation_count=activations_at(value.capacities, us(now)),
     )
     _set(message.next_change_time, value.next_change_time)
     for feature in value.features:
@@ -130,6 +134,21 @@ def license(view: LicenseView, now: datetime) -> license_pb2.License:
     _set(message.expire_time, value.ends_at)
     _set(message.first_activate_time, value.first_activate_time)
     _set(message.maintenance_end_time, value.maintenance_end_time)
+    return message
+
+
+def capacity(view: CapacityView, now: datetime) -> license_pb2.Capacity:
+    """With its state as of `now`."""
+    one = view.capacity
+    message = license_pb2.Capacity(
+        name=names.CAPACITY.build(view.license.account, view.license.id, one.id),
+        seat_count=one.seat_count,
+        activation_count=one.activation_count,
+        note=one.note,
+        state=one.state_at(us(now)).value,  # type: ignore[arg-type]  # equal by test
+    )
+    message.start_time.FromMicroseconds(one.start_us)
+    message.end_time.FromMicroseconds(one.end_us)
     return message
 
 
@@ -143,6 +162,9 @@ def activation(value: Activation) -> license_pb2.Activation:
         generation=value.generation,
         deactivating=bool(value.return_nonce),
     )
+    if value.capacity:
+        message.capacity = names.CAPACITY.build(value.account, value.license, value.capacity)
+    _set(message.expire_time, value.expire_time)
     message.create_time.FromDatetime(value.create_time)
     return message
 

@@ -122,6 +122,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "BeginLicenseChange": _ANYWHERE,
         "ApplyLicenseChange": _of("name"),
         "CancelLicenseChange": _of("name"),
+        "AddLicenseCapacity": _of("parent"),
+        "ListLicenseCapacities": _ANYWHERE,
+        "RemoveLicenseCapacity": _of("name"),
     },
     "keypeg.v1.ActivationService": {
         "CreateActivation": _of("parent"),

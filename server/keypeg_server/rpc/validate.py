@@ -149,6 +149,17 @@ RULES: Final[Mapping[str, Fields]] = {
         "external_reference": OPTIONAL_LABEL,
         "newest_version": optional(_NEWEST),
     },
+    "AddLicenseCapacityRequest": {
+        "parent": name(names.LICENSE),
+        "request_id": uuid,
+        "seat_count": number(0, 1_000_000),
+        "activation_count": number(0, 10_000),
+        "start_time": timestamp,
+        "duration": duration(timedelta(seconds=1), timedelta(days=3_650)),
+        "note": OPTIONAL_LABEL,
+    },
+    "ListLicenseCapacitiesRequest": {"parent": name(names.LICENSE)},
+    "RemoveLicenseCapacityRequest": {"name": name(names.CAPACITY), "request_id": uuid},
     "GetLicenseRequest": {"name": name(names.LICENSE)},
     "ListLicensesRequest": {"parent": _ACCOUNT, **_PAGE},
     "CreateActivationRequest": {

@@ -20,6 +20,8 @@ from keypeg_server.domain.freed import Freed, recalled
 from keypeg_server.domain.lease import Features, Holder, Lease, Place
 from keypeg_server.domain.pool import Pool
 from keypeg_server.domain.pool_effects import cut
+from keypeg_server.domain.pool_shrinking import over
+from keypeg_server.domain.pool_shrinking import recalled as no_longer_there
 from keypeg_server.domain.record import Ending
 from keypeg_server.service import pool_keeping
 from keypeg_server.service import pool_operations as operations
@@ -183,6 +185,12 @@ class Aftermath:
         lease = pool.lease(freed.lease)
         if lease is not None and self._registry.has(pool):
             self._recall(pool, lease, recalled(pool.name, pool.lease_prefix + lease.id, freed))
+
+    def resized(self, pool: Pool) -> None:
+        """A pool has another number of seats, or had when its holders came: those above it are recalled."""
+        if pool.held > pool.most and self._registry.has(pool):
+            for lease in over(pool, lambda id: self.recalls.get(id) is not None):
+                self._recall(pool, lease, no_longer_there(pool, lease))
 
     def refused_place(self, pool: Pool, place: Place, error: KeypegError) -> None:
         """Who waited does so no more."""

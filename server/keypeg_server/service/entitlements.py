@@ -129,7 +129,7 @@ class AccountEntitlements:
         admission = admit(holdings, device.id, tuple(map(LocationKind, kinds)), now, release)
         found = _Found(admission, sold[admission.license.product])
         entitlement = self._entitlement(caller, holdings.product, found)
-        ends = found.admission.license.ends_at
+        ends = found.admission.activation.ends_with(found.admission.license)
         if ends is not None:  # a grant does not outlive its license
             left = max(ends - now, timedelta(0))
             return replace(entitlement, valid_for=min(left, entitlement.valid_for), ends_at=ends)

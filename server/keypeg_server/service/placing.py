@@ -16,7 +16,9 @@ from datetime import datetime
 
 from keypeg import names
 from keypeg.errors import ActivationsExhausted
+from keypeg_server.clock import from_us
 from keypeg_server.domain import cloud_session as cloud
+from keypeg_server.domain.capacity import Capacity
 from keypeg_server.domain.cloud_licenses import arrange, check_choice, with_cloud_remedy
 from keypeg_server.domain.cloud_session import CloudEffect, CloudSession, Outcome
 from keypeg_server.domain.events import (
@@ -96,6 +98,8 @@ class Placing:
     ) -> Activation:
         """Place a license where it may be placed."""
         product = product_of(unit, license)
+        room = license.room(unit.licenses.list_activations(license.account, license.id), now)
+        capacity = room if isinstance(room, Capacity) else None
         started = license.first_activated(now)
         if started != license:
             unit.licenses.update_license(started)
@@ -108,6 +112,8 @@ class Placing:
             create_time=now,
             generation=1,
             document=b"",
+            capacity=capacity.id if capacity else "",
+            expire_time=from_us(capacity.end_us) if capacity else None,
         )
         version = 0
         if location.kind is LocationKind.KEY:

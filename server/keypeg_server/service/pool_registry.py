@@ -121,6 +121,10 @@ class PoolRegistry:
         """Whether this very pool is here, and was not dropped or removed."""
         return self._pools.get(pool.id) is pool
 
+    def all(self) -> list[Pool]:
+        """All pools that are here."""
+        return list(self._pools.values())
+
     def of_account(self, account: str) -> list[Pool]:
         """All pools of an account, by id."""
         return sorted(

@@ -130,8 +130,14 @@ class Signing:
             document.location_key.algorithm = location.key_algorithm  # type: ignore[assignment]
             document.location_key.key = location.public_key
         document.issue_time.FromDatetime(now)
-        if license.ends_at is not None:
-            document.expire_time.FromDatetime(license.ends_at)
+        ends_at = activation.ends_with(license)
+        if ends_at is not None:
+            document.expire_time.FromDatetime(ends_at)
+        for more in license.capacities:
+            if more.seat_count and location.kind is LocationKind.SITE:
+                window = document.capacities.add(seat_count=more.seat_count)
+                window.start_time.FromMicroseconds(more.start_us)
+                window.end_time.FromMicroseconds(more.end_us)
         if license.maintenance_end_time is not None:
             document.maintenance_end_time.FromDatetime(license.maintenance_end_time)
         document.unplug_grace.FromTimedelta(product.unplug_grace)

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, delete, select
 
 from keypeg import names
 from keypeg_server.clock import from_us, to_us
+from keypeg_server.domain import capacity
 from keypeg_server.domain.license import (
     Activation,
     Feature,
@@ -46,6 +47,8 @@ _IN_CLOUD: Final = (
     .order_by(_ACTIVATION.c.id)
 )
 
+_WITH_PLANS: Final = select(_LICENSE).where(_LICENSE.c.capacity_change_us.is_not(None))
+
 
 class SqlLicenses:
     """`Licenses` on a session."""
@@ -75,6 +78,15 @@ class SqlLicenses:
         for name, value in as_row(license).items():
             setattr(row, name, value)
         self._session.flush()
+
+    def plan_capacities(self, license: License, next_change: int | None) -> None:
+        self.update_license(license)
+        self._session.get_one(LicenseRow, license.id).capacity_change_us = next_change
+        self._session.flush()
+
+    def licenses_with_plans(self) -> list[tuple[License, int]]:
+        rows = self._session.execute(_WITH_PLANS)
+        return [(_license(row), row.capacity_change_us) for row in rows]
 
     def activation(self, account: str, license: str, id: str) -> Activation | None:
         row = self._session.get(ActivationRow, id)
@@ -119,6 +131,8 @@ class SqlLicenses:
             generation=activation.generation,
             document=activation.document,
             return_nonce=activation.return_nonce or None,
+            capacity=activation.capacity,
+            expire_time_us=_us(activation.expire_time),
         )
         self._session.add(row)
         self._session.flush()
@@ -201,6 +215,7 @@ def as_row(license: License) -> dict[str, Any]:
         "waits_for": license.waits_for,
         "waiting_change": license.waiting_change,
         "next_change_time_us": _us(license.next_change_time),
+        "capacities": capacity.to_json(license.capacities),
     }
 
 
@@ -228,6 +243,7 @@ def _license(row: Any) -> License:
         waits_for=row.waits_for,
         waiting_change=row.waiting_change,
         next_change_time=_moment(row.next_change_time_us),
+        capacities=capacity.from_json(row.capacities),
     )
 
 
@@ -243,4 +259,6 @@ def _activation(row: Any) -> Activation:
         generation=row.generation,
         document=row.document,
         return_nonce=row.return_nonce or b"",
+        capacity=row.capacity,
+        expire_time=_moment(row.expire_time_us),
     )

@@ -25,6 +25,7 @@ from keypeg_server.domain.decision import (
     DropLinger,
     DropPlace,
     PutBorrow,
+    PutCapacity,
     PutFreed,
     PutLease,
     PutLinger,
@@ -91,7 +92,7 @@ def write(connection: Connection, changes: Iterable[Change]) -> None:
         elif kind is PutBorrow or kind is DropBorrow:
             borrows.append(change)  # type: ignore[arg-type]
         else:
-            assert kind in (PutLinger, DropLinger)  # memory's alone
+            assert kind in (PutLinger, DropLinger, PutCapacity)  # memory's alone
     if put_leases:
         _PUT_LEASES.run(connection, put_leases)
     if fences:

@@ -154,6 +154,10 @@ class LicenseRow(SQLModel, table=True):
     waits_for: str = ""  # location
     waiting_change: str = ""
     next_change_time_us: int | None = _time(nullable=True, index=True)
+    capacities: str = ""  # JSON; empty for none
+    capacity_change_us: int | None = _time(
+        nullable=True, index=True
+    )  # when one begins or ends next
 
 
 class LocationRow(SQLModel, table=True):
@@ -205,6 +209,8 @@ class ActivationRow(SQLModel, table=True):
     generation: int = _time()
     document: bytes = _bytes()  # Envelope, serialized
     return_nonce: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    capacity: str = ""  # the temporary one that it was placed by; empty: none
+    expire_time_us: int | None = _time(nullable=True)
 
 
 metadata: Final[MetaData] = SQLModel.metadata

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from keypeg.cli.arguments import LOCATION_KINDS, Moment, Units, Version, account_option
+from keypeg.cli.capacity import capacity_group
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
 from keypeg.cli.license_changes import cancel, changes
@@ -67,6 +68,12 @@ def expires(one: license_pb2.License) -> datetime | str | None:
     return moment(one, "expire_time")
 
 
+def temporary(one: license_pb2.License) -> str:
+    """What it has now for a time; empty for nothing."""
+    more = {"seats": one.temporary_seat_count, "activations": one.temporary_activation_count}
+    return ", ".join(f"{count} more {what}" for what, count in more.items() if count)
+
+
 LICENSES: Final[list[Column[license_pb2.License]]] = [
     Column("LICENSE", lambda one: Name(one.name)),
     Column("PRODUCT", lambda one: Product(one.product)),
@@ -91,6 +98,7 @@ LICENSE: Final[list[Column[license_pb2.License]]] = [
     Column("FEATURES", features),
     Column("DEPOSITED", lambda one: moment(one, "deposit_time")),
     Column("UP TO VERSION", newest_version),
+    Column("TEMPORARY", temporary),
     Column("REFERENCE", lambda one: one.external_reference),
     Column("WHY", lambda one: one.state_reason),
     Column("NEXT CHANGE", lambda one: moment(one, "next_change_time")),
@@ -251,3 +259,6 @@ async def create(
         answer = await link.call(rpc.LicenseServiceStub(link.channel).CreateLicense, request)
     cli.printer.item(answer.license, LICENSE)
     cli.printer.note("The license is deposited.")
+
+
+license_group.add_command(capacity_group)

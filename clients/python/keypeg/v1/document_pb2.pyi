@@ -329,6 +329,7 @@ class LicenseDocument(_message.Message):
     UNPLUG_GRACE_FIELD_NUMBER: _builtins.int
     CONTENTS_VERSION_FIELD_NUMBER: _builtins.int
     NEWEST_VERSION_FIELD_NUMBER: _builtins.int
+    CAPACITIES_FIELD_NUMBER: _builtins.int
     license: _builtins.str
     """`accounts/{account}/licenses/{license}`."""
     activation: _builtins.str
@@ -391,6 +392,10 @@ class LicenseDocument(_message.Message):
     def unplug_grace(self) -> _duration_pb2.Duration:
         """Until its key comes back, a session may go on for so long; 0: stops at once."""
 
+    @_builtins.property
+    def capacities(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapacityWindow]:
+        """Seats beside `seat_count`, each for a time; at most 120. For sites."""
+
     def __init__(
         self,
         *,
@@ -414,14 +419,49 @@ class LicenseDocument(_message.Message):
         unplug_grace: _duration_pb2.Duration | None = ...,
         contents_version: _builtins.int = ...,
         newest_version: _builtins.str = ...,
+        capacities: _abc.Iterable[Global___CapacityWindow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fingerprint", b"fingerprint", "issue_time", b"issue_time", "location_key", b"location_key", "maintenance_end_time", b"maintenance_end_time", "renew_before_time", b"renew_before_time", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "contents_version", b"contents_version", "expire_time", b"expire_time", "features", b"features", "fingerprint", b"fingerprint", "generation", b"generation", "issue_time", b"issue_time", "license", b"license", "location", b"location", "location_key", b"location_key", "location_kind", b"location_kind", "maintenance_end_time", b"maintenance_end_time", "newest_version", b"newest_version", "opens_products", b"opens_products", "product", b"product", "publisher", b"publisher", "renew_before_time", b"renew_before_time", "seat_count", b"seat_count", "type", b"type", "unplug_grace", b"unplug_grace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "capacities", b"capacities", "contents_version", b"contents_version", "expire_time", b"expire_time", "features", b"features", "fingerprint", b"fingerprint", "generation", b"generation", "issue_time", b"issue_time", "license", b"license", "location", b"location", "location_key", b"location_key", "location_kind", b"location_kind", "maintenance_end_time", b"maintenance_end_time", "newest_version", b"newest_version", "opens_products", b"opens_products", "product", b"product", "publisher", b"publisher", "renew_before_time", b"renew_before_time", "seat_count", b"seat_count", "type", b"type", "unplug_grace", b"unplug_grace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LicenseDocument: _TypeAlias = LicenseDocument  # noqa: Y015
+
+@_typing.final
+class CapacityWindow(_message.Message):
+    """More seats for a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEAT_COUNT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    seat_count: _builtins.int
+    """Seats; at least 1."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when."""
+
+    def __init__(
+        self,
+        *,
+        seat_count: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "seat_count", b"seat_count", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapacityWindow: _TypeAlias = CapacityWindow  # noqa: Y015
 
 @_typing.final
 class HostFingerprint(_message.Message):

@@ -90,6 +90,34 @@ LICENSE_STATE_EXPIRED: LicenseState.ValueType  # 4
 """Its term has ended."""
 Global___LicenseState: _TypeAlias = LicenseState  # noqa: Y015
 
+class _CapacityState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CapacityStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CapacityState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPACITY_STATE_UNSPECIFIED: _CapacityState.ValueType  # 0
+    """Never sent."""
+    CAPACITY_STATE_PLANNED: _CapacityState.ValueType  # 1
+    """It has not begun."""
+    CAPACITY_STATE_ACTIVE: _CapacityState.ValueType  # 2
+    """It is there."""
+    CAPACITY_STATE_ENDED: _CapacityState.ValueType  # 3
+    """It has ended."""
+
+class CapacityState(_CapacityState, metaclass=_CapacityStateEnumTypeWrapper):
+    """Whether temporary capacity is there."""
+
+CAPACITY_STATE_UNSPECIFIED: CapacityState.ValueType  # 0
+"""Never sent."""
+CAPACITY_STATE_PLANNED: CapacityState.ValueType  # 1
+"""It has not begun."""
+CAPACITY_STATE_ACTIVE: CapacityState.ValueType  # 2
+"""It is there."""
+CAPACITY_STATE_ENDED: CapacityState.ValueType  # 3
+"""It has ended."""
+Global___CapacityState: _TypeAlias = CapacityState  # noqa: Y015
+
 @_typing.final
 class License(_message.Message):
     """A license of an account."""
@@ -119,6 +147,8 @@ class License(_message.Message):
     STATE_REASON_FIELD_NUMBER: _builtins.int
     WAITS_FOR_FIELD_NUMBER: _builtins.int
     NEXT_CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    TEMPORARY_SEAT_COUNT_FIELD_NUMBER: _builtins.int
+    TEMPORARY_ACTIVATION_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/licenses/{license}`."""
     product: _builtins.str
@@ -153,6 +183,10 @@ class License(_message.Message):
     """`accounts/{account}/locations/{location}`: the key that must be reached before
     anything else is done with it, for a change that is recorded; empty when none.
     """
+    temporary_seat_count: _builtins.int
+    """Seats that it has now beside its own, for a time."""
+    temporary_activation_count: _builtins.int
+    """Activations that it has now beside its own, for a time."""
     @_builtins.property
     def opens_products(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every product that it opens."""
@@ -211,14 +245,68 @@ class License(_message.Message):
         state_reason: _builtins.str = ...,
         waits_for: _builtins.str = ...,
         next_change_time: _timestamp_pb2.Timestamp | None = ...,
+        temporary_seat_count: _builtins.int = ...,
+        temporary_activation_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deposit_time", b"deposit_time", "expire_time", b"expire_time", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time", "next_change_time", b"next_change_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "activations_used_count", b"activations_used_count", "allowed_locations", b"allowed_locations", "bundle", b"bundle", "deposit_time", b"deposit_time", "expire_time", b"expire_time", "external_reference", b"external_reference", "features", b"features", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time", "name", b"name", "newest_version", b"newest_version", "next_change_time", b"next_change_time", "opens_products", b"opens_products", "product", b"product", "product_display_name", b"product_display_name", "publisher", b"publisher", "seat_count", b"seat_count", "state", b"state", "state_reason", b"state_reason", "term_days", b"term_days", "type", b"type", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "activations_used_count", b"activations_used_count", "allowed_locations", b"allowed_locations", "bundle", b"bundle", "deposit_time", b"deposit_time", "expire_time", b"expire_time", "external_reference", b"external_reference", "features", b"features", "first_activate_time", b"first_activate_time", "maintenance_end_time", b"maintenance_end_time", "name", b"name", "newest_version", b"newest_version", "next_change_time", b"next_change_time", "opens_products", b"opens_products", "product", b"product", "product_display_name", b"product_display_name", "publisher", b"publisher", "seat_count", b"seat_count", "state", b"state", "state_reason", b"state_reason", "temporary_activation_count", b"temporary_activation_count", "temporary_seat_count", b"temporary_seat_count", "term_days", b"term_days", "type", b"type", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___License: _TypeAlias = License  # noqa: Y015
+
+@_typing.final
+class Capacity(_message.Message):
+    """More of a license for a time: it appears and disappears by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SEAT_COUNT_FIELD_NUMBER: _builtins.int
+    ACTIVATION_COUNT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}/capacities/{capacity}`."""
+    seat_count: _builtins.int
+    """Seats beside the license's own; 0 for none."""
+    activation_count: _builtins.int
+    """Activations beside the license's own; 0 for none. What is placed by them ends
+    with them.
+    """
+    note: _builtins.str
+    """The publisher's own words; may be empty."""
+    state: Global___CapacityState.ValueType
+    """Whether it is there now."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when it is there, by the server's clock."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        seat_count: _builtins.int = ...,
+        activation_count: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        note: _builtins.str = ...,
+        state: Global___CapacityState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "end_time", b"end_time", "name", b"name", "note", b"note", "seat_count", b"seat_count", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Capacity: _TypeAlias = Capacity  # noqa: Y015
 
 @_typing.final
 class Activation(_message.Message):
@@ -234,6 +322,8 @@ class Activation(_message.Message):
     POOLS_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     DEACTIVATING_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/licenses/{license}/activations/{activation}`."""
     license: _builtins.str
@@ -248,6 +338,8 @@ class Activation(_message.Message):
     """True while its key has been asked to give it back, and has not confirmed it:
     the key's newest contents do not name it any more.
     """
+    capacity: _builtins.str
+    """The temporary capacity that it was placed by; empty for the license's own."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -255,6 +347,10 @@ class Activation(_message.Message):
     @_builtins.property
     def pools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The pools that serve its seats; empty when it is not counted or not at a site."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When that ends, and this activation with it; unset otherwise."""
 
     def __init__(
         self,
@@ -267,10 +363,12 @@ class Activation(_message.Message):
         pools: _abc.Iterable[_builtins.str] | None = ...,
         generation: _builtins.int = ...,
         deactivating: _builtins.bool = ...,
+        capacity: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deactivating", b"deactivating", "generation", b"generation", "license", b"license", "location", b"location", "location_kind", b"location_kind", "name", b"name", "pools", b"pools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "create_time", b"create_time", "deactivating", b"deactivating", "expire_time", b"expire_time", "generation", b"generation", "license", b"license", "location", b"location", "location_kind", b"location_kind", "name", b"name", "pools", b"pools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

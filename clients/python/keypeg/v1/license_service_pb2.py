@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
 from keypeg.v1 import license_pb2 as keypeg_dot_v1_dot_license__pb2
@@ -30,65 +31,77 @@ from keypeg.v1 import location_pb2 as keypeg_dot_v1_dot_location__pb2
 from keypeg.v1 import product_pb2 as keypeg_dot_v1_dot_product__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/license_service.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\x1a\x17keypeg/v1/license.proto\x1a\x1ckeypeg/v1/license_life.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/product.proto\"\xb0\x03\n\x14\x43reateLicenseRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07product\x18\x03 \x01(\t\x12$\n\x04type\x18\x04 \x01(\x0e\x32\x16.keypeg.v1.LicenseType\x12\x32\n\x11\x61llowed_locations\x18\x05 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x18\n\x10\x61\x63tivation_count\x18\x06 \x01(\r\x12\x12\n\nseat_count\x18\x07 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x08 \x03(\x0b\x32\x17.keypeg.v1.FeatureGrant\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tterm_days\x18\n \x01(\r\x12\x38\n\x14maintenance_end_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xternal_reference\x18\x0c \x01(\t\x12\x16\n\x0enewest_version\x18\r \x01(\t\"<\n\x15\x43reateLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"!\n\x11GetLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"L\n\x13ListLicensesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x14ListLicensesResponse\x12$\n\x08licenses\x18\x01 \x03(\x0b\x32\x12.keypeg.v1.License\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x15SuspendLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x16SuspendLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\"x\n\x14ResumeLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x15ResumeLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\"x\n\x14RevokeLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x15RevokeLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\"\x9c\x01\n\x12\x45\x64itLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x04\x65\x64it\x18\x05 \x01(\x0b\x32\x16.keypeg.v1.LicenseEdit\"d\n\x13\x45\x64itLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\"\xac\x01\n\x12MoveLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06target\x18\x05 \x01(\t\x12$\n\x07receipt\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\xa3\x02\n\x13MoveLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\x12)\n\nactivation\x18\x03 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12%\n\x08\x64ocument\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x05 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12%\n\x08\x63ontents\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\x1b\n\x13switched_to_managed\x18\x07 \x01(\x08\"I\n\x15RecoverLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x16RecoverLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"R\n\x19ListLicenseChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x1aListLicenseChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.keypeg.v1.LicenseChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19\x42\x65ginLicenseChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa6\x01\n\x1a\x42\x65ginLicenseChangeResponse\x12)\n\nactivation\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12%\n\x08\x63ontents\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"c\n\x19\x41pplyLicenseChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"A\n\x1a\x41pplyLicenseChangeResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"N\n\x1a\x43\x61ncelLicenseChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"B\n\x1b\x43\x61ncelLicenseChangeResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License2\x81\t\n\x0eLicenseService\x12R\n\rCreateLicense\x12\x1f.keypeg.v1.CreateLicenseRequest\x1a .keypeg.v1.CreateLicenseResponse\x12I\n\nGetLicense\x12\x1c.keypeg.v1.GetLicenseRequest\x1a\x1d.keypeg.v1.GetLicenseResponse\x12O\n\x0cListLicenses\x12\x1e.keypeg.v1.ListLicensesRequest\x1a\x1f.keypeg.v1.ListLicensesResponse\x12U\n\x0eSuspendLicense\x12 .keypeg.v1.SuspendLicenseRequest\x1a!.keypeg.v1.SuspendLicenseResponse\x12R\n\rResumeLicense\x12\x1f.keypeg.v1.ResumeLicenseRequest\x1a .keypeg.v1.ResumeLicenseResponse\x12R\n\rRevokeLicense\x12\x1f.keypeg.v1.RevokeLicenseRequest\x1a .keypeg.v1.RevokeLicenseResponse\x12L\n\x0b\x45\x64itLicense\x12\x1d.keypeg.v1.EditLicenseRequest\x1a\x1e.keypeg.v1.EditLicenseResponse\x12L\n\x0bMoveLicense\x12\x1d.keypeg.v1.MoveLicenseRequest\x1a\x1e.keypeg.v1.MoveLicenseResponse\x12U\n\x0eRecoverLicense\x12 .keypeg.v1.RecoverLicenseRequest\x1a!.keypeg.v1.RecoverLicenseResponse\x12\x61\n\x12ListLicenseChanges\x12$.keypeg.v1.ListLicenseChangesRequest\x1a%.keypeg.v1.ListLicenseChangesResponse\x12\x61\n\x12\x42\x65ginLicenseChange\x12$.keypeg.v1.BeginLicenseChangeRequest\x1a%.keypeg.v1.BeginLicenseChangeResponse\x12\x61\n\x12\x41pplyLicenseChange\x12$.keypeg.v1.ApplyLicenseChangeRequest\x1a%.keypeg.v1.ApplyLicenseChangeResponse\x12\x64\n\x13\x43\x61ncelLicenseChange\x12%.keypeg.v1.CancelLicenseChangeRequest\x1a&.keypeg.v1.CancelLicenseChangeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/license_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\x1a\x17keypeg/v1/license.proto\x1a\x1ckeypeg/v1/license_life.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/product.proto\"\xb0\x03\n\x14\x43reateLicenseRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07product\x18\x03 \x01(\t\x12$\n\x04type\x18\x04 \x01(\x0e\x32\x16.keypeg.v1.LicenseType\x12\x32\n\x11\x61llowed_locations\x18\x05 \x03(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x18\n\x10\x61\x63tivation_count\x18\x06 \x01(\r\x12\x12\n\nseat_count\x18\x07 \x01(\r\x12)\n\x08\x66\x65\x61tures\x18\x08 \x03(\x0b\x32\x17.keypeg.v1.FeatureGrant\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tterm_days\x18\n \x01(\r\x12\x38\n\x14maintenance_end_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x65xternal_reference\x18\x0c \x01(\t\x12\x16\n\x0enewest_version\x18\r \x01(\t\"<\n\x15\x43reateLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"!\n\x11GetLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"L\n\x13ListLicensesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x14ListLicensesResponse\x12$\n\x08licenses\x18\x01 \x03(\x0b\x32\x12.keypeg.v1.License\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x15SuspendLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x16SuspendLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\"x\n\x14ResumeLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x15ResumeLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\"x\n\x14RevokeLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x15RevokeLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\"\x9c\x01\n\x12\x45\x64itLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x04\x65\x64it\x18\x05 \x01(\x0b\x32\x16.keypeg.v1.LicenseEdit\"d\n\x13\x45\x64itLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\"\xac\x01\n\x12MoveLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\napply_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06target\x18\x05 \x01(\t\x12$\n\x07receipt\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"\xa3\x02\n\x13MoveLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\x12(\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x18.keypeg.v1.LicenseChange\x12)\n\nactivation\x18\x03 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12%\n\x08\x64ocument\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x05 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12%\n\x08\x63ontents\x18\x06 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\x1b\n\x13switched_to_managed\x18\x07 \x01(\x08\"I\n\x15RecoverLicenseRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x16RecoverLicenseResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"R\n\x19ListLicenseChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x1aListLicenseChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.keypeg.v1.LicenseChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19\x42\x65ginLicenseChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa6\x01\n\x1a\x42\x65ginLicenseChangeResponse\x12)\n\nactivation\x18\x01 \x01(\x0b\x32\x15.keypeg.v1.Activation\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12%\n\x08\x63ontents\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x04 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"c\n\x19\x41pplyLicenseChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"A\n\x1a\x41pplyLicenseChangeResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"N\n\x1a\x43\x61ncelLicenseChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"B\n\x1b\x43\x61ncelLicenseChangeResponse\x12#\n\x07license\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.License\"\xd8\x01\n\x19\x41\x64\x64LicenseCapacityRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nseat_count\x18\x03 \x01(\r\x12\x18\n\x10\x61\x63tivation_count\x18\x04 \x01(\r\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04note\x18\x07 \x01(\t\"C\n\x1a\x41\x64\x64LicenseCapacityResponse\x12%\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Capacity\".\n\x1cListLicenseCapacitiesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"H\n\x1dListLicenseCapacitiesResponse\x12\'\n\ncapacities\x18\x01 \x03(\x0b\x32\x13.keypeg.v1.Capacity\"@\n\x1cRemoveLicenseCapacityRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1f\n\x1dRemoveLicenseCapacityResponse2\xbc\x0b\n\x0eLicenseService\x12R\n\rCreateLicense\x12\x1f.keypeg.v1.CreateLicenseRequest\x1a .keypeg.v1.CreateLicenseResponse\x12I\n\nGetLicense\x12\x1c.keypeg.v1.GetLicenseRequest\x1a\x1d.keypeg.v1.GetLicenseResponse\x12O\n\x0cListLicenses\x12\x1e.keypeg.v1.ListLicensesRequest\x1a\x1f.keypeg.v1.ListLicensesResponse\x12U\n\x0eSuspendLicense\x12 .keypeg.v1.SuspendLicenseRequest\x1a!.keypeg.v1.SuspendLicenseResponse\x12R\n\rResumeLicense\x12\x1f.keypeg.v1.ResumeLicenseRequest\x1a .keypeg.v1.ResumeLicenseResponse\x12R\n\rRevokeLicense\x12\x1f.keypeg.v1.RevokeLicenseRequest\x1a .keypeg.v1.RevokeLicenseResponse\x12L\n\x0b\x45\x64itLicense\x12\x1d.keypeg.v1.EditLicenseRequest\x1a\x1e.keypeg.v1.EditLicenseResponse\x12L\n\x0bMoveLicense\x12\x1d.keypeg.v1.MoveLicenseRequest\x1a\x1e.keypeg.v1.MoveLicenseResponse\x12U\n\x0eRecoverLicense\x12 .keypeg.v1.RecoverLicenseRequest\x1a!.keypeg.v1.RecoverLicenseResponse\x12\x61\n\x12ListLicenseChanges\x12$.keypeg.v1.ListLicenseChangesRequest\x1a%.keypeg.v1.ListLicenseChangesResponse\x12\x61\n\x12\x42\x65ginLicenseChange\x12$.keypeg.v1.BeginLicenseChangeRequest\x1a%.keypeg.v1.BeginLicenseChangeResponse\x12\x61\n\x12\x41pplyLicenseChange\x12$.keypeg.v1.ApplyLicenseChangeRequest\x1a%.keypeg.v1.ApplyLicenseChangeResponse\x12\x64\n\x13\x43\x61ncelLicenseChange\x12%.keypeg.v1.CancelLicenseChangeRequest\x1a&.keypeg.v1.CancelLicenseChangeResponse\x12\x61\n\x12\x41\x64\x64LicenseCapacity\x12$.keypeg.v1.AddLicenseCapacityRequest\x1a%.keypeg.v1.AddLicenseCapacityResponse\x12j\n\x15ListLicenseCapacities\x12\'.keypeg.v1.ListLicenseCapacitiesRequest\x1a(.keypeg.v1.ListLicenseCapacitiesResponse\x12j\n\x15RemoveLicenseCapacity\x12\'.keypeg.v1.RemoveLicenseCapacityRequest\x1a(.keypeg.v1.RemoveLicenseCapacityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.license_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATELICENSEREQUEST']._serialized_start=212
-  _globals['_CREATELICENSEREQUEST']._serialized_end=644
-  _globals['_CREATELICENSERESPONSE']._serialized_start=646
-  _globals['_CREATELICENSERESPONSE']._serialized_end=706
-  _globals['_GETLICENSEREQUEST']._serialized_start=708
-  _globals['_GETLICENSEREQUEST']._serialized_end=741
-  _globals['_GETLICENSERESPONSE']._serialized_start=743
-  _globals['_GETLICENSERESPONSE']._serialized_end=800
-  _globals['_LISTLICENSESREQUEST']._serialized_start=802
-  _globals['_LISTLICENSESREQUEST']._serialized_end=878
-  _globals['_LISTLICENSESRESPONSE']._serialized_start=880
-  _globals['_LISTLICENSESRESPONSE']._serialized_end=965
-  _globals['_SUSPENDLICENSEREQUEST']._serialized_start=967
-  _globals['_SUSPENDLICENSEREQUEST']._serialized_end=1088
-  _globals['_SUSPENDLICENSERESPONSE']._serialized_start=1090
-  _globals['_SUSPENDLICENSERESPONSE']._serialized_end=1193
-  _globals['_RESUMELICENSEREQUEST']._serialized_start=1195
-  _globals['_RESUMELICENSEREQUEST']._serialized_end=1315
-  _globals['_RESUMELICENSERESPONSE']._serialized_start=1317
-  _globals['_RESUMELICENSERESPONSE']._serialized_end=1419
-  _globals['_REVOKELICENSEREQUEST']._serialized_start=1421
-  _globals['_REVOKELICENSEREQUEST']._serialized_end=1541
-  _globals['_REVOKELICENSERESPONSE']._serialized_start=1543
-  _globals['_REVOKELICENSERESPONSE']._serialized_end=1645
-  _globals['_EDITLICENSEREQUEST']._serialized_start=1648
-  _globals['_EDITLICENSEREQUEST']._serialized_end=1804
-  _globals['_EDITLICENSERESPONSE']._serialized_start=1806
-  _globals['_EDITLICENSERESPONSE']._serialized_end=1906
-  _globals['_MOVELICENSEREQUEST']._serialized_start=1909
-  _globals['_MOVELICENSEREQUEST']._serialized_end=2081
-  _globals['_MOVELICENSERESPONSE']._serialized_start=2084
-  _globals['_MOVELICENSERESPONSE']._serialized_end=2375
-  _globals['_RECOVERLICENSEREQUEST']._serialized_start=2377
-  _globals['_RECOVERLICENSEREQUEST']._serialized_end=2450
-  _globals['_RECOVERLICENSERESPONSE']._serialized_start=2452
-  _globals['_RECOVERLICENSERESPONSE']._serialized_end=2513
-  _globals['_LISTLICENSECHANGESREQUEST']._serialized_start=2515
-  _globals['_LISTLICENSECHANGESREQUEST']._serialized_end=2597
-  _globals['_LISTLICENSECHANGESRESPONSE']._serialized_start=2599
-  _globals['_LISTLICENSECHANGESRESPONSE']._serialized_end=2695
-  _globals['_BEGINLICENSECHANGEREQUEST']._serialized_start=2697
-  _globals['_BEGINLICENSECHANGEREQUEST']._serialized_end=2738
-  _globals['_BEGINLICENSECHANGERESPONSE']._serialized_start=2741
-  _globals['_BEGINLICENSECHANGERESPONSE']._serialized_end=2907
-  _globals['_APPLYLICENSECHANGEREQUEST']._serialized_start=2909
-  _globals['_APPLYLICENSECHANGEREQUEST']._serialized_end=3008
-  _globals['_APPLYLICENSECHANGERESPONSE']._serialized_start=3010
-  _globals['_APPLYLICENSECHANGERESPONSE']._serialized_end=3075
-  _globals['_CANCELLICENSECHANGEREQUEST']._serialized_start=3077
-  _globals['_CANCELLICENSECHANGEREQUEST']._serialized_end=3155
-  _globals['_CANCELLICENSECHANGERESPONSE']._serialized_start=3157
-  _globals['_CANCELLICENSECHANGERESPONSE']._serialized_end=3223
-  _globals['_LICENSESERVICE']._serialized_start=3226
-  _globals['_LICENSESERVICE']._serialized_end=4379
+  _globals['_CREATELICENSEREQUEST']._serialized_start=244
+  _globals['_CREATELICENSEREQUEST']._serialized_end=676
+  _globals['_CREATELICENSERESPONSE']._serialized_start=678
+  _globals['_CREATELICENSERESPONSE']._serialized_end=738
+  _globals['_GETLICENSEREQUEST']._serialized_start=740
+  _globals['_GETLICENSEREQUEST']._serialized_end=773
+  _globals['_GETLICENSERESPONSE']._serialized_start=775
+  _globals['_GETLICENSERESPONSE']._serialized_end=832
+  _globals['_LISTLICENSESREQUEST']._serialized_start=834
+  _globals['_LISTLICENSESREQUEST']._serialized_end=910
+  _globals['_LISTLICENSESRESPONSE']._serialized_start=912
+  _globals['_LISTLICENSESRESPONSE']._serialized_end=997
+  _globals['_SUSPENDLICENSEREQUEST']._serialized_start=999
+  _globals['_SUSPENDLICENSEREQUEST']._serialized_end=1120
+  _globals['_SUSPENDLICENSERESPONSE']._serialized_start=1122
+  _globals['_SUSPENDLICENSERESPONSE']._serialized_end=1225
+  _globals['_RESUMELICENSEREQUEST']._serialized_start=1227
+  _globals['_RESUMELICENSEREQUEST']._serialized_end=1347
+  _globals['_RESUMELICENSERESPONSE']._serialized_start=1349
+  _globals['_RESUMELICENSERESPONSE']._serialized_end=1451
+  _globals['_REVOKELICENSEREQUEST']._serialized_start=1453
+  _globals['_REVOKELICENSEREQUEST']._serialized_end=1573
+  _globals['_REVOKELICENSERESPONSE']._serialized_start=1575
+  _globals['_REVOKELICENSERESPONSE']._serialized_end=1677
+  _globals['_EDITLICENSEREQUEST']._serialized_start=1680
+  _globals['_EDITLICENSEREQUEST']._serialized_end=1836
+  _globals['_EDITLICENSERESPONSE']._serialized_start=1838
+  _globals['_EDITLICENSERESPONSE']._serialized_end=1938
+  _globals['_MOVELICENSEREQUEST']._serialized_start=1941
+  _globals['_MOVELICENSEREQUEST']._serialized_end=2113
+  _globals['_MOVELICENSERESPONSE']._serialized_start=2116
+  _globals['_MOVELICENSERESPONSE']._serialized_end=2407
+  _globals['_RECOVERLICENSEREQUEST']._serialized_start=2409
+  _globals['_RECOVERLICENSEREQUEST']._serialized_end=2482
+  _globals['_RECOVERLICENSERESPONSE']._serialized_start=2484
+  _globals['_RECOVERLICENSERESPONSE']._serialized_end=2545
+  _globals['_LISTLICENSECHANGESREQUEST']._serialized_start=2547
+  _globals['_LISTLICENSECHANGESREQUEST']._serialized_end=2629
+  _globals['_LISTLICENSECHANGESRESPONSE']._serialized_start=2631
+  _globals['_LISTLICENSECHANGESRESPONSE']._serialized_end=2727
+  _globals['_BEGINLICENSECHANGEREQUEST']._serialized_start=2729
+  _globals['_BEGINLICENSECHANGEREQUEST']._serialized_end=2770
+  _globals['_BEGINLICENSECHANGERESPONSE']._serialized_start=2773
+  _globals['_BEGINLICENSECHANGERESPONSE']._serialized_end=2939
+  _globals['_APPLYLICENSECHANGEREQUEST']._serialized_start=2941
+  _globals['_APPLYLICENSECHANGEREQUEST']._serialized_end=3040
+  _globals['_APPLYLICENSECHANGERESPONSE']._serialized_start=3042
+  _globals['_APPLYLICENSECHANGERESPONSE']._serialized_end=3107
+  _globals['_CANCELLICENSECHANGEREQUEST']._serialized_start=3109
+  _globals['_CANCELLICENSECHANGEREQUEST']._serialized_end=3187
+  _globals['_CANCELLICENSECHANGERESPONSE']._serialized_start=3189
+  _globals['_CANCELLICENSECHANGERESPONSE']._serialized_end=3255
+  _globals['_ADDLICENSECAPACITYREQUEST']._serialized_start=3258
+  _globals['_ADDLICENSECAPACITYREQUEST']._serialized_end=3474
+  _globals['_ADDLICENSECAPACITYRESPONSE']._serialized_start=3476
+  _globals['_ADDLICENSECAPACITYRESPONSE']._serialized_end=3543
+  _globals['_LISTLICENSECAPACITIESREQUEST']._serialized_start=3545
+  _globals['_LISTLICENSECAPACITIESREQUEST']._serialized_end=3591
+  _globals['_LISTLICENSECAPACITIESRESPONSE']._serialized_start=3593
+  _globals['_LISTLICENSECAPACITIESRESPONSE']._serialized_end=3665
+  _globals['_REMOVELICENSECAPACITYREQUEST']._serialized_start=3667
+  _globals['_REMOVELICENSECAPACITYREQUEST']._serialized_end=3731
+  _globals['_REMOVELICENSECAPACITYRESPONSE']._serialized_start=3733
+  _globals['_REMOVELICENSECAPACITYRESPONSE']._serialized_end=3764
+  _globals['_LICENSESERVICE']._serialized_start=3767
+  _globals['_LICENSESERVICE']._serialized_end=5235
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Licenses of accounts."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -891,3 +892,166 @@ class CancelLicenseChangeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelLicenseChangeResponse: _TypeAlias = CancelLicenseChangeResponse  # noqa: Y015
+
+@_typing.final
+class AddLicenseCapacityRequest(_message.Message):
+    """Plans more of a license for a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SEAT_COUNT_FIELD_NUMBER: _builtins.int
+    ACTIVATION_COUNT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`accounts/{account}/licenses/{license}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    seat_count: _builtins.int
+    """Seats beside the license's own, up to 1,000,000; for a license with seats."""
+    activation_count: _builtins.int
+    """Activations beside the license's own, up to 10,000; for a license without seats."""
+    note: _builtins.str
+    """The publisher's own words; at most 128 characters."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when it is there; unset, or past: from now on. At most 3,650 days ahead."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """For how long; 1 s to 3,650 days."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        seat_count: _builtins.int = ...,
+        activation_count: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation_count", b"activation_count", "duration", b"duration", "note", b"note", "parent", b"parent", "request_id", b"request_id", "seat_count", b"seat_count", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddLicenseCapacityRequest: _TypeAlias = AddLicenseCapacityRequest  # noqa: Y015
+
+@_typing.final
+class AddLicenseCapacityResponse(_message.Message):
+    """It is planned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def capacity(self) -> _license_pb2.Capacity:
+        """The temporary capacity."""
+
+    def __init__(
+        self,
+        *,
+        capacity: _license_pb2.Capacity | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddLicenseCapacityResponse: _TypeAlias = AddLicenseCapacityResponse  # noqa: Y015
+
+@_typing.final
+class ListLicenseCapacitiesRequest(_message.Message):
+    """The temporary capacity of a license."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`accounts/{account}/licenses/{license}`."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLicenseCapacitiesRequest: _TypeAlias = ListLicenseCapacitiesRequest  # noqa: Y015
+
+@_typing.final
+class ListLicenseCapacitiesResponse(_message.Message):
+    """All of it: there are at most 120."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPACITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def capacities(self) -> _containers.RepeatedCompositeFieldContainer[_license_pb2.Capacity]:
+        """By their start."""
+
+    def __init__(
+        self,
+        *,
+        capacities: _abc.Iterable[_license_pb2.Capacity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacities", b"capacities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLicenseCapacitiesResponse: _TypeAlias = ListLicenseCapacitiesResponse  # noqa: Y015
+
+@_typing.final
+class RemoveLicenseCapacityRequest(_message.Message):
+    """Ends temporary capacity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/licenses/{license}/capacities/{capacity}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveLicenseCapacityRequest: _TypeAlias = RemoveLicenseCapacityRequest  # noqa: Y015
+
+@_typing.final
+class RemoveLicenseCapacityResponse(_message.Message):
+    """It has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveLicenseCapacityResponse: _TypeAlias = RemoveLicenseCapacityResponse  # noqa: Y015

@@ -100,6 +100,21 @@ class LicenseServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeResponse.FromString,
                 _registered_method=True)
+        self.AddLicenseCapacity = channel.unary_unary(
+                '/keypeg.v1.LicenseService/AddLicenseCapacity',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.AddLicenseCapacityRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.AddLicenseCapacityResponse.FromString,
+                _registered_method=True)
+        self.ListLicenseCapacities = channel.unary_unary(
+                '/keypeg.v1.LicenseService/ListLicenseCapacities',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.ListLicenseCapacitiesRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.ListLicenseCapacitiesResponse.FromString,
+                _registered_method=True)
+        self.RemoveLicenseCapacity = channel.unary_unary(
+                '/keypeg.v1.LicenseService/RemoveLicenseCapacity',
+                request_serializer=keypeg_dot_v1_dot_license__service__pb2.RemoveLicenseCapacityRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_license__service__pb2.RemoveLicenseCapacityResponse.FromString,
+                _registered_method=True)
 
 
 class LicenseServiceServicer(object):
@@ -201,6 +216,29 @@ class LicenseServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddLicenseCapacity(self, request, context):
+        """Plans more seats, or more activations, of a license for a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLicenseCapacities(self, request, context):
+        """The temporary capacity of a license, by its start: what is planned and there, and
+        some that has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveLicenseCapacity(self, request, context):
+        """Ends temporary capacity now, or before it begins. Refused while activations on
+        keys, or seats that are borrowed for longer, need it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LicenseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -268,6 +306,21 @@ def add_LicenseServiceServicer_to_server(servicer, server):
                     servicer.CancelLicenseChange,
                     request_deserializer=keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeResponse.SerializeToString,
+            ),
+            'AddLicenseCapacity': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddLicenseCapacity,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.AddLicenseCapacityRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.AddLicenseCapacityResponse.SerializeToString,
+            ),
+            'ListLicenseCapacities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLicenseCapacities,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.ListLicenseCapacitiesRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.ListLicenseCapacitiesResponse.SerializeToString,
+            ),
+            'RemoveLicenseCapacity': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveLicenseCapacity,
+                    request_deserializer=keypeg_dot_v1_dot_license__service__pb2.RemoveLicenseCapacityRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_license__service__pb2.RemoveLicenseCapacityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -622,6 +675,87 @@ class LicenseService(object):
             '/keypeg.v1.LicenseService/CancelLicenseChange',
             keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeRequest.SerializeToString,
             keypeg_dot_v1_dot_license__service__pb2.CancelLicenseChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddLicenseCapacity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/AddLicenseCapacity',
+            keypeg_dot_v1_dot_license__service__pb2.AddLicenseCapacityRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.AddLicenseCapacityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLicenseCapacities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/ListLicenseCapacities',
+            keypeg_dot_v1_dot_license__service__pb2.ListLicenseCapacitiesRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.ListLicenseCapacitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveLicenseCapacity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LicenseService/RemoveLicenseCapacity',
+            keypeg_dot_v1_dot_license__service__pb2.RemoveLicenseCapacityRequest.SerializeToString,
+            keypeg_dot_v1_dot_license__service__pb2.RemoveLicenseCapacityResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,16 @@ class LicenseServiceStub:
     """Applies a change that waited for a key, with the key's receipt."""
     CancelLicenseChange: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.CancelLicenseChangeRequest, _license_service_pb2.CancelLicenseChangeResponse]
     """Cancels a change that is not applied yet."""
+    AddLicenseCapacity: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.AddLicenseCapacityRequest, _license_service_pb2.AddLicenseCapacityResponse]
+    """Plans more seats, or more activations, of a license for a time."""
+    ListLicenseCapacities: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.ListLicenseCapacitiesRequest, _license_service_pb2.ListLicenseCapacitiesResponse]
+    """The temporary capacity of a license, by its start: what is planned and there, and
+    some that has ended.
+    """
+    RemoveLicenseCapacity: _grpc.UnaryUnaryMultiCallable[_license_service_pb2.RemoveLicenseCapacityRequest, _license_service_pb2.RemoveLicenseCapacityResponse]
+    """Ends temporary capacity now, or before it begins. Refused while activations on
+    keys, or seats that are borrowed for longer, need it.
+    """
 
 @_typing.type_check_only
 class LicenseServiceAsyncStub(LicenseServiceStub):
@@ -105,6 +115,16 @@ class LicenseServiceAsyncStub(LicenseServiceStub):
     """Applies a change that waited for a key, with the key's receipt."""
     CancelLicenseChange: _aio.UnaryUnaryMultiCallable[_license_service_pb2.CancelLicenseChangeRequest, _license_service_pb2.CancelLicenseChangeResponse]  # type: ignore[assignment]
     """Cancels a change that is not applied yet."""
+    AddLicenseCapacity: _aio.UnaryUnaryMultiCallable[_license_service_pb2.AddLicenseCapacityRequest, _license_service_pb2.AddLicenseCapacityResponse]  # type: ignore[assignment]
+    """Plans more seats, or more activations, of a license for a time."""
+    ListLicenseCapacities: _aio.UnaryUnaryMultiCallable[_license_service_pb2.ListLicenseCapacitiesRequest, _license_service_pb2.ListLicenseCapacitiesResponse]  # type: ignore[assignment]
+    """The temporary capacity of a license, by its start: what is planned and there, and
+    some that has ended.
+    """
+    RemoveLicenseCapacity: _aio.UnaryUnaryMultiCallable[_license_service_pb2.RemoveLicenseCapacityRequest, _license_service_pb2.RemoveLicenseCapacityResponse]  # type: ignore[assignment]
+    """Ends temporary capacity now, or before it begins. Refused while activations on
+    keys, or seats that are borrowed for longer, need it.
+    """
 
 class LicenseServiceServicer(metaclass=_abc_1.ABCMeta):
     """What an account owns."""
@@ -219,5 +239,33 @@ class LicenseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_license_service_pb2.CancelLicenseChangeResponse, _abc.Awaitable[_license_service_pb2.CancelLicenseChangeResponse]]:
         """Cancels a change that is not applied yet."""
+
+    @_abc_1.abstractmethod
+    def AddLicenseCapacity(
+        self,
+        request: _license_service_pb2.AddLicenseCapacityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.AddLicenseCapacityResponse, _abc.Awaitable[_license_service_pb2.AddLicenseCapacityResponse]]:
+        """Plans more seats, or more activations, of a license for a time."""
+
+    @_abc_1.abstractmethod
+    def ListLicenseCapacities(
+        self,
+        request: _license_service_pb2.ListLicenseCapacitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.ListLicenseCapacitiesResponse, _abc.Awaitable[_license_service_pb2.ListLicenseCapacitiesResponse]]:
+        """The temporary capacity of a license, by its start: what is planned and there, and
+        some that has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveLicenseCapacity(
+        self,
+        request: _license_service_pb2.RemoveLicenseCapacityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_license_service_pb2.RemoveLicenseCapacityResponse, _abc.Awaitable[_license_service_pb2.RemoveLicenseCapacityResponse]]:
+        """Ends temporary capacity now, or before it begins. Refused while activations on
+        keys, or seats that are borrowed for longer, need it.
+        """
 
 def add_LicenseServiceServicer_to_server(servicer: LicenseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

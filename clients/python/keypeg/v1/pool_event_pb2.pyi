@@ -60,6 +60,8 @@ class _PoolEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PoolEve
     """
     POOL_EVENT_KIND_WRITTEN_OFF: _PoolEventKind.ValueType  # 14
     """A borrowed seat was written off."""
+    POOL_EVENT_KIND_RESIZED: _PoolEventKind.ValueType  # 15
+    """The pool has more or fewer seats: temporary capacity began or ended."""
 
 class PoolEventKind(_PoolEventKind, metaclass=_PoolEventKindEnumTypeWrapper):
     """What happened."""
@@ -96,6 +98,8 @@ its own, as it is for the next.
 """
 POOL_EVENT_KIND_WRITTEN_OFF: PoolEventKind.ValueType  # 14
 """A borrowed seat was written off."""
+POOL_EVENT_KIND_RESIZED: PoolEventKind.ValueType  # 15
+"""The pool has more or fewer seats: temporary capacity began or ended."""
 Global___PoolEventKind: _TypeAlias = PoolEventKind  # noqa: Y015
 
 @_typing.final

@@ -55,6 +55,7 @@ VALUES: dict[str, list[Any]] = {
     "sign_in.method": [1, 2, 5],
     "device_sign_in.decision": [0, 1, 2],
     "borrow.state": ["out", "returned", "out"],
+    "license.capacities": ["", "", ""],
 }
 
 
