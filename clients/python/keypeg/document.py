@@ -62,6 +62,7 @@ from keypeg.v1.document_pb2 import (
 )
 
 __all__ = [
+    "BEGIN_TOLERANCE",
     "BORROW_TYPE",
     "DELEGATED_KEY_COUNT",
     "DELEGATION_TYPE",
