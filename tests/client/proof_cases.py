@@ -407,10 +407,12 @@ def seats_for_a_time(start: timedelta, end: timedelta, units: int = 8) -> Change
 def of_versions(newest: str, version: str) -> Change:
     """A license up to this version, and the app's."""
     release = Release(version)
-    return lambda p: (
-        setattr(p.license, "newest_version", newest),
-        p.expected.update(release=release),
-    )
+
+    def change(p: Parts) -> None:
+        p.license.newest_version = newest
+        p.expected.update(release=release)
+
+    return change
 
 
 def of_maintenance(released: datetime | None) -> Change:

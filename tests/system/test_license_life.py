@@ -12,6 +12,7 @@ from keypeg.errors import Reason
 from keypeg.v1 import (
     activation_service_pb2,
     catalog_service_pb2,
+    cloud_session_pb2,
     cloud_session_service_pb2,
     license_life_pb2,
     license_pb2,
@@ -21,8 +22,7 @@ from keypeg.v1 import (
 )
 from keypeg.v1 import license_service_pb2 as pb
 from lab.world import CLOUD, KEY, SITE, Api, World, request_id
-from tests.system.people import Customer, refused
-from tests.system.test_lost_keys import recorded
+from tests.system.people import Customer, recorded, refused
 
 Namer = Callable[[str], str]
 MEMBERS = license_switches_pb2.ACCOUNT_ACCESS_MEMBERS
@@ -269,7 +269,7 @@ def test_an_admin_and_the_publisher_activate_in_the_cloud_for_somebody_else(
         cloud_session_service_pb2.SetCloudSessionModeRequest(
             name=f"{customer.account}/cloudSession",
             request_id=request_id(),
-            mode="CLOUD_MODE_MANAGED",
+            mode=cloud_session_pb2.CLOUD_MODE_MANAGED,
         )
     )
     products = [world.product(new_name("daw"), locations=[CLOUD, KEY]) for _ in range(2)]

@@ -57,7 +57,7 @@ _LAST_BLOCK: Final = (
     .correlate(_ROW)
     .scalar_subquery()
 )
-_ENDS: Final[Select[Any]] = select(
+_ENDS: Final[Any] = select(
     _ROW, _BLOCK.c.sequence.label("last_sequence"), _BLOCK.c.hash.label("last_hash")
 ).outerjoin(_BLOCK, and_(_BLOCK.c.log == _ROW.c.id, _BLOCK.c.sequence == _LAST_BLOCK))
 

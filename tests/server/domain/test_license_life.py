@@ -66,7 +66,7 @@ CHANGE = LicenseChange(
 A, S, R = LicenseState.ACTIVE, LicenseState.SUSPENDED, LicenseState.REVOKED
 SUSPENDED, REVOKED = errors.LicenseSuspended, errors.LicenseRevoked
 EXPIRED, UNFIT = errors.LicenseExpired, errors.LicenseUnsuitable
-LIFE = {
+LIFE: dict[Command, tuple[LicenseState | type[errors.KeypegError], ...]] = {
     #                   active  suspended  revoked  expired
     Command.ACTIVATE: (A, SUSPENDED, REVOKED, EXPIRED),
     Command.MOVE: (A, SUSPENDED, REVOKED, EXPIRED),

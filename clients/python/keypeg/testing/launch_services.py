@@ -9,7 +9,7 @@ Leaves to others: the rules of a real server; opening the cloud session (testing
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from keypeg.testing.host import StandInHost
 
 _Call = Callable[[Any, Any], Awaitable[Any]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-def launch_handlers(host: StandInHost) -> Mapping[str, Mapping[str, grpc.RpcMethodHandler]]:
+def launch_handlers(host: StandInHost) -> Mapping[str, Mapping[str, Handler]]:
     """By service, the methods that a launch calls beside those of every session."""
 
     async def sign_in(request: account_service_pb2.SignInRequest, context: Any) -> Any:
@@ -92,7 +93,7 @@ def launch_handlers(host: StandInHost) -> Mapping[str, Mapping[str, grpc.RpcMeth
     }
 
 
-def _unary(call: _Call, request: Any) -> grpc.RpcMethodHandler:
+def _unary(call: _Call, request: Any) -> Handler:
     return grpc.unary_unary_rpc_method_handler(
         call,
         request_deserializer=request.FromString,
