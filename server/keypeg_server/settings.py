@@ -184,7 +184,7 @@ class Tokens:
         "How long an access token holds; clients get the next one by themselves. For so long, a copy of one that "
         "somebody made is of use, unless its sign-in is ended. What it has opened goes on after it.",
         low=seconds(1),
-        high=timedelta(hours=24),
+        high=timedelta(days=30),
     )
     audience: str = setting(
         "",

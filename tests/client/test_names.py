@@ -22,6 +22,8 @@ def test_every_kind_of_name_is_there() -> None:
         "accounts/{account}/credentials/{credential}",
         "accounts/{account}/licenses/{license}",
         "accounts/{account}/licenses/{license}/activations/{activation}",
+        "accounts/{account}/licenses/{license}/changes/{change}",
+        "accounts/{account}/licenses/{license}/capacities/{capacity}",
         "accounts/{account}/locations/{location}",
         "accounts/{account}/cloudSession",
         "publishers/{publisher}",

@@ -501,7 +501,7 @@ def test_nothing_that_may_have_been_given_after_the_backup_comes_again(
     assert command("restore", "--data", tmp_path / "two", saved, "--sign-out")[0] == 0
     with closing(sqlite3.connect(saved / DATABASE)) as rows:
         before = numbers(rows)
-        assert rows.execute("SELECT count(*) FROM token").fetchone() != (0,)
+        assert rows.execute("SELECT count(*) FROM sign_in").fetchone() != (0,)
     with closing(sqlite3.connect(tmp_path / "one" / DATABASE)) as rows:
         one = numbers(rows)
         pools = rows.execute("SELECT id, seat_count FROM pool ORDER BY id").fetchall()
@@ -509,10 +509,10 @@ def test_nothing_that_may_have_been_given_after_the_backup_comes_again(
             "SELECT pool, units, valid_for_us FROM lease WHERE user = '' ORDER BY pool"
         ).fetchall()
         assert held_back == [(id, seats, 3_600_000_000) for id, seats in pools]
-        assert rows.execute("SELECT count(*) FROM token").fetchone() != (0,)
+        assert rows.execute("SELECT count(*) FROM sign_in").fetchone() != (0,)
     with closing(sqlite3.connect(tmp_path / "two" / DATABASE)) as rows:
         two = numbers(rows)
-        assert rows.execute("SELECT count(*) FROM token").fetchone() == (0,)
+        assert rows.execute("SELECT count(*) FROM sign_in").fetchone() == (0,)
     assert len(before) == len(one) == len(two) > 3
     for name, number in before.items():
         assert one[name] > number + 1_000_000 or name == "wall clock"

@@ -47,8 +47,8 @@ from keypeg.v1 import (
 from lab.world import PASSWORD, SITE, Api, World, request_id
 from tests.system.people import Customer, new_id
 
-LATER: Final = Timestamp()
-LATER.FromDatetime(datetime.now(UTC) + timedelta(days=1))
+TOMORROW: Final = Timestamp()
+TOMORROW.FromDatetime(datetime.now(UTC) + timedelta(days=1))
 DEVICE: Final = session_pb2.Device(id="device-cells", host_name="cells")
 APP: Final = session_pb2.App(name="cells")
 NOTE: Final = document_pb2.Envelope(
@@ -153,7 +153,7 @@ class Scene:
                 parent=self.license,
                 request_id=request_id(),
                 seat_count=1,
-                start_time=LATER,
+                start_time=TOMORROW,
                 duration=Duration(seconds=60),
             )
         )
@@ -394,7 +394,7 @@ _LICENSES: Final[Mapping[str, Request]] = {
         parent=s.license,
         request_id=request_id(),
         seat_count=1,
-        start_time=LATER,
+        start_time=TOMORROW,
         duration=Duration(seconds=60),
     ),
     "ListLicenseCapacities": lambda s: license_service_pb2.ListLicenseCapacitiesRequest(

@@ -30,8 +30,14 @@ allow_emulated = true
 
 [clients]
 minimum_version = "0.1.0"
+
+[tokens]
+access = "7d"
 """
-"""Short grants, so that the tests that wait for one to run out are quick; this version of keypeg is served, older ones are not."""
+"""Short grants, so that the tests that wait for one to run out are quick; this version of keypeg is served, older ones are not.
+
+Tokens that outlast what tests do to clocks: the bare API does not refresh them.
+"""
 
 _counter = itertools.count(1)
 

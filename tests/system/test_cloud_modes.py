@@ -90,10 +90,9 @@ def close(
     )
 
 
-def key_of(customer: Customer, card_id: str) -> str:
-    """A location of the account that is a smart key; the test is its card."""
-    service = location_service_pb2_grpc.LocationServiceStub(customer.admin.channel)
-    authorized = service.AuthorizeKeyWrite(
+def at_hand(customer: Customer, card_id: str) -> location_service_pb2.AuthorizeKeyWriteResponse:
+    """The card is plugged in, and asks to be written."""
+    return location_service_pb2_grpc.LocationServiceStub(customer.admin.channel).AuthorizeKeyWrite(
         location_service_pb2.AuthorizeKeyWriteRequest(
             parent=customer.account,
             card_id=card_id,
@@ -103,6 +102,12 @@ def key_of(customer: Customer, card_id: str) -> str:
             emulated=True,
         )
     )
+
+
+def key_of(customer: Customer, card_id: str) -> str:
+    """A location of the account that is a smart key; the test is its card."""
+    service = location_service_pb2_grpc.LocationServiceStub(customer.admin.channel)
+    authorized = at_hand(customer, card_id)
     private = ec.generate_private_key(ec.SECP256R1())
     challenge = enrollment_challenge(card_id, customer.account, authorized.enrollment_nonce)
     made = service.CreateKeyLocation(
@@ -216,7 +221,9 @@ def test_in_managed_mode_only_what_was_chosen_is_there_reserved_and_back_after_r
     assert (closed.state, in_cloud(closed)) == (CLOSED, {own_daw})
     assert "reserved" in closed.implies
     assert app_says(world, new_name("app"), a, daw) == ("stopped", "CLOUD_SESSION_CLOSED")
-    key = key_of(customer, "00112233445566778899aabbccddee09")
+    card = "00112233445566778899aabbccddee09"
+    key = key_of(customer, card)
+    at_hand(customer, card)
     with refused(Reason.ACTIVATIONS_EXHAUSTED) as caught:  # reserved: no other place gets it
         world.activate(customer.admin, own_daw, key)
     explanation = caught[0].explanation

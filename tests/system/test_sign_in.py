@@ -30,7 +30,7 @@ Namer = Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def world(lab: Lab, made_data: Path) -> World:
-    return World(lab, settings=f'{SETTINGS}[tokens]\naccess = "1s"\n', like=made_data)
+    return World(lab, settings=SETTINGS.replace('access = "7d"', 'access = "1s"'), like=made_data)
 
 
 @pytest.fixture

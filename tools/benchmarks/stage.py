@@ -34,6 +34,8 @@ SETTINGS: Final = """
 seat_grant = "3600s"
 [logs]
 level = "warning"
+[tokens]
+access = "7d"
 [limits]
 user_calls = 1_000_000
 user_streams = 1_000_000

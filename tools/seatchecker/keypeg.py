@@ -155,11 +155,12 @@ def make_disk(lab: Lab) -> Disk | None:
 
 
 def server_settings(grant: float, hosts: Sequence[str]) -> str:
-    """What keypegd is configured with, beside what every world has."""
+    """What keypegd is configured with, beside what every world has; its clients do not refresh their tokens."""
     names = ", ".join(f'"{host}"' for host in hosts)
     return (
         f'[sessions]\nseat_grant = "{grant:g}s"\n'
         f'[server]\ndrain_time = "2s"\nhost_names = [{names}]\n'
+        '[tokens]\naccess = "7d"\n'
     )
 
 

@@ -214,8 +214,9 @@ class LaunchFlow:
         if nobody and may_sign_in:
             self._goes(Happening.NOBODY)
             return self._ask(self._sign_in())
+        first = self._why if self.state is LaunchState.SURVEYING else None
         self._goes(Happening.FAILED)
-        return self._ask(words.told(self._terms.called, error))
+        return self._ask(words.told(self._terms.called, error, first))
 
     def _surveyed(self, outcome: Surveyed) -> Turn:
         survey, terms = outcome.survey, self._terms

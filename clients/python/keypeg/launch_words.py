@@ -111,14 +111,14 @@ def places(product: str, survey: Survey, why: KeypegError, *, put: bool) -> Step
     )
 
 
-def told(product: str, why: KeypegError) -> Step:
-    """What now?"""
+def told(product: str, why: KeypegError, first: KeypegError | None = None) -> Step:
+    """What now? `first`: why no license was found, where `why` is only why no more could be found out."""
     title = (
         "An update is needed"
         if isinstance(why, UpdateRequired)
         else f"{product} can not be started now"
     )
-    return Step("told", title, why.sentence, (AGAIN, OTHER, QUIT), error=why)
+    return Step("told", title, why.sentence, (AGAIN, OTHER, QUIT), error=first or why)
 
 
 def _moment(moment: datetime, now: datetime) -> str:

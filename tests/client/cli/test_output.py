@@ -54,6 +54,11 @@ def test_json_has_every_field_of_the_contract_in_its_order(keypeg: CommandLine) 
         "external_reference",
         "newest_version",
         "publisher",
+        "state_reason",
+        "waits_for",
+        "next_change_time",
+        "temporary_seat_count",
+        "temporary_activation_count",
     ]
     assert found[0]["expire_time"] is None
     assert found[1]["expire_time"] == "2026-11-18T12:00:00Z"

@@ -278,3 +278,10 @@ def test_the_error_is_the_one_of_looking_and_not_of_a_later_work() -> None:
     assert isinstance(end, End)
     assert isinstance(end.error, KeypegError)
     assert end.error is CLOUD_CLOSED
+
+
+def test_where_nothing_can_be_found_out_the_error_is_still_why_there_is_no_license() -> None:
+    expired = errors.DocumentExpired("The borrowed seat has ended.")
+    away = errors.Unreachable("The server can not be reached.")
+    step = asked(flow_at(Refused(expired), Refused(away))[1])
+    assert (step.sentence, step.error) == (away.sentence, expired)

@@ -123,7 +123,7 @@ class Bench:
 
     async def on_disk(self) -> tuple[list[str], list[str]]:
         (stored,) = await SqlPoolStore(self.database).load("p")
-        return [lease.id for lease in stored.leases], [place.id for place in stored.places]
+        return sorted(one.id for one in stored.leases), [place.id for place in stored.places]
 
     def hold_the_disk(self) -> threading.Event:
         """Nothing is written until the event is set."""

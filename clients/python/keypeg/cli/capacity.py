@@ -46,8 +46,12 @@ def capacity_group() -> None:
 
 @capacity_group.command("add")
 @click.argument("license_id", metavar="LICENSE")
-@click.option("--seats", type=click.IntRange(0, 1_000_000), default=0, metavar="N")
-@click.option("--activations", type=click.IntRange(0, 10_000), default=0, metavar="N")
+@click.option(
+    "--seats", type=click.IntRange(0, 1_000_000), default=0, metavar="N", help="So many more."
+)
+@click.option(
+    "--activations", type=click.IntRange(0, 10_000), default=0, metavar="N", help="So many more."
+)
 @click.option("--from", "start", type=Moment(), metavar="TIME", help="Without: from now on.")
 @click.option(
     "--for", "duration", type=Duration(), required=True, metavar="DURATION", help="For how long."
