@@ -19,7 +19,10 @@ test: setup  ## run the tests; also writes build/behaviours.json
 	@$(VENV_PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not long" --behaviours-report=build/behaviours.json
 
 test-long: setup  ## run the tests that take their time
-	@$(VENV_PYTHON) -m pytest -m long -o faulthandler_timeout=600
+	@failed=0; \
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long and not alone" -o faulthandler_timeout=600 || failed=1; \
+	$(VENV_PYTHON) -m pytest -m "long and alone" -o faulthandler_timeout=600 || failed=1; \
+	exit $$failed
 
 test-usb: setup  ## run tests/usb under a real Linux kernel, in QEMU (docs/hardware-tests.md)
 	@$(VENV_PYTHON) tools/usb_lab

@@ -57,6 +57,7 @@ def check_goals(goals: list[dict[str, Any]]) -> None:
 
 @pytest.mark.system
 @pytest.mark.long
+@pytest.mark.alone
 def test_the_bench_measures_presence_and_seats_beside_the_floor(tmp_path: Path) -> None:
     found = bench(
         tmp_path,
@@ -89,6 +90,7 @@ def test_the_bench_measures_presence_and_seats_beside_the_floor(tmp_path: Path) 
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.system
 def test_every_suite_of_the_bench_goes_through(tmp_path: Path) -> None:
     found = bench(tmp_path, "--quick", timeout=400)

@@ -44,6 +44,7 @@ def test_a_histogram_counts_every_time_once_and_shows_gaps() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.system
 @pytest.mark.parametrize("name", ["run", "bridge"])
 def test_the_seat_of_a_killed_app_that_is_watched_goes_on_within_two_seconds(
@@ -57,6 +58,7 @@ def test_the_seat_of_a_killed_app_that_is_watched_goes_on_within_two_seconds(
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.system
 def test_the_seat_of_a_killed_app_that_nobody_watches_goes_on_when_its_time_is_over(
     tmp_path: Path,

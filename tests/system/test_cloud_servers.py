@@ -31,6 +31,7 @@ def customer(fleet: Fleet) -> Customer:
 
 @pytest.mark.system
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.behaviour("CLOUD-2")
 @pytest.mark.behaviour("CLOUD-3")
 def test_it_is_moved_at_any_server_by_all_at_once(
@@ -41,6 +42,7 @@ def test_it_is_moved_at_any_server_by_all_at_once(
 
 @pytest.mark.system
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.behaviour("CLOUD-3")
 def test_a_change_at_one_server_reaches_apps_and_watchers_at_the_other_at_once(
     fleet: Fleet, lab: Lab, customer: Customer, new_name: Namer
@@ -84,6 +86,7 @@ def test_a_change_at_one_server_reaches_apps_and_watchers_at_the_other_at_once(
 
 @pytest.mark.system
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.behaviour("CLOUD-4")
 def test_the_cloud_session_and_who_watches_it_outlive_a_killed_server(
     fleet: Fleet, lab: Lab, customer: Customer, new_name: Namer

@@ -33,6 +33,7 @@ QUICK_ACCOUNTS: Final = 200
 QUICK_LICENSES: Final = 2_400
 STARTS: Final = 3
 PAGES: Final = 500  # of each kind in a round
+QUICK_PAGES: Final = 20
 PAGE: Final = 100
 FILL_SECONDS: Final = 1_800.0
 OWNING: Final = Path(__file__).resolve().parent / "owning.py"
@@ -114,10 +115,11 @@ def _pages(given: Given, lab: Lab, world: World, accounts: int) -> dict[str, lis
         ),
     }
     times: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    pages = QUICK_PAGES if given.quick else PAGES
     with machine.pinned(given.cores.load):
         for _ in range(given.plan.rounds):
             for kind, calls in kinds.items():
-                times[kind].append([_timed(next(calls)) for _ in range(PAGES)])
+                times[kind].append([_timed(next(calls)) for _ in range(pages)])
     api.close()
     return times
 
