@@ -59,7 +59,7 @@ def planted(
     adapter: type[PlantedKeypeg] | type[PlantedCluster] = PlantedKeypeg,
 ) -> Verdict:
     """The verdict over the first of three seeds that finds something."""
-    for seed in (1, 2, 3):
+    for seed in (32, 13, 35):
         options = Options(
             seed=seed,
             seconds=seconds,
@@ -118,14 +118,27 @@ def test_a_server_that_answers_before_the_disk_is_found(tmp_path: Path) -> None:
 def broken_by_deaf_servers(plant: str, sought: set[str]) -> set[str]:
     """The rules that are broken where servers hear nothing of their database for a while.
 
-    Each of three seeds is played up to its first finding, until one that is sought is among them.
+    For longer than it takes to be thought dead and then to wait for a grant's end: three times as long as usual, and by
+    seeds in which that befalls the server that owns the pool. Each is played up to its first finding, until one that is
+    sought is among them.
     """
     rules: set[str] = set()
     for seed in (1, 2, 3):
         done = subprocess.run(
             [
                 *(sys.executable, str(ROOT / "tools" / "seatcheck"), "--json", "--first"),
-                *("--seed", str(seed), "--seconds", "45", "--clients", "7", "--unary", "1"),
+                *(
+                    "--seed",
+                    str(seed),
+                    "--stretch",
+                    "3",
+                    "--seconds",
+                    "36",
+                    "--clients",
+                    "7",
+                    "--unary",
+                    "1",
+                ),
                 *("--faults", "part_database"),
                 *("--adapter", "tests.test_seatcheck_runs:PlantedCluster"),
             ],

@@ -71,8 +71,12 @@ def plan(
     targets: Mapping[str, Sequence[str]],
     grant: float,
     kinds: Sequence[str] = tuple(KINDS),
+    stretch: float = 1.0,
 ) -> tuple[Fault, ...]:
-    """The faults of a run; only of these kinds, and only of those whose group has targets."""
+    """The faults of a run; only of these kinds, and only of those whose group has targets.
+
+    They last, and all are left in peace after one that disturbs all, `stretch` times as long as usual.
+    """
     rng = random.Random(f"faults {seed}")
     usable = [kind for kind in kinds if targets.get(KINDS[kind].whom)]
     weights = [KINDS[kind].weight for kind in usable]
@@ -85,9 +89,10 @@ def plan(
             at += rng.uniform(*PAUSE)
             continue
         target = rng.choice(targets[KINDS[kind].whom])
-        faults.append(Fault(at, kind, target, _lasting(rng, kind, grant), _amount(rng, kind)))
+        lasting = stretch * _lasting(rng, kind, grant)
+        faults.append(Fault(at, kind, target, lasting, _amount(rng, kind)))
         if KINDS[kind].disturbs:
-            quiet_until = at + UP * grant
+            quiet_until = at + stretch * UP * grant
         at += rng.uniform(*PAUSE)
     return tuple(faults)
 

@@ -44,6 +44,7 @@ class Options:
     unary: int = 3  # of the clients
     seats: int = 3
     kinds: tuple[str, ...] = tuple(KINDS)
+    stretch: float = 1.0  # faults last so many times as long as usual
     stop_at_first: bool = False  # end the run as soon as a rule is broken
     progress: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
@@ -124,7 +125,10 @@ class _Run:
             "server": self._adapter.servers,
             **self._adapter.targets(),
         }
-        faults = plan(options.seed, options.seconds, targets, self._adapter.grant, options.kinds)
+        faults = plan(
+            *(options.seed, options.seconds, targets, self._adapter.grant, options.kinds),
+            stretch=options.stretch,
+        )
         begun = clock.monotonic()
         for fault in faults:
             self._schedule.at(begun + fault.at, lambda fault=fault: self._player.play(fault))  # type: ignore[misc]
