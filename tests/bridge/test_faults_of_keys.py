@@ -40,6 +40,18 @@ async def a_key_that_flaps_is_recognized(scene: Scene) -> None:
     await scene.goes_on()
 
 
+async def a_key_that_is_pulled_again_and_again_is_recognized(scene: Scene) -> None:
+    """However long it takes the bridge to know it again."""
+    for _ in range(5):
+        scene.key.unplug()
+        await scene.hears("missing")
+        scene.key.plug()
+        await scene.hears("changed")
+    key = await scene.seen(lambda key: key.serial == scene.key.serial)
+    assert "came and went" in key.fault
+    await scene.goes_on()
+
+
 async def an_answer_that_never_comes_is_told_in_time(scene: Scene) -> None:
     fault = scene.key.stall(count=1)
     assert await scene.is_denied() < TOLD_WITHIN
@@ -289,7 +301,7 @@ ON_SMARTKEYS: list[list[Story]] = [
         a_full_key_takes_no_license_and_keeps_those_it_has,
         a_smartkey_whose_counter_is_at_its_end_is_told,
     ],
-    [a_key_that_flaps_is_recognized],
+    [a_key_that_is_pulled_again_and_again_is_recognized],
     [a_slow_answer_is_waited_for, an_answer_that_never_comes_is_told_in_time],
     [an_answer_that_comes_too_late_is_not_taken_for_another],
     [an_answer_that_breaks_off_is_told],
