@@ -63,7 +63,7 @@ class Limits:
     bounds: Mapping[
         str, float
     ]  # by kind of client: how long after its holder's end a seat may stay taken
-    slack: float = 1.5  # for a machine that is slow
+    slack: float = 3.0  # for a machine that is slow, or has other work
     place: float = 0.0  # how long the place of one without a stream is kept that nobody asks for
 
 
