@@ -59,7 +59,7 @@ def planted(
     adapter: type[PlantedKeypeg] | type[PlantedCluster] = PlantedKeypeg,
 ) -> Verdict:
     """The verdict over the first of three seeds that finds something."""
-    for seed in (32, 13, 35):
+    for seed in (121, 115, 108):
         options = Options(
             seed=seed,
             seconds=seconds,
@@ -119,7 +119,7 @@ def broken_by_deaf_servers(plant: str, sought: set[str]) -> set[str]:
     """The rules that are broken where servers hear nothing of their database for a while.
 
     For longer than it takes to be thought dead and then to wait for a grant's end: three times as long as usual, and by
-    seeds in which that befalls the server that owns the pool. Each is played up to its first finding, until one that is
+    seeds in which that befalls either server, whichever owns the pool. Each is played up to its first finding, until one that is
     sought is among them.
     """
     rules: set[str] = set()
