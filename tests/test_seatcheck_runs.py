@@ -59,7 +59,7 @@ def planted(
     adapter: type[PlantedKeypeg] | type[PlantedCluster] = PlantedKeypeg,
 ) -> Verdict:
     """The verdict over the first of three seeds that finds something."""
-    for seed in (121, 115, 108):
+    for seed in (1, 2, 3):
         options = Options(
             seed=seed,
             seconds=seconds,
@@ -123,7 +123,7 @@ def broken_by_deaf_servers(plant: str, sought: set[str]) -> set[str]:
     sought is among them.
     """
     rules: set[str] = set()
-    for seed in (1, 2, 3):
+    for seed in (121, 115, 108):
         done = subprocess.run(
             [
                 *(sys.executable, str(ROOT / "tools" / "seatcheck"), "--json", "--first"),
