@@ -127,18 +127,8 @@ def broken_by_deaf_servers(plant: str, sought: set[str]) -> set[str]:
         done = subprocess.run(
             [
                 *(sys.executable, str(ROOT / "tools" / "seatcheck"), "--json", "--first"),
-                *(
-                    "--seed",
-                    str(seed),
-                    "--stretch",
-                    "3",
-                    "--seconds",
-                    "36",
-                    "--clients",
-                    "7",
-                    "--unary",
-                    "1",
-                ),
+                *("--seed", str(seed), "--stretch", "3", "--seconds", "70"),
+                *("--clients", "7", "--unary", "1"),
                 *("--faults", "part_database"),
                 *("--adapter", "tests.test_seatcheck_runs:PlantedCluster"),
             ],
