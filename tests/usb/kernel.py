@@ -73,8 +73,12 @@ def until(look: Callable[[], T], what: str) -> T:
 def plugged_in(count: int = 1) -> list[Device]:
     """So many keys, once the kernel has them and their nodes."""
 
+    def has_node(key: Device) -> bool:
+        node = key.node  # looked up once: of one that is leaving, it is gone the next time
+        return node is not None and node.exists()
+
     def complete() -> list[Device]:
-        found = [key for key in keys() if key.node is not None and key.node.exists()]
+        found = [key for key in keys() if has_node(key)]
         return found if len(found) == count else []
 
     return until(complete, f"{count} keys on the kernel's buses")
