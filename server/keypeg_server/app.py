@@ -43,6 +43,7 @@ from keypeg_server.certificates import Certificates
 from keypeg_server.domain.events import (
     ApiKeyChanged,
     CredentialEnded,
+    SecondFactorsChanged,
     TokenRevoked,
     UserChanged,
     UserRemoved,
@@ -296,6 +297,7 @@ class App:
         for ended in (UserRemoved, CredentialEnded):
             hub.subscribe(ended, lambda _: by_credential.forget_all())
         hub.subscribe(TokenRevoked, lambda event: tokens.forget(event.token))
+        hub.subscribe(SecondFactorsChanged, tokens.forget_factors)
         hub.subscribe(UserRemoved, lambda event: keys.forget_user(event.user))
         hub.subscribe(UserChanged, lambda event: keys.forget_user(event.user))
         hub.subscribe(ApiKeyChanged, lambda event: keys.forget(event.key))

@@ -310,6 +310,9 @@ _ACCOUNTS: Final[Mapping[str, Request]] = {
     ),
     "GetAccount": lambda s: _accounts.GetAccountRequest(name=s.account),
     "ListAccounts": lambda s: _accounts.ListAccountsRequest(),
+    "SetSecondFactorRequired": lambda s: _accounts.SetSecondFactorRequiredRequest(
+        name=s.account, request_id=request_id()
+    ),
     "CreateUser": _new_user,
     "ListUsers": lambda s: _accounts.ListUsersRequest(parent=s.account),
     "DeleteUser": lambda s: _accounts.DeleteUserRequest(name=s.user, request_id=request_id()),

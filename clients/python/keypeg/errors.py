@@ -126,6 +126,7 @@ class Reason(enum.Enum):
     LAST_OWNER = 120
     INVITATION_INVALID = 121
     ACCOUNT_OWNED = 122
+    SECOND_FACTOR_REQUIRED = 123
 
 
 class KeypegError(Exception):
@@ -541,6 +542,10 @@ class InvitationInvalid(KeypegError, reason=Reason.INVITATION_INVALID):
 
 class AccountOwned(KeypegError, reason=Reason.ACCOUNT_OWNED):
     """The account has an owner, who decides this: a reseller does so no more."""
+
+
+class SecondFactorRequired(KeypegError, reason=Reason.SECOND_FACTOR_REQUIRED):
+    """The account requires a second factor, and the user has none, or would have none left."""
 
 
 def error_class(reason: Reason) -> type[KeypegError]:

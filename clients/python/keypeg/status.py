@@ -132,6 +132,7 @@ CODES: Final[Mapping[Reason, int]] = {
     Reason.LAST_OWNER: _PRECONDITION,
     Reason.INVITATION_INVALID: _PRECONDITION,
     Reason.ACCOUNT_OWNED: _PRECONDITION,
+    Reason.SECOND_FACTOR_REQUIRED: _PRECONDITION,
 }
 assert set(CODES) == set(Reason), "every reason has its code"
 

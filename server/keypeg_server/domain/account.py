@@ -26,6 +26,7 @@ class Account:
     id: str
     display_name: str
     create_time: datetime
+    second_factor_required: bool = False  # of its people
 
     @property
     def name(self) -> str:

@@ -28,6 +28,7 @@ class Caller:
     scopes: frozenset[Right] | None = None  # of an API key; None for who has signed in
     credential: str = ""  # the credential by which they signed in (name)
     device: str = ""  # of a credential: the only one that the caller may speak for
+    owes_factor: bool = False  # the account requires a second factor, and the user has none
 
     def may(self, right: Right) -> bool:
         """Whether the caller has a right, in what they see."""

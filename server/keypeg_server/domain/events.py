@@ -116,6 +116,14 @@ class TokenRevoked:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondFactorsChanged:
+    """Users have, or need, other second factors than before: what their tokens are good for may be another."""
+
+    account: str  # `accounts/{account}`
+    user: str = ""  # name; empty for all of the account
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialEnded:
     """Who signed in with a credential was cut off."""
 
@@ -160,6 +168,7 @@ Event = (
     | LogRecorded
     | PoolCreated
     | PoolRemoved
+    | SecondFactorsChanged
     | TokenRevoked
     | UserChanged
     | UserRemoved

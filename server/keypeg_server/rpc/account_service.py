@@ -20,13 +20,15 @@ from keypeg.v1.account_service_pb2 import (
     ListAccountsResponse,
     ListUsersRequest,
     ListUsersResponse,
+    SetSecondFactorRequiredRequest,
+    SetSecondFactorRequiredResponse,
     SignInRequest,
     SignInResponse,
     SignOutRequest,
     SignOutResponse,
 )
 from keypeg.v1.account_service_pb2_grpc import AccountServiceServicer
-from keypeg_server.domain.account import NO_ACCOUNT
+from keypeg_server.domain.account import NO_ACCOUNT, Account
 from keypeg_server.domain.rights import Role
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current, current_sign_in
@@ -52,7 +54,7 @@ class AccountRpc(AccountServiceServicer):
             address_of(context),
             request.code,
         )
-        return tokens_in(SignInResponse(), new)
+        return tokens_in(SignInResponse(second_factor_owed=new.owes_factor), new)
 
     async def SignOut(self, request: SignOutRequest, context: Any) -> SignOutResponse:
         await self._sign_ins.sign_out(current())
@@ -90,6 +92,19 @@ class AccountRpc(AccountServiceServicer):
             await self._accounts.list_accounts(current(), page), page, lambda account: account.id
         )
         return ListAccountsResponse(accounts=map(encode.account, found), next_page_token=token)
+
+    async def SetSecondFactorRequired(
+        self, request: SetSecondFactorRequiredRequest, context: Any
+    ) -> SetSecondFactorRequiredResponse:
+        (id,) = names.ACCOUNT.parse(request.name)
+
+        def encoded(account: Account) -> SetSecondFactorRequiredResponse:
+            return SetSecondFactorRequiredResponse(account=encode.account(account))
+
+        answer = await self._accounts.require_second_factor(
+            once(request, encoded), current(), id, required=request.required
+        )
+        return SetSecondFactorRequiredResponse.FromString(answer)
 
     async def CreateUser(self, request: CreateUserRequest, context: Any) -> CreateUserResponse:
         (account,) = names.ACCOUNT.parse(request.parent, "parent")

@@ -99,6 +99,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "CreateAccount": _caller(Right.ACCOUNTS_WRITE),
         "GetAccount": _reads("name"),
         "ListAccounts": _caller(Right.ACCOUNTS_READ),
+        "SetSecondFactorRequired": _of(Right.PEOPLE_WRITE, "name"),
         "CreateUser": _of(Right.PEOPLE_WRITE, "parent"),
         "ListUsers": _of(Right.PEOPLE_READ, "parent"),
         "DeleteUser": _of(Right.PEOPLE_WRITE, "name"),

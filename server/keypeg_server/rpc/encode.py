@@ -33,7 +33,11 @@ from keypeg_server.service.licenses import LicenseView
 
 
 def account(value: Account) -> account_pb2.Account:
-    message = account_pb2.Account(name=value.name, display_name=value.display_name)
+    message = account_pb2.Account(
+        name=value.name,
+        display_name=value.display_name,
+        second_factor_required=value.second_factor_required,
+    )
     message.create_time.FromDatetime(value.create_time)
     return message
 

@@ -18,7 +18,7 @@ import grpc.aio
 
 from keypeg.errors import SignInRequired, TokenInvalid
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
-from keypeg_server.rpc import authorization, caller, credential_gate, validate
+from keypeg_server.rpc import authorization, caller, credential_gate, factor_gate, validate
 from keypeg_server.rpc.authorization import Access, Rule
 from keypeg_server.rpc.client_versions import ANY, ClientVersions
 from keypeg_server.rpc.doors import check_port
@@ -99,6 +99,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 if not administers:
                     check_port(rule.right, method)
                 credential_gate.check_method(signed_in.caller, method)
+                factor_gate.check_method(signed_in.caller, method)
                 caller.become(signed_in)
             if one_request:
                 if type(request) is TooLarge:

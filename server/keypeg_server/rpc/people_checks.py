@@ -15,6 +15,7 @@ from keypeg import names
 from keypeg.v1.account_pb2 import Role
 from keypeg_server.domain.access import RESELLER_LIMIT
 from keypeg_server.rpc.checks import (
+    anything,
     duration,
     each,
     matching,
@@ -36,6 +37,11 @@ _INVITATION, _KEY = name(names.INVITATION), name(names.API_KEY)
 _TTL: Final = optional(duration(timedelta(hours=1), timedelta(days=366)))
 
 RULES: Final[Mapping[str, Fields]] = {
+    "SetSecondFactorRequiredRequest": {
+        "name": _ACCOUNT,
+        "request_id": uuid,
+        "required": anything,
+    },
     "UpdateUserRoleRequest": {"name": _USER, "request_id": uuid, "role": one_of(Role)},
     "CreateServiceUserRequest": {
         "parent": _ACCOUNT,

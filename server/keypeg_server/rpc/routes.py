@@ -67,6 +67,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "CreateAccount": Route(By.NEW_ACCOUNT),
         "GetAccount": _ANYWHERE,
         "ListAccounts": _ANYWHERE,
+        "SetSecondFactorRequired": _of("name"),
         "CreateUser": _of("parent"),
         "ListUsers": _ANYWHERE,
         "DeleteUser": _of("name"),

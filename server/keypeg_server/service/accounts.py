@@ -8,7 +8,7 @@ Leaves to others: who may call what (rpc/authorization.py), signing in (sign_ins
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from keypeg import names
@@ -17,7 +17,7 @@ from keypeg_server.domain import people
 from keypeg_server.domain.access import RESELLER_LIMIT
 from keypeg_server.domain.account import NO_ACCOUNT, Account, User
 from keypeg_server.domain.caller import Caller
-from keypeg_server.domain.events import UserChanged, UserRemoved
+from keypeg_server.domain.events import SecondFactorsChanged, UserChanged, UserRemoved
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
@@ -105,6 +105,27 @@ class AccountService:
         _, id = names.USER.parse(caller.user)
         reseller = id if caller.role is Role.RESELLER else None
         return await self._store.read(lambda unit: unit.accounts.list_accounts(page, reseller))
+
+    async def require_second_factor(
+        self, request: Request[Account], caller: Caller, id: str, *, required: bool
+    ) -> bytes:
+        """Whether the people of an account need a second factor; who decides it are those who give roles there."""
+
+        def change(unit: Unit) -> Account:
+            account = unit.accounts.account(id)
+            if account is None:
+                raise not_found(names.ACCOUNT.build(id))
+            people.check_gives(caller.role, Role.MEMBER, owner_count(unit, id))
+            if account.second_factor_required == required:
+                return account
+            changed = replace(account, second_factor_required=required)
+            unit.accounts.update_account(changed)
+            unit.publish(SecondFactorsChanged(account.name))
+            event = "second_factor_required" if required else "second_factor_not_required"
+            unit.record(account.name, event, user=caller.user)
+            return changed
+
+        return await self._store.once(request, change)
 
     async def create_user(self, request: Request[User], caller: Caller, new: NewUser) -> bytes:
         people.check_place(new.role, new.account)

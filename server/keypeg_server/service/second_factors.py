@@ -13,10 +13,17 @@ import os
 from typing import Final
 
 from keypeg import names
-from keypeg.errors import AlreadyExists, CodeRequired, CredentialsInvalid, FieldInvalid
+from keypeg.errors import (
+    AlreadyExists,
+    CodeRequired,
+    CredentialsInvalid,
+    FieldInvalid,
+    SecondFactorRequired,
+)
 from keypeg_server.domain import totp
 from keypeg_server.domain.account import NO_ACCOUNT, User
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.events import SecondFactorsChanged
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.sign_in_ports import Totp
 from keypeg_server.service.store import Store, Unit
@@ -85,6 +92,7 @@ class SecondFactors:
             unit.factors.put_totp(Totp(id, found.wrapped_secret, confirmed=True, last_step=step))
             digests = [totp.recovery_digest(id, one) for one in codes]
             unit.factors.put_recovery_codes(id, digests)
+            changed(unit, user)
             _record(unit, user, "one_time_codes_set_up")
 
         await self._store.write(confirm)
@@ -97,6 +105,8 @@ class SecondFactors:
             if not self.check(unit, user, code):
                 raise AlreadyExists("No one-time codes are set up.")
             unit.factors.delete_factors(user.id)
+            check_leaves_one(unit, user)
+            changed(unit, user)
             _record(unit, user, "one_time_codes_removed")
 
         await self._store.write(remove)
@@ -104,6 +114,35 @@ class SecondFactors:
     def _step(self, kept: Totp, code: str) -> int | None:
         secret = self._wrapping.unwrap(kept.wrapped_secret, _context(kept.user))
         return totp.matching_step(secret, code, self._clock.wall(), kept.last_step)
+
+
+def owed(unit: Unit, user: User) -> bool:
+    """Whether a person has no second factor, and their account requires one. Programs have no part in it."""
+    if user.account is None or user.service:
+        return False
+    account = unit.accounts.account(user.account)
+    return account is not None and account.second_factor_required and not has_one(unit, user)
+
+
+def has_one(unit: Unit, user: User) -> bool:
+    """Whether a user has a second factor."""
+    kept = unit.factors.totp(user.id)
+    return kept is not None and kept.confirmed
+
+
+def check_leaves_one(unit: Unit, user: User) -> None:
+    """Refuse what has just left a user without the second factor that the account requires."""
+    if owed(unit, user):
+        raise SecondFactorRequired(
+            f"{user.account_name} requires a second factor, and this is your last one; set up another one first.",
+            account=user.account_name or "",
+        )
+
+
+def changed(unit: Unit, user: User) -> None:
+    """A user has other second factors than before."""
+    if user.account_name is not None:
+        unit.publish(SecondFactorsChanged(user.account_name, user.name))
 
 
 def wrong_code() -> CredentialsInvalid:

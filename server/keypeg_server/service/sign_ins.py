@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -33,7 +34,7 @@ from keypeg_server.domain.sign_in import Method, Refresh, SignIn
 from keypeg_server.service.accounts import not_found, owner_count
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.second_factors import SecondFactors
+from keypeg_server.service.second_factors import SecondFactors, owed
 from keypeg_server.service.store import Credential, Request, Store, Unit
 from keypeg_server.service.token_texts import not_ours
 from keypeg_server.service.tokens import NewTokens, Tokens
@@ -140,7 +141,7 @@ class SignIns:
             method = Method.PASSWORD_AND_CODE if asked else Method.PASSWORD
             new = self._tokens.new(credential.user, self._new_id(), method, client_name)
             self.keep(unit, new.sign_in)
-            return new
+            return replace(new, owes_factor=owed(unit, credential.user))
 
         return await self._store.write(keep)
 

@@ -23,9 +23,11 @@ from keypeg.errors import TokenExpired, TokenInvalid
 from keypeg_server.clock import from_us, to_us
 from keypeg_server.domain.account import User
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.events import SecondFactorsChanged
 from keypeg_server.domain.sign_in import Method, SignIn
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.store import Store
+from keypeg_server.service.second_factors import owed
+from keypeg_server.service.store import Store, Unit
 from keypeg_server.service.token_texts import (
     SALT_BYTES,
     AccessToken,
@@ -65,6 +67,7 @@ class NewTokens:
     refresh_text: str = field(repr=False)
     sign_in: SignIn
     valid_for: timedelta
+    owes_factor: bool = False  # they are good for nothing but to set up a second factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,9 @@ class Tokens:
     async def _authenticate(self, text: str) -> SignedIn:
         digest, epoch = _digest(text), self._epoch
         if _OLD_TEXT.fullmatch(text):
-            sign_in = await self._store.read(lambda unit: unit.sign_ins.of_digest(digest))
+            found = await self._store.read(
+                lambda unit: _found(unit, unit.sign_ins.of_digest(digest))
+            )
             ends = None
         else:
             token = self.texts.read_access(text)
@@ -147,13 +152,16 @@ class Tokens:
             if self._clock.wall() >= ends:
                 self._known.pop(digest, None)
                 raise TokenExpired("This token has run out; refresh it, or sign in again.")
-            sign_in = await self._store.read(lambda unit: unit.sign_ins.sign_in(token.sign_in))
-        if sign_in is None:
+            found = await self._store.read(
+                lambda unit: _found(unit, unit.sign_ins.sign_in(token.sign_in))
+            )
+        if found is None:
             raise not_ours()
+        sign_in, owes_factor = found
         ends = sign_in.expire_time if ends is None else ends
         if self._clock.wall() >= min(ends, sign_in.expire_time):
             raise TokenExpired("This sign-in has run out; sign in again.")
-        signed_in = _signed_in(sign_in, ends)
+        signed_in = _signed_in(sign_in, ends, owes_factor=owes_factor)
         if epoch == self._epoch:  # else it may be the one that was revoked meanwhile
             self._known[digest] = _Known(sign_in.id, signed_in, to_us(ends))
             if len(self._known) > KNOWN_COUNT:
@@ -168,6 +176,15 @@ class Tokens:
         """A user (name) was taken away, or is another than before."""
         self._drop(lambda known: known.signed_in.caller.user == user)
 
+    def forget_factors(self, event: SecondFactorsChanged) -> None:
+        """Second factors of a user, or of all of an account, are others than before."""
+
+        def about(known: _Known) -> bool:
+            caller = known.signed_in.caller
+            return caller.account == event.account and event.user in ("", caller.user)
+
+        self._drop(about)
+
     def forget_all(self) -> None:
         """Any token may have been taken away."""
         self._drop(lambda _: True)
@@ -178,9 +195,22 @@ class Tokens:
             del self._known[digest]
 
 
-def _signed_in(sign_in: SignIn, ends: datetime) -> SignedIn:
+def _found(unit: Unit, sign_in: SignIn | None) -> tuple[SignIn, bool] | None:
+    """A sign-in, and whether its user owes a second factor."""
+    return None if sign_in is None else (sign_in, owed(unit, sign_in.user))
+
+
+def _signed_in(sign_in: SignIn, ends: datetime, *, owes_factor: bool) -> SignedIn:
     user = sign_in.user
-    caller = Caller(user.name, user.login, user.account_name, user.role, sign_in.id, user.acts_for)
+    caller = Caller(
+        user.name,
+        user.login,
+        user.account_name,
+        user.role,
+        sign_in.id,
+        user.acts_for,
+        owes_factor=owes_factor,
+    )
     return SignedIn(caller, user, ends)
 
 

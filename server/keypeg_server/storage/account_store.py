@@ -64,6 +64,11 @@ class SqlAccounts:
             self._session.add(place)
         self._session.flush()
 
+    def update_account(self, account: Account) -> None:
+        row = self._session.get_one(AccountRow, account.id)
+        row.second_factor_required = account.second_factor_required
+        self._session.flush()
+
     def list_accounts(self, page: Page, reseller: str | None = None) -> list[Account]:
         wanted = (
             select(AccountRow)
@@ -136,7 +141,9 @@ def _in(account: str) -> ColumnElement[bool]:
 
 
 def _account(row: AccountRow) -> Account:
-    return Account(row.id, row.display_name, from_us(row.create_time_us))
+    return Account(
+        row.id, row.display_name, from_us(row.create_time_us), row.second_factor_required
+    )
 
 
 def user_of(session: Session, row: UserRow) -> User:

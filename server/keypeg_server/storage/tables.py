@@ -113,6 +113,7 @@ class AccountRow(SQLModel, table=True):
     cloud_open_time_us: int | None = _time(nullable=True)
     cloud_user: str  # name
     cloud_generation: int = _time()
+    second_factor_required: bool = False
 
 
 class UserRow(SQLModel, table=True):

@@ -17,6 +17,7 @@ ACCOUNTS: Final[list[Column[account_pb2.Account]]] = [
     Column("ACCOUNT", lambda one: Name(one.name)),
     Column("CALLED", lambda one: one.display_name),
     Column("SINCE", lambda one: moment(one, "create_time")),
+    Column("2ND FACTOR", lambda one: "required" if one.second_factor_required else "optional"),
 ]
 
 
@@ -98,5 +99,36 @@ async def show(cli: Cli, account: str | None) -> None:
         answer = await link.call(
             rpc.AccountServiceStub(link.channel).GetAccount,
             pb.GetAccountRequest(name=await link.account(account)),
+        )
+    cli.printer.item(answer.account, ACCOUNTS)
+
+
+@account_group.command("second-factor")
+@click.argument("account", required=False)
+@click.option("--required/--optional", "required", default=None, help="Which of the two.")
+@pass_cli
+async def second_factor(cli: Cli, account: str | None, required: bool | None) -> None:
+    """Set whether the people of an account need a second factor.
+
+    Where it is required, who has neither one-time codes nor a passkey can do
+    nothing but set one up. Programs with API keys, and apps that run, go on.
+    Without ACCOUNT, your own.
+
+    \b
+    Example:
+      keypeg account second-factor --required
+    """
+    if required is None:
+        raise click.UsageError("Say --required or --optional.")
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import account_service_pb2 as pb
+    from keypeg.v1 import account_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        answer = await link.call(
+            rpc.AccountServiceStub(link.channel).SetSecondFactorRequired,
+            pb.SetSecondFactorRequiredRequest(
+                name=await link.account(account), request_id=request_id(), required=required
+            ),
         )
     cli.printer.item(answer.account, ACCOUNTS)

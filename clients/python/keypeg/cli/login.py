@@ -119,6 +119,11 @@ async def login(
     kept = sign_in.keep(replace(profile, ca_file=_whole(profile.ca_file)), answer, begun)
     _show(cli, kept, answer.user, moment(answer, "refresh_expire_time"))
     cli.printer.note(f"Signed in as {answer.user.login} at {kept.server} (profile {kept.name}).")
+    if answer.second_factor_owed:
+        cli.printer.note(
+            f"{answer.account} requires a second factor, and you have none. Nothing else works before:"
+            " keypeg one-time-codes set-up"
+        )
 
 
 @click.command(cls=Command)

@@ -73,6 +73,7 @@ class SignInResponse(_message.Message):
     REFRESH_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SIGN_IN_FIELD_NUMBER: _builtins.int
     VALID_FOR_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_OWED_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """Send it as `authorization: Bearer TOKEN`; a secret; lasts for minutes."""
     account: _builtins.str
@@ -81,6 +82,10 @@ class SignInResponse(_message.Message):
     """What the next token is got with (SignInService.RefreshSignIn); a secret."""
     sign_in: _builtins.str
     """`signIns/{sign_in}`; the same for as long as the client is signed in."""
+    second_factor_owed: _builtins.bool
+    """Whether the token is good for nothing but to set up a second factor: the
+    account requires one, and the user has none. Default: false.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends."""
@@ -108,10 +113,11 @@ class SignInResponse(_message.Message):
         refresh_expire_time: _timestamp_pb2.Timestamp | None = ...,
         sign_in: _builtins.str = ...,
         valid_for: _duration_pb2.Duration | None = ...,
+        second_factor_owed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "sign_in", b"sign_in", "token", b"token", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "second_factor_owed", b"second_factor_owed", "sign_in", b"sign_in", "token", b"token", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -355,6 +361,60 @@ class ListAccountsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAccountsResponse: _TypeAlias = ListAccountsResponse  # noqa: Y015
+
+@_typing.final
+class SetSecondFactorRequiredRequest(_message.Message):
+    """Sets it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    required: _builtins.bool
+    """Whether it is required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        required: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "required", b"required"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSecondFactorRequiredRequest: _TypeAlias = SetSecondFactorRequiredRequest  # noqa: Y015
+
+@_typing.final
+class SetSecondFactorRequiredResponse(_message.Message):
+    """It is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> _account_pb2.Account:
+        """The account."""
+
+    def __init__(
+        self,
+        *,
+        account: _account_pb2.Account | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSecondFactorRequiredResponse: _TypeAlias = SetSecondFactorRequiredResponse  # noqa: Y015
 
 @_typing.final
 class CreateUserRequest(_message.Message):

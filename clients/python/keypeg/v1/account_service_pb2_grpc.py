@@ -65,6 +65,11 @@ class AccountServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_account__service__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_account__service__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.SetSecondFactorRequired = channel.unary_unary(
+                '/keypeg.v1.AccountService/SetSecondFactorRequired',
+                request_serializer=keypeg_dot_v1_dot_account__service__pb2.SetSecondFactorRequiredRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_account__service__pb2.SetSecondFactorRequiredResponse.FromString,
+                _registered_method=True)
         self.CreateUser = channel.unary_unary(
                 '/keypeg.v1.AccountService/CreateUser',
                 request_serializer=keypeg_dot_v1_dot_account__service__pb2.CreateUserRequest.SerializeToString,
@@ -128,6 +133,14 @@ class AccountServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetSecondFactorRequired(self, request, context):
+        """Sets whether the people of an account need a second factor. Felt at their next
+        call; streams that are open go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateUser(self, request, context):
         """Adds a user to an account.
         """
@@ -181,6 +194,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ListAccounts,
                     request_deserializer=keypeg_dot_v1_dot_account__service__pb2.ListAccountsRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_account__service__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'SetSecondFactorRequired': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSecondFactorRequired,
+                    request_deserializer=keypeg_dot_v1_dot_account__service__pb2.SetSecondFactorRequiredRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_account__service__pb2.SetSecondFactorRequiredResponse.SerializeToString,
             ),
             'CreateUser': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateUser,
@@ -361,6 +379,33 @@ class AccountService(object):
             '/keypeg.v1.AccountService/ListAccounts',
             keypeg_dot_v1_dot_account__service__pb2.ListAccountsRequest.SerializeToString,
             keypeg_dot_v1_dot_account__service__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSecondFactorRequired(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.AccountService/SetSecondFactorRequired',
+            keypeg_dot_v1_dot_account__service__pb2.SetSecondFactorRequiredRequest.SerializeToString,
+            keypeg_dot_v1_dot_account__service__pb2.SetSecondFactorRequiredResponse.FromString,
             options,
             channel_credentials,
             insecure,

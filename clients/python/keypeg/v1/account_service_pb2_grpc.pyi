@@ -45,6 +45,10 @@ class AccountServiceStub:
     """One account."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]
     """All accounts."""
+    SetSecondFactorRequired: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetSecondFactorRequiredRequest, _account_service_pb2.SetSecondFactorRequiredResponse]
+    """Sets whether the people of an account need a second factor. Felt at their next
+    call; streams that are open go on.
+    """
     CreateUser: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateUserRequest, _account_service_pb2.CreateUserResponse]
     """Adds a user to an account."""
     ListUsers: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListUsersRequest, _account_service_pb2.ListUsersResponse]
@@ -69,6 +73,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """One account."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """All accounts."""
+    SetSecondFactorRequired: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetSecondFactorRequiredRequest, _account_service_pb2.SetSecondFactorRequiredResponse]  # type: ignore[assignment]
+    """Sets whether the people of an account need a second factor. Felt at their next
+    call; streams that are open go on.
+    """
     CreateUser: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateUserRequest, _account_service_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Adds a user to an account."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListUsersRequest, _account_service_pb2.ListUsersResponse]  # type: ignore[assignment]
@@ -126,6 +134,16 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ListAccountsResponse, _abc.Awaitable[_account_service_pb2.ListAccountsResponse]]:
         """All accounts."""
+
+    @_abc_1.abstractmethod
+    def SetSecondFactorRequired(
+        self,
+        request: _account_service_pb2.SetSecondFactorRequiredRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.SetSecondFactorRequiredResponse, _abc.Awaitable[_account_service_pb2.SetSecondFactorRequiredResponse]]:
+        """Sets whether the people of an account need a second factor. Felt at their next
+        call; streams that are open go on.
+        """
 
     @_abc_1.abstractmethod
     def CreateUser(

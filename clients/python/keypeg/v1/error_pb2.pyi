@@ -230,6 +230,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The ticket of an invitation is not known, was used or revoked, or has run out."""
     REASON_ACCOUNT_OWNED: _Reason.ValueType  # 122
     """The account has an owner, who decides this: a reseller does so no more."""
+    REASON_SECOND_FACTOR_REQUIRED: _Reason.ValueType  # 123
+    """The account requires a second factor, and the user has none, or would have none left."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused. Travels as the `reason` of the single
@@ -445,4 +447,6 @@ REASON_INVITATION_INVALID: Reason.ValueType  # 121
 """The ticket of an invitation is not known, was used or revoked, or has run out."""
 REASON_ACCOUNT_OWNED: Reason.ValueType  # 122
 """The account has an owner, who decides this: a reseller does so no more."""
+REASON_SECOND_FACTOR_REQUIRED: Reason.ValueType  # 123
+"""The account requires a second factor, and the user has none, or would have none left."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
