@@ -20,7 +20,7 @@ test: setup  ## run the tests; also writes build/behaviours.json
 
 test-long: setup  ## run the tests that take their time
 	@failed=0; \
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long and not alone" -o faulthandler_timeout=600 || failed=1; \
+	$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "long and not alone" -o faulthandler_timeout=600 || failed=1; \
 	$(VENV_PYTHON) -m pytest -m "long and alone" -o faulthandler_timeout=600 || failed=1; \
 	exit $$failed
 

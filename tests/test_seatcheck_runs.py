@@ -84,6 +84,7 @@ def check_named(verdict: Verdict, rules: set[str]) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.long
 def test_a_server_that_forgets_request_ids_is_found(tmp_path: Path) -> None:
     check_named(planted(tmp_path, "double_grant", 12, clients=3, unary=3), {"retry"})
 
@@ -95,6 +96,7 @@ def test_a_server_that_forgets_to_free_what_was_given_back_is_found(tmp_path: Pa
 
 
 @pytest.mark.system
+@pytest.mark.long
 def test_a_server_that_keeps_deadlines_on_the_wall_clock_is_found(tmp_path: Path) -> None:
     verdict = planted(tmp_path, "clock_use", 12, ("step_server",))
     check_named(verdict, {"lost", "capacity"})

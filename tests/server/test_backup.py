@@ -312,6 +312,7 @@ def test_a_killed_server_is_backed_up_with_what_only_its_log_holds(
     release(admin, lease)
 
 
+@pytest.mark.long
 def test_an_app_that_holds_a_seat_goes_on_with_it_at_the_restored_server(
     world: World, account: str, admin: Api, tmp_path: Path
 ) -> None:
@@ -642,6 +643,7 @@ def test_check_prints_a_table(whole: Path) -> None:
 # Into PostgreSQL, and out of it
 
 
+@pytest.mark.long
 def test_a_server_moves_to_postgresql_is_backed_up_there_under_load_and_moves_back(
     world: World, account: str, admin: Api, pool: str, tmp_path: Path
 ) -> None:

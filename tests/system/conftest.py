@@ -1,13 +1,14 @@
 """Fixtures of whole processes: a lab for each test file, a world with a running server in it.
 
-Promises: every program started in a file ends with it; each test takes an account of its own, so that
-tests of one file do not see each other.
+Promises: every program started in a file ends with it, but for the server of files that leave it running as it is: they
+share one. Each test takes an account of its own, so that tests of one server do not see each other.
 
 Leaves to others: the programs and how they are started (tools/lab), who takes part (people.py).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,9 +25,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def shared_world(tmp_path_factory: pytest.TempPathFactory, made_data: Path) -> Iterator[World]:
+    with Lab(tmp_path_factory.mktemp("shared")) as made:
+        yield World(made, settings=SETTINGS, like=made_data)
+
+
 @pytest.fixture(scope="module")
-def world(lab: Lab, made_data: Path) -> World:
-    return World(lab, settings=SETTINGS, like=made_data)
+def world(request: pytest.FixtureRequest, lab: Lab) -> World:
+    """The server is the file's own where it says `own_server`: where it is stopped, killed or set otherwise."""
+    if request.node.get_closest_marker("own_server"):
+        return World(lab, settings=SETTINGS, like=request.getfixturevalue("made_data"))
+    view: World = copy.copy(request.getfixturevalue("shared_world"))
+    view.lab = lab
+    return view
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.mark.behaviour("KEY-9")
+@pytest.mark.long
 def test_a_server_enrolls_attested_keys_and_no_others_where_its_settings_ask_for_it(
     tmp_path: Path, made_data: Path
 ) -> None:

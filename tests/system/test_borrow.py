@@ -16,7 +16,7 @@ from lab.processes import BIN, Lab, Program
 from lab.world import SITE, Api, Computer, World
 from tests.system.people import Customer
 
-pytestmark = pytest.mark.behaviour("SEAT-10")
+pytestmark = [pytest.mark.behaviour("SEAT-10"), pytest.mark.own_server]
 
 Namer = Callable[[str], str]
 STOPS = 15.0
@@ -154,6 +154,7 @@ def test_it_ends_by_the_date_and_is_renewed_before_that(
     assert world.pool(customer.admin, pool).held_count == 1
 
 
+@pytest.mark.long
 def test_it_is_returned_by_file_and_goes_to_who_waits(
     lab: Lab, world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:
@@ -199,6 +200,7 @@ def test_it_is_returned_by_file_and_goes_to_who_waits(
         program.stop()
 
 
+@pytest.mark.long
 def test_it_is_written_off_with_the_exposure_that_is_stated(
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:

@@ -26,6 +26,8 @@ from lab.world import CLOUD, World, request_id
 from tests.system import tap
 from tests.system.people import Customer, refused
 
+pytestmark = pytest.mark.own_server
+
 Namer = Callable[[str], str]
 
 

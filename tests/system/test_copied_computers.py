@@ -12,6 +12,8 @@ from lab.processes import Program
 from lab.world import CLOUD, Computer, World
 from tests.system.people import Customer
 
+pytestmark = pytest.mark.own_server
+
 Namer = Callable[[str], str]
 
 

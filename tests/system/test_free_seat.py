@@ -16,7 +16,7 @@ from lab.processes import Program
 from lab.world import SITE, Api, World, request_id
 from tests.system.people import Customer, grants_of, refused
 
-pytestmark = pytest.mark.behaviour("SEAT-12")
+pytestmark = [pytest.mark.behaviour("SEAT-12"), pytest.mark.own_server]
 
 Namer = Callable[[str], str]
 GRANT = 6.0
@@ -98,6 +98,7 @@ def test_the_holder_hears_why_at_once_and_the_seat_goes_to_who_waits(
         app.stop()
 
 
+@pytest.mark.long
 def test_its_user_stays_away_until_the_stated_time_also_after_a_crash_of_the_server(
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:
@@ -141,6 +142,7 @@ def test_its_user_stays_away_until_the_stated_time_also_after_a_crash_of_the_ser
 
 @pytest.mark.usefixtures("long_grants")
 @pytest.mark.behaviour("SEAT-1")
+@pytest.mark.long
 def test_a_freed_seat_waits_for_a_holder_that_can_not_have_heard_also_over_a_crash(
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:

@@ -35,6 +35,8 @@ from lab.processes import Lab
 from lab.world import SITE, Api, World, request_id
 from tests.system.people import SETTINGS, Customer
 
+pytestmark = pytest.mark.own_server
+
 SERVED = 5.0
 """Seconds in which others are answered, on a machine with other work."""
 GROWTH = 200 << 20

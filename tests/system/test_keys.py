@@ -196,6 +196,7 @@ def test_pulling_the_key_is_heard_within_a_second_and_its_return_in_time_goes_un
 
 
 @pytest.mark.behaviour("KEY-10")
+@pytest.mark.long
 def test_a_server_refuses_emulated_keys_unless_its_settings_allow_them(
     tmp_path: Path, made_data: Path, new_name: Namer
 ) -> None:

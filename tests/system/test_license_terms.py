@@ -14,6 +14,8 @@ from lab.processes import BIN, Lab, Program
 from lab.world import CLOUD, KEY, SITE, Computer, World
 from tests.system.people import Customer
 
+pytestmark = pytest.mark.own_server
+
 Namer = Callable[[str], str]
 
 
@@ -183,6 +185,7 @@ def test_a_license_opens_the_versions_that_it_covers_wherever_it_lives(
 
 
 @pytest.mark.behaviour("LIC-6")
+@pytest.mark.long
 def test_an_app_on_a_key_never_notices_cloud_sessions_nor_that_the_server_is_gone(
     world: World, customer: Customer, keys: KeyLab, new_name: Namer
 ) -> None:

@@ -24,6 +24,8 @@ from lab.world import CLOUD, SITE, World, request_id
 from tests.system.people import Customer, refused
 from tests.system.seats import acquire, release, seat_app
 
+pytestmark = pytest.mark.own_server
+
 Namer = Callable[[str], str]
 
 
@@ -251,6 +253,7 @@ def load(customer: Customer, pool: str, clients: int = 8) -> Iterator[list[str]]
 
 
 @pytest.mark.behaviour("WATCH-3")
+@pytest.mark.long
 def test_what_is_done_to_the_log_is_found_and_located_also_after_kill_9(
     world: World, customer: Customer, new_name: Namer, auditor: Auditor
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_license_leaves_its_key_with_a_receipt_and_only_then_is_it_free(
 
 
 @pytest.mark.behaviour("KEY-7")
+@pytest.mark.long
 def test_old_contents_that_were_put_back_are_refused_and_reported(
     world: World, customer: Customer, new_keys: Keys, new_name: Namer
 ) -> None:

@@ -16,6 +16,8 @@ from lab.processes import BIN, Program
 from lab.world import SITE, Api, World, request_id
 from tests.system.people import Customer, grants_of, refused
 
+pytestmark = pytest.mark.own_server
+
 Namer = Callable[[str], str]
 GRANT = 6.0
 """Seconds that one answer lets an app use its seat, as SETTINGS says."""
@@ -255,6 +257,7 @@ def test_leases_share_seats_as_the_pool_counts(
 
 
 @pytest.mark.behaviour("SEAT-13")
+@pytest.mark.long
 def test_sessions_of_one_user_share_a_seat_until_the_last_of_them_can_not_believe_in_it(
     world: World, customer: Customer, new_name: Namer
 ) -> None:

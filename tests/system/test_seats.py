@@ -17,10 +17,13 @@ from lab.world import SITE, World, request_id
 from tests.system.people import Customer, grants_of, refused
 from tests.system.seats import GRANT, Namer, acquire, release, seat_app, solver
 
+pytestmark = pytest.mark.own_server
+
 __all__ = ["solver"]  # a fixture
 
 
 @pytest.mark.behaviour("SEAT-1")
+@pytest.mark.long
 def test_never_more_than_three_believe_in_a_seat_whatever_is_killed(
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:

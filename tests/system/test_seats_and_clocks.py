@@ -13,10 +13,13 @@ from lab.world import SITE, World, request_id
 from tests.system.people import SETTINGS, Customer, grants_of
 from tests.system.seats import GRANT, Namer, acquire, seat_app, solver
 
+pytestmark = pytest.mark.own_server
+
 __all__ = ["solver"]  # a fixture
 
 
 @pytest.mark.behaviour("SEAT-6")
+@pytest.mark.long
 def test_a_killed_server_loses_no_seat_frees_none_early_and_keeps_none_for_ever(
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:

@@ -29,6 +29,7 @@ def keys(lab: Lab, new_name: Namer) -> Iterator[KeyLab]:
 
 
 @pytest.mark.behaviour("KEY-2", "KEY-4", "KEY-9")
+@pytest.mark.long
 def test_an_app_runs_by_a_license_that_a_security_key_proves(
     world: World, customer: Customer, keys: KeyLab, new_name: Namer
 ) -> None:

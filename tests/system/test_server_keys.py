@@ -25,6 +25,8 @@ from tests.system.fleet import Fleet
 from tests.system.people import Customer, new_id
 from tests.system.streams import Stream
 
+pytestmark = pytest.mark.own_server
+
 KEYPEGD = str(BIN / "keypegd")
 
 

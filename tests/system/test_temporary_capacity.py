@@ -18,6 +18,8 @@ from lab.world import CLOUD, KEY, SITE, World, request_id
 from tests.system.people import Customer, grants_of, refused
 from tests.system.test_license_terms import enrolled, keys
 
+pytestmark = pytest.mark.own_server
+
 __all__ = ["keys"]
 
 Namer = Callable[[str], str]

@@ -16,6 +16,8 @@ from lab.processes import BIN, Program
 from lab.world import SITE, Api, World, request_id
 from tests.system.people import Customer, refused
 
+pytestmark = pytest.mark.own_server
+
 Namer = Callable[[str], str]
 
 
