@@ -85,6 +85,7 @@ from keypeg_server.service.capacities import CapacityService
 from keypeg_server.service.capacity_keeping import CapacityKeeper
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService
+from keypeg_server.service.cloud_groups import CloudGroups
 from keypeg_server.service.cloud_watching import CloudWatching
 from keypeg_server.service.credential_tokens import CredentialTokens
 from keypeg_server.service.credentials import CredentialsService
@@ -354,7 +355,8 @@ class App:
 
         self._watching = watching = Watching(engine, hub)
         self._committer.recorded = watching.told
-        accounts = AccountService(store, clock, new_id, self._passwords)
+        groups = CloudGroups(store, clock, placing)
+        accounts = AccountService(store, clock, new_id, self._passwords, groups)
         factors = SecondFactors(store, clock, opened.wrapping())
         sign_ins = SignIns(store, clock, new_id, self._passwords, tokens, factors)
         locations = LocationService(
@@ -375,7 +377,7 @@ class App:
         checks = KeyChecks(store, clock, signing)
         server: Any = self._server  # to the generated code, as a server
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(
-            AccountRpc(accounts, sign_ins), server
+            AccountRpc(accounts, sign_ins, groups), server
         )
         sign_in_service_pb2_grpc.add_SignInServiceServicer_to_server(
             SignInRpc(sign_ins, DeviceSignIns(store, clock, new_id, tokens, sign_ins), factors),
@@ -414,7 +416,7 @@ class App:
         cloud = CloudService(store, clock, placing, life.changes, devices)
         self._cloud_watching = CloudWatching(cloud.get, hub)
         cloud_session_service_pb2_grpc.add_CloudSessionServiceServicer_to_server(
-            CloudSessionRpc(cloud, self._cloud_watching), server
+            CloudSessionRpc(cloud, self._cloud_watching, groups), server
         )
         location_service_pb2_grpc.add_LocationServiceServicer_to_server(
             LocationRpc(locations, losses, checks, current), server

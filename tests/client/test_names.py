@@ -26,6 +26,7 @@ def test_every_kind_of_name_is_there() -> None:
         "accounts/{account}/licenses/{license}/capacities/{capacity}",
         "accounts/{account}/locations/{location}",
         "accounts/{account}/cloudSession",
+        "accounts/{account}/users/{user}/cloudSession",
         "publishers/{publisher}",
         "publishers/{publisher}/products/{product}",
         "pools/{pool}",

@@ -131,6 +131,14 @@ class Scene:
         )
         return replace(self, user=made.user.name)
 
+    def with_group(self) -> Scene:
+        """The account is a group."""
+        asked = account_service_pb2.SetAccountKindRequest(
+            name=self.account, request_id=request_id(), kind=account_pb2.ACCOUNT_KIND_GROUP
+        )
+        self.world.publisher.accounts.SetAccountKind(asked)
+        return self
+
     def with_invitation(self) -> Scene:
         asked = people_service_pb2.CreateInvitationRequest(
             parent=self.account, request_id=request_id(), address="cells@example.com"
@@ -309,6 +317,9 @@ _ACCOUNTS: Final[Mapping[str, Request]] = {
         request_id=request_id(), display_name="New"
     ),
     "GetAccount": lambda s: _accounts.GetAccountRequest(name=s.account),
+    "SetAccountKind": lambda s: _accounts.SetAccountKindRequest(
+        name=s.account, request_id=request_id(), kind=account_pb2.ACCOUNT_KIND_PERSONAL
+    ),
     "ListAccounts": lambda s: _accounts.ListAccountsRequest(),
     "SetSecondFactorRequired": lambda s: _accounts.SetSecondFactorRequiredRequest(
         name=s.account, request_id=request_id()
@@ -464,6 +475,13 @@ _CLOUD: Final[Mapping[str, Request]] = {
     "WatchCloudSession": lambda s: _cloud.WatchCloudSessionRequest(
         name=f"{s.account}/cloudSession"
     ),
+    "ListCloudSessions": lambda s: _cloud.ListCloudSessionsRequest(parent=s.account),
+    "EndCloudSession": lambda s: _cloud.EndCloudSessionRequest(
+        name=f"{s.own_user}/cloudSession", request_id=request_id(), reason="cells"
+    ),
+    "ResumeCloudSession": lambda s: _cloud.ResumeCloudSessionRequest(
+        name=f"{s.own_user}/cloudSession", request_id=request_id()
+    ),
 }
 _CREDENTIALS: Final[Mapping[str, Request]] = {
     "CreateCredential": _new_credential,
@@ -613,6 +631,8 @@ MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
     "DeleteCredential": Scene.with_credential,
     "RemoveCredentialDevice": Scene.with_credential,
     "DeleteUser": Scene.with_user,
+    "EndCloudSession": Scene.with_group,
+    "ResumeCloudSession": Scene.with_group,
     "EndUserSignIns": Scene.with_user,
     "RefreshSignIn": Scene.with_refresh_token,
     "BeginLicenseChange": Scene.with_change,

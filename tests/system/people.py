@@ -19,7 +19,7 @@ import pytest
 from keypeg.calls import translate
 from keypeg.errors import KeypegError, Reason
 from keypeg.v1 import report_service_pb2, report_service_pb2_grpc
-from lab.world import ADMIN, MEMBER, World
+from lab.world import ADMIN, MEMBER, Api, World
 
 SETTINGS = """
 [sessions]
@@ -99,8 +99,13 @@ def refused(reason: Reason) -> Iterator[list[KeypegError]]:
 
 def recorded(customer: Customer, event: str) -> list[dict[str, Any]]:
     """What the account's log says of an event."""
-    stub = report_service_pb2_grpc.ReportServiceStub(customer.admin.channel)
-    request = report_service_pb2.ExportLogRequest(parent=customer.account)
+    return recorded_in(customer.admin, customer.account, event)
+
+
+def recorded_in(admin: Api, account: str, event: str) -> list[dict[str, Any]]:
+    """What the log of an account says of an event."""
+    stub = report_service_pb2_grpc.ReportServiceStub(admin.channel)
+    request = report_service_pb2.ExportLogRequest(parent=account)
     bodies = [one for part in stub.ExportLog(request) for one in part.records.records]
     found = [json.loads(one.body) for one in bodies]
     return [one for one in found if one["event"] == event]

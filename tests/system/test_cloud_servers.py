@@ -10,8 +10,8 @@ import pytest
 
 from keypeg.v1 import cloud_session_pb2, cloud_session_service_pb2
 from lab.processes import BIN, Lab
-from lab.world import CLOUD
-from tests.system import test_cloud_moves
+from lab.world import CLOUD, Api
+from tests.system import group_story, test_cloud_moves
 from tests.system.fleet import Fleet, fleet, postgres
 from tests.system.people import Customer
 
@@ -118,6 +118,24 @@ def test_the_cloud_session_and_who_watches_it_outlive_a_killed_server(
     watching.expect(is_of(moved.cloud_session.generation), after=known - 1, timeout=30)
     watching.stop()
     fleet.again(home)
+
+
+@pytest.mark.system
+@pytest.mark.long
+@pytest.mark.alone
+@pytest.mark.behaviour("CLOUD-19")
+def test_members_of_a_group_at_both_servers_move_at_once_and_a_removed_one_is_cut_off(
+    fleet: Fleet,
+) -> None:
+    world = fleet.world
+
+    def sign(number: int, login: str) -> Api:
+        return fleet.api(number % 2, world.token(login))
+
+    made = group_story.group(world, 8, sign, lambda login: sign(1, login))
+    took = group_story.play(world, made, 4)
+    print(f"cut off after {took * 1e3:.0f} ms")
+    assert took < 1
 
 
 def shown(customer: Customer) -> cloud_session_pb2.CloudSession:

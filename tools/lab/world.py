@@ -224,11 +224,16 @@ class World:
         answer = self.publisher.catalog.CreateProduct(request)
         return answer.product.name
 
-    def account(self, account_id: str, users: Mapping[str, int] | None = None) -> str:
+    def account(
+        self, account_id: str, users: Mapping[str, int] | None = None, *, group: bool = False
+    ) -> str:
         """Add an account with its users (login -> role); its name."""
         answer = self.publisher.accounts.CreateAccount(
             account_service_pb2.CreateAccountRequest(
-                request_id=request_id(), account_id=account_id, display_name=account_id.capitalize()
+                request_id=request_id(),
+                account_id=account_id,
+                display_name=account_id.capitalize(),
+                kind=account_pb2.ACCOUNT_KIND_GROUP if group else account_pb2.ACCOUNT_KIND_PERSONAL,
             )
         )
         for login, role in (users or {}).items():

@@ -73,6 +73,8 @@ class Reason(enum.Enum):
     DEVICES_EXHAUSTED = 131
     CREDENTIAL_REVOKED = 132
     CREDENTIAL_EXPIRED = 133
+    MEMBER_REMOVED = 134
+    MEMBER_SUSPENDED = 135
 
     POOL_EXHAUSTED = 50
     QUEUE_FULL = 51
@@ -354,6 +356,14 @@ class CredentialRevoked(KeypegError, reason=Reason.CREDENTIAL_REVOKED):
 
 class CredentialExpired(KeypegError, reason=Reason.CREDENTIAL_EXPIRED):
     """The time of the credential has not begun, or is over; metadata `credential`."""
+
+
+class MemberRemoved(KeypegError, reason=Reason.MEMBER_REMOVED):
+    """The member was removed from the group whose licenses the app ran by; metadata `account`."""
+
+
+class MemberSuspended(KeypegError, reason=Reason.MEMBER_SUSPENDED):
+    """An administrator keeps the member from the group's cloud licenses; metadata `account`, `cloud_session` and `why`."""
 
 
 class PoolExhausted(KeypegError, reason=Reason.POOL_EXHAUSTED):

@@ -75,6 +75,7 @@ LICENSE_CHANGE: Final = Pattern("accounts/{account}/licenses/{license}/changes/{
 CAPACITY: Final = Pattern("accounts/{account}/licenses/{license}/capacities/{capacity}")
 LOCATION: Final = Pattern("accounts/{account}/locations/{location}")
 CLOUD_SESSION: Final = Pattern("accounts/{account}/cloudSession")
+MEMBER_CLOUD_SESSION: Final = Pattern("accounts/{account}/users/{user}/cloudSession")
 PUBLISHER: Final = Pattern("publishers/{publisher}")
 PRODUCT: Final = Pattern("publishers/{publisher}/products/{product}")
 POOL: Final = Pattern("pools/{pool}")

@@ -8,6 +8,7 @@ Leaves to others: passwords and tokens (service), what a role may do (rpc/author
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -19,6 +20,13 @@ from .rights import Role
 NO_ACCOUNT: Final = "-"
 
 
+class AccountKind(enum.IntEnum):
+    """keypeg.v1.AccountKind, but for its zero."""
+
+    PERSONAL = 1  # one cloud session
+    GROUP = 2  # each member has their own
+
+
 @dataclass(frozen=True)
 class Account:
     """A customer."""
@@ -27,6 +35,7 @@ class Account:
     display_name: str
     create_time: datetime
     second_factor_required: bool = False  # of its people
+    kind: AccountKind = AccountKind.PERSONAL
 
     @property
     def name(self) -> str:

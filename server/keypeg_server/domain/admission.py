@@ -16,14 +16,21 @@ from datetime import datetime
 from typing import Final
 
 from keypeg import names
-from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, KeypegError, LicenseMissing
+from keypeg.errors import (
+    CloudSessionClosed,
+    CloudSessionElsewhere,
+    KeypegError,
+    LicenseMissing,
+    MemberSuspended,
+)
 from keypeg.status import explain
 from keypeg.versions import Release
 
+from .cloud_group import held_by_members
 from .cloud_licenses import arrange
 from .cloud_session import CloudMode, CloudSession, CloudState, check_held_by
 from .license import Activation, License, check_usable, may_live
-from .location import BUILT_IN, LocationKind, words
+from .location import BUILT_IN, CLOUD_ID, LocationKind, words
 from .product import Product
 
 DEFAULT_ORDER: Final = (LocationKind.CLOUD, LocationKind.SITE)
@@ -38,16 +45,17 @@ class Holdings:
     product: Product
     licenses: Sequence[License]  # those that open the product
     activations: Sequence[Activation]  # of these licenses
-    cloud_session: CloudSession
+    cloud_session: CloudSession  # the account's; in a group, that of who asks
     seats_held: Mapping[str, int] = field(default_factory=dict)  # by pool name
     own_pools: frozenset[str] = frozenset()  # those of which the asker has seats
+    of_members: Sequence[CloudSession] = ()  # cloud sessions, of a group
 
     def to_arrange(self, now: datetime) -> bool:
         """Whether automatic mode has something to do: a license that another one covered has ended."""
         session = self.cloud_session
         if (session.state, session.mode) != (CloudState.OPEN, CloudMode.AUTOMATIC):
             return False
-        return bool(arrange(self.licenses, self.activations, now))
+        return bool(arrange(self.licenses, self.activations, now, session.place))
 
     def of(self, license: License) -> list[Activation]:
         return [one for one in self.activations if one.license == license.id]
@@ -135,13 +143,18 @@ def _served(
                 yield Admission(license, activation, pool)
         return
     session = holdings.cloud_session
+    here = [one for one in here if one.location == session.place]
     free = bool(license.room(holdings.of(license), now))
     if here or (free and session.mode is CloudMode.AUTOMATIC):
         try:
             check_held_by(session, device)
-        except (CloudSessionClosed, CloudSessionElsewhere) as error:
+        except (CloudSessionClosed, CloudSessionElsewhere, MemberSuspended) as error:
             refusals.append(_Refusal(1, error))
             return
+    elif session.member and not free:
+        held = held_by_members(license, holdings.of(license), holdings.of_members)
+        if held is not None:
+            refusals.append(_Refusal(2, held))
     for activation in here:
         yield Admission(license, activation)
 
@@ -177,8 +190,10 @@ def _missing(holdings: Holdings, kinds: Sequence[LocationKind]) -> LicenseMissin
         )
     error = LicenseMissing(sentence, account=account, product=product.name)
     explanation = explain(error)
+    cloud = holdings.cloud_session.place
+    built_in = {cloud if id == CLOUD_ID else id: kind for id, kind in BUILT_IN.items()}
     for license in holdings.licenses[:REMEDIES_SHOWN]:
-        places = [id for id, kind in BUILT_IN.items() if may_live(license, kind)]
+        places = [id for id, kind in built_in.items() if may_live(license, kind)]
         where = ", ".join(one.location_name for one in holdings.of(license))
         explanation.remedies.add(
             action="activate",

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from keypeg import names
+
 from .cloud_session import CloudMode
+from .location import member_of
 
 
 class CloudChangeKind(enum.IntEnum):
@@ -43,6 +46,7 @@ class CloudChange:
     mode: CloudMode | None = None
     activation: str = ""
     product: str = ""
+    member: str = ""  # name of whose it is in a group; empty elsewhere
 
 
 _KINDS: Final[Mapping[str, CloudChangeKind]] = MappingProxyType(
@@ -87,4 +91,13 @@ def _change(said: Mapping[str, Any], sequence: int) -> CloudChange | None:
         mode=_CALLED.get(text("mode")),
         activation=text("activation"),
         product=text("product"),
+        member=text("member") or _member_at(text("location")),
     )
+
+
+def _member_at(location: str) -> str:
+    if not names.LOCATION.matches(location):
+        return ""
+    account, id = names.LOCATION.parse(location)
+    member = member_of(id)
+    return names.USER.build(account, member) if member else ""

@@ -19,7 +19,7 @@ from keypeg.versions import Coverage
 
 from .cloud_session import CloudMode, CloudSession
 from .license import Activation, Feature, License, LicenseState, may_live
-from .location import LocationKind
+from .location import CLOUD_ID, LocationKind
 
 CopyKey = tuple[str, tuple[Feature, ...], Coverage]
 
@@ -41,16 +41,22 @@ def copy_key(license: License) -> CopyKey:
     return license.product, features, license.coverage
 
 
-def in_cloud(activations: Iterable[Activation]) -> dict[str, Activation]:
-    """The activations in the cloud, by license id."""
-    return {one.license: one for one in activations if one.location_kind is LocationKind.CLOUD}
+def in_cloud(activations: Iterable[Activation], place: str = CLOUD_ID) -> dict[str, Activation]:
+    """The activations in a cloud (id of the location), by license id."""
+    return {one.license: one for one in activations if one.location == place}
 
 
 def arrange(
-    licenses: Iterable[License], activations: Sequence[Activation], now: datetime
+    licenses: Iterable[License],
+    activations: Sequence[Activation],
+    now: datetime,
+    place: str = CLOUD_ID,
 ) -> Arrangement:
-    """What automatic mode changes about the licenses of an account, or about some with all their copies."""
-    there = in_cloud(activations)
+    """What automatic mode changes about the licenses of an account, or about some with all their copies.
+
+    In the cloud at `place` (id), where each license is once; other members of a group have their own.
+    """
+    there = in_cloud(activations, place)
     placed: dict[str, list[Activation]] = {}
     for activation in activations:
         placed.setdefault(activation.license, []).append(activation)
@@ -89,7 +95,7 @@ def check_choice(
     """Refuse to choose for the cloud, in automatic mode, a copy of what is there."""
     if session.mode is not CloudMode.AUTOMATIC:
         return
-    there = in_cloud(activations)
+    there = in_cloud(activations, session.place)
     for other in licenses:
         if (
             other.id != license.id
@@ -122,7 +128,8 @@ def with_cloud_remedy(
     others: Iterable[Activation],
 ) -> ActivationsExhausted:
     """The same refusal with what would help, where one of the activations in the way is in the cloud."""
-    if license.id not in in_cloud(one for one in others if one.license == license.id):
+    mine = (one for one in others if one.license == license.id)
+    if license.id not in in_cloud(mine, session.place):
         return error
     explanation = explain(error)
     explanation.remedies.add(

@@ -1,137 +1,37 @@
-"""The cloud session of an account: one, held by one device.
+"""The cloud session of an account, or of one member of a group: held by one device.
 
 Promises: a table `(state, mode, event) -> (state, mode, effects)` is the whole machine; what is absent can
 not happen. Opening elsewhere moves it and says from where (CLOUD-3); it never ends by itself (CLOUD-4);
 automatic mode leaves nothing outside of the open cloud and gives all back when it closes (CLOUD-7, CLOUD-8,
 CLOUD-11); managed mode keeps what was chosen, reserved while it is closed (CLOUD-9, CLOUD-11); taking
-something out switches to managed, and only asking for it switches back (CLOUD-10).
+something out switches to managed, and only asking for it switches back (CLOUD-10). An end from outside (an
+administrator's, or since the member goes) leaves nothing there, in either mode (CLOUD-19).
 
 Leaves to others: which licenses those are (cloud_licenses.py), telling apps (events), and storing it.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from types import MappingProxyType
-from typing import Final
 
 from keypeg import names
-from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere
+from keypeg.errors import CloudSessionClosed, CloudSessionElsewhere, MemberSuspended
 
+from .cloud_machine import IMPLIES, TABLE, CloudEffect, CloudEvent, CloudMode, CloudState
+from .location import cloud_id
 
-class CloudMode(enum.IntEnum):
-    """keypeg.v1.CloudMode, but for its zero."""
-
-    AUTOMATIC = 1
-    MANAGED = 2
-
-    @property
-    def letter(self) -> str:
-        """`A` or `M`, as it is always shown."""
-        return self.name[0]
-
-
-class CloudState(enum.IntEnum):
-    """keypeg.v1.CloudSessionState, but for its zero."""
-
-    CLOSED = 1
-    OPEN = 2
-
-
-class CloudEvent(enum.Enum):
-    """What can happen to it."""
-
-    OPEN = "open"  # by the device that holds it, or by any when it is closed
-    MOVE = "move"  # opened by another device than the one that holds it
-    CLOSE = "close"  # by the device that holds it, or by any when it is closed
-    CLOSE_ELSEWHERE = "close elsewhere"  # by another device: moved there, and closed
-    SET_AUTOMATIC = "set automatic"
-    SET_MANAGED = "set managed"
-    PUT_IN = "put in"  # one license was chosen for the cloud
-    TAKE_OUT = "take out"  # one activation leaves the cloud
-    LICENSE_FREED = "license freed"  # deposited, given back by another location, usable again
-
-
-class CloudEffect(enum.Enum):
-    """What must happen in the same transaction."""
-
-    ARRANGE = "activate what is free, and free what is there twice"
-    RELEASE_ALL = "release all cloud activations"
-
-
-_CLOSED, _OPEN = CloudState.CLOSED, CloudState.OPEN
-_AUTOMATIC, _MANAGED = CloudMode.AUTOMATIC, CloudMode.MANAGED
-_ARRANGE, _RELEASE = (CloudEffect.ARRANGE,), (CloudEffect.RELEASE_ALL,)
-
-Step = tuple[CloudState, CloudMode, tuple[CloudEffect, ...]]
-
-# Absent is only what can not happen: nobody has what is closed, so that it is not moved or closed from elsewhere.
-TABLE: Final[Mapping[tuple[CloudState, CloudMode, CloudEvent], Step]] = MappingProxyType(
-    {
-        (_CLOSED, _AUTOMATIC, CloudEvent.OPEN): (_OPEN, _AUTOMATIC, _ARRANGE),
-        (_CLOSED, _AUTOMATIC, CloudEvent.CLOSE): (_CLOSED, _AUTOMATIC, ()),
-        (_CLOSED, _AUTOMATIC, CloudEvent.SET_AUTOMATIC): (_CLOSED, _AUTOMATIC, ()),
-        (_CLOSED, _AUTOMATIC, CloudEvent.SET_MANAGED): (_CLOSED, _MANAGED, ()),
-        (_CLOSED, _AUTOMATIC, CloudEvent.PUT_IN): (_CLOSED, _AUTOMATIC, ()),
-        (_CLOSED, _AUTOMATIC, CloudEvent.TAKE_OUT): (_CLOSED, _MANAGED, ()),
-        (_CLOSED, _AUTOMATIC, CloudEvent.LICENSE_FREED): (_CLOSED, _AUTOMATIC, ()),
-        (_OPEN, _AUTOMATIC, CloudEvent.OPEN): (_OPEN, _AUTOMATIC, _ARRANGE),
-        (_OPEN, _AUTOMATIC, CloudEvent.MOVE): (_OPEN, _AUTOMATIC, _ARRANGE),
-        (_OPEN, _AUTOMATIC, CloudEvent.CLOSE): (_CLOSED, _AUTOMATIC, _RELEASE),
-        (_OPEN, _AUTOMATIC, CloudEvent.CLOSE_ELSEWHERE): (_CLOSED, _AUTOMATIC, _RELEASE),
-        (_OPEN, _AUTOMATIC, CloudEvent.SET_AUTOMATIC): (_OPEN, _AUTOMATIC, _ARRANGE),
-        (_OPEN, _AUTOMATIC, CloudEvent.SET_MANAGED): (_OPEN, _MANAGED, ()),
-        (_OPEN, _AUTOMATIC, CloudEvent.PUT_IN): (_OPEN, _AUTOMATIC, ()),
-        (_OPEN, _AUTOMATIC, CloudEvent.TAKE_OUT): (_OPEN, _MANAGED, ()),
-        (_OPEN, _AUTOMATIC, CloudEvent.LICENSE_FREED): (_OPEN, _AUTOMATIC, _ARRANGE),
-        (_CLOSED, _MANAGED, CloudEvent.OPEN): (_OPEN, _MANAGED, ()),
-        (_CLOSED, _MANAGED, CloudEvent.CLOSE): (_CLOSED, _MANAGED, ()),
-        (_CLOSED, _MANAGED, CloudEvent.SET_AUTOMATIC): (_CLOSED, _AUTOMATIC, _RELEASE),
-        (_CLOSED, _MANAGED, CloudEvent.SET_MANAGED): (_CLOSED, _MANAGED, ()),
-        (_CLOSED, _MANAGED, CloudEvent.PUT_IN): (_CLOSED, _MANAGED, ()),
-        (_CLOSED, _MANAGED, CloudEvent.TAKE_OUT): (_CLOSED, _MANAGED, ()),
-        (_CLOSED, _MANAGED, CloudEvent.LICENSE_FREED): (_CLOSED, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.OPEN): (_OPEN, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.MOVE): (_OPEN, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.CLOSE): (_CLOSED, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.CLOSE_ELSEWHERE): (_CLOSED, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.SET_AUTOMATIC): (_OPEN, _AUTOMATIC, _ARRANGE),
-        (_OPEN, _MANAGED, CloudEvent.SET_MANAGED): (_OPEN, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.PUT_IN): (_OPEN, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.TAKE_OUT): (_OPEN, _MANAGED, ()),
-        (_OPEN, _MANAGED, CloudEvent.LICENSE_FREED): (_OPEN, _MANAGED, ()),
-    }
-)
-
-# What people are told that the mode means for them now.
-IMPLIES: Final[Mapping[tuple[CloudState, CloudMode], str]] = MappingProxyType(
-    {
-        (
-            _CLOSED,
-            _AUTOMATIC,
-        ): "automatic: opening it activates every free license that may live in the "
-        "cloud, and closing it frees them all",
-        (
-            _OPEN,
-            _AUTOMATIC,
-        ): "automatic: every free license that may live in the cloud is activated, also what "
-        "is deposited later; closing frees them all",
-        (
-            _CLOSED,
-            _MANAGED,
-        ): "managed: the licenses chosen for the cloud stay reserved for it, and are there "
-        "again when it is opened",
-        (
-            _OPEN,
-            _MANAGED,
-        ): "managed: only the licenses chosen for the cloud are used there; closing keeps "
-        "them reserved",
-    }
-)
-assert set(IMPLIES) == {(state, mode) for state in CloudState for mode in CloudMode}
+__all__ = [
+    "IMPLIES",
+    "TABLE",
+    "CloudEffect",
+    "CloudEvent",
+    "CloudMode",
+    "CloudSession",
+    "CloudState",
+    "Holder",
+    "Outcome",
+]
 
 
 @dataclass(frozen=True)
@@ -158,10 +58,24 @@ class CloudSession:
     open_time: datetime | None = None
     user: str = ""  # name of who opened it
     generation: int = 0
+    member: str = ""  # id of the user whose it is; empty for the one of an account that is no group
+    login: str = ""  # of the member
+    suspended: str = ""  # why its member may not open it; empty: may
 
     @property
     def name(self) -> str:
+        if self.member:
+            return names.MEMBER_CLOUD_SESSION.build(self.account, self.member)
         return names.CLOUD_SESSION.build(self.account)
+
+    @property
+    def member_name(self) -> str:
+        return names.USER.build(self.account, self.member) if self.member else ""
+
+    @property
+    def place(self) -> str:
+        """The location (id) of the licenses that it opens."""
+        return cloud_id(self.member)
 
     @property
     def implies(self) -> str:
@@ -193,6 +107,7 @@ def opened(
     session: CloudSession, holder: Holder, user: str, now: datetime, *, keep_elsewhere: bool
 ) -> Outcome:
     """Open it on a device, or move it there; opening where it is open changes nothing but the name."""
+    check_not_suspended(session)
     before = session.holder
     if before is not None and before.device != holder.device:
         if keep_elsewhere:
@@ -227,6 +142,17 @@ def closed(session: CloudSession, device: str) -> Outcome:
     return Outcome(after, effects, left=before)
 
 
+def ended(session: CloudSession, suspended: str = "") -> Outcome:
+    """End it from outside, wherever it is open; `suspended` says why it may not be opened again, if so."""
+    before = session.holder
+    after, effects = step(session, CloudEvent.END)
+    if before is not None:
+        after = replace(
+            after, holder=None, open_time=None, user="", generation=session.generation + 1
+        )
+    return Outcome(replace(after, suspended=suspended or session.suspended), effects, left=before)
+
+
 def switched(session: CloudSession, mode: CloudMode) -> Outcome:
     """Set its mode; the one that it has changes nothing."""
     automatic = mode is CloudMode.AUTOMATIC
@@ -236,6 +162,7 @@ def switched(session: CloudSession, mode: CloudMode) -> Outcome:
 
 def put_in(session: CloudSession) -> Outcome:
     """One license was chosen for the cloud."""
+    check_not_suspended(session)
     return _mode_after(session, CloudEvent.PUT_IN)
 
 
@@ -256,8 +183,25 @@ def _mode_after(session: CloudSession, event: CloudEvent) -> Outcome:
     return Outcome(after, effects)
 
 
+def check_not_suspended(session: CloudSession) -> None:
+    """Refuse a member whom an administrator has suspended."""
+    if session.suspended:
+        raise suspended(session)
+
+
+def suspended(session: CloudSession) -> MemberSuspended:
+    """What such a member hears."""
+    return MemberSuspended(
+        f"{session.name} was suspended by an administrator of the account ({session.suspended}); ask there.",
+        account=names.ACCOUNT.build(session.account),
+        cloud_session=session.name,
+        why=session.suspended,
+    )
+
+
 def check_held_by(session: CloudSession, device: str) -> None:
     """Refuse a device that does not hold the cloud session."""
+    check_not_suspended(session)
     if session.holder is None:
         raise CloudSessionClosed(
             f"{session.name} is closed; open it on this device.",

@@ -20,6 +20,7 @@ class CloudSessionMoved:
     from_device: str  # device id; what ran there under the cloud session must stop
     to_device: str
     to_host_name: str
+    member: str = ""  # name of whose it is in a group; empty elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class CloudSessionClosed:
     account: str
     device: str = ""  # of who closed it
     host_name: str = ""
+    member: str = ""  # as above
+    why: str = ""  # what the administrator who closed it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,16 @@ class CloudModeChanged:
     """The account's cloud session has another mode."""
 
     account: str
+    member: str = ""  # as above
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCutOff:
+    """A member of a group was removed, or may use its cloud no more."""
+
+    account: str
+    member: str  # name
+    suspended: str = ""  # why, where they stay in the account; empty: removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,7 @@ class LicenseAdded:
     account: str
     license: str  # `accounts/{account}/licenses/{license}`
     products: tuple[str, ...]  # every product that it opens
+    member: str = ""  # name of the only one of a group who can; empty for everyone
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,7 @@ class LicenseRemoved:
     account: str
     license: str
     products: tuple[str, ...]
+    activation: str = ""  # the only one; empty for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +181,7 @@ Event = (
     | CapacityPlanned
     | LicenseRemoved
     | LogRecorded
+    | MemberCutOff
     | PoolCreated
     | PoolRemoved
     | SecondFactorsChanged

@@ -27,13 +27,23 @@ class LocationKind(enum.IntEnum):
     SITE = 4
 
 
-CLOUD_ID: Final = "cloud"
+CLOUD_ID: Final = "cloud"  # of an account that is no group; a member's begins with it
 SITE_ID: Final = "site"
 
 # What every account has: its cloud, and the seats that this server shares.
 BUILT_IN: Final[Mapping[str, LocationKind]] = MappingProxyType(
     {CLOUD_ID: LocationKind.CLOUD, SITE_ID: LocationKind.SITE}
 )
+
+
+def cloud_id(member: str) -> str:
+    """The cloud of a member (user id) of a group; of the account where there is none."""
+    return f"{CLOUD_ID}-{member}" if member else CLOUD_ID
+
+
+def member_of(location: str) -> str:
+    """The member (user id) whose cloud a location (id) is; empty for every other place."""
+    return location.removeprefix(f"{CLOUD_ID}-") if location.startswith(f"{CLOUD_ID}-") else ""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from keypeg.v1.account_service_pb2 import (
     ListAccountsResponse,
     ListUsersRequest,
     ListUsersResponse,
+    SetAccountKindRequest,
+    SetAccountKindResponse,
     SetSecondFactorRequiredRequest,
     SetSecondFactorRequiredResponse,
     SignInRequest,
@@ -28,7 +30,7 @@ from keypeg.v1.account_service_pb2 import (
     SignOutResponse,
 )
 from keypeg.v1.account_service_pb2_grpc import AccountServiceServicer
-from keypeg_server.domain.account import NO_ACCOUNT, Account
+from keypeg_server.domain.account import NO_ACCOUNT, Account, AccountKind
 from keypeg_server.domain.rights import Role
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current, current_sign_in
@@ -36,13 +38,15 @@ from keypeg_server.rpc.calls import cut, new_account, once, page_of
 from keypeg_server.rpc.peer import address_of
 from keypeg_server.rpc.sign_in_service import tokens_in
 from keypeg_server.service.accounts import AccountService, NewUser
+from keypeg_server.service.cloud_groups import CloudGroups
 from keypeg_server.service.sign_ins import SignIns
 
 
 class AccountRpc(AccountServiceServicer):
     """Serves accounts, users and signing in."""
 
-    def __init__(self, accounts: AccountService, sign_ins: SignIns) -> None:
+    def __init__(self, accounts: AccountService, sign_ins: SignIns, groups: CloudGroups) -> None:
+        self._groups = groups
         self._accounts = accounts
         self._sign_ins = sign_ins
 
@@ -76,6 +80,7 @@ class AccountRpc(AccountServiceServicer):
             current(),
             new_account(request),
             request.display_name,
+            AccountKind(request.kind or AccountKind.PERSONAL),
         )
         return CreateAccountResponse.FromString(answer)
 
@@ -83,6 +88,17 @@ class AccountRpc(AccountServiceServicer):
         (id,) = names.ACCOUNT.parse(request.name)
         account = await self._accounts.get_account(id)
         return GetAccountResponse(account=encode.account(account))
+
+    async def SetAccountKind(
+        self, request: SetAccountKindRequest, context: Any
+    ) -> SetAccountKindResponse:
+        (account,) = names.ACCOUNT.parse(request.name)
+        answer = await self._groups.set_kind(
+            once(request, lambda one: SetAccountKindResponse(account=encode.account(one))),
+            account,
+            AccountKind(request.kind),
+        )
+        return SetAccountKindResponse.FromString(answer)
 
     async def ListAccounts(
         self, request: ListAccountsRequest, context: Any

@@ -98,6 +98,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "GetCaller": Rule(Access.CALLER, keys=True),
         "CreateAccount": _caller(Right.ACCOUNTS_WRITE),
         "GetAccount": _reads("name"),
+        "SetAccountKind": _of(Right.ACCOUNTS_WRITE, "name"),
         "ListAccounts": _caller(Right.ACCOUNTS_READ),
         "SetSecondFactorRequired": _of(Right.PEOPLE_WRITE, "name"),
         "CreateUser": _of(Right.PEOPLE_WRITE, "parent"),
@@ -175,6 +176,10 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "SetCloudSessionMode": _uses("name"),
         "ChooseCloudLicenses": _uses("name"),
         "WatchCloudSession": _reads("name"),
+        # Of a group.
+        "ListCloudSessions": _of(Right.PEOPLE_READ, "parent"),
+        "EndCloudSession": _of(Right.PEOPLE_WRITE, "name"),
+        "ResumeCloudSession": _of(Right.PEOPLE_WRITE, "name"),
     },
     "keypeg.v1.CredentialService": {
         "CreateCredential": _uses("parent"),

@@ -37,6 +37,7 @@ def account(value: Account) -> account_pb2.Account:
         name=value.name,
         display_name=value.display_name,
         second_factor_required=value.second_factor_required,
+        kind=value.kind.value,  # type: ignore[arg-type]  # equal by test
     )
     message.create_time.FromDatetime(value.create_time)
     return message
@@ -204,6 +205,8 @@ def cloud_session(view: CloudView) -> cloud_session_pb2.CloudSession:
         generation=value.generation,
         mode_letter=value.mode.letter,
         implies=value.implies,
+        member=value.member_name,
+        suspend_reason=value.suspended,
     )
     _set(message.open_time, value.open_time)
     return message

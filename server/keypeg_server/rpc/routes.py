@@ -66,6 +66,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "GetCaller": _ANYWHERE,
         "CreateAccount": Route(By.NEW_ACCOUNT),
         "GetAccount": _ANYWHERE,
+        "SetAccountKind": _of("name"),
         "ListAccounts": _ANYWHERE,
         "SetSecondFactorRequired": _of("name"),
         "CreateUser": _of("parent"),
@@ -141,6 +142,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "SetCloudSessionMode": _of("name"),
         "ChooseCloudLicenses": _of("name"),
         "WatchCloudSession": _of("name"),
+        "ListCloudSessions": _ANYWHERE,
+        "EndCloudSession": _of("name"),
+        "ResumeCloudSession": _of("name"),
     },
     "keypeg.v1.CredentialService": {
         "CreateCredential": _of("parent"),

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from keypeg import names
 from keypeg.errors import FieldInvalid, ProtocolViolation
-from keypeg.v1.account_pb2 import Role
+from keypeg.v1.account_pb2 import AccountKind, Role
 from keypeg.v1.cloud_session_pb2 import CloudMode
 from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
@@ -69,7 +69,8 @@ _LABEL = text(1, 128)
 _NEWEST = matching(r"\d{1,9}(\.\d{1,9}){0,7}", "dotted numbers, for example 7 or 7.2")
 _CARD_ID = matching(r"[0-9a-f]{32}", "16 bytes in lower-case hexadecimal")
 _ACCOUNT, _LEASE, _BORROW = name(names.ACCOUNT), name(names.LEASE), name(names.BORROW)
-_CLOUD, _ACTIVATION = name(names.CLOUD_SESSION), name(names.ACTIVATION)
+_CLOUD = name(names.CLOUD_SESSION, names.MEMBER_CLOUD_SESSION)
+_MEMBER_CLOUD, _ACTIVATION = name(names.MEMBER_CLOUD_SESSION), name(names.ACTIVATION)
 _TTL = duration(timedelta(seconds=10), timedelta(hours=1))
 _PAGE: Fields = {"page_size": number(0, 1_000), "page_token": text(0, 256)}
 
@@ -104,6 +105,12 @@ RULES: Final[Mapping[str, Fields]] = {
         "request_id": uuid,
         "account_id": optional(_ID),
         "display_name": _LABEL,
+        "kind": one_of(AccountKind, unset=True),
+    },
+    "SetAccountKindRequest": {
+        "name": _ACCOUNT,
+        "request_id": uuid,
+        "kind": one_of(AccountKind),
     },
     "GetAccountRequest": {"name": _ACCOUNT},
     "ListAccountsRequest": _PAGE,
@@ -191,6 +198,14 @@ RULES: Final[Mapping[str, Fields]] = {
         "remove_licenses": each(name(names.LICENSE), high=100, key=str),
     },
     "WatchCloudSessionRequest": {"name": _CLOUD},
+    "ListCloudSessionsRequest": {"parent": _ACCOUNT, **_PAGE},
+    "EndCloudSessionRequest": {
+        "name": _MEMBER_CLOUD,
+        "request_id": uuid,
+        "reason": text(1, 255),
+        "suspend": anything,
+    },
+    "ResumeCloudSessionRequest": {"name": _MEMBER_CLOUD, "request_id": uuid},
     **credential_checks.RULES,
     "GetLocationRequest": {"name": name(names.LOCATION)},
     "ListLocationsRequest": {"parent": _ACCOUNT, **_PAGE},

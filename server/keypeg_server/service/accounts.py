@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 from keypeg import names
 from keypeg.errors import AlreadyExists, LimitExceeded, NotFound
 from keypeg_server.domain import people
 from keypeg_server.domain.access import RESELLER_LIMIT
-from keypeg_server.domain.account import NO_ACCOUNT, Account, User
+from keypeg_server.domain.account import NO_ACCOUNT, Account, AccountKind, User
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.events import SecondFactorsChanged, UserChanged, UserRemoved
 from keypeg_server.domain.rights import Role
@@ -59,6 +60,14 @@ class NewUser:
     password: str = field(repr=False)
 
 
+class Members(Protocol):
+    """What groups need to know of people (cloud_groups.py)."""
+
+    def leaves(self, unit: Unit, user: User, now: datetime) -> None:
+        """A user is about to be removed, in this unit of work."""
+        ...
+
+
 class AccountService:
     """See the contract's AccountService."""
 
@@ -68,17 +77,25 @@ class AccountService:
         clock: Clock,
         new_id: Callable[[], str],
         passwords: Passwords,
+        groups: Members | None = None,
     ) -> None:
+        """`groups` takes what a member has of a group back, before they are removed."""
+        self._groups = groups
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._passwords = passwords
 
     async def create_account(
-        self, request: Request[Account], caller: Caller, id: str, display_name: str
+        self,
+        request: Request[Account],
+        caller: Caller,
+        id: str,
+        display_name: str,
+        kind: AccountKind = AccountKind.PERSONAL,
     ) -> bytes:
         """An account; one that a reseller makes, it acts for."""
-        account = Account(id or self._new_id(), display_name, self._clock.wall())
+        account = Account(id or self._new_id(), display_name, self._clock.wall(), kind=kind)
 
         def create(unit: Unit) -> Account:
             if unit.accounts.account(account.id) is not None:
@@ -87,7 +104,8 @@ class AccountService:
                     name=account.name,
                 )
             unit.accounts.add_account(account)
-            unit.record(account.name, "account_created")
+            said = {} if kind is AccountKind.PERSONAL else {"kind": kind.name.lower()}
+            unit.record(account.name, "account_created", **said)
             if caller.role is Role.RESELLER:
                 self._act_for(unit, caller, account.name)
             return account
@@ -156,6 +174,8 @@ class AccountService:
                 raise not_found(names.USER.build(account, id))
             people.check_gives(caller.role, user.role, owner_count(unit, user.account))
             people.check_leaves(user.role, unit.accounts.role_count(account, user.role))
+            if self._groups is not None:
+                self._groups.leaves(unit, user, self._clock.wall())
             unit.accounts.delete_user(user)
             unit.publish(UserRemoved(user.name))
             unit.record(names.ACCOUNT.build(account), "user_deleted", user=user.name)

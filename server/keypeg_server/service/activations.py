@@ -145,7 +145,9 @@ class ActivationService:
                     location=activation.location_name,
                 )
             if activation.location_kind is LocationKind.CLOUD:
-                return self._placing.take_out(unit, found, activation, now)
+                switched = self._placing.take_out(unit, found, activation, now)
+                self._placing.license_freed(unit, account, now)  # other members may wait for it
+                return switched
             self._placing.take_back(unit, found, activation)
             self._placing.license_freed(unit, account, now)
             return False

@@ -37,10 +37,17 @@ class ActiveDevices:
         self._limit = limit
 
     def check_room(
-        self, unit: Unit, account: str, device: str, now: datetime, *, opens_cloud: bool = False
+        self,
+        unit: Unit,
+        account: str,
+        device: str,
+        now: datetime,
+        member: str = "",
+        *,
+        opens_cloud: bool = False,
     ) -> None:
-        """Refuse a device that would be one too many in the account (id)."""
-        active = _active(unit, account, now)
+        """Refuse a device that would be one too many in the account (id); in a group, of that member (user id)."""
+        active = _active(unit, account, now, member)
         own = unit.credentials.device_limit(account)
         limit = self._limit if own is None else own
         rules.check_room(account, active, device, limit, moves_cloud=opens_cloud)
@@ -70,7 +77,8 @@ class ActiveDevices:
         return await self._store.once(request, change)
 
 
-def _active(unit: Unit, account: str, now: datetime) -> tuple[ActiveDevice, ...]:
+def _active(unit: Unit, account: str, now: datetime, member: str = "") -> tuple[ActiveDevice, ...]:
+    """Of an account, or of one member of a group."""
     found = [
         ActiveDevice(
             one.device,
@@ -79,12 +87,13 @@ def _active(unit: Unit, account: str, now: datetime) -> tuple[ActiveDevice, ...]
             credential.name,
             until=one.active_until,
         )
-        for credential in unit.credentials.list_of(account)
+        for credential in unit.credentials.list_of(account, member or None)
         for one in credential.devices
         if one.is_active(now)
     ]
-    session = unit.places.find_cloud_session(account)
-    if session is not None and session.holder is not None:
+    for session in unit.places.list_cloud_sessions(account):
         holder = session.holder
-        found.append(ActiveDevice(holder.device, holder.host_name, session.user, holds_cloud=True))
+        if holder is not None and session.member in ("", member or session.member):
+            device = ActiveDevice(holder.device, holder.host_name, session.user, holds_cloud=True)
+            found.append(device)
     return rules.merged(found, now)

@@ -1,11 +1,11 @@
-"""The cloud session of an account: one use case a method.
+"""The cloud session of an account, or of a member of a group: one use case a method.
 
 Promises: each change is one transaction of the single writer, so that of two devices that open at the same
 instant one comes first and the other finds it there: told who it is, or moving it (CLOUD-2). Apps on a
 device that lost it are told after the commit (CLOUD-3). What changes nothing is not recorded.
 
 Leaves to others: the machine (domain/cloud_session.py), what is activated (placing.py), who watches
-(cloud_watching.py).
+(cloud_watching.py), what administrators do about members' (cloud_groups.py).
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from keypeg_server.domain.cloud_session import CloudMode, CloudSession, Holder
 from keypeg_server.domain.events import CloudSessionClosed, CloudSessionMoved
 from keypeg_server.domain.license import License
 from keypeg_server.domain.license_life import Command, Who, check_switch
-from keypeg_server.domain.location import CLOUD_ID
-from keypeg_server.service.accounts import not_found
 from keypeg_server.service.active_devices import ActiveDevices
+from keypeg_server.service.cloud_of import Whose
 from keypeg_server.service.license_changes import LicenseChanges
-from keypeg_server.service.placing import Placing, product_of
+from keypeg_server.service.placing import Placing, cloud_place, product_of
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Request, Store, Unit
 
@@ -58,13 +57,13 @@ class CloudService:
         self._placing = placing
         self._changes = changes
 
-    async def get(self, account: str) -> CloudView:
-        return await self._store.read(lambda unit: _view(unit, _session(unit, account)))
+    async def get(self, whose: Whose) -> CloudView:
+        return await self._store.read(lambda unit: view_of(unit, whose.session(unit)))
 
     async def open(
         self,
         request: Request[CloudView],
-        account: str,
+        whose: Whose,
         holder: Holder,
         user: str,
         *,
@@ -73,64 +72,71 @@ class CloudService:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
-            self._changes.settle(unit, account, now)
-            before = _session(unit, account)
+            self._changes.settle(unit, whose.account, now)
+            before = whose.session(unit)
             outcome = cloud.opened(before, holder, user, now, keep_elsewhere=keep_elsewhere)
             left = outcome.left
             if self._devices is not None:
-                self._devices.check_room(unit, account, holder.device, now, opens_cloud=True)
+                self._devices.check_room(
+                    unit, before.account, holder.device, now, before.member, opens_cloud=True
+                )
             if outcome.session != before:
-                _record_opened(unit, account, holder, user, left)
+                _record_opened(unit, before, holder, user, left)
             self._placing.carry_out(unit, before, outcome, now)
             if left is not None:
                 unit.publish(
                     CloudSessionMoved(
-                        names.ACCOUNT.build(account), left.device, holder.device, holder.host_name
+                        names.ACCOUNT.build(before.account),
+                        left.device,
+                        holder.device,
+                        holder.host_name,
+                        before.member_name,
                     )
                 )
-            return _view(unit, outcome.session, moved_from="" if left is None else left.called)
+            return view_of(unit, outcome.session, moved_from="" if left is None else left.called)
 
         return await self._store.once(request, change)
 
     async def close(
-        self, request: Request[CloudView], account: str, asker: Holder, user: str
+        self, request: Request[CloudView], whose: Whose, asker: Holder, user: str
     ) -> bytes:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
-            self._changes.settle(unit, account, now)
-            before = _session(unit, account)
+            self._changes.settle(unit, whose.account, now)
+            before = whose.session(unit)
             outcome = cloud.closed(before, asker.device)
             left = outcome.left
             if left is None:
-                return _view(unit, outcome.session)
+                return view_of(unit, outcome.session)
             moved = left if left.device != asker.device else None
-            name = names.ACCOUNT.build(account)
+            name, of = names.ACCOUNT.build(before.account), before.member_name
             if moved is not None:
-                _record_opened(unit, account, asker, user, moved)
-            unit.record(name, "cloud_closed", user=user, device=asker.device, host=asker.host_name)
+                _record_opened(unit, before, asker, user, moved)
+            said = {"user": user, "device": asker.device, "host": asker.host_name}
+            unit.record(name, "cloud_closed", **said, **_of_member(before))
             self._placing.carry_out(unit, before, outcome, now)
-            unit.publish(CloudSessionClosed(name, asker.device, asker.host_name))
-            return _view(unit, outcome.session, moved_from="" if moved is None else moved.called)
+            unit.publish(CloudSessionClosed(name, asker.device, asker.host_name, of))
+            return view_of(unit, outcome.session, moved_from="" if moved is None else moved.called)
 
         return await self._store.once(request, change)
 
-    async def set_mode(self, request: Request[CloudView], account: str, mode: CloudMode) -> bytes:
+    async def set_mode(self, request: Request[CloudView], whose: Whose, mode: CloudMode) -> bytes:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
-            self._changes.settle(unit, account, now)
-            before = _session(unit, account)
+            self._changes.settle(unit, whose.account, now)
+            before = whose.session(unit)
             outcome = cloud.switched(before, mode)
             self._placing.carry_out(unit, before, outcome, now)
-            return _view(unit, outcome.session)
+            return view_of(unit, outcome.session)
 
         return await self._store.once(request, change)
 
     async def choose(
         self,
         request: Request[CloudView],
-        account: str,
+        whose: Whose,
         add: Sequence[str],
         remove: Sequence[str],
         who: Who = Who.PUBLISHER,
@@ -139,51 +145,51 @@ class CloudService:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
-            _session(unit, account)
+            account, session = whose.account, whose.session(unit)
             switched = False
             for license in [self._changes.ready(unit, account, id, now) for id in remove]:
                 product = product_of(unit, license)
                 check_switch(product.switches, Command.MOVE, who, license.name, product.name)
-                there = in_cloud(unit.licenses.list_activations(account, license.id))
+                there = in_cloud(unit.licenses.list_activations(account, license.id), session.place)
                 if license.id in there:
                     out = self._placing.take_out(unit, license, there[license.id], now)
                     switched = switched or out
             for license in [self._changes.ready(unit, account, id, now) for id in add]:
-                self._put_in(unit, license, now)
-            session = unit.places.cloud_session(account)
-            return _view(unit, session, switched=switched)
+                self._put_in(unit, session, license, now)
+            if session.member:  # what was taken out may be what another waits for
+                self._placing.license_freed(unit, account, now)
+            return view_of(unit, whose.session(unit), switched=switched)
 
         return await self._store.once(request, change)
 
-    def _put_in(self, unit: Unit, license: License, now: datetime) -> None:
-        if license.id in in_cloud(unit.licenses.list_activations(license.account, license.id)):
-            return
-        location = unit.places.location(license.account, CLOUD_ID)
-        assert location is not None, "every account has its cloud"
-        self._placing.activate(unit, license, location, now)
+    def _put_in(self, unit: Unit, session: CloudSession, license: License, now: datetime) -> None:
+        there = unit.licenses.list_activations(license.account, license.id)
+        if license.id not in in_cloud(there, session.place):
+            self._placing.activate(unit, license, cloud_place(unit, session), now)
 
 
-def _record_opened(unit: Unit, account: str, by: Holder, user: str, left: Holder | None) -> None:
+def _record_opened(
+    unit: Unit, session: CloudSession, by: Holder, user: str, left: Holder | None
+) -> None:
     """In the log; `left` is who had it, where it was moved."""
     unit.record(
-        names.ACCOUNT.build(account),
+        names.ACCOUNT.build(session.account),
         "cloud_opened" if left is None else "cloud_moved",
         user=user,
         device=by.device,
         host=by.host_name,
         from_device="" if left is None else left.device,
+        **_of_member(session),
     )
 
 
-def _session(unit: Unit, account: str) -> CloudSession:
-    found = unit.places.find_cloud_session(account)
-    if found is None:
-        raise not_found(names.ACCOUNT.build(account))
-    return found
+def _of_member(session: CloudSession) -> dict[str, str]:
+    return {"member": session.member_name} if session.member else {}
 
 
-def _view(
+def view_of(
     unit: Unit, session: CloudSession, *, moved_from: str = "", switched: bool = False
 ) -> CloudView:
-    there = unit.licenses.names_in_cloud(session.account)
+    """A cloud session with what is in it."""
+    there = unit.licenses.names_in_cloud(session.account, session.place)
     return CloudView(session, there, moved_from, switched)

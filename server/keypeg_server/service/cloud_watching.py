@@ -26,13 +26,16 @@ from keypeg_server.domain.events import (
     AccountAbandoned,
     CredentialEnded,
     LogRecorded,
+    MemberCutOff,
     TokenRevoked,
     UserChanged,
     UserRemoved,
 )
+from keypeg_server.service.accounts import not_found
 from keypeg_server.service.cloud import CloudView
+from keypeg_server.service.cloud_of import Whose
 from keypeg_server.service.events import EventHub
-from keypeg_server.service.refusals import draining, elsewhere, role_changed, signed_out
+from keypeg_server.service.refusals import cut_off, draining, elsewhere, role_changed, signed_out
 
 UNREAD_LIMIT: Final = 200  # changes of one watcher: some 50 KiB; the state says the rest
 WATCHERS_LIMIT: Final = 5_000  # of the server: each is a stream
@@ -49,11 +52,12 @@ class CloudNews:
 
 
 class _Watcher:
-    """One who watches the cloud session of an account (name)."""
+    """One who watches the cloud session of an account (name), or in a group that of a member (name)."""
 
-    def __init__(self, caller: Caller, account: str, unread_limit: int) -> None:
+    def __init__(self, caller: Caller, account: str, member: str, unread_limit: int) -> None:
         self.caller = caller
         self.account = account
+        self.member = member
         self.error: KeypegError | None = None
         self.woken = asyncio.Event()
         self._unread: deque[CloudChange] = deque(maxlen=unread_limit)
@@ -73,7 +77,7 @@ class _Watcher:
         return taken
 
     def end(self, error: KeypegError) -> None:
-        self.error = error
+        self.error = self.error or error
         self.woken.set()
 
 
@@ -82,12 +86,12 @@ class CloudWatching:
 
     def __init__(
         self,
-        look: Callable[[str], Awaitable[CloudView]],
+        look: Callable[[Whose], Awaitable[CloudView]],
         hub: EventHub,
         *,
         unread_limit: int = UNREAD_LIMIT,
     ) -> None:
-        """`look` says how the cloud session of an account (id) is now."""
+        """`look` says how a cloud session is now."""
         self._look = look
         self._unread_limit = unread_limit
         self._watchers: dict[str, set[_Watcher]] = {}  # by account
@@ -95,19 +99,20 @@ class CloudWatching:
         self._draining = False
         hub.subscribe(LogRecorded, self._recorded)
         hub.subscribe(AccountAbandoned, self._abandoned)
+        hub.subscribe(MemberCutOff, self._member_cut_off)
         hub.subscribe(UserRemoved, self._user_removed)
         hub.subscribe(UserChanged, self._user_changed)
         hub.subscribe(TokenRevoked, self._token_revoked)
         hub.subscribe(CredentialEnded, self._credential_ended)
 
-    async def watch(self, caller: Caller, account: str) -> AsyncGenerator[CloudNews, None]:
-        """How the cloud session of an account (id) is, and what happens to it; the caller may see it."""
-        watcher = self._enter(caller, names.ACCOUNT.build(account))
+    async def watch(self, caller: Caller, whose: Whose) -> AsyncGenerator[CloudNews, None]:
+        """How a cloud session is, and what happens to it; the caller may see it."""
+        watcher = self._enter(caller, whose)
         try:
             changes: tuple[CloudChange, ...] = ()
             missed = 0
             while True:
-                view = await self._look(account)
+                view = await self._look(whose)
                 if watcher.error is not None:
                     raise watcher.error
                 yield CloudNews(view, changes, missed)
@@ -125,21 +130,23 @@ class CloudWatching:
         for watcher in self._everyone():
             watcher.end(draining())
 
-    def _enter(self, caller: Caller, account: str) -> _Watcher:
+    def _enter(self, caller: Caller, whose: Whose) -> _Watcher:
         if self._draining:
             raise draining()
         own = sum(one.caller.user == caller.user for one in self._everyone())
-        for count, limit, whose in (
+        for count, limit, which in (
             (own, OF_USER_LIMIT, "of yours"),
             (self._count, WATCHERS_LIMIT, "on this server"),
         ):
             if count >= limit:
                 raise LimitExceeded(
-                    f"{limit} streams {whose} watch cloud sessions already, which is the limit; end one of them.",
+                    f"{limit} streams {which} watch cloud sessions already, which is the limit; end one of them.",
                     limit="watch.cloud_streams",
                     value=str(limit),
                 )
-        watcher = _Watcher(caller, account, self._unread_limit)
+        account, id = names.ACCOUNT.build(whose.account), whose.member or whose.asker
+        member = names.USER.build(whose.account, id) if id else ""
+        watcher = _Watcher(caller, account, member, self._unread_limit)
         self._watchers.setdefault(account, set()).add(watcher)
         self._count += 1
         return watcher
@@ -162,11 +169,18 @@ class CloudWatching:
             watchers = self._watchers.get(entry.parent)
             if watchers and (change := cloud_change.of_record(entry.body, number)) is not None:
                 for watcher in watchers:
-                    watcher.put(change)
+                    if change.member in ("", watcher.member):
+                        watcher.put(change)
 
     def _abandoned(self, event: AccountAbandoned) -> None:
         for watcher in self._watchers.get(event.account, ()):
             watcher.end(elsewhere(event.account))
+
+    def _member_cut_off(self, event: MemberCutOff) -> None:
+        for watcher in self._watchers.get(event.account, ()):
+            mine = watcher.caller.user == event.member
+            if not event.suspended and (mine or watcher.member == event.member):
+                watcher.end(cut_off(event) if mine else not_found(event.member))
 
     def _user_removed(self, event: UserRemoved) -> None:
         for watcher in self._everyone():

@@ -30,7 +30,7 @@ from keypeg_server.service.presence import Session, State
 ANSWER_TIME: Final = 2.0  # seconds for an app to look for a file
 NONCE_BYTES: Final = 32
 
-_Key = tuple[str, str]  # account and device
+_Key = tuple[str, str]  # location (the account's cloud, or that of a member of a group) and device
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Copies:
         if entitlement.location_kind != location_pb2.LOCATION_KIND_CLOUD:
             yield
             return
-        key = (entitlement.account, device)
+        key = (entitlement.location, device)
         lock, count = self._turns.get(key, (asyncio.Lock(), 0))
         self._turns[key] = lock, count + 1
         try:
@@ -127,7 +127,7 @@ class Copies:
             and not one.doubted
             and one.device is not None
             and one.device.id == device
-            and one.admitted.location_kind == location_pb2.LOCATION_KIND_CLOUD
+            and one.admitted.location == entitlement.location
         ]
 
     async def _ask(self, others: list[Session], mark: session_pb2.DeviceMark) -> dict[str, Answer]:

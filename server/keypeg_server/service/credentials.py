@@ -210,7 +210,8 @@ class CredentialsService:
                 now,
                 self._token_valid_for,
             )
-            self._devices.check_room(unit, account, device.device, now)
+            member = unit.places.cloud_session(account, found.user).member
+            self._devices.check_room(unit, account, device.device, now, member)
             unit.credentials.save(after)
             if new_device:
                 _record(

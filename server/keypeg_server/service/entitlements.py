@@ -85,6 +85,7 @@ class AccountEntitlements:
                 product=product,
             )
         (account,) = names.ACCOUNT.parse(caller.account)
+        _, member = names.USER.parse(caller.user)
         publisher, product_id = names.PRODUCT.parse(product, "product")
         now = self._clock.wall()
         kinds = kinds_for(caller, device.id, kinds)
@@ -102,7 +103,7 @@ class AccountEntitlements:
                     f"This server knows no product {product}; check its name and the server.",
                     product=product,
                 )
-            return _holdings(unit, account, asked)
+            return _holdings(unit, account, member, asked)
 
         # A license whose copy in the cloud has ended is free, and automatic mode leaves nothing free.
         holdings, sold = await self._found(caller, product, look)
@@ -181,12 +182,15 @@ class AccountEntitlements:
         )
 
 
-def _holdings(unit: Unit, account: str, asked: Product) -> tuple[Holdings, dict[str, Product]]:
+def _holdings(
+    unit: Unit, account: str, member: str, asked: Product
+) -> tuple[Holdings, dict[str, Product]]:
     """What the account has for a product, and what that was sold as."""
     owned = unit.licenses.list_licenses(account)
     sold = unit.catalog.products(sorted({license.product for license in owned}))
     licenses = [one for one in owned if asked.name in sold[one.product].opens]
     ids = {license.id for license in licenses}
     activations = [one for one in unit.licenses.list_activations(account) if one.license in ids]
-    session = unit.places.cloud_session(account)
-    return Holdings(account, asked, licenses, activations, session), sold
+    session = unit.places.cloud_session(account, member)
+    others = unit.places.list_cloud_sessions(account) if session.member else []
+    return Holdings(account, asked, licenses, activations, session, of_members=others), sold

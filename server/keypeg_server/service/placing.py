@@ -10,7 +10,7 @@ Leaves to others: who may ask (rpc), and units of work (activations.py, licenses
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from keypeg.errors import ActivationsExhausted
 from keypeg_server.clock import from_us
 from keypeg_server.domain import cloud_session as cloud
 from keypeg_server.domain.capacity import Capacity
+from keypeg_server.domain.cloud_group import held_by_members
 from keypeg_server.domain.cloud_licenses import arrange, check_choice, with_cloud_remedy
 from keypeg_server.domain.cloud_session import CloudEffect, CloudSession, Outcome
 from keypeg_server.domain.events import (
@@ -35,7 +36,7 @@ from keypeg_server.domain.license import (
     check_activation,
 )
 from keypeg_server.domain.license_change import check_ready
-from keypeg_server.domain.location import CLOUD_ID, Location, LocationKind
+from keypeg_server.domain.location import Location, LocationKind, member_of
 from keypeg_server.domain.product import Product
 from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import not_found
@@ -56,7 +57,7 @@ class Placing:
         """Place a license on a location that a person chose; refused as `check` says."""
         self.check(unit, license, location, now)
         if location.kind is LocationKind.CLOUD:
-            session = unit.places.cloud_session(license.account)
+            session = _session_at(unit, license.account, location.id)
             self.carry_out(unit, session, cloud.put_in(session), now)
         return self._activate(unit, license, location, now)
 
@@ -79,17 +80,23 @@ class Placing:
         try:
             check_activation(license, others, location, now)
         except ActivationsExhausted as error:
-            session = unit.places.cloud_session(license.account)
-            raise with_cloud_remedy(error, session, license, others) from None
+            sessions = unit.places.list_cloud_sessions(license.account)
+            for session in sessions:
+                if not session.member:
+                    raise with_cloud_remedy(error, session, license, others) from None
+            raise (held_by_members(license, others, sessions) or error) from None
         if location.kind is LocationKind.CLOUD:
-            session = unit.places.cloud_session(license.account)
+            session = _session_at(unit, license.account, location.id)
             owned = unit.licenses.list_licenses(license.account)
             there = unit.licenses.list_activations(license.account)
             check_choice(session, license, owned, there, now)
 
     def take_out(self, unit: Unit, license: License, activation: Activation, now: datetime) -> bool:
-        """Free an activation in the cloud; whether this switched the account to managed mode."""
-        before = unit.places.cloud_session(license.account)
+        """Free an activation in the cloud; whether this switched the account, or its member, to managed mode.
+
+        In a group, others may wait for it: follow with `license_freed`, when it is not placed elsewhere.
+        """
+        before = _session_at(unit, license.account, activation.location)
         self.take_back(unit, license, activation)
         return self.carry_out(unit, before, cloud.taken_out(before), now, why="taken_out")
 
@@ -121,7 +128,8 @@ class Placing:
         document = self._signing.sign_license(started, product, activation, location, now, version)
         activation = replace(activation, document=document.SerializeToString())
         unit.licenses.add_activation(activation)
-        unit.publish(LicenseAdded(_account(license), license.name, product.opens))
+        member = _member_at(license.account, location.id)
+        unit.publish(LicenseAdded(_account(license), license.name, product.opens, member))
         unit.record(
             _account(license),
             "activation_created",
@@ -146,7 +154,8 @@ class Placing:
             location=activation.location_name,
             kind=activation.location_kind.name.lower(),
         )
-        unit.publish(LicenseRemoved(_account(license), license.name, product.opens))
+        gone = LicenseRemoved(_account(license), license.name, product.opens, activation.name)
+        unit.publish(gone)
         for pool in activation.pools:
             unit.publish(PoolRemoved(pool.name))
             unit.record(
@@ -157,9 +166,18 @@ class Placing:
             )
 
     def license_freed(self, unit: Unit, account: str, now: datetime) -> None:
-        """Something became free: in automatic mode, with the cloud session open, it is activated."""
-        session = unit.places.cloud_session(account)
-        self.carry_out(unit, session, Outcome(session, cloud.license_freed(session)), now)
+        """Something became free: in automatic mode, with the cloud session open, it is activated.
+
+        Of a group's members, those who have had theirs open for longest come first.
+        """
+        waiting = [
+            one
+            for one in unit.places.list_cloud_sessions(account)
+            if CloudEffect.ARRANGE in cloud.license_freed(one)
+        ]
+        if waiting:
+            waiting.sort(key=lambda one: (one.open_time or now, one.member))
+            self._arrange(unit, account, waiting, now)
 
     def carry_out(
         self,
@@ -177,32 +195,42 @@ class Placing:
         switched = after.mode is not before.mode
         if switched:
             account = names.ACCOUNT.build(after.account)
-            unit.record(account, "cloud_mode", mode=after.mode.name.lower(), why=why)
-            unit.publish(CloudModeChanged(account))
+            said = {"member": after.member_name} if after.member else {}
+            unit.record(account, "cloud_mode", mode=after.mode.name.lower(), why=why, **said)
+            unit.publish(CloudModeChanged(account, after.member_name))
         for effect in outcome.effects:
-            if effect is CloudEffect.ARRANGE:
-                self._arrange(unit, after.account, now)
-            else:
-                self._release_all(unit, after.account)
+            if effect is CloudEffect.RELEASE_ALL:
+                self._release_all(unit, after)
+            if after.member:  # what one frees is free for the others
+                self.license_freed(unit, after.account, now)
+            elif effect is CloudEffect.ARRANGE:
+                self._arrange(unit, after.account, [after], now)
         return switched
 
-    def _arrange(self, unit: Unit, account: str, now: datetime) -> None:
+    def _arrange(
+        self, unit: Unit, account: str, sessions: Sequence[CloudSession], now: datetime
+    ) -> None:
+        """What automatic mode wants in each of these clouds, the first first."""
         licenses = unit.licenses.list_licenses(account)
-        wanted = arrange(licenses, unit.licenses.list_activations(account), now)
-        if not wanted:
-            return
+        there = unit.licenses.list_activations(account)
         by_id = {license.id: license for license in licenses}
-        for activation in wanted.free:
-            self.take_back(unit, by_id[activation.license], activation)
-        location = unit.places.location(account, CLOUD_ID)
-        assert location is not None, "every account has its cloud"
-        for license in wanted.activate:
-            self._activate(unit, license, location, now)
+        freed = True
+        while freed:  # what is there twice in one may be wanted in one before it
+            freed = False
+            for session in sessions:
+                wanted = arrange(licenses, there, now, session.place)
+                for activation in wanted.free:
+                    self.take_back(unit, by_id[activation.license], activation)
+                    freed = len(sessions) > 1
+                for license in wanted.activate:
+                    self._activate(unit, license, cloud_place(unit, session), now)
+                if wanted:
+                    there = unit.licenses.list_activations(account)
 
-    def _release_all(self, unit: Unit, account: str) -> None:
-        for activation in unit.licenses.list_activations(account):
-            if activation.location_kind is LocationKind.CLOUD:
-                license = unit.licenses.license(account, activation.license)
+    def _release_all(self, unit: Unit, session: CloudSession) -> None:
+        for activation in unit.licenses.list_activations(session.account):
+            if activation.location == session.place:
+                license = unit.licenses.license(session.account, activation.license)
                 assert license is not None, "an activation has its license"
                 self.take_back(unit, license, activation)
 
@@ -245,6 +273,26 @@ def product_of(unit: Unit, license: License) -> Product:
     if product is None:
         raise not_found(license.product)
     return product
+
+
+def cloud_place(unit: Unit, session: CloudSession) -> Location:
+    """The location of what a cloud session opens; a member's is made when it is first needed."""
+    found = unit.places.location(session.account, session.place)
+    if found is None:
+        assert session.member, "every account has its cloud"
+        found = Location(session.account, session.place, LocationKind.CLOUD, session.login)
+        unit.places.add_location(found)
+    return found
+
+
+def _session_at(unit: Unit, account: str, location: str) -> CloudSession:
+    """The cloud session that opens a location (id) of kind cloud."""
+    return unit.places.cloud_session(account, member_of(location))
+
+
+def _member_at(account: str, location: str) -> str:
+    member = member_of(location)
+    return names.USER.build(account, member) if member else ""
 
 
 def _account(license: License) -> str:

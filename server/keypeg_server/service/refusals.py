@@ -11,8 +11,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from keypeg.errors import NotFound, PoolRule, ServerDraining, TokenInvalid
+from keypeg.errors import (
+    MemberRemoved,
+    MemberSuspended,
+    NotFound,
+    PoolRule,
+    ServerDraining,
+    TokenInvalid,
+)
 from keypeg.v1 import error_pb2, explanation_pb2
+from keypeg_server.domain.events import MemberCutOff
 from keypeg_server.domain.pool import Pool
 
 HOLDERS_NAMED: Final = 10  # in a refusal to retire a pool
@@ -22,6 +30,20 @@ AGAIN_AFTER: Final = timedelta(seconds=1)
 def signed_out() -> TokenInvalid:
     """What ends the streams of a sign-in that has ended."""
     return TokenInvalid("This sign-in has ended; sign in again.")
+
+
+def cut_off(event: MemberCutOff) -> MemberRemoved | MemberSuspended:
+    """What ends the streams of a member who was removed from a group, or may use its cloud no more."""
+    if event.suspended:
+        return MemberSuspended(
+            f"An administrator of {event.account} has suspended {event.member} there ({event.suspended}); ask there.",
+            account=event.account,
+            why=event.suspended,
+        )
+    return MemberRemoved(
+        f"{event.member} was removed from {event.account}, and runs nothing by its licenses any more.",
+        account=event.account,
+    )
 
 
 def no_pool(name: str) -> NotFound:

@@ -104,7 +104,7 @@ class Accounts(Protocol):
     def account(self, id: str) -> Account | None: ...
     def add_account(self, account: Account) -> None: ...
     def update_account(self, account: Account) -> None:
-        """What may be changed of it: whether its people need a second factor."""
+        """What may be changed of it: its kind, and whether its people need a second factor."""
         ...
 
     def list_accounts(self, page: Page, reseller: str | None = None) -> list[Account]:
@@ -149,8 +149,8 @@ class Licenses(Protocol):
         """Of an account or of one license, oldest first; all when no page is given."""
         ...
 
-    def names_in_cloud(self, account: str) -> tuple[str, ...]:
-        """The names of an account's activations in the cloud, oldest first."""
+    def names_in_cloud(self, account: str, place: str) -> tuple[str, ...]:
+        """The names of an account's activations in a cloud (id of the location), oldest first."""
         ...
 
     def used_counts(self, account: str, licenses: Sequence[str]) -> dict[str, int]:
@@ -194,12 +194,22 @@ class Places(Protocol):
         """When an enrollment nonce ends; it is used up by this."""
         ...
 
-    def cloud_session(self, account: str) -> CloudSession:
-        """Of an account that is there."""
+    def cloud_session(self, account: str, member: str = "") -> CloudSession:
+        """Of an account that is there; in a group, that of a member (user id) who is there."""
         ...
 
-    def find_cloud_session(self, account: str) -> CloudSession | None: ...
+    def find_cloud_session(self, account: str, member: str = "") -> CloudSession | None:
+        """As above; None when there is none. `member` says nothing where the account is no group."""
+        ...
+
+    def list_cloud_sessions(self, account: str, page: Page | None = None) -> list[CloudSession]:
+        """The one of an account; of a group those of its members who have used it, by id."""
+        ...
+
     def save_cloud_session(self, session: CloudSession) -> None: ...
+    def delete_cloud_session(self, session: CloudSession) -> None:
+        """With its location, where nothing is any more; the one of an account stays."""
+        ...
 
 
 class Unit(Protocol):

@@ -19,7 +19,7 @@ from keypeg_server.service.admitting import Admitting
 from keypeg_server.service.ending import SessionEnding
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.presence import Session, State
-from keypeg_server.service.refusals import role_changed, signed_out
+from keypeg_server.service.refusals import cut_off, role_changed, signed_out
 
 
 class Upheavals:
@@ -32,6 +32,7 @@ class Upheavals:
         hub.subscribe(events.CloudSessionMoved, self._cloud_moved)
         hub.subscribe(events.CloudSessionClosed, self._cloud_closed)
         hub.subscribe(events.CloudModeChanged, self._cloud_mode_changed)
+        hub.subscribe(events.MemberCutOff, self._member_cut_off)
         hub.subscribe(events.LicenseAdded, self._license_added)
         hub.subscribe(events.LicenseChanged, self._license_changed)
         hub.subscribe(events.LicenseRemoved, self._license_removed)
@@ -40,14 +41,15 @@ class Upheavals:
         hub.subscribe(events.CredentialEnded, self._credential_ended)
         hub.subscribe(events.UserChanged, self._user_changed)
 
-    def _on_cloud(self, account: str) -> Iterable[Session]:
+    def _on_cloud(self, account: str, member: str) -> Iterable[Session]:
         for session in self._presence.of_account(account):
-            if session.admitted.location_kind == location_pb2.LOCATION_KIND_CLOUD:
+            on_cloud = session.admitted.location_kind == location_pb2.LOCATION_KIND_CLOUD
+            if on_cloud and _is_of(session, member):
                 yield session
 
     def _cloud_moved(self, event: events.CloudSessionMoved) -> None:
         self._admitting.changes += 1
-        for session in self._on_cloud(event.account):
+        for session in self._on_cloud(event.account, event.member):
             if session.device is not None and session.device.id != event.to_device:
                 where = event.to_host_name or event.to_device
                 self._ending.end(
@@ -63,40 +65,57 @@ class Upheavals:
 
     def _cloud_closed(self, event: events.CloudSessionClosed) -> None:
         self._admitting.changes += 1
-        for session in self._on_cloud(event.account):
+        for session in self._on_cloud(event.account, event.member):
             here = session.device is not None and session.device.id == event.device
             where = "" if here or not event.device else f" on {event.host_name or event.device}"
-            self._ending.end(
-                session,
-                errors.CloudSessionClosed(
-                    f"The cloud session of {event.account} was closed{where}; open it to go on.",
-                    account=event.account,
-                    device=event.device,
-                    host_name=event.host_name,
-                ),
+            where = f" by an administrator ({event.why})" if event.why else where
+            error = errors.CloudSessionClosed(
+                f"The cloud session of {event.account} was closed{where}; open it to go on.",
+                account=event.account,
+                device=event.device,
+                host_name=event.host_name,
             )
+            if event.why:
+                error.metadata["why"] = event.why
+            self._ending.end(session, error)
+
+    def _member_cut_off(self, event: events.MemberCutOff) -> None:
+        self._admitting.changes += 1
+        theirs = self._presence.of_account(event.account)
+        for session in self._on_cloud(event.account, event.member) if event.suspended else theirs:
+            if _is_of(session, event.member):
+                self._ending.end(session, cut_off(event))
 
     def _cloud_mode_changed(self, event: events.CloudModeChanged) -> None:
         name = names.CLOUD_SESSION.build(*names.ACCOUNT.parse(event.account))
-        for session in self._on_cloud(event.account):
+        if event.member:
+            name = names.MEMBER_CLOUD_SESSION.build(*names.USER.parse(event.member))
+        for session in self._on_cloud(event.account, event.member):
             _tell_changed(session, session_pb2.CHANGE_CLOUD_MODE, name)
 
     def _license_added(self, event: events.LicenseAdded) -> None:
         for session in self._presence.of_account(event.account):
-            if session.product in event.products:
+            if session.product in event.products and _is_of(session, event.member):
                 _tell_changed(session, session_pb2.CHANGE_LICENSE_ADDED, event.license)
 
     def _license_changed(self, event: events.LicenseChanged) -> None:
         self._license_differs(event.account, event.license, session_pb2.CHANGE_LICENSE_CHANGED)
 
     def _license_removed(self, event: events.LicenseRemoved) -> None:
-        self._license_differs(event.account, event.license, session_pb2.CHANGE_LICENSE_REMOVED)
+        gone = session_pb2.CHANGE_LICENSE_REMOVED
+        self._license_differs(event.account, event.license, gone, event.activation)
 
     def _license_differs(
-        self, account: str, license: str, change: session_pb2.Change.ValueType
+        self,
+        account: str,
+        license: str,
+        change: session_pb2.Change.ValueType,
+        activation: str = "",
     ) -> None:
         self._admitting.changes += 1
         for session in self._presence.of_account(account):
+            if activation not in ("", session.admitted.activation):
+                continue  # by another one of the same license
             if session.admitted.license == license and session.state is State.LIVE:
                 _tell_changed(session, change, license)
                 self._admitting.readmit(session)
@@ -131,6 +150,11 @@ class Upheavals:
         for session in self._presence:
             if session.caller is not None and session.caller.user == event.user and session.link:
                 session.link.outbox.end(role_changed())  # it is resumed in the new role
+
+
+def _is_of(session: Session, member: str) -> bool:
+    """Whether a session is of a member (name); every session, where none is named."""
+    return not member or (session.caller is not None and session.caller.user == member)
 
 
 def _tell_changed(session: Session, change: session_pb2.Change.ValueType, resource: str) -> None:

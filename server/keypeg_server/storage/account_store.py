@@ -10,13 +10,14 @@ from sqlmodel import Session, col, delete, func, select
 
 from keypeg import names
 from keypeg_server.clock import from_us, to_us
-from keypeg_server.domain.account import NO_ACCOUNT, Account, User
+from keypeg_server.domain.account import NO_ACCOUNT, Account, AccountKind, User
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
-from keypeg_server.domain.location import BUILT_IN
+from keypeg_server.domain.location import BUILT_IN, CLOUD_ID, Location
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.accounts import login_taken
 from keypeg_server.service.store import Credential, Page
-from keypeg_server.storage.tables import AccountRow, LocationRow, UserRow
+from keypeg_server.storage.place_store import SqlPlaces
+from keypeg_server.storage.tables import AccountRow, UserRow
 from keypeg_server.storage.tables_people import ApiKeyRow, ResellerAccountRow
 from keypeg_server.storage.tables_sign_in import SignInRow
 
@@ -44,29 +45,18 @@ class SqlAccounts:
             cloud_open_time_us=None,
             cloud_user="",
             cloud_generation=0,
+            kind=account.kind,
         )
         self._session.add(row)
         self._session.flush()
         for id, kind in BUILT_IN.items():
-            place = LocationRow(
-                account=account.id,
-                id=id,
-                kind=kind,
-                display_name=id,
-                create_time_us=None,
-                serial="",
-                model="",
-                emulated=False,
-                card_id="",
-                key_algorithm=0,
-                public_key=b"",
-            )
-            self._session.add(place)
-        self._session.flush()
+            if id != CLOUD_ID or account.kind is not AccountKind.GROUP:
+                SqlPlaces(self._session).add_location(Location(account.id, id, kind, id))
 
     def update_account(self, account: Account) -> None:
         row = self._session.get_one(AccountRow, account.id)
         row.second_factor_required = account.second_factor_required
+        row.kind = account.kind
         self._session.flush()
 
     def list_accounts(self, page: Page, reseller: str | None = None) -> list[Account]:
@@ -142,7 +132,11 @@ def _in(account: str) -> ColumnElement[bool]:
 
 def _account(row: AccountRow) -> Account:
     return Account(
-        row.id, row.display_name, from_us(row.create_time_us), row.second_factor_required
+        row.id,
+        row.display_name,
+        from_us(row.create_time_us),
+        row.second_factor_required,
+        AccountKind(row.kind),
     )
 
 

@@ -21,8 +21,8 @@ from keypeg import names
 from keypeg.v1.document_pb2 import Envelope, LicenseDocument
 from keypeg_server.domain import restored
 from keypeg_server.domain.cloud_licenses import arrange
-from keypeg_server.domain.cloud_session import CloudMode, CloudState
-from keypeg_server.domain.location import LocationKind
+from keypeg_server.domain.cloud_session import CloudMode, CloudSession, CloudState
+from keypeg_server.domain.location import LocationKind, cloud_id
 from keypeg_server.findings import Finding, bad, good, verdict_of
 from keypeg_server.storage import snapshot
 from keypeg_server.storage.license_store import SqlLicenses
@@ -216,36 +216,42 @@ def _cloud(view: View) -> Finding:
     """A cloud session that is open has its device and the time, a closed one has neither."""
     wrong = []
     count = opened = 0
-    for account, state, device, since in view.execute(
-        "SELECT id, cloud_state, cloud_device, cloud_open_time_us FROM account"
+    for account, member, state, device, since in view.execute(
+        "SELECT id, '', cloud_state, cloud_device, cloud_open_time_us FROM account"
+        " UNION ALL SELECT account, member, cloud_state, cloud_device, cloud_open_time_us FROM member_cloud"
     ):
         count += 1
         is_open = state == CloudState.OPEN
         opened += is_open
         if is_open != bool(device) or is_open != (since is not None):
-            name = names.CLOUD_SESSION.build(account)
+            name = CloudSession(account, member=member).name
             wrong.append(f"{name} is {'open' if is_open else 'closed'}, with device {device!r}")
-    return verdict_of("cloud sessions", wrong, f"{opened} open, of {count} accounts", REPORT)
+    return verdict_of("cloud sessions", wrong, f"{opened} open, of {count}", REPORT)
 
 
 def _automatic(view: View, now: datetime) -> Finding:
     """While a cloud session is open in automatic mode, nothing that may live in the cloud stays free."""
+    automatic = (int(CloudState.OPEN), int(CloudMode.AUTOMATIC))
     rows = view.execute(
-        "SELECT id FROM account WHERE cloud_state = ? AND cloud_mode = ?",
-        (int(CloudState.OPEN), int(CloudMode.AUTOMATIC)),
+        "SELECT id, '' FROM account WHERE cloud_state = ? AND cloud_mode = ?"
+        " UNION ALL SELECT account, member FROM member_cloud WHERE cloud_state = ? AND cloud_mode = ?",
+        automatic * 2,
     ).fetchall()
     wrong = []
     with Session(bind=view.engine()) as session:
         licenses = SqlLicenses(session)
-        for (account,) in rows:
+        for account, member in rows:
             wanted = arrange(
-                licenses.list_licenses(account), licenses.list_activations(account), now
+                licenses.list_licenses(account),
+                licenses.list_activations(account),
+                now,
+                cloud_id(member),
             )
             wrong += [f"{one.name} is free, and should be in the cloud" for one in wanted.activate]
     return verdict_of(
         LAST,
         wrong,
-        f"nothing is free, of {len(rows)} accounts",
+        f"nothing is free, beside {len(rows)} that are open",
         "Close that account's cloud session and open it again, and report this.",
     )
 

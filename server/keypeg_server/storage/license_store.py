@@ -42,7 +42,7 @@ _IN_CLOUD: Final = (
     select(_ACTIVATION.c.id, _ACTIVATION.c.license)
     .where(
         _ACTIVATION.c.account == bindparam("account"),
-        _ACTIVATION.c.location_kind == int(LocationKind.CLOUD),
+        _ACTIVATION.c.location == bindparam("place"),
     )
     .order_by(_ACTIVATION.c.id)
 )
@@ -108,8 +108,8 @@ class SqlLicenses:
             wanted = wanted.where(col(ActivationRow.id) > page.after).limit(page.limit)
         return self._activations(self._session.exec(wanted).all())
 
-    def names_in_cloud(self, account: str) -> tuple[str, ...]:
-        rows = self._session.execute(_IN_CLOUD, {"account": account})
+    def names_in_cloud(self, account: str, place: str) -> tuple[str, ...]:
+        rows = self._session.execute(_IN_CLOUD, {"account": account, "place": place})
         return tuple(names.ACTIVATION.build(account, row.license, row.id) for row in rows)
 
     def used_counts(self, account: str, licenses: Sequence[str]) -> dict[str, int]:

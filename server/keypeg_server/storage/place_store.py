@@ -1,34 +1,21 @@
-"""Locations, enrollments and cloud sessions in tables; see service/store.py for what is promised."""
+"""Locations and enrollments in tables, with cloud sessions (cloud_store.py); see service/store.py for what is promised."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import bindparam, update
-from sqlmodel import Session, col, delete, select
+from sqlmodel import col, delete, select
 
 from keypeg_server.clock import from_us, to_us
-from keypeg_server.domain.cloud_session import CloudMode, CloudSession, CloudState, Holder
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.service.store import Page
-from keypeg_server.storage.tables import AccountRow, EnrollmentRow, LocationRow
-
-_ACCOUNT: Final = AccountRow.__table__  # type: ignore[attr-defined]  # sqlmodel does not declare it
-_CLOUD: Final = [column for column in _ACCOUNT.c if column.name.startswith("cloud_")]
-_FIND_CLOUD: Final = select(_ACCOUNT.c.id, *_CLOUD).where(_ACCOUNT.c.id == bindparam("account"))
-_SAVE_CLOUD: Final = (
-    update(_ACCOUNT)
-    .where(_ACCOUNT.c.id == bindparam("account"))
-    .values({column.name: bindparam(column.name) for column in _CLOUD})
-)
+from keypeg_server.storage.cloud_store import SqlClouds
+from keypeg_server.storage.tables import EnrollmentRow, LocationRow
 
 
-class SqlPlaces:
+class SqlPlaces(SqlClouds):
     """`Places` on a session."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     def location(self, account: str, id: str) -> Location | None:
         row = self._session.get(LocationRow, (account, id))
@@ -89,43 +76,6 @@ class SqlPlaces:
         self._session.delete(row)
         self._session.flush()
         return from_us(row.expire_time_us)
-
-    def cloud_session(self, account: str) -> CloudSession:
-        found = self.find_cloud_session(account)
-        assert found is not None, "every account has its cloud session"
-        return found
-
-    def find_cloud_session(self, account: str) -> CloudSession | None:
-        row = self._session.execute(_FIND_CLOUD, {"account": account}).one_or_none()
-        if row is None:
-            return None
-        opened = row.cloud_open_time_us
-        holder = Holder(row.cloud_device, row.cloud_host_name) if row.cloud_device else None
-        return CloudSession(
-            account=row.id,
-            mode=CloudMode(row.cloud_mode),
-            state=CloudState(row.cloud_state),
-            holder=holder,
-            open_time=None if opened is None else from_us(opened),
-            user=row.cloud_user,
-            generation=row.cloud_generation,
-        )
-
-    def save_cloud_session(self, session: CloudSession) -> None:
-        holder, opened = session.holder, session.open_time
-        self._session.execute(
-            _SAVE_CLOUD,
-            {
-                "account": session.account,
-                "cloud_mode": session.mode,
-                "cloud_state": session.state,
-                "cloud_device": holder.device if holder else "",
-                "cloud_host_name": holder.host_name if holder else "",
-                "cloud_open_time_us": None if opened is None else to_us(opened),
-                "cloud_user": session.user,
-                "cloud_generation": session.generation,
-            },
-        )
 
 
 def _columns(location: Location) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from keypeg_server.storage.tables import (
     EnrollmentRow,
     MetaRow,
 )
+from keypeg_server.storage.tables_group import MemberCloudRow
 from keypeg_server.storage.tables_key import KeyContentsRow
 from keypeg_server.storage.tables_seat import LeaseRow, PoolRow
 from keypeg_server.storage.tables_sign_in import SignInRow
@@ -60,6 +61,7 @@ def make_fit(connection: Connection, how: Restoration) -> int:
     _raise(connection, PoolRow, ("id",), "fencing_number", now_us)
     _raise(connection, ActivationRow, ("id",), "generation", now_us)
     _raise(connection, AccountRow, ("id",), "cloud_generation", now_us)
+    _raise(connection, MemberCloudRow, ("account", "member"), "cloud_generation", now_us)
     _raise(connection, KeyContentsRow, ("account", "location", "publisher"), "version", now_us)
     with Session(bind=connection) as session:
         session.execute(delete(EnrollmentRow))

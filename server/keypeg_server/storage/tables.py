@@ -4,7 +4,7 @@ Promises: what the administration keeps; every time is BIGINT microseconds UTC, 
 the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of keys in
 tables_key.py, those of the log in tables_log.py, those of several servers in tables_home.py, those of
 invitations, API keys and resellers in tables_people.py, those of signing in in tables_sign_in.py,
-those of planned changes in tables_life.py.
+those of planned changes in tables_life.py, those of members' cloud sessions in tables_group.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
 """
@@ -24,8 +24,10 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from keypeg_server.domain.account import AccountKind
 from keypeg_server.storage import (
     tables_credential,
+    tables_group,
     tables_home,
     tables_key,
     tables_life,
@@ -38,6 +40,7 @@ from keypeg_server.storage import (
 __all__ = [
     "metadata",
     "tables_credential",
+    "tables_group",
     "tables_home",
     "tables_key",
     "tables_life",
@@ -100,7 +103,7 @@ class ProductRow(SQLModel, table=True):
 
 
 class AccountRow(SQLModel, table=True):
-    """A customer, with its one cloud session."""
+    """A customer, with its one cloud session; a group's are in tables_group.py."""
 
     __tablename__: ClassVar[str] = "account"
     id: str = Field(primary_key=True)
@@ -114,6 +117,7 @@ class AccountRow(SQLModel, table=True):
     cloud_user: str  # name
     cloud_generation: int = _time()
     second_factor_required: bool = False
+    kind: int = AccountKind.PERSONAL
 
 
 class UserRow(SQLModel, table=True):

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from keypeg.document import Ed25519Signer
 from keypeg.errors import PoolRule
 from keypeg_server.clock import to_us
-from keypeg_server.domain.account import Account
+from keypeg_server.domain.account import Account, AccountKind
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.cloud_session import CloudMode, Holder
 from keypeg_server.domain.events import Event
@@ -31,6 +31,8 @@ from keypeg_server.service.activations import ActivationService, ActivationView
 from keypeg_server.service.api_keys import ApiKeys
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService, CloudView
+from keypeg_server.service.cloud_groups import CloudGroups
+from keypeg_server.service.cloud_of import Whose
 from keypeg_server.service.device_sign_ins import DeviceSignIns
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.events import EventHub
@@ -126,7 +128,8 @@ class Office:
             TokenTexts(b"t" * 32, ""),
         )
         self.passwords = Passwords(FAST, at_once=1, waiting=options.get("waiting", 100))
-        self.accounts = AccountService(self.store, self.clock, new_id, self.passwords)
+        self.groups = CloudGroups(self.store, self.clock, placing)
+        self.accounts = AccountService(self.store, self.clock, new_id, self.passwords, self.groups)
         self.factors = SecondFactors(self.store, self.clock, AesGcmWrapping.of_master(b"m" * 32))
         self.sign_ins = SignIns(
             self.store, self.clock, new_id, self.passwords, self.tokens, self.factors
@@ -201,9 +204,10 @@ class Office:
         await self.product("daw")
         await self.account("studio")
 
-    async def account(self, id: str) -> None:
+    async def account(self, id: str, kind: AccountKind = AccountKind.PERSONAL) -> None:
         done: list[Account] = []
-        await self.accounts.create_account(self.request(done), PUBLISHER, id, id.capitalize())
+        name = id.capitalize()
+        await self.accounts.create_account(self.request(done), PUBLISHER, id, name, kind)
 
     async def user(self, login: str, account: str = "studio", role: Role = Role.MEMBER) -> Caller:
         new = NewUser(account, login, login.capitalize(), role, PASSWORD)
@@ -265,36 +269,54 @@ class Office:
         await self.activations.delete_activation(self.request([]), one.account, one.license, one.id)
 
     async def open_cloud(
-        self, device: str, *, account: str = "studio", keep_elsewhere: bool = False
+        self,
+        device: str,
+        *,
+        account: str = "studio",
+        member: str = "",
+        keep_elsewhere: bool = False,
     ) -> CloudView:
         done: list[CloudView] = []
         await self.cloud.open(
             self.request(done),
-            account,
+            Whose(account, member),
             Holder(f"device-{device}", device),
             "accounts/studio/users/anna",
             keep_elsewhere=keep_elsewhere,
         )
         return done[0]
 
-    async def close_cloud(self, device: str = "a", *, account: str = "studio") -> CloudView:
+    async def close_cloud(
+        self, device: str = "a", *, account: str = "studio", member: str = ""
+    ) -> CloudView:
         done: list[CloudView] = []
         asker = Holder(f"device-{device}", device)
-        await self.cloud.close(self.request(done), account, asker, f"accounts/{account}/users/anna")
+        whose = Whose(account, member)
+        await self.cloud.close(self.request(done), whose, asker, f"accounts/{account}/users/anna")
         return done[0]
 
-    async def set_mode(self, mode: CloudMode, *, account: str = "studio") -> CloudView:
+    async def set_mode(
+        self, mode: CloudMode, *, account: str = "studio", member: str = ""
+    ) -> CloudView:
         done: list[CloudView] = []
-        await self.cloud.set_mode(self.request(done), account, mode)
+        await self.cloud.set_mode(self.request(done), Whose(account, member), mode)
         return done[0]
 
     async def choose(
-        self, add: Sequence[str] = (), remove: Sequence[str] = (), *, account: str = "studio"
+        self,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        *,
+        account: str = "studio",
+        member: str = "",
     ) -> CloudView:
         """Licenses are ids."""
         done: list[CloudView] = []
-        await self.cloud.choose(self.request(done), account, add, remove)
+        await self.cloud.choose(self.request(done), Whose(account, member), add, remove)
         return done[0]
+
+    async def cloud_of(self, account: str = "studio", member: str = "") -> CloudView:
+        return await self.cloud.get(Whose(account, member))
 
     async def at_hand(self, location: str, *, account: str = "studio") -> None:
         """Somebody has a key plugged in, and was let to write to it."""

@@ -25,7 +25,7 @@ DAY = timedelta(days=1)
 
 
 async def in_cloud(office: Office) -> tuple[str, ...]:
-    return (await office.cloud.get("studio")).activations
+    return (await office.cloud_of("studio")).activations
 
 
 async def test_a_license_may_not_allow_more_than_its_product(office: Office) -> None:
@@ -121,7 +121,7 @@ async def test_of_devices_that_open_at_the_same_instant_one_holds_it(
         *(office.open_cloud(one, keep_elsewhere=keep_elsewhere) for one in devices),
         return_exceptions=True,
     )
-    holder = (await office.cloud.get("studio")).session.holder
+    holder = (await office.cloud_of("studio")).session.holder
     won = [result for result in results if not isinstance(result, BaseException)]
     assert isinstance(holder, Holder)
     if keep_elsewhere:
@@ -153,7 +153,7 @@ async def test_taking_one_out_of_the_cloud_switches_to_managed_mode(office: Offi
     office.events.clear()
     await office.take_back(view)
     assert events.CloudModeChanged("accounts/studio") in office.events
-    after = await office.cloud.get("studio")
+    after = await office.cloud_of("studio")
     assert (after.session.mode, after.activations) == (CloudMode.MANAGED, ())
     assert after.session.state is CloudState.OPEN
     again = await office.set_mode(CloudMode.AUTOMATIC)

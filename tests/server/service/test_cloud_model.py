@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def one_device_has_it(self) -> None:
         """CLOUD-2, and all that can be seen is as in the model."""
-        view = self.run(self.office.cloud.get(self.account))
+        view = self.run(self.office.cloud_of(self.account))
         session = view.session
         assert (session.state is CloudState.OPEN) == (session.holder is not None)
         assert (session.holder.host_name if session.holder else "") == self.model.device
@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
     def no_license_is_used_too_often_or_left_free(self) -> None:
         """LIC-3 and CLOUD-8, told by the rows alone."""
         rows = self.activations()
-        session = self.run(self.office.cloud.get(self.account)).session
+        session = self.run(self.office.cloud_of(self.account)).session
         automatic = (session.state, session.mode) == (CloudState.OPEN, CloudMode.AUTOMATIC)
         in_cloud = {one.license for one in rows if one.location_kind is LocationKind.CLOUD}
         for license in self.licenses.values():

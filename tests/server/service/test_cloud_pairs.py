@@ -176,7 +176,7 @@ async def both_at_once(office: Office, start: str, first: str, second: str) -> s
             ended.append((command, result.reason.name))
         else:
             ended.append((command, "ok"))
-    view = await office.cloud.get(made.account)
+    view = await office.cloud_of(made.account)
     found = await office.licenses.list_licenses(made.account, office.all)
     names = {one.license.name: one.license.product.rpartition("/")[2] for one in found}
     there = sorted(names[one.rsplit("/activations/", 1)[0]] for one in view.activations)

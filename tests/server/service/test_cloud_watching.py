@@ -16,6 +16,7 @@ from keypeg_server.domain.cloud_change import CloudChangeKind
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
 from keypeg_server.domain.events import Event
 from keypeg_server.service import cloud_watching
+from keypeg_server.service.cloud_of import Whose
 from keypeg_server.service.cloud_watching import CloudNews, CloudWatching
 from keypeg_server.storage.log_writer import LogWriter
 from tests.server.service.office import Office
@@ -35,7 +36,7 @@ def watching(office: Office) -> CloudWatching:
 
 
 async def begun(watching: CloudWatching, caller: Caller = ANNA) -> tuple[Stream, CloudNews]:
-    stream = watching.watch(caller, "studio")
+    stream = watching.watch(caller, Whose("studio"))
     return stream, await anext(stream)
 
 

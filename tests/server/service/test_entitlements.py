@@ -267,4 +267,4 @@ async def test_a_license_is_activated_though_a_copy_that_has_ended_is_in_the_clo
 
 async def in_cloud(office: Office) -> tuple[str, ...]:
     """The activations in the cloud."""
-    return (await office.cloud.get("studio")).activations
+    return (await office.cloud_of("studio")).activations

@@ -8,7 +8,7 @@ import click
 
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
-from keypeg.cli.values import Column, Name, moment
+from keypeg.cli.values import Column, Name, moment, word
 
 if TYPE_CHECKING:
     from keypeg.v1 import account_pb2
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 ACCOUNTS: Final[list[Column[account_pb2.Account]]] = [
     Column("ACCOUNT", lambda one: Name(one.name)),
     Column("CALLED", lambda one: one.display_name),
-    Column("SINCE", lambda one: moment(one, "create_time")),
+    Column("KIND", lambda one: kind(one)),
     Column("2ND FACTOR", lambda one: "required" if one.second_factor_required else "optional"),
+    Column("SINCE", lambda one: moment(one, "create_time")),
 ]
+
+
+def kind(one: account_pb2.Account) -> str:
+    """Personal or group."""
+    from keypeg.v1 import account_pb2
+
+    return word(account_pb2.AccountKind, one.kind, "ACCOUNT_KIND_")
 
 
 @click.group("account", cls=Group)
@@ -34,8 +42,9 @@ def account_group() -> None:
 @account_group.command("create")
 @click.argument("account_id", metavar="[ID]", required=False)
 @click.option("--name", metavar="TEXT", help="What people call it (default: ID).")
+@click.option("--group", is_flag=True, help="Give each member a cloud session of their own.")
 @pass_cli
-async def create(cli: Cli, account_id: str | None, name: str | None) -> None:
+async def create(cli: Cli, account_id: str | None, name: str | None, group: bool) -> None:
     """Add an account; without ID it gets one, and needs a name.
 
     \b
@@ -45,6 +54,7 @@ async def create(cli: Cli, account_id: str | None, name: str | None) -> None:
     if not (name or account_id):
         raise click.UsageError("An account needs an ID, a --name, or both.")
     from keypeg.cli.link import request_id
+    from keypeg.v1 import account_pb2
     from keypeg.v1 import account_service_pb2 as pb
     from keypeg.v1 import account_service_pb2_grpc as rpc
 
@@ -55,6 +65,7 @@ async def create(cli: Cli, account_id: str | None, name: str | None) -> None:
                 request_id=request_id(),
                 account_id=account_id or "",
                 display_name=name or account_id or "",
+                kind=account_pb2.ACCOUNT_KIND_GROUP if group else account_pb2.ACCOUNT_KIND_PERSONAL,
             ),
         )
     cli.printer.item(answer.account, ACCOUNTS)
@@ -99,6 +110,37 @@ async def show(cli: Cli, account: str | None) -> None:
         answer = await link.call(
             rpc.AccountServiceStub(link.channel).GetAccount,
             pb.GetAccountRequest(name=await link.account(account)),
+        )
+    cli.printer.item(answer.account, ACCOUNTS)
+
+
+@account_group.command("kind")
+@click.argument("account")
+@click.argument("wanted", metavar="KIND", type=click.Choice(["personal", "group"]))
+@pass_cli
+async def set_kind(cli: Cli, account: str, wanted: str) -> None:
+    """Make a group of an account, or a personal account of a group.
+
+    In a group each member has a cloud session of their own. Every cloud session
+    of the account is closed by this, and what is in the cloud is free.
+
+    \b
+    Example:
+      keypeg account kind studio group
+    """
+    from keypeg.cli.link import request_id
+    from keypeg.v1 import account_pb2
+    from keypeg.v1 import account_service_pb2 as pb
+    from keypeg.v1 import account_service_pb2_grpc as rpc
+
+    async with cli.server() as link:
+        answer = await link.call(
+            rpc.AccountServiceStub(link.channel).SetAccountKind,
+            pb.SetAccountKindRequest(
+                name=await link.account(account),
+                request_id=request_id(),
+                kind=account_pb2.AccountKind.Value(f"ACCOUNT_KIND_{wanted.upper()}"),
+            ),
         )
     cli.printer.item(answer.account, ACCOUNTS)
 

@@ -40,6 +40,7 @@ NEXT: Final[Mapping[Reason, str]] = {
     Reason.DEVICES_EXHAUSTED: "See on which devices the account is in use: keypeg credential active",
     Reason.CREDENTIAL_REVOKED: "Ask for the new file, and import it: keypeg credential import",
     Reason.CREDENTIAL_EXPIRED: "Ask for a newer file, and import it: keypeg credential import",
+    Reason.MEMBER_SUSPENDED: "Ask an administrator of your account.",
     Reason.POOL_EXHAUSTED: "See who holds the seats: keypeg seat list",
     Reason.QUEUE_FULL: "See who waits: keypeg seat queue",
     Reason.LICENSE_MISSING: "See what the account has: keypeg license list",

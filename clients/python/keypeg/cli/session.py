@@ -9,6 +9,8 @@ import click
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
+from keypeg.cli.session_members import end, members, resume
+from keypeg.cli.session_of import account_of, member_option, name_of
 from keypeg.cli.session_watch import watch
 from keypeg.cli.values import Column, Name, State, moment, word
 
@@ -42,12 +44,11 @@ def mode(one: cloud_session_pb2.CloudSession) -> str:
 
 async def show_it(cli: Cli, link: Link, one: cloud_session_pb2.CloudSession) -> None:
     """Print a cloud session; its user by login, where that is known."""
-    from keypeg import names
     from keypeg.cli import resolve
 
     logins: dict[str, str] = {}
     if one.user and cli.form in ("table", "csv"):
-        logins = await resolve.logins(link, names.parent(one.name))
+        logins = await resolve.logins(link, account_of(one.name))
     columns: list[Column[cloud_session_pb2.CloudSession]] = [
         Column("CLOUD SESSION", lambda one: Name(one.name)),
         Column("STATE", state),
@@ -66,7 +67,8 @@ def session_group() -> None:
     """The cloud session: which device uses the account's cloud licenses.
 
     Its mode is A (automatic: every free license is in the cloud while it is
-    open) or M (managed: only what was chosen is there).
+    open) or M (managed: only what was chosen is there). In a group each member has
+    their own.
 
     \b
     Example:
@@ -146,9 +148,10 @@ async def close_session(cli: Cli, account: str | None) -> None:
 
 @session_group.command("mode")
 @click.argument("wanted", metavar="MODE", type=click.Choice(sorted(MODES), case_sensitive=False))
+@member_option
 @account_option
 @pass_cli
-async def set_mode(cli: Cli, wanted: str, account: str | None) -> None:
+async def set_mode(cli: Cli, wanted: str, member: str | None, account: str | None) -> None:
     """Set who chooses what is in the cloud: automatic (a) or managed (m).
 
     Automatic: while the cloud session is open, every free license is in the
@@ -171,7 +174,7 @@ async def set_mode(cli: Cli, wanted: str, account: str | None) -> None:
         answer = await link.call(
             rpc.CloudSessionServiceStub(link.channel).SetCloudSessionMode,
             pb.SetCloudSessionModeRequest(
-                name=f"{await link.account(account)}/cloudSession",
+                name=await name_of(link, account, member),
                 request_id=request_id(),
                 mode=cloud_session_pb2.CloudMode.Value(MODES[wanted.lower()]),
             ),
@@ -181,23 +184,27 @@ async def set_mode(cli: Cli, wanted: str, account: str | None) -> None:
 
 @session_group.command("add")
 @click.argument("licenses", metavar="LICENSE...", nargs=-1, required=True)
+@member_option
 @account_option
 @pass_cli
-async def add(cli: Cli, licenses: tuple[str, ...], account: str | None) -> None:
+async def add(cli: Cli, licenses: tuple[str, ...], member: str | None, account: str | None) -> None:
     """Choose licenses for the cloud: all that are named, or none.
 
     \b
     Example:
       keypeg session add acme/cad acme/eq
     """
-    await _choose(cli, account, add=licenses)
+    await _choose(cli, account, member, add=licenses)
 
 
 @session_group.command("remove")
 @click.argument("licenses", metavar="LICENSE...", nargs=-1, required=True)
+@member_option
 @account_option
 @pass_cli
-async def remove(cli: Cli, licenses: tuple[str, ...], account: str | None) -> None:
+async def remove(
+    cli: Cli, licenses: tuple[str, ...], member: str | None, account: str | None
+) -> None:
     """Take licenses out of the cloud, free for other locations.
 
     The account is in managed mode from then on; `keypeg session mode automatic`
@@ -207,11 +214,16 @@ async def remove(cli: Cli, licenses: tuple[str, ...], account: str | None) -> No
     Example:
       keypeg session remove acme/cad
     """
-    await _choose(cli, account, remove=licenses)
+    await _choose(cli, account, member, remove=licenses)
 
 
 async def _choose(
-    cli: Cli, account: str | None, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = ()
+    cli: Cli,
+    account: str | None,
+    member: str | None,
+    *,
+    add: tuple[str, ...] = (),
+    remove: tuple[str, ...] = (),
 ) -> None:
     from keypeg import names
     from keypeg.cli import resolve
@@ -226,7 +238,7 @@ async def _choose(
         answer = await link.call(
             rpc.CloudSessionServiceStub(link.channel).ChooseCloudLicenses,
             pb.ChooseCloudLicensesRequest(
-                name=f"{owner}/cloudSession",
+                name=await name_of(link, owner, member),
                 request_id=request_id(),
                 add_licenses=dict.fromkeys(added),
                 remove_licenses=dict.fromkeys(removed),
@@ -238,9 +250,10 @@ async def _choose(
 
 
 @session_group.command("show")
+@member_option
 @account_option
 @pass_cli
-async def show(cli: Cli, account: str | None) -> None:
+async def show(cli: Cli, member: str | None, account: str | None) -> None:
     """Show the cloud session: who holds it, since when, and its mode.
 
     \b
@@ -253,9 +266,10 @@ async def show(cli: Cli, account: str | None) -> None:
     async with cli.server() as link:
         answer = await link.call(
             rpc.CloudSessionServiceStub(link.channel).GetCloudSession,
-            pb.GetCloudSessionRequest(name=f"{await link.account(account)}/cloudSession"),
+            pb.GetCloudSessionRequest(name=await name_of(link, account, member)),
         )
         await show_it(cli, link, answer.cloud_session)
 
 
-session_group.add_command(watch)
+for command in (watch, members, end, resume):
+    session_group.add_command(command)

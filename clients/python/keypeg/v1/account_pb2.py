@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keypeg/v1/account.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x16second_factor_required\x18\x04 \x01(\x08\"\x9a\x01\n\x04User\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\r\n\x05login\x18\x03 \x01(\t\x12\x1d\n\x04role\x18\x04 \x01(\x0e\x32\x0f.keypeg.v1.Role\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07service\x18\n \x01(\x08*\x99\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_MEMBER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x12\x12\n\x0eROLE_PUBLISHER\x10\x03\x12\x0e\n\nROLE_OWNER\x10\x04\x12\x11\n\rROLE_OPERATOR\x10\x05\x12\x10\n\x0cROLE_SUPPORT\x10\x06\x12\x11\n\rROLE_RESELLER\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keypeg/v1/account.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x01\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x16second_factor_required\x18\x04 \x01(\x08\x12$\n\x04kind\x18\x05 \x01(\x0e\x32\x16.keypeg.v1.AccountKind\"\x9a\x01\n\x04User\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\r\n\x05login\x18\x03 \x01(\t\x12\x1d\n\x04role\x18\x04 \x01(\x0e\x32\x0f.keypeg.v1.Role\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07service\x18\n \x01(\x08*\x99\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_MEMBER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x12\x12\n\x0eROLE_PUBLISHER\x10\x03\x12\x0e\n\nROLE_OWNER\x10\x04\x12\x11\n\rROLE_OPERATOR\x10\x05\x12\x10\n\x0cROLE_SUPPORT\x10\x06\x12\x11\n\rROLE_RESELLER\x10\x07*^\n\x0b\x41\x63\x63ountKind\x12\x1c\n\x18\x41\x43\x43OUNT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41\x43\x43OUNT_KIND_PERSONAL\x10\x01\x12\x16\n\x12\x41\x43\x43OUNT_KIND_GROUP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=357
-  _globals['_ROLE']._serialized_end=510
-  _globals['_ACCOUNT']._serialized_start=71
-  _globals['_ACCOUNT']._serialized_end=197
-  _globals['_USER']._serialized_start=200
-  _globals['_USER']._serialized_end=354
+  _globals['_ROLE']._serialized_start=396
+  _globals['_ROLE']._serialized_end=549
+  _globals['_ACCOUNTKIND']._serialized_start=551
+  _globals['_ACCOUNTKIND']._serialized_end=645
+  _globals['_ACCOUNT']._serialized_start=72
+  _globals['_ACCOUNT']._serialized_end=236
+  _globals['_USER']._serialized_start=239
+  _globals['_USER']._serialized_end=393
 # @@protoc_insertion_point(module_scope)

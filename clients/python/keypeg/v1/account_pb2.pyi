@@ -62,6 +62,30 @@ ROLE_RESELLER: Role.ValueType  # 7
 """Makes accounts and licenses, and sees no accounts but those that it acts for."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _AccountKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccountKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccountKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCOUNT_KIND_UNSPECIFIED: _AccountKind.ValueType  # 0
+    """Never sent."""
+    ACCOUNT_KIND_PERSONAL: _AccountKind.ValueType  # 1
+    """It has one cloud session, held by one device."""
+    ACCOUNT_KIND_GROUP: _AccountKind.ValueType  # 2
+    """Each member has a cloud session of their own, held by one device of theirs."""
+
+class AccountKind(_AccountKind, metaclass=_AccountKindEnumTypeWrapper):
+    """How an account uses its licenses in the cloud."""
+
+ACCOUNT_KIND_UNSPECIFIED: AccountKind.ValueType  # 0
+"""Never sent."""
+ACCOUNT_KIND_PERSONAL: AccountKind.ValueType  # 1
+"""It has one cloud session, held by one device."""
+ACCOUNT_KIND_GROUP: AccountKind.ValueType  # 2
+"""Each member has a cloud session of their own, held by one device of theirs."""
+Global___AccountKind: _TypeAlias = AccountKind  # noqa: Y015
+
 @_typing.final
 class Account(_message.Message):
     """A customer."""
@@ -72,6 +96,7 @@ class Account(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SECOND_FACTOR_REQUIRED_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}`."""
     display_name: _builtins.str
@@ -80,6 +105,8 @@ class Account(_message.Message):
     """Whether its people need a second factor: who has neither one-time codes nor
     a passkey may do nothing but set one up. Default: false.
     """
+    kind: Global___AccountKind.ValueType
+    """Whether it has one cloud session, or one of each member."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was added."""
@@ -91,10 +118,11 @@ class Account(_message.Message):
         display_name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         second_factor_required: _builtins.bool = ...,
+        kind: Global___AccountKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "name", b"name", "second_factor_required", b"second_factor_required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "kind", b"kind", "name", b"name", "second_factor_required", b"second_factor_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

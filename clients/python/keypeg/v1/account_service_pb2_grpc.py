@@ -60,6 +60,11 @@ class AccountServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_account__service__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_account__service__pb2.GetAccountResponse.FromString,
                 _registered_method=True)
+        self.SetAccountKind = channel.unary_unary(
+                '/keypeg.v1.AccountService/SetAccountKind',
+                request_serializer=keypeg_dot_v1_dot_account__service__pb2.SetAccountKindRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_account__service__pb2.SetAccountKindResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/keypeg.v1.AccountService/ListAccounts',
                 request_serializer=keypeg_dot_v1_dot_account__service__pb2.ListAccountsRequest.SerializeToString,
@@ -121,6 +126,15 @@ class AccountServiceServicer(object):
 
     def GetAccount(self, request, context):
         """One account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAccountKind(self, request, context):
+        """Makes a group of an account, or an account of a group. Every cloud session of
+        it is closed by this, and what is in the cloud returns to the account; who has
+        the kind already changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,6 +203,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.GetAccount,
                     request_deserializer=keypeg_dot_v1_dot_account__service__pb2.GetAccountRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_account__service__pb2.GetAccountResponse.SerializeToString,
+            ),
+            'SetAccountKind': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAccountKind,
+                    request_deserializer=keypeg_dot_v1_dot_account__service__pb2.SetAccountKindRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_account__service__pb2.SetAccountKindResponse.SerializeToString,
             ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
@@ -352,6 +371,33 @@ class AccountService(object):
             '/keypeg.v1.AccountService/GetAccount',
             keypeg_dot_v1_dot_account__service__pb2.GetAccountRequest.SerializeToString,
             keypeg_dot_v1_dot_account__service__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAccountKind(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.AccountService/SetAccountKind',
+            keypeg_dot_v1_dot_account__service__pb2.SetAccountKindRequest.SerializeToString,
+            keypeg_dot_v1_dot_account__service__pb2.SetAccountKindResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,11 @@ class AccountServiceStub:
     """Adds an account."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]
     """One account."""
+    SetAccountKind: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetAccountKindRequest, _account_service_pb2.SetAccountKindResponse]
+    """Makes a group of an account, or an account of a group. Every cloud session of
+    it is closed by this, and what is in the cloud returns to the account; who has
+    the kind already changes nothing.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]
     """All accounts."""
     SetSecondFactorRequired: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetSecondFactorRequiredRequest, _account_service_pb2.SetSecondFactorRequiredResponse]
@@ -71,6 +76,11 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Adds an account."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """One account."""
+    SetAccountKind: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetAccountKindRequest, _account_service_pb2.SetAccountKindResponse]  # type: ignore[assignment]
+    """Makes a group of an account, or an account of a group. Every cloud session of
+    it is closed by this, and what is in the cloud returns to the account; who has
+    the kind already changes nothing.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """All accounts."""
     SetSecondFactorRequired: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetSecondFactorRequiredRequest, _account_service_pb2.SetSecondFactorRequiredResponse]  # type: ignore[assignment]
@@ -126,6 +136,17 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.GetAccountResponse, _abc.Awaitable[_account_service_pb2.GetAccountResponse]]:
         """One account."""
+
+    @_abc_1.abstractmethod
+    def SetAccountKind(
+        self,
+        request: _account_service_pb2.SetAccountKindRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.SetAccountKindResponse, _abc.Awaitable[_account_service_pb2.SetAccountKindResponse]]:
+        """Makes a group of an account, or an account of a group. Every cloud session of
+        it is closed by this, and what is in the cloud returns to the account; who has
+        the kind already changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def ListAccounts(

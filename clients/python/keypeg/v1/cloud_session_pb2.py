@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkeypeg/v1/cloud_session.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x02\n\x0c\x43loudSession\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.keypeg.v1.CloudSessionState\x12\"\n\x04mode\x18\x03 \x01(\x0e\x32\x14.keypeg.v1.CloudMode\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x11\n\thost_name\x18\x05 \x01(\t\x12-\n\topen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04user\x18\x07 \x01(\t\x12\x13\n\x0b\x61\x63tivations\x18\x08 \x03(\t\x12\x12\n\ngeneration\x18\t \x01(\x04\x12\x13\n\x0bmode_letter\x18\n \x01(\t\x12\x0f\n\x07implies\x18\x0b \x01(\t\"\x82\x02\n\x0b\x43loudChange\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04kind\x18\x03 \x01(\x0e\x32\x1a.keypeg.v1.CloudChangeKind\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x11\n\thost_name\x18\x06 \x01(\t\x12\x13\n\x0b\x66rom_device\x18\x07 \x01(\t\x12\"\n\x04mode\x18\x08 \x01(\x0e\x32\x14.keypeg.v1.CloudMode\x12\x12\n\nactivation\x18\t \x01(\t\x12\x0f\n\x07product\x18\n \x01(\t*Y\n\tCloudMode\x12\x1a\n\x16\x43LOUD_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43LOUD_MODE_AUTOMATIC\x10\x01\x12\x16\n\x12\x43LOUD_MODE_MANAGED\x10\x02*v\n\x11\x43loudSessionState\x12#\n\x1f\x43LOUD_SESSION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43LOUD_SESSION_STATE_CLOSED\x10\x01\x12\x1c\n\x18\x43LOUD_SESSION_STATE_OPEN\x10\x02*\xe7\x01\n\x0f\x43loudChangeKind\x12!\n\x1d\x43LOUD_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43LOUD_CHANGE_KIND_OPENED\x10\x01\x12\x1b\n\x17\x43LOUD_CHANGE_KIND_MOVED\x10\x02\x12\x1c\n\x18\x43LOUD_CHANGE_KIND_CLOSED\x10\x03\x12\x1a\n\x16\x43LOUD_CHANGE_KIND_MODE\x10\x04\x12\x1f\n\x1b\x43LOUD_CHANGE_KIND_ACTIVATED\x10\x05\x12\x1b\n\x17\x43LOUD_CHANGE_KIND_FREED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkeypeg/v1/cloud_session.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x02\n\x0c\x43loudSession\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.keypeg.v1.CloudSessionState\x12\"\n\x04mode\x18\x03 \x01(\x0e\x32\x14.keypeg.v1.CloudMode\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x11\n\thost_name\x18\x05 \x01(\t\x12-\n\topen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04user\x18\x07 \x01(\t\x12\x13\n\x0b\x61\x63tivations\x18\x08 \x03(\t\x12\x12\n\ngeneration\x18\t \x01(\x04\x12\x13\n\x0bmode_letter\x18\n \x01(\t\x12\x0f\n\x07implies\x18\x0b \x01(\t\x12\x0e\n\x06member\x18\x0c \x01(\t\x12\x16\n\x0esuspend_reason\x18\r \x01(\t\"\x82\x02\n\x0b\x43loudChange\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04kind\x18\x03 \x01(\x0e\x32\x1a.keypeg.v1.CloudChangeKind\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x11\n\thost_name\x18\x06 \x01(\t\x12\x13\n\x0b\x66rom_device\x18\x07 \x01(\t\x12\"\n\x04mode\x18\x08 \x01(\x0e\x32\x14.keypeg.v1.CloudMode\x12\x12\n\nactivation\x18\t \x01(\t\x12\x0f\n\x07product\x18\n \x01(\t*Y\n\tCloudMode\x12\x1a\n\x16\x43LOUD_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43LOUD_MODE_AUTOMATIC\x10\x01\x12\x16\n\x12\x43LOUD_MODE_MANAGED\x10\x02*v\n\x11\x43loudSessionState\x12#\n\x1f\x43LOUD_SESSION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43LOUD_SESSION_STATE_CLOSED\x10\x01\x12\x1c\n\x18\x43LOUD_SESSION_STATE_OPEN\x10\x02*\xe7\x01\n\x0f\x43loudChangeKind\x12!\n\x1d\x43LOUD_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43LOUD_CHANGE_KIND_OPENED\x10\x01\x12\x1b\n\x17\x43LOUD_CHANGE_KIND_MOVED\x10\x02\x12\x1c\n\x18\x43LOUD_CHANGE_KIND_CLOSED\x10\x03\x12\x1a\n\x16\x43LOUD_CHANGE_KIND_MODE\x10\x04\x12\x1f\n\x1b\x43LOUD_CHANGE_KIND_ACTIVATED\x10\x05\x12\x1b\n\x17\x43LOUD_CHANGE_KIND_FREED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.cloud_session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLOUDMODE']._serialized_start=625
-  _globals['_CLOUDMODE']._serialized_end=714
-  _globals['_CLOUDSESSIONSTATE']._serialized_start=716
-  _globals['_CLOUDSESSIONSTATE']._serialized_end=834
-  _globals['_CLOUDCHANGEKIND']._serialized_start=837
-  _globals['_CLOUDCHANGEKIND']._serialized_end=1068
+  _globals['_CLOUDMODE']._serialized_start=665
+  _globals['_CLOUDMODE']._serialized_end=754
+  _globals['_CLOUDSESSIONSTATE']._serialized_start=756
+  _globals['_CLOUDSESSIONSTATE']._serialized_end=874
+  _globals['_CLOUDCHANGEKIND']._serialized_start=877
+  _globals['_CLOUDCHANGEKIND']._serialized_end=1108
   _globals['_CLOUDSESSION']._serialized_start=78
-  _globals['_CLOUDSESSION']._serialized_end=362
-  _globals['_CLOUDCHANGE']._serialized_start=365
-  _globals['_CLOUDCHANGE']._serialized_end=623
+  _globals['_CLOUDSESSION']._serialized_end=402
+  _globals['_CLOUDCHANGE']._serialized_start=405
+  _globals['_CLOUDCHANGE']._serialized_end=663
 # @@protoc_insertion_point(module_scope)

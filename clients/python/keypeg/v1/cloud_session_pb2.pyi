@@ -114,7 +114,7 @@ Global___CloudChangeKind: _TypeAlias = CloudChangeKind  # noqa: Y015
 
 @_typing.final
 class CloudSession(_message.Message):
-    """The one cloud session of an account."""
+    """The one cloud session of an account; in a group, the one of a member."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -129,8 +129,12 @@ class CloudSession(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     MODE_LETTER_FIELD_NUMBER: _builtins.int
     IMPLIES_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    SUSPEND_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}/cloudSession`."""
+    """`accounts/{account}/cloudSession`; in a group
+    `accounts/{account}/users/{user}/cloudSession`.
+    """
     state: Global___CloudSessionState.ValueType
     """Whether it is held."""
     mode: Global___CloudMode.ValueType
@@ -148,6 +152,12 @@ class CloudSession(_message.Message):
     implies: _builtins.str
     """What the mode implies as long as the cloud session is open or closed as it is
     now: one sentence for a person.
+    """
+    member: _builtins.str
+    """The user whose it is in a group; empty elsewhere."""
+    suspend_reason: _builtins.str
+    """Why its member may not open it until an administrator lets them again; empty
+    when they may.
     """
     @_builtins.property
     def open_time(self) -> _timestamp_pb2.Timestamp:
@@ -173,10 +183,12 @@ class CloudSession(_message.Message):
         generation: _builtins.int = ...,
         mode_letter: _builtins.str = ...,
         implies: _builtins.str = ...,
+        member: _builtins.str = ...,
+        suspend_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["open_time", b"open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "device", b"device", "generation", b"generation", "host_name", b"host_name", "implies", b"implies", "mode", b"mode", "mode_letter", b"mode_letter", "name", b"name", "open_time", b"open_time", "state", b"state", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "device", b"device", "generation", b"generation", "host_name", b"host_name", "implies", b"implies", "member", b"member", "mode", b"mode", "mode_letter", b"mode_letter", "name", b"name", "open_time", b"open_time", "state", b"state", "suspend_reason", b"suspend_reason", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,10 @@ class GetCloudSessionRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}/cloudSession`."""
+    """`accounts/{account}/cloudSession`: in a group, the caller's own. That of any
+    member of a group is `accounts/{account}/users/{user}/cloudSession`; those of
+    others are for who manages people.
+    """
     def __init__(
         self,
         *,
@@ -77,7 +80,10 @@ class OpenCloudSessionRequest(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     KEEP_ELSEWHERE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}/cloudSession`."""
+    """`accounts/{account}/cloudSession`: in a group, the caller's own. That of any
+    member of a group is `accounts/{account}/users/{user}/cloudSession`; those of
+    others are for who manages people.
+    """
     request_id: _builtins.str
     """A UUID; kept 24 h."""
     keep_elsewhere: _builtins.bool
@@ -142,7 +148,10 @@ class CloseCloudSessionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}/cloudSession`."""
+    """`accounts/{account}/cloudSession`: in a group, the caller's own. That of any
+    member of a group is `accounts/{account}/users/{user}/cloudSession`; those of
+    others are for who manages people.
+    """
     request_id: _builtins.str
     """A UUID; kept 24 h."""
     @_builtins.property
@@ -204,7 +213,10 @@ class SetCloudSessionModeRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}/cloudSession`."""
+    """`accounts/{account}/cloudSession`: in a group, the caller's own. That of any
+    member of a group is `accounts/{account}/users/{user}/cloudSession`; those of
+    others are for who manages people.
+    """
     request_id: _builtins.str
     """A UUID; kept 24 h."""
     mode: _cloud_session_pb2.CloudMode.ValueType
@@ -259,7 +271,10 @@ class ChooseCloudLicensesRequest(_message.Message):
     ADD_LICENSES_FIELD_NUMBER: _builtins.int
     REMOVE_LICENSES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}/cloudSession`."""
+    """`accounts/{account}/cloudSession`: in a group, the caller's own. That of any
+    member of a group is `accounts/{account}/users/{user}/cloudSession`; those of
+    others are for who manages people.
+    """
     request_id: _builtins.str
     """A UUID; kept 24 h."""
     @_builtins.property
@@ -322,7 +337,10 @@ class WatchCloudSessionRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}/cloudSession`."""
+    """`accounts/{account}/cloudSession`: in a group, the caller's own. That of any
+    member of a group is `accounts/{account}/users/{user}/cloudSession`; those of
+    others are for who manages people.
+    """
     def __init__(
         self,
         *,
@@ -372,3 +390,169 @@ class WatchCloudSessionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchCloudSessionResponse: _TypeAlias = WatchCloudSessionResponse  # noqa: Y015
+
+@_typing.final
+class ListCloudSessionsRequest(_message.Message):
+    """Of which group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`accounts/{account}`."""
+    page_size: _builtins.int
+    """At most so many, 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From an earlier answer; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCloudSessionsRequest: _TypeAlias = ListCloudSessionsRequest  # noqa: Y015
+
+@_typing.final
+class ListCloudSessionsResponse(_message.Message):
+    """A page of the cloud sessions of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOUD_SESSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty when this is the last."""
+    @_builtins.property
+    def cloud_sessions(self) -> _containers.RepeatedCompositeFieldContainer[_cloud_session_pb2.CloudSession]:
+        """The cloud sessions, by member; none for an account that is no group."""
+
+    def __init__(
+        self,
+        *,
+        cloud_sessions: _abc.Iterable[_cloud_session_pb2.CloudSession] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_sessions", b"cloud_sessions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCloudSessionsResponse: _TypeAlias = ListCloudSessionsResponse  # noqa: Y015
+
+@_typing.final
+class EndCloudSessionRequest(_message.Message):
+    """Ends the cloud session of a member."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SUSPEND_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/users/{user}/cloudSession`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    reason: _builtins.str
+    """Why, for the member's apps and the log; 1 to 255 characters."""
+    suspend: _builtins.bool
+    """True to keep the member from opening it again."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        suspend: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id", "suspend", b"suspend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndCloudSessionRequest: _TypeAlias = EndCloudSessionRequest  # noqa: Y015
+
+@_typing.final
+class EndCloudSessionResponse(_message.Message):
+    """The cloud session is closed, and has nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOUD_SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cloud_session(self) -> _cloud_session_pb2.CloudSession:
+        """The cloud session."""
+
+    def __init__(
+        self,
+        *,
+        cloud_session: _cloud_session_pb2.CloudSession | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndCloudSessionResponse: _TypeAlias = EndCloudSessionResponse  # noqa: Y015
+
+@_typing.final
+class ResumeCloudSessionRequest(_message.Message):
+    """Lets a member open their cloud session again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/users/{user}/cloudSession`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeCloudSessionRequest: _TypeAlias = ResumeCloudSessionRequest  # noqa: Y015
+
+@_typing.final
+class ResumeCloudSessionResponse(_message.Message):
+    """The member may open it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOUD_SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cloud_session(self) -> _cloud_session_pb2.CloudSession:
+        """The cloud session."""
+
+    def __init__(
+        self,
+        *,
+        cloud_session: _cloud_session_pb2.CloudSession | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cloud_session", b"cloud_session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeCloudSessionResponse: _TypeAlias = ResumeCloudSessionResponse  # noqa: Y015

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class CloudSessionServiceStub(object):
     """Opens, moves and closes the one cloud session of an account, and says what is
-    in the cloud.
+    in the cloud. In a group each member has one of their own.
     """
 
     def __init__(self, channel):
@@ -66,11 +66,26 @@ class CloudSessionServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionResponse.FromString,
                 _registered_method=True)
+        self.ListCloudSessions = channel.unary_unary(
+                '/keypeg.v1.CloudSessionService/ListCloudSessions',
+                request_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ListCloudSessionsRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ListCloudSessionsResponse.FromString,
+                _registered_method=True)
+        self.EndCloudSession = channel.unary_unary(
+                '/keypeg.v1.CloudSessionService/EndCloudSession',
+                request_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.EndCloudSessionRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.EndCloudSessionResponse.FromString,
+                _registered_method=True)
+        self.ResumeCloudSession = channel.unary_unary(
+                '/keypeg.v1.CloudSessionService/ResumeCloudSession',
+                request_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ResumeCloudSessionRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ResumeCloudSessionResponse.FromString,
+                _registered_method=True)
 
 
 class CloudSessionServiceServicer(object):
     """Opens, moves and closes the one cloud session of an account, and says what is
-    in the cloud.
+    in the cloud. In a group each member has one of their own.
     """
 
     def GetCloudSession(self, request, context):
@@ -125,6 +140,31 @@ class CloudSessionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCloudSessions(self, request, context):
+        """The cloud sessions of the members of a group: who has what open where. Members
+        who have never used theirs are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndCloudSession(self, request, context):
+        """Ends the cloud session of a member of a group, wherever it is open: apps are
+        told at once, with the reason, and all that it has returns to the account, in
+        managed mode too. With `suspend` the member can not open it again until
+        ResumeCloudSession.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeCloudSession(self, request, context):
+        """Lets a member whose cloud session was suspended open it again. It stays closed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CloudSessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +198,21 @@ def add_CloudSessionServiceServicer_to_server(servicer, server):
                     request_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionResponse.SerializeToString,
             ),
+            'ListCloudSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCloudSessions,
+                    request_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ListCloudSessionsRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ListCloudSessionsResponse.SerializeToString,
+            ),
+            'EndCloudSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndCloudSession,
+                    request_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.EndCloudSessionRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.EndCloudSessionResponse.SerializeToString,
+            ),
+            'ResumeCloudSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeCloudSession,
+                    request_deserializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ResumeCloudSessionRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_cloud__session__service__pb2.ResumeCloudSessionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'keypeg.v1.CloudSessionService', rpc_method_handlers)
@@ -168,7 +223,7 @@ def add_CloudSessionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CloudSessionService(object):
     """Opens, moves and closes the one cloud session of an account, and says what is
-    in the cloud.
+    in the cloud. In a group each member has one of their own.
     """
 
     @staticmethod
@@ -323,6 +378,87 @@ class CloudSessionService(object):
             '/keypeg.v1.CloudSessionService/WatchCloudSession',
             keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionRequest.SerializeToString,
             keypeg_dot_v1_dot_cloud__session__service__pb2.WatchCloudSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCloudSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.CloudSessionService/ListCloudSessions',
+            keypeg_dot_v1_dot_cloud__session__service__pb2.ListCloudSessionsRequest.SerializeToString,
+            keypeg_dot_v1_dot_cloud__session__service__pb2.ListCloudSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndCloudSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.CloudSessionService/EndCloudSession',
+            keypeg_dot_v1_dot_cloud__session__service__pb2.EndCloudSessionRequest.SerializeToString,
+            keypeg_dot_v1_dot_cloud__session__service__pb2.EndCloudSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeCloudSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.CloudSessionService/ResumeCloudSession',
+            keypeg_dot_v1_dot_cloud__session__service__pb2.ResumeCloudSessionRequest.SerializeToString,
+            keypeg_dot_v1_dot_cloud__session__service__pb2.ResumeCloudSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

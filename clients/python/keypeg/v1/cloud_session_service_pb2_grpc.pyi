@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class CloudSessionServiceStub:
     """Opens, moves and closes the one cloud session of an account, and says what is
-    in the cloud.
+    in the cloud. In a group each member has one of their own.
     """
 
     @_typing.overload
@@ -61,11 +61,23 @@ class CloudSessionServiceStub:
     """
     WatchCloudSession: _grpc.UnaryStreamMultiCallable[_cloud_session_service_pb2.WatchCloudSessionRequest, _cloud_session_service_pb2.WatchCloudSessionResponse]
     """Shows it, and then again whenever something has happened to it."""
+    ListCloudSessions: _grpc.UnaryUnaryMultiCallable[_cloud_session_service_pb2.ListCloudSessionsRequest, _cloud_session_service_pb2.ListCloudSessionsResponse]
+    """The cloud sessions of the members of a group: who has what open where. Members
+    who have never used theirs are left out.
+    """
+    EndCloudSession: _grpc.UnaryUnaryMultiCallable[_cloud_session_service_pb2.EndCloudSessionRequest, _cloud_session_service_pb2.EndCloudSessionResponse]
+    """Ends the cloud session of a member of a group, wherever it is open: apps are
+    told at once, with the reason, and all that it has returns to the account, in
+    managed mode too. With `suspend` the member can not open it again until
+    ResumeCloudSession.
+    """
+    ResumeCloudSession: _grpc.UnaryUnaryMultiCallable[_cloud_session_service_pb2.ResumeCloudSessionRequest, _cloud_session_service_pb2.ResumeCloudSessionResponse]
+    """Lets a member whose cloud session was suspended open it again. It stays closed."""
 
 @_typing.type_check_only
 class CloudSessionServiceAsyncStub(CloudSessionServiceStub):
     """Opens, moves and closes the one cloud session of an account, and says what is
-    in the cloud.
+    in the cloud. In a group each member has one of their own.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -95,10 +107,22 @@ class CloudSessionServiceAsyncStub(CloudSessionServiceStub):
     """
     WatchCloudSession: _aio.UnaryStreamMultiCallable[_cloud_session_service_pb2.WatchCloudSessionRequest, _cloud_session_service_pb2.WatchCloudSessionResponse]  # type: ignore[assignment]
     """Shows it, and then again whenever something has happened to it."""
+    ListCloudSessions: _aio.UnaryUnaryMultiCallable[_cloud_session_service_pb2.ListCloudSessionsRequest, _cloud_session_service_pb2.ListCloudSessionsResponse]  # type: ignore[assignment]
+    """The cloud sessions of the members of a group: who has what open where. Members
+    who have never used theirs are left out.
+    """
+    EndCloudSession: _aio.UnaryUnaryMultiCallable[_cloud_session_service_pb2.EndCloudSessionRequest, _cloud_session_service_pb2.EndCloudSessionResponse]  # type: ignore[assignment]
+    """Ends the cloud session of a member of a group, wherever it is open: apps are
+    told at once, with the reason, and all that it has returns to the account, in
+    managed mode too. With `suspend` the member can not open it again until
+    ResumeCloudSession.
+    """
+    ResumeCloudSession: _aio.UnaryUnaryMultiCallable[_cloud_session_service_pb2.ResumeCloudSessionRequest, _cloud_session_service_pb2.ResumeCloudSessionResponse]  # type: ignore[assignment]
+    """Lets a member whose cloud session was suspended open it again. It stays closed."""
 
 class CloudSessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Opens, moves and closes the one cloud session of an account, and says what is
-    in the cloud.
+    in the cloud. In a group each member has one of their own.
     """
 
     @_abc_1.abstractmethod
@@ -162,5 +186,35 @@ class CloudSessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cloud_session_service_pb2.WatchCloudSessionResponse], _abc.AsyncIterator[_cloud_session_service_pb2.WatchCloudSessionResponse]]:
         """Shows it, and then again whenever something has happened to it."""
+
+    @_abc_1.abstractmethod
+    def ListCloudSessions(
+        self,
+        request: _cloud_session_service_pb2.ListCloudSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_session_service_pb2.ListCloudSessionsResponse, _abc.Awaitable[_cloud_session_service_pb2.ListCloudSessionsResponse]]:
+        """The cloud sessions of the members of a group: who has what open where. Members
+        who have never used theirs are left out.
+        """
+
+    @_abc_1.abstractmethod
+    def EndCloudSession(
+        self,
+        request: _cloud_session_service_pb2.EndCloudSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_session_service_pb2.EndCloudSessionResponse, _abc.Awaitable[_cloud_session_service_pb2.EndCloudSessionResponse]]:
+        """Ends the cloud session of a member of a group, wherever it is open: apps are
+        told at once, with the reason, and all that it has returns to the account, in
+        managed mode too. With `suspend` the member can not open it again until
+        ResumeCloudSession.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeCloudSession(
+        self,
+        request: _cloud_session_service_pb2.ResumeCloudSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_session_service_pb2.ResumeCloudSessionResponse, _abc.Awaitable[_cloud_session_service_pb2.ResumeCloudSessionResponse]]:
+        """Lets a member whose cloud session was suspended open it again. It stays closed."""
 
 def add_CloudSessionServiceServicer_to_server(servicer: CloudSessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -130,6 +130,14 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """
     REASON_CREDENTIAL_EXPIRED: _Reason.ValueType  # 133
     """The time of the credential has not begun, or is over; metadata `credential`."""
+    REASON_MEMBER_REMOVED: _Reason.ValueType  # 134
+    """The member was removed from the group whose licenses the app ran by; metadata
+    `account`.
+    """
+    REASON_MEMBER_SUSPENDED: _Reason.ValueType  # 135
+    """An administrator keeps the member from the group's cloud licenses; metadata
+    `account`, `cloud_session` and `why`.
+    """
     REASON_POOL_EXHAUSTED: _Reason.ValueType  # 50
     """Every seat of the pool is held."""
     REASON_QUEUE_FULL: _Reason.ValueType  # 51
@@ -347,6 +355,14 @@ metadata `credential`.
 """
 REASON_CREDENTIAL_EXPIRED: Reason.ValueType  # 133
 """The time of the credential has not begun, or is over; metadata `credential`."""
+REASON_MEMBER_REMOVED: Reason.ValueType  # 134
+"""The member was removed from the group whose licenses the app ran by; metadata
+`account`.
+"""
+REASON_MEMBER_SUSPENDED: Reason.ValueType  # 135
+"""An administrator keeps the member from the group's cloud licenses; metadata
+`account`, `cloud_session` and `why`.
+"""
 REASON_POOL_EXHAUSTED: Reason.ValueType  # 50
 """Every seat of the pool is held."""
 REASON_QUEUE_FULL: Reason.ValueType  # 51
