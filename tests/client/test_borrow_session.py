@@ -11,7 +11,8 @@ import pytest
 
 from keypeg import aio, errors, events, hostinfo
 from keypeg.borrow_session import CHECK_TIME
-from keypeg.borrow_shelf import Kept, Shelf
+from keypeg.borrow_place import Kept
+from keypeg.borrow_shelf import Shelf
 from keypeg.document import Ed25519Signer
 from keypeg.errors import Reason
 from keypeg.session_state import State

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from keypeg import borrow_shelf, borrowed, errors
-from keypeg.borrow_shelf import Kept, Shelf
+from keypeg.borrow_place import Kept
+from keypeg.borrow_shelf import Shelf
 from keypeg.document import Ed25519Signer
 from keypeg.testing import StandInPublisher
 

@@ -18,7 +18,8 @@ from typing import Final
 
 from keypeg import events
 from keypeg import proof as proofs
-from keypeg.borrow_shelf import Kept, Shelf
+from keypeg.borrow_place import Kept
+from keypeg.borrow_shelf import Shelf
 from keypeg.borrow_use import Use
 from keypeg.clock import Clock
 from keypeg.errors import (

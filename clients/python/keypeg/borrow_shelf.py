@@ -12,7 +12,7 @@ from the moment that there is a statement.
     borrows/<id>/borrow.keypeg what an app verifies
     borrows/<id>/return.keypeg the statement that it was given up, until it was handed in
 
-Leaves to others: what a document is worth (proof, borrowed), the server (cli.borrow), and the computer's
+Leaves to others: one borrow's files (borrow_place), what a document is worth (proof, borrowed), the server (cli.borrow), and the computer's
 owner, who can copy and put back whole disks.
 """
 
@@ -22,25 +22,33 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from keypeg import borrowed, names
+from keypeg import borrowed
 from keypeg.borrow_memory import MEMORY_SIZE, Memory
+from keypeg.borrow_place import (
+    DOCUMENTS,
+    KEY,
+    REQUEST,
+    STATEMENT,
+    Asked,
+    GivenUp,
+    Kept,
+    destroy,
+    document_of,
+    is_awaited,
+    kept_in,
+    one_of,
+    signer_of,
+)
 from keypeg.borrow_use import HAS_LOCKS, IN_USE, Use, lock, use_of, wait_for
-from keypeg.document import parsed
 from keypeg.envelope import (
-    BORROW_TYPE,
-    DELEGATION_TYPE,
-    LICENSE_TYPE,
     RETURN_TYPE,
     TEXT_CHARACTERS,
     Ed25519Signer,
     all_from_text,
-    check_limits,
-    check_type,
     to_text,
 )
 from keypeg.errors import (
@@ -54,58 +62,14 @@ from keypeg.errors import (
 )
 from keypeg.files import read, write
 from keypeg.instants import instant
-from keypeg.v1.borrow_pb2 import BorrowDocument
-from keypeg.v1.document_pb2 import Envelope
 from keypeg.v1.proof_pb2 import BorrowProof
 
 BORROW_COUNT: Final = 256  # on one computer; more is not a person's doing
 SWEPT_AFTER: Final = timedelta(days=2)  # a server frees the seat within hours of its end
-KEY_SIZE: Final = 65  # bytes: 64 hexadecimal characters and the end of the line
 REQUEST_SIZE: Final = 65_536  # bytes of a request
 
 _MEMORY: Final = "memory.json"
 _LOCK: Final = "lock"
-_KEY: Final = "key"
-_REQUEST: Final = "request"
-_DOCUMENTS: Final = "borrow.keypeg"
-_STATEMENT: Final = "return.keypeg"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A borrow that the server was asked for, and whose answer did not come yet."""
-
-    directory: Path
-    request: bytes
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A borrow of this computer. Its document is not verified here."""
-
-    directory: Path
-    proof: BorrowProof
-    document: BorrowDocument
-    return_key: bytes  # the public half of the key that is here; empty when there is none
-
-    @property
-    def name(self) -> str:
-        """`pools/{pool}/borrows/{borrow}`."""
-        return self.document.borrow
-
-    @property
-    def pool(self) -> str:
-        """`pools/{pool}`."""
-        return self.document.borrow.partition("/borrows/")[0]
-
-
-@dataclass(frozen=True)
-class GivenUp:
-    """A borrow that this computer has given up, and whose statement was not handed in yet."""
-
-    directory: Path
-    name: str
-    statement: Envelope
 
 
 class Shelf:
@@ -130,26 +94,26 @@ class Shelf:
                     f"This computer keeps {BORROW_COUNT} borrowed seats; return some of them first.",
                     limit=str(BORROW_COUNT),
                 )
-            write(place / _KEY, f"{key.private_bytes().hex()}\n".encode())
-            write(place / _REQUEST, request)
+            write(place / KEY, f"{key.private_bytes().hex()}\n".encode())
+            write(place / REQUEST, request)
         return Asked(place, request)
 
     def asked(self) -> tuple[Asked, ...]:
         """What the server was asked without an answer, the oldest first."""
-        places = [one for one in self._places() if _awaits(one)]
-        return tuple(Asked(one, read(one / _REQUEST, REQUEST_SIZE)) for one in places)
+        places = [one for one in self._places() if is_awaited(one)]
+        return tuple(Asked(one, read(one / REQUEST, REQUEST_SIZE)) for one in places)
 
     def refused(self, asked: Asked) -> None:
         """The server said no: nothing is kept."""
         with self._locked():
-            _destroy(asked.directory / _KEY)
+            destroy(asked.directory / KEY)
             shutil.rmtree(asked.directory, ignore_errors=True)
 
     def keep(self, place: Path, proof: BorrowProof, wall: datetime) -> Kept:
         """Keeps the documents that a server has just sent, instead of any before."""
-        document = _document(proof)
+        document = document_of(proof)
         with self._locked():
-            if (place / _STATEMENT).exists():
+            if (place / STATEMENT).exists():
                 raise DocumentOtherDevice(
                     f"{document.borrow} was given up here meanwhile; borrow another seat.",
                     borrow=document.borrow,
@@ -157,9 +121,9 @@ class Shelf:
             memory = self.memory()
             write(self._directory / _MEMORY, memory.received(document, wall).to_text().encode())
             text = "".join(to_text(one) for one in (proof.delegation, proof.license, proof.borrow))
-            write(place / _DOCUMENTS, text.encode())
-            (place / _REQUEST).unlink(missing_ok=True)
-        return self._kept(place)
+            write(place / DOCUMENTS, text.encode())
+            (place / REQUEST).unlink(missing_ok=True)
+        return kept_in(place)
 
     # Using.
 
@@ -167,10 +131,10 @@ class Shelf:
         """The borrows that may be used, as far as the disk says; what can not be read is in `refusals`."""
         found = []
         for place in self._places():
-            if (place / _STATEMENT).exists() or not (place / _DOCUMENTS).exists():
+            if (place / STATEMENT).exists() or not (place / DOCUMENTS).exists():
                 continue
             try:
-                found.append(self._kept(place))
+                found.append(kept_in(place))
             except KeypegError as error:
                 if refusals is not None:
                     refusals.append(error)
@@ -179,13 +143,13 @@ class Shelf:
     def again(self, kept: Kept) -> Kept:
         """The borrow as it is on the disk now; DocumentOtherDevice when it was given up."""
         known = self.memory().is_given_up(kept.name)
-        if known or (kept.directory / _STATEMENT).exists() or not kept.directory.exists():
+        if known or (kept.directory / STATEMENT).exists() or not kept.directory.exists():
             raise DocumentOtherDevice(
                 f"{kept.name} was given back by this computer, and can not be used here again; "
                 "borrow another seat.",
                 borrow=kept.name,
             )
-        return self._kept(kept.directory)
+        return kept_in(kept.directory)
 
     def use(self, kept: Kept, units: int, features: Mapping[str, int]) -> Use:
         """Takes units of a borrow for this process; PoolExhausted when other programs have them."""
@@ -226,7 +190,7 @@ class Shelf:
         for kept in self.kept():
             if instant(kept.document.expire_time) + SWEPT_AFTER < now:
                 with self._locked():
-                    _destroy(kept.directory / _KEY)
+                    destroy(kept.directory / KEY)
                     shutil.rmtree(kept.directory, ignore_errors=True)
 
     # Giving back.
@@ -242,19 +206,19 @@ class Shelf:
                     borrow=kept.name,
                 )
             try:
-                signer = self._signer(kept.directory)
+                signer = signer_of(kept.directory)
                 document = kept.document
                 statement = borrowed.give_up(
                     document.borrow, document.device, document.serial, wall, signer
                 )
-                write(kept.directory / _STATEMENT, to_text(statement).encode())
+                write(kept.directory / STATEMENT, to_text(statement).encode())
                 return self._settle(kept.directory)
             finally:
                 os.close(file)
 
     def given_up(self) -> tuple[GivenUp, ...]:
         """What was given up and not handed in yet; finishes what was interrupted."""
-        places = [one for one in self._places() if (one / _STATEMENT).exists()]
+        places = [one for one in self._places() if (one / STATEMENT).exists()]
         if not places:
             return ()
         with self._locked():
@@ -272,14 +236,14 @@ class Shelf:
 
     def _settle(self, place: Path) -> GivenUp:
         """From the statement on: nothing here opens anything any more."""
-        text = read(place / _STATEMENT, TEXT_CHARACTERS).decode(errors="replace")
+        text = read(place / STATEMENT, TEXT_CHARACTERS).decode(errors="replace")
         statement = one_of(all_from_text(text), RETURN_TYPE)
-        if (place / _DOCUMENTS).exists():
-            document = self._kept(place).document
+        if (place / DOCUMENTS).exists():
+            document = kept_in(place).document
             after = self.memory().gave_up(document)
             write(self._directory / _MEMORY, after.to_text().encode())
-        _destroy(place / _KEY)
-        (place / _DOCUMENTS).unlink(missing_ok=True)
+        destroy(place / KEY)
+        (place / DOCUMENTS).unlink(missing_ok=True)
         return GivenUp(place, borrowed.named_by(statement), statement)
 
     # The disk.
@@ -293,33 +257,6 @@ class Shelf:
                 if one.is_dir():
                     places.append((one.stat().st_mtime, one.name))
         return [self._directory / name for _, name in sorted(places)[: 2 * BORROW_COUNT]]
-
-    def _kept(self, place: Path) -> Kept:
-        try:
-            text = read(place / _DOCUMENTS, TEXT_CHARACTERS).decode(errors="replace")
-        except FileNotFoundError as error:
-            raise DocumentOtherDevice(
-                f"The seat of {place} was given back at this moment; borrow another one."
-            ) from error
-        found = all_from_text(text)
-        proof = BorrowProof(
-            delegation=one_of(found, DELEGATION_TYPE),
-            license=one_of(found, LICENSE_TYPE),
-            borrow=one_of(found, BORROW_TYPE),
-        )
-        try:
-            return_key = self._signer(place).public_key.key
-        except FileNotFoundError:
-            return_key = b""
-        return Kept(place, proof, _document(proof), return_key)
-
-    @staticmethod
-    def _signer(place: Path) -> Ed25519Signer:
-        try:
-            return Ed25519Signer(bytes.fromhex(read(place / _KEY, KEY_SIZE).decode().strip()))
-        except ValueError:
-            # `from None`: the text of the key stays out of every traceback
-            raise DocumentMalformed(f"The key {place / _KEY} is damaged.") from None
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -337,38 +274,3 @@ class Shelf:
             yield
         finally:
             os.close(file)
-
-
-def one_of(envelopes: tuple[Envelope, ...], payload_type: str) -> Envelope:
-    """The one document of a type; DocumentMalformed when there is none."""
-    for envelope in envelopes:
-        if envelope.payload_type == payload_type:
-            return envelope
-    word = payload_type.split(".")[2]
-    raise DocumentMalformed(f"There is no {word} in it; get the file again.")
-
-
-def _document(proof: BorrowProof) -> BorrowDocument:
-    """What a borrow says, NOT verified: the server that sent it was, and an app will."""
-    check_limits(proof.borrow)
-    check_type(proof.borrow, BORROW_TYPE)
-    document = parsed(BorrowDocument, proof.borrow.payload)
-    if not names.BORROW.matches(document.borrow):
-        raise DocumentMalformed("The document names no borrow; borrow the seat again.")
-    return document
-
-
-def _awaits(place: Path) -> bool:
-    """Whether the server was asked, and nothing came of it yet."""
-    later = (place / _DOCUMENTS, place / _STATEMENT)
-    return (place / _REQUEST).exists() and not any(one.exists() for one in later)
-
-
-def _destroy(path: Path) -> None:
-    """Overwrites a key and takes it away; what the disk keeps of it below is out of reach."""
-    with contextlib.suppress(FileNotFoundError):
-        with path.open("r+b") as file:
-            file.write(b"\0" * KEY_SIZE)
-            file.flush()
-            os.fsync(file.fileno())
-        path.unlink()

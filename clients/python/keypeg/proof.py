@@ -4,7 +4,7 @@ Promises: `verify` either returns what the root's signatures allow, or raises th
 docs/formats.md that failed (steps 10 to 17; document.py has 1 to 9). It believes nothing that came beside
 the signatures: neither the bridge, nor a site beyond its license, nor the disk, nor the network.
 
-Leaves to others: counting down `valid_for` on a clock of the app's own (session.py), and reading this
+Leaves to others: what a verified document allows (proof_results.py), counting down `valid_for` on a clock of the app's own (session.py), and reading this
 computer's fingerprint (hostinfo.py).
 """
 
@@ -34,16 +34,14 @@ from keypeg.possession import (
     enrollment_challenge,
 )
 from keypeg.proof_checks import check_kind, check_product, check_release, check_within
+from keypeg.proof_results import Verified, expire_time, of_grant, of_license
 from keypeg.v1 import location_pb2
-from keypeg.v1.borrow_pb2 import BorrowDocument
 from keypeg.v1.document_pb2 import (
     Delegation,
     Envelope,
     Grant,
-    GrantedLease,
     LicenseDocument,
 )
-from keypeg.v1.key_contents_pb2 import KeyContents
 from keypeg.v1.proof_pb2 import BorrowProof, HostProof, KeyProof, Proof, SiteProof
 from keypeg.versions import UNTOLD, Release
 
@@ -101,37 +99,6 @@ class Expectation:
             raise ValueError(f"the root has 32 bytes, and a nonce {NONCE_BYTES}")
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What a proof allows."""
-
-    kind: int  # a LocationKind
-    products: tuple[str, ...]
-    features: tuple[str, ...]
-    valid_for: timedelta  # from when the app sent the frame that the proof answers
-    leases: tuple[GrantedLease, ...]
-    seat_required: bool
-    license_expire_time: datetime | None
-    unplug_grace: timedelta
-    license: LicenseDocument | None  # None for a cloud proof, which has none
-    activation: str
-    delegation: Delegation
-    grant: Grant | None  # None for a key, host or borrow proof, which has none
-    borrow: BorrowDocument | None = None  # of a borrow proof
-    key_counter: int | None = None
-    """What the key counted up to: of a smartkey checked, of a FIDO2 key a signal (0 when it does not count)."""
-    contents: KeyContents | None = None  # of a key proof, where the key has such
-
-    def term_left(self, now: datetime) -> timedelta | None:
-        """How much of the license's term was left when it was proven, by the clock that counts it."""
-        if self.license_expire_time is None:
-            return None
-        by_server = self.grant is not None and self.grant.HasField("license_expire_time")
-        if self.grant is not None and by_server:
-            now = document.instant(self.grant.issue_time)
-        return self.license_expire_time - now
-
-
 def check_fencing(seen: int, now: int) -> None:
     """FencingStale when a fencing number is lower than the highest one seen."""
     if now < seen:
@@ -152,7 +119,7 @@ def verify(proof: Proof, expectation: Expectation) -> Verified:
         grant = document.verify_grant(proof.cloud.grant, delegation, expectation.now)
         check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_CLOUD)
         _check_grant(grant, expectation)
-        return _of_grant(grant, delegation, None)
+        return of_grant(grant, delegation, None)
     if kind == "key":
         return _verify_key(proof.key, expectation)
     if kind == "host":
@@ -186,7 +153,7 @@ def _verify_key(proof: KeyProof, expectation: Expectation) -> Verified:
     if proof.HasField("contents"):
         contents = key_contents.verify_contents(proof.contents, delegation, expectation.now)
     key_contents.check_carried(contents, license_, expectation.seen.get(license_.location, 0))
-    verified = _of_license(license_, delegation, KEY_VALID_FOR, expectation.now)
+    verified = of_license(license_, delegation, KEY_VALID_FOR, expectation.now)
     counter = None if said is None else said.counter
     return replace(verified, key_counter=counter, contents=contents)
 
@@ -201,7 +168,7 @@ def _verify_host(proof: HostProof, expectation: Expectation) -> Verified:
             "use a license for the cloud or a key, or let the app read it."
         )
     fingerprint.check(license_.fingerprint, expectation.fingerprint)
-    return _of_license(license_, delegation, HOST_VALID_FOR, expectation.now)
+    return of_license(license_, delegation, HOST_VALID_FOR, expectation.now)
 
 
 def _verify_site(proof: SiteProof, expectation: Expectation) -> Verified:
@@ -219,7 +186,7 @@ def _verify_site(proof: SiteProof, expectation: Expectation) -> Verified:
     check_kind("grant", grant.location_kind, location_pb2.LOCATION_KIND_SITE)
     _check_grant(grant, expectation)
     check_within(grant, grant.leases, license_, expectation.now)
-    return _of_grant(grant, delegation, license_)
+    return of_grant(grant, delegation, license_)
 
 
 def _verify_borrow(proof: BorrowProof, expectation: Expectation) -> Verified:
@@ -233,7 +200,7 @@ def _verify_borrow(proof: BorrowProof, expectation: Expectation) -> Verified:
     )
     check_product("borrow", expectation.product, borrow.products)
     ends_at = borrowed.check_term(borrow, expectation.now, expectation.seen)
-    license_ends_at = _expire_time(license_)
+    license_ends_at = expire_time(license_)
     return Verified(
         kind=license_.location_kind,
         products=tuple(borrow.products),
@@ -317,62 +284,3 @@ def _check_session(session: str, expectation: Expectation) -> None:
             session=session,
             expected=expectation.session,
         )
-
-
-def _of_grant(grant: Grant, delegation: Delegation, license_: LicenseDocument | None) -> Verified:
-    # A counted license takes a seat to run, whatever the site says.
-    counted = license_ is not None and license_.seat_count > 0
-    return Verified(
-        kind=grant.location_kind,
-        products=tuple(grant.products),
-        features=tuple(grant.features),
-        valid_for=document.span(grant.valid_for),
-        leases=tuple(grant.leases),
-        seat_required=grant.seat_required or counted,
-        license_expire_time=_term_of(grant) or _expire_time(license_),
-        unplug_grace=timedelta(0),
-        license=license_,
-        activation=grant.activation,
-        delegation=delegation,
-        grant=grant,
-    )
-
-
-def _of_license(
-    license_: LicenseDocument, delegation: Delegation, valid_for: timedelta, now: datetime
-) -> Verified:
-    grace = document.span(license_.unplug_grace)
-    return Verified(
-        kind=license_.location_kind,
-        products=tuple(license_.opens_products),
-        features=tuple(one.feature for one in license_.features),
-        valid_for=_within_term(license_, valid_for, now),
-        leases=(),
-        seat_required=False,
-        license_expire_time=_expire_time(license_),
-        unplug_grace=max(grace, timedelta(0)),
-        license=license_,
-        activation=license_.activation,
-        delegation=delegation,
-        grant=None,
-    )
-
-
-def _term_of(grant: Grant) -> datetime | None:
-    if not grant.HasField("license_expire_time"):
-        return None
-    return document.instant(grant.license_expire_time)
-
-
-def _expire_time(license_: LicenseDocument | None) -> datetime | None:
-    if license_ is None or not license_.HasField("expire_time"):
-        return None
-    return document.instant(license_.expire_time)
-
-
-def _within_term(license_: LicenseDocument, valid_for: timedelta, now: datetime) -> timedelta:
-    """No longer than the license's term, which step 9 found not to have ended, and the document's own."""
-    for end in ("expire_time", "renew_before_time"):
-        if license_.HasField(end):
-            valid_for = min(valid_for, document.instant(getattr(license_, end)) - now)
-    return valid_for

@@ -18,7 +18,8 @@ from typing import Final
 import click
 
 from keypeg import borrowed, errors, fingerprint, hostinfo, names, profile
-from keypeg.borrow_shelf import Asked, GivenUp, Kept, Shelf
+from keypeg.borrow_place import Asked, GivenUp, Kept
+from keypeg.borrow_shelf import Shelf
 from keypeg.cli import resolve, short, when
 from keypeg.cli.context import Cli
 from keypeg.cli.link import Link, request_id
