@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import building, etcd
+from benchmarks.hostile import ATTACKS
 from benchmarks.loads import Sample
 from benchmarks.report import Goal, bars, table
 from benchmarks.rounds import Series
@@ -192,3 +193,23 @@ def test_a_pace_is_not_held_back_by_a_busy_load() -> None:
 
 def test_bars_are_as_long_as_their_values_are_large() -> None:
     assert [len(bar) for bar in bars([1.0, 2.0, 4.0])] == [6, 12, 24]
+
+
+@pytest.mark.system
+@pytest.mark.long
+@pytest.mark.alone
+def test_the_bench_measures_honest_users_beside_hostile_ones(tmp_path: Path) -> None:
+    try:
+        building.build()
+    except building.ToolMissing as missing:
+        pytest.skip(str(missing))
+    found = bench(tmp_path, "hostile", "--quick", "--rounds", "1")["hostile"]
+    scenes = found["scenes"]
+    assert list(scenes) == ["quiet", *ATTACKS]
+    for scene in scenes.values():
+        assert all(sample["operations"] > 0 for one in scene["rounds"].values() for sample in one)
+        assert scene["memory_mib"][0] > 0
+    assert scenes["calls"]["came_of_it"]["TOKEN_INVALID"] > 0
+    assert scenes["half-open"]["came_of_it"]["connected"] >= scenes["half-open"]["at_once"]
+    assert found["times_quiet"]["quiet"] == {"call": 1.0, "renewal": 1.0}
+    check_goals(found["goals"])

@@ -34,6 +34,7 @@ from keypeg_server.rpc.gate import Gate
 from keypeg_server.rpc.health import Health
 from keypeg_server.rpc.limits import options
 from keypeg_server.rpc.quotas import Quotas
+from keypeg_server.rpc.refusing import Refusals
 from keypeg_server.service.pools import Engine, always
 from keypeg_server.service.signing import Signing
 from keypeg_server.settings import Settings
@@ -112,13 +113,19 @@ class App:
 
             several = Several(opened, lambda: shown.identity, callers.tokens.texts)
         relay = several.interceptors if several is not None else ()
-        quotas = Quotas(opened.clock, calls=limits.user_calls, streams=limits.user_streams)
+        quotas = Quotas(
+            opened.clock,
+            calls=limits.user_calls,
+            streams=limits.user_streams,
+            frames=limits.user_frames,
+        )
+        refusals = Refusals(opened.clock)
         admin_listen = opened.settings.server.admin_listen
 
         def server(administers: bool) -> grpc.aio.Server:
-            gate = Gate(callers.authenticators, quotas, clients, administers=administers)
+            gate = Gate(callers.authenticators, quotas, refusals, clients, administers=administers)
             return accepting.server(
-                [Composed([ErrorInterceptor(), gate, *relay])],
+                [Composed([ErrorInterceptor(), gate, *relay], refusals.began)],
                 options(
                     max_message_bytes=limits.max_message_bytes,
                     max_concurrent_streams=limits.max_concurrent_streams,
@@ -136,7 +143,7 @@ class App:
                 admin, admin_listen, shown.credentials(), "server.admin_listen"
             )
         try:
-            await app._serve(callers)
+            await app._serve(callers, quotas)
         except BaseException:
             app._passwords.close()
             await doors.stop(None)
@@ -198,7 +205,7 @@ class App:
     def _is_mine(self, parent: str) -> bool:
         return self._several is None or self._several.homes.epoch(parent) is not None
 
-    async def _serve(self, callers: Callers) -> None:
+    async def _serve(self, callers: Callers, quotas: Quotas) -> None:
         opened, several = self._opened, self._several
         clock, settings = opened.clock, opened.settings
         _warn(opened)
@@ -227,7 +234,7 @@ class App:
         if several is None:
             await does.sessions.start()
         self._committer.recorded = does.watching.told
-        services.add_to(self._server, does, callers, opened)
+        services.add_to(self._server, does, callers, opened, quotas)
         keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
         await self._health.serve(self._server)
         if several is not None:

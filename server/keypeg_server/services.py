@@ -38,6 +38,7 @@ from keypeg_server.rpc.credential_service import CredentialRpc
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.location_service import LocationRpc
 from keypeg_server.rpc.people_service import PeopleRpc
+from keypeg_server.rpc.quotas import Quotas
 from keypeg_server.rpc.report_service import ReportRpc
 from keypeg_server.rpc.seat_service import SeatService
 from keypeg_server.rpc.session_service import SessionService
@@ -45,7 +46,7 @@ from keypeg_server.rpc.sign_in_service import SignInRpc
 from keypeg_server.use_cases import UseCases
 
 
-def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened) -> None:
+def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened, quotas: Quotas) -> None:
     """`server` takes handlers as a grpc.aio.Server does."""
     clock = opened.clock
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(
@@ -81,7 +82,7 @@ def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened) -> None:
         SeatService(of.seats, clock, current, of.watching, of.history), server
     )
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(
-        SessionService(of.sessions, current), server
+        SessionService(of.sessions, current, quotas.frames), server
     )
     sign_in_service_pb2_grpc.add_SignInServiceServicer_to_server(
         SignInRpc(of.sign_ins, of.device_sign_ins, of.factors), server

@@ -115,6 +115,13 @@ class Limits:
         low=10,
         high=1_000_000,
     )
+    user_frames: int = setting(
+        5_000,
+        "Frames that one user's streams send in a second; ten times as many in a burst. More are not refused: the "
+        "streams are read no faster. An app at rest sends one or two a minute.",
+        low=100,
+        high=10_000_000,
+    )
     user_streams: int = setting(
         20_000,
         "Streams of one user at once: sessions of apps, and watchers; more are refused with LIMIT_EXCEEDED. Each "

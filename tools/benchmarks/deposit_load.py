@@ -24,7 +24,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.python_load import require
+from benchmarks.python_session import require
 from keypeg import sessionkey
 from keypeg.errors import Reason
 from keypeg.randomness import SystemRandomness

@@ -26,12 +26,22 @@ import grpc
 import grpc.aio
 import uvloop
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.python_session import (
+    Place,
+    WrongAnswer,
+    app,
+    ask,
+    device,
+    open_session,
+    require,
+)
 from keypeg import sessionkey
 from keypeg.randomness import SystemRandomness
 from keypeg.v1 import seat_service_pb2, session_pb2
 from keypeg.v1.seat_service_pb2_grpc import SeatServiceStub
-from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
-from keypeg.v1.session_service_pb2_grpc import SessionServiceStub
+from keypeg.v1.session_service_pb2 import HoldSessionRequest
 
 ECHO: Final = "/keypeg.bench.Floor/Echo"
 NOTHING: Final = "/keypeg.bench.Floor/Nothing"
@@ -40,27 +50,6 @@ OPENING_AT_ONCE: Final = 64
 ANSWER_SECONDS: Final = 20.0
 
 Operate = Callable[[], Awaitable[None]]
-
-
-class WrongAnswer(Exception):
-    """The server's answer is not the right one."""
-
-
-def require(good: bool, what: object) -> None:
-    """WrongAnswer unless it is good."""
-    if not good:
-        raise WrongAnswer(str(what)[:300])
-
-
-class Place:
-    """Where a worker works: a channel, and what the command line says."""
-
-    def __init__(self, channel: grpc.aio.Channel, arguments: argparse.Namespace) -> None:
-        self.channel = channel
-        self.product: str = arguments.product
-        self.pool: str = arguments.pool
-        token = os.environ.get("KEYPEG_TOKEN", "")
-        self.metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
 
 async def echo(place: Place, number: int, *, acquire: bool) -> Operate:
@@ -89,31 +78,13 @@ async def echo(place: Place, number: int, *, acquire: bool) -> Operate:
 
 async def session(place: Place, number: int, *, kind: str) -> Operate:
     """A session of keypegd; see load/session_stream.cc."""
-    call: Any = SessionServiceStub(place.channel).HoldSession(metadata=place.metadata)
-    sequences = itertools.count(1)
-    share = sessionkey.KeyShare.generate()
-    first = session_pb2.Open(
-        sequence=next(sequences),
-        protocol_version=1,
-        device=_device(number),
-        app=_app(),
-        product=place.product,
-        nonce=os.urandom(32),
-        key_share=share.public,
-    )
-    opened = (await _ask(call, HoldSessionRequest(open=first))).opened
-    codes = sessionkey.FrameAuthenticator(
-        share.agree(opened.key_share, first.nonce, opened.session)
-    )
-    valid_for = sessionkey.microseconds(opened.valid_for)
-    expected = codes.opened(first.sequence, opened.session, valid_for, False, [])
-    require(opened.mac == expected, f"not `opened`, or its code is wrong: {opened}")
+    call, codes, sequences = await open_session(place, number)
 
     async def renew() -> None:
         sequence = next(sequences)
         nonce = os.urandom(32) if kind == "renew-signed" else b""
         frame = session_pb2.Renew(sequence=sequence, nonce=nonce, mac=codes.renew(sequence, nonce))
-        answer = await _ask(call, HoldSessionRequest(renew=frame))
+        answer = await ask(call, HoldSessionRequest(renew=frame))
         time_left = sessionkey.microseconds(answer.renewed.valid_for)
         require(answer.renewed.mac == codes.renewed(sequence, time_left), answer)
         require(answer.renewed.HasField("proof") == bool(nonce), answer)
@@ -125,12 +96,12 @@ async def session(place: Place, number: int, *, kind: str) -> Operate:
         sequence = next(sequences)
         if lease:
             release = session_pb2.Release(sequence=sequence, name=lease)
-            answer = await _ask(call, HoldSessionRequest(release=release))
+            answer = await ask(call, HoldSessionRequest(release=release))
             require(answer.released.name == lease, answer)
             lease = ""
             return
         frame = _acquire(place, sequence, number)
-        answer = await _ask(call, HoldSessionRequest(acquire=frame))
+        answer = await ask(call, HoldSessionRequest(acquire=frame))
         given = answer.acquired
         require(given.mac == codes.acquired(sequence, frame.request_id, given.lease), answer)
         lease = given.lease.name
@@ -187,23 +158,6 @@ async def make_worker(kind: str, place: Place, number: int) -> Operate:
     raise SystemExit(f"load: there is no work {kind}.")
 
 
-async def _ask(call: Any, frame: HoldSessionRequest) -> HoldSessionResponse:
-    await call.write(frame)
-    answer = await call.read()
-    if not isinstance(answer, HoldSessionResponse):
-        raise WrongAnswer(f"the stream ended with {await call.code()}: {await call.details()}")
-    require(not answer.HasField("denied"), answer.denied.explanation.sentence)
-    return answer
-
-
-def _device(number: int) -> session_pb2.Device:
-    return session_pb2.Device(id=f"device-load-{os.getpid()}-{number}", host_name=f"load-{number}")
-
-
-def _app() -> session_pb2.App:
-    return session_pb2.App(name="load", version="1.0", sdk="keypeg-bench/1", process_id=os.getpid())
-
-
 def _request_id() -> str:
     return SystemRandomness().request_id()
 
@@ -228,8 +182,8 @@ def _acquire_seat(place: Place, number: int) -> seat_service_pb2.AcquireSeatRequ
         pool=place.pool,
         units=1,
         priority=_priority(number),
-        device=_device(number),
-        app=_app(),
+        device=device(number),
+        app=app(),
     )
 
 

@@ -38,6 +38,7 @@ level = "warning"
 access = "7d"
 [limits]
 user_calls = 1_000_000
+user_frames = 10_000_000
 user_streams = 1_000_000
 """
 FLOOR: Final = Path(__file__).resolve().parent / "floor.py"
@@ -61,12 +62,17 @@ class Stage:
         generator: Generator,
         cores: machine.Cores,
         postgres: Postgres | None = None,
+        settings: str | None = None,
     ) -> None:
+        """`settings` instead of those for loads; passwords then cost what they do by default."""
         self.lab = lab
         self.generator = generator
         self.cores = cores
         with machine.pinned(cores.server):
-            self.world = World(lab, settings=SETTINGS + storage(postgres))
+            if settings is None:
+                self.world = World(lab, settings=SETTINGS + storage(postgres))
+            else:
+                self.world = World(lab, settings=settings + storage(postgres), passwords="")
             self.floor = self._start_floor()
         self.account = self.world.account("bench", {LOGIN: MEMBER})
         self.place = self.pool("bench", SEATS)

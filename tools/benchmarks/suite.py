@@ -50,10 +50,12 @@ class Given:
             yield lab
 
     @contextlib.contextmanager
-    def stage(self, name: str = "stage", postgres: Postgres | None = None) -> Iterator[Stage]:
+    def stage(
+        self, name: str = "stage", postgres: Postgres | None = None, settings: str | None = None
+    ) -> Iterator[Stage]:
         """keypegd and the floor."""
         with self.lab(name) as lab:
-            yield Stage(lab, self.generator, self.cores, postgres)
+            yield Stage(lab, self.generator, self.cores, postgres, settings)
 
     def needs_cpp(self, what: str) -> None:
         """Missing when the load is not the C++ one."""

@@ -130,8 +130,12 @@ class World:
         listen: str = "127.0.0.1:0",
         under: Sequence[str] = (),
         like: Path | None = None,
+        passwords: str = FAST_PASSWORDS,
     ) -> None:
-        """`like`: a data directory of `make_data` that nobody has served yet, to be copied instead of making one."""
+        """`like`: a data directory of `make_data` that nobody has served yet, to be copied instead of making one.
+
+        `passwords`: settings of what a password costs; empty for what it costs by default.
+        """
         self.lab = lab
         self.data = lab.folder / "data"
         self.server_env = server_env or {}
@@ -144,7 +148,7 @@ class World:
             make_data(lab, self.data, settings, under=under, env=init_env)
         else:
             shutil.copytree(like, self.data)
-        (self.data / "keypegd.toml").write_text(FAST_PASSWORDS + settings)
+        (self.data / "keypegd.toml").write_text(passwords + settings)
         self.serve()
         login = json.loads((self.data / "secrets" / "publisher-login.json").read_text())
         self.publisher = self.sign_in(login["login"], login["password"])
@@ -236,10 +240,15 @@ class World:
                 kind=account_pb2.ACCOUNT_KIND_GROUP if group else account_pb2.ACCOUNT_KIND_PERSONAL,
             )
         )
-        for login, role in (users or {}).items():
+        self.add_users(answer.account.name, users or {})
+        return answer.account.name
+
+    def add_users(self, account: str, users: Mapping[str, int]) -> None:
+        """Add users (login -> role) to an account."""
+        for login, role in users.items():
             self.publisher.accounts.CreateUser(
                 account_service_pb2.CreateUserRequest(
-                    parent=answer.account.name,
+                    parent=account,
                     request_id=request_id(),
                     login=login,
                     password=PASSWORD,
@@ -247,7 +256,6 @@ class World:
                     role=role,  # type: ignore[arg-type]  # enum value
                 )
             )
-        return answer.account.name
 
     def license(
         self,

@@ -43,6 +43,15 @@ class CallRate:
         self._full.move_to_end(user)
         return 0.0
 
+    def reserve(self, user: str, now: float) -> float:
+        """Count a call that comes in any case, and the seconds until it may: each waits for those before it."""
+        wait = self.take(user, now)
+        if wait:
+            level, at = self._full[user]
+            self._full[user] = (level + 1.0, at)
+            self._full.move_to_end(user)
+        return wait
+
 
 class StreamCount:
     """At most `most` streams of each user at once."""

@@ -28,6 +28,12 @@ def known() -> Caller | None:
     return None if found is None else found.caller
 
 
+def name() -> str:
+    """The user (name) of this call; empty where nobody had to sign in, or nobody has."""
+    found = _CURRENT.get(None)
+    return "" if found is None else found.caller.user
+
+
 def current_sign_in() -> SignedIn:
     """The caller of this call, with the user and the end of the token."""
     return _CURRENT.get()

@@ -21,8 +21,14 @@ _Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 class Composed(grpc.aio.ServerInterceptor):
     """The only interceptor of a server."""
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
+    def __init__(
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        began: Callable[[str], None] | None = None,
+    ) -> None:
+        """`began` hears of each call of a method that is there, in the task that serves it."""
         self._interceptors = tuple(interceptors)
+        self._began = began
         self._made: dict[str, Any] = {}  # by method
 
     async def intercept_service(
@@ -31,6 +37,8 @@ class Composed(grpc.aio.ServerInterceptor):
         made = self._made.get(handler_call_details.method)
         if made is None:
             made = await self._make(continuation, handler_call_details)
+        if self._began is not None and made is not None:
+            self._began(handler_call_details.method)
         return made
 
     async def _make(self, continuation: _Continuation, details: grpc.HandlerCallDetails) -> Any:

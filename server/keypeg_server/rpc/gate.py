@@ -3,7 +3,8 @@
 Promises: in this order, and before that its version, for every method of the server; a call that does not pass costs no more than that.
 A stream's requests are checked by who reads them (`validate.frame`).
 
-Leaves to others: the rules (authorization.py, validate.py), and answering errors (keypeg.serving).
+Leaves to others: the rules (authorization.py, validate.py), what becomes of refusals (refusing.py), and answering
+errors (keypeg.serving).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any, Final, Protocol
 import grpc
 import grpc.aio
 
-from keypeg.errors import SignInRequired, TokenInvalid
+from keypeg.errors import KeypegError, SignInRequired, TokenInvalid
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
 from keypeg_server.rpc import authorization, caller, credential_gate, factor_gate, validate
 from keypeg_server.rpc.authorization import Access, Rule
 from keypeg_server.rpc.client_versions import ANY, ClientVersions
 from keypeg_server.rpc.doors import check_port
 from keypeg_server.rpc.quotas import Quotas, TooLarge, reader
+from keypeg_server.rpc.refusing import Refusals
 from keypeg_server.service.tokens import SignedIn
 
 _SCHEME: Final = "bearer"
@@ -48,6 +50,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self,
         tokens: Authenticator,
         quotas: Quotas,
+        refusals: Refusals,
         clients: ClientVersions = ANY,
         *,
         administers: bool = True,
@@ -55,6 +58,7 @@ class Gate(grpc.aio.ServerInterceptor):
         """`administers`: whether this port serves what accounts may not do."""
         self._tokens = tokens
         self._quotas = quotas
+        self._refusals = refusals
         self._clients = clients
         self._administers = administers
         self._guards: dict[
@@ -81,7 +85,12 @@ class Gate(grpc.aio.ServerInterceptor):
         behavior: _Behavior = getattr(handler, kind)
         one_request = not handler.request_streaming
         public = rule.access is Access.PUBLIC
-        tokens, quotas, clients = self._tokens, self._quotas, self._clients
+        tokens, quotas, clients, refusals = (
+            self._tokens,
+            self._quotas,
+            self._clients,
+            self._refusals,
+        )
         looks, administers = clients.looks_at(method), self._administers
 
         def known(context: Any) -> SignedIn | None:
@@ -100,7 +109,6 @@ class Gate(grpc.aio.ServerInterceptor):
                     check_port(rule.right, method)
                 credential_gate.check_method(signed_in.caller, method)
                 factor_gate.check_method(signed_in.caller, method)
-                caller.become(signed_in)
             if one_request:
                 if type(request) is TooLarge:
                     raise request.refusal()
@@ -110,9 +118,12 @@ class Gate(grpc.aio.ServerInterceptor):
                     authorization.check_account(rule, signed_in.caller, request, method)
 
         async def admitted(request: Any, context: Any) -> SignedIn | None:
+            refusals.read()
             if looks:
                 clients.check(context.invocation_metadata())
             signed_in = known(context) or await unknown(context)
+            if signed_in is not None:
+                caller.become(signed_in)
             enter(signed_in, request)
             return signed_in
 
@@ -120,18 +131,30 @@ class Gate(grpc.aio.ServerInterceptor):
             return quotas.stream(signed_in.user.name) if signed_in else contextlib.nullcontext()
 
         async def call(request: Any, context: Any) -> Any:
-            await admitted(request, context)
-            return await behavior(request, context)
+            try:
+                await admitted(request, context)
+                return await behavior(request, context)
+            except KeypegError as error:
+                await refusals.refused(error, method, caller.name(), context)
+                raise
 
         async def stream(request: Any, context: Any) -> Any:
-            with held(await admitted(request, context)):
-                return await behavior(request, context)
+            try:
+                with held(await admitted(request, context)):
+                    return await behavior(request, context)
+            except KeypegError as error:
+                await refusals.refused(error, method, caller.name(), context)
+                raise
 
         async def generator(request: Any, context: Any) -> AsyncIterator[Any]:
-            with held(await admitted(request, context)):
-                async with contextlib.aclosing(behavior(request, context)) as responses:
-                    async for response in responses:
-                        yield response
+            try:
+                with held(await admitted(request, context)):
+                    async with contextlib.aclosing(behavior(request, context)) as responses:
+                        async for response in responses:
+                            yield response
+            except KeypegError as error:
+                await refusals.refused(error, method, caller.name(), context)
+                raise
 
         guarded: _Behavior = stream if handler.response_streaming else call
         if inspect.isasyncgenfunction(behavior):

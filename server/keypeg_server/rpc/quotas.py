@@ -1,7 +1,7 @@
-"""What one caller may take of the server: calls in a second, streams at once, bytes of a message.
+"""What one caller may take of the server: calls and frames in a second, streams at once, bytes of a message.
 
 Promises: a call over its quota is refused before it is served, with the limit's name, and the time after which it
-may come again where that helps. A message over the size of its method is not parsed.
+may come again where that helps. Frames over it are not refused: their stream is read later. A message over the size of its method is not parsed.
 
 Leaves to others: counting (domain/quota.py), the numbers (settings.py), places in queues (domain/pool_serving.py).
 """
@@ -26,6 +26,9 @@ SMALL: Final = 16_384
 
 FRAMES: Final = frozenset({"/keypeg.v1.SessionService/HoldSession"})
 """Of these too: what is asked for on a stream names a few features at most."""
+
+FRAMES_AT_ONCE: Final = 64
+"""Frames of a stream that are counted together: a session at rest sends as many in half an hour."""
 
 _DOCUMENT: Final = "keypeg.v1.Envelope"
 
@@ -83,11 +86,12 @@ def reader(method: str, parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]
 class Quotas:
     """Of all users."""
 
-    def __init__(self, clock: Clock, *, calls: int, streams: int) -> None:
-        """`calls` in a second, and in a burst ten times as many."""
+    def __init__(self, clock: Clock, *, calls: int, streams: int, frames: int) -> None:
+        """`calls` and `frames` in a second, and in a burst ten times as many."""
         self._now = clock.monotonic
         self._calls = CallRate(calls, 10 * calls)
         self._call_limit = calls
+        self._frames = CallRate(frames / FRAMES_AT_ONCE, 10 * frames / FRAMES_AT_ONCE)
         self._streams = StreamCount(streams)
         self._stream_limit = streams
 
@@ -102,6 +106,10 @@ class Quotas:
                 allowed=str(self._call_limit),
                 retry_after=timedelta(seconds=wait),
             )
+
+    def frames(self, user: str) -> float:
+        """FRAMES_AT_ONCE frames more on a stream of a user (name): the seconds to wait before more are read."""
+        return self._frames.reserve(user, self._now())
 
     @contextlib.contextmanager
     def stream(self, user: str) -> Iterator[None]:

@@ -24,6 +24,7 @@ from keypeg_server.domain.caller import Caller
 from keypeg_server.rpc import validate
 from keypeg_server.rpc.frame_writer import FrameWriter
 from keypeg_server.rpc.peer import address_of
+from keypeg_server.rpc.quotas import FRAMES_AT_ONCE
 from keypeg_server.rpc.turns import Turn
 from keypeg_server.service.sessions import Sessions
 
@@ -92,9 +93,15 @@ class _Stream:
 class SessionService(SessionServiceServicer):
     """The service, on sessions."""
 
-    def __init__(self, sessions: Sessions, caller: Callable[[], Caller]) -> None:
-        """`caller` gives who calls (rpc/caller.py: current)."""
+    def __init__(
+        self,
+        sessions: Sessions,
+        caller: Callable[[], Caller],
+        frames: Callable[[str], float] = lambda _user: 0.0,
+    ) -> None:
+        """`caller` gives who calls (rpc/caller.py: current); `frames` counts a user's (rpc/quotas.py: frames)."""
         self._sessions = sessions
+        self._frames = frames
         self._caller = caller
         self._turn = Turn()
 
@@ -105,7 +112,8 @@ class SessionService(SessionServiceServicer):
         reader = asyncio.current_task()
         assert reader is not None
         turn = self._turn
-        stream = _Stream(context, self._sessions, self._caller(), reader, turn)
+        caller = self._caller()
+        stream, user = _Stream(context, self._sessions, caller, reader, turn), caller.user
         conversation, writer, take = stream.conversation, stream.writer, stream.take
         read = context.read
         try:
@@ -118,8 +126,14 @@ class SessionService(SessionServiceServicer):
                 return
             validate.frame(request)
             await conversation.begin(request)
+            count = 0
             while True:
                 request = await read()
+                count += 1
+                if count == FRAMES_AT_ONCE:
+                    count = 0
+                    if wait := self._frames(user):
+                        await asyncio.sleep(wait)  # and the other side, as it is not read
                 if request is grpc.aio.EOF:
                     turn.run()  # what came before
                     if not conversation.closing:

@@ -21,6 +21,14 @@ def test_a_burst_passes_and_after_it_as_many_as_leak() -> None:
     assert [calls.take("ada", 100.0) for _ in range(6)][:5] == [0.0] * 5
 
 
+def test_who_comes_in_any_case_waits_for_those_before() -> None:
+    frames = CallRate(10, 2)
+    assert [frames.reserve("ada", 0.0) for _ in range(5)] == pytest.approx([0, 0, 0.1, 0.2, 0.3])
+    assert frames.reserve("bob", 0.0) == 0.0
+    assert frames.reserve("ada", 0.2) == pytest.approx(0.2)
+    assert frames.reserve("ada", 10.0) == 0.0
+
+
 @given(st.lists(st.floats(0, 2), max_size=60), st.integers(1, 20), st.integers(1, 10))
 def test_never_more_pass_than_the_burst_and_what_has_leaked(
     gaps: list[float], rate: int, burst: int

@@ -55,7 +55,7 @@ def test_what_is_too_large_is_not_parsed() -> None:
 
 def test_calls_and_streams_of_one_user_are_bounded_and_the_refusal_says_how() -> None:
     clock = HandClock()
-    quotas = Quotas(clock, calls=10, streams=1)
+    quotas = Quotas(clock, calls=10, streams=1, frames=640)
     for _ in range(100):
         quotas.call("accounts/acme/users/ada")
     with pytest.raises(LimitExceeded) as caught:
