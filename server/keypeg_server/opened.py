@@ -20,9 +20,10 @@ import structlog
 
 from keypeg.errors import KeypegError
 from keypeg.ids import id_text, uuid7
-from keypeg_server import secret_files, tls
+from keypeg_server import secret_files, tls, vaults
 from keypeg_server.address import PostgresUrl
 from keypeg_server.clock import Clock, SystemClock, to_us
+from keypeg_server.oidc.registry import KnownProviders, ProviderError, of_settings
 from keypeg_server.service.attestation import Roots, RootsUnusable
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.passwords import Cost, Passwords
@@ -158,6 +159,13 @@ class Opened:
             raise StartError(
                 f"The file {file} of keys.attestation_roots can not be used: {error}."
             ) from error
+
+    def providers(self) -> KnownProviders:
+        """The outside providers at which people sign in."""
+        try:
+            return of_settings(self.settings.sign_in.providers, self.data, self.clock, vaults.read)
+        except (ProviderError, secret_files.SecretError) as error:
+            raise StartError(str(error)) from error
 
     def close(self) -> None:
         self.database.close()

@@ -17,6 +17,7 @@ from keypeg.v1 import (
     catalog_service_pb2_grpc,
     cloud_session_service_pb2_grpc,
     credential_service_pb2_grpc,
+    identity_service_pb2_grpc,
     license_service_pb2_grpc,
     location_service_pb2_grpc,
     people_service_pb2_grpc,
@@ -35,6 +36,7 @@ from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.catalog_service import CatalogRpc
 from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
 from keypeg_server.rpc.credential_service import CredentialRpc
+from keypeg_server.rpc.identity_service import IdentityRpc
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.location_service import LocationRpc
 from keypeg_server.rpc.people_service import PeopleRpc
@@ -67,6 +69,9 @@ def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened, quotas: 
     )
     credential_service_pb2_grpc.add_CredentialServiceServicer_to_server(
         CredentialRpc(of.credentials, of.devices, clock), server
+    )
+    identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(
+        IdentityRpc(of.provider_sign_ins, of.identities), server
     )
     license_service_pb2_grpc.add_LicenseServiceServicer_to_server(
         LicenseRpc(of.licenses, of.life.use_cases, of.capacities, of.capacity_keeper, clock), server

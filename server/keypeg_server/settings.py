@@ -201,6 +201,43 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class SignInProvider:
+    """An outside provider, at which people sign in with OpenID Connect."""
+
+    name: str = setting("", "What people say to sign in there: `keypeg login --provider NAME`.")
+    issuer: str = setting(
+        "",
+        "Its issuer, an https URL, exactly as it writes it itself: identities are of an issuer, and another one is "
+        "somebody else's.",
+    )
+    client_id: str = setting("", "As what this server is registered there.")
+    client_secret_file: str = setting(
+        "",
+        "Where the secret of that is: a file, or `credential:NAME`. Empty for a public client. Never the secret itself.",
+    )
+    scopes: tuple[str, ...] = setting(
+        ("openid",), "What is asked for; nothing but who it is is needed, and `openid` is."
+    )
+    second_factor: str = setting(
+        "ours",
+        "Whose second factor counts for users with one-time codes: `ours` asks for a code after it, `theirs` does not, "
+        "`amr` does unless the provider says that it asked for several factors.",
+    )
+    ca_file: str = setting(
+        "", "PEM file of authorities that its certificate may be of, beside the system's."
+    )
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """Signing in at outside providers."""
+
+    providers: tuple[SignInProvider, ...] = setting(
+        (), "The outside providers, one `[[sign_in.providers]]` each; none: nobody signs in so."
+    )
+
+
+@dataclass(frozen=True)
 class Clients:
     """Which clients are served."""
 
@@ -337,6 +374,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     passwords: Passwords = field(default_factory=Passwords)
     tokens: Tokens = field(default_factory=Tokens)
+    sign_in: SignIn = field(default_factory=SignIn)
     clients: Clients = field(default_factory=Clients)
     sessions: Sessions = field(default_factory=Sessions)
     credentials: Credentials = field(default_factory=Credentials)
@@ -351,4 +389,5 @@ class Settings:
 CHOICES: Final = {
     ("logs", "level"): ("debug", "info", "warning", "error"),
     ("logs", "format"): ("auto", "json", "text"),
+    ("sign_in.providers", "second_factor"): ("ours", "amr", "theirs"),
 }

@@ -9,6 +9,7 @@ Leaves to others: which settings there are (settings.py), and how they are read 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,12 @@ from typing import Final
 from keypeg import settings_reading
 from keypeg.settings_reading import SettingsError
 from keypeg_server.address import AddressError, PostgresUrl
+from keypeg_server.domain.identity import is_safe_url
 from keypeg_server.settings import CHOICES, Settings
 
 FILE_NAME: Final = "keypegd.toml"
 ENVIRONMENT_PREFIX: Final = "KEYPEGD_"
+_PROVIDER: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 def load(path: Path, environment: Mapping[str, str]) -> Settings:
@@ -57,9 +60,33 @@ def _checked_together(settings: Settings, database: str) -> Settings:
         raise SettingsError("passwords.memory_kib is at least 8 for each of passwords.lanes.")
     if bool(settings.server.tls_certificate) != bool(settings.server.tls_key):
         raise SettingsError("server.tls_certificate and server.tls_key go together; set both.")
+    _check_providers(settings)
     if settings.storage.database:
         try:
             PostgresUrl.read(settings.storage.database)
         except AddressError as error:
             raise SettingsError(f"{database}: {error}") from None  # nothing shows the URL
     return settings
+
+
+def _check_providers(settings: Settings) -> None:
+    providers = settings.sign_in.providers
+    for one in providers:
+        if not _PROVIDER.fullmatch(one.name):
+            raise SettingsError(
+                "sign_in.providers: each has a name of 1 to 32 characters of [a-z0-9-], a letter first."
+            )
+        place = f"sign_in.providers {one.name}"
+        if not is_safe_url(one.issuer, loopback=True):
+            raise SettingsError(
+                f"{place}: issuer is an https URL; http goes to an address of this computer alone."
+            )
+        if not one.client_id:
+            raise SettingsError(
+                f"{place}: client_id is missing: as what this server is registered."
+            )
+        if "openid" not in one.scopes:
+            raise SettingsError(f"{place}: scopes name openid; without it nobody says who it is.")
+    for what in ("name", "issuer"):
+        if len({getattr(one, what) for one in providers}) < len(providers):
+            raise SettingsError(f"sign_in.providers: two have the same {what}.")

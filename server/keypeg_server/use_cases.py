@@ -26,6 +26,7 @@ from keypeg_server.service.credentials import CredentialsService
 from keypeg_server.service.device_sign_ins import DeviceSignIns
 from keypeg_server.service.entitlements import AccountEntitlements
 from keypeg_server.service.history import History
+from keypeg_server.service.identities import Identities
 from keypeg_server.service.key_checks import KeyChecks
 from keypeg_server.service.key_losses import KeyLosses
 from keypeg_server.service.licenses import LicenseService
@@ -35,6 +36,7 @@ from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.people import PeopleService
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.pools import Engine
+from keypeg_server.service.provider_sign_ins import ProviderSignIns
 from keypeg_server.service.reports import Reports
 from keypeg_server.service.seats import Seats
 from keypeg_server.service.second_factors import SecondFactors
@@ -109,6 +111,21 @@ class UseCases:
         )
         self.device_sign_ins: Final = DeviceSignIns(
             store, clock, new_id, callers.tokens, self.sign_ins
+        )
+
+        providers = opened.providers()
+        self.provider_sign_ins: Final = ProviderSignIns(
+            store,
+            clock,
+            new_id,
+            callers.tokens,
+            self.sign_ins,
+            self.factors,
+            providers,
+            opened.wrapping(),
+        )
+        self.identities: Final = Identities(
+            store, clock, new_id, providers, self.sign_ins, self.provider_sign_ins, self.people
         )
 
         # Licenses, and where they are.

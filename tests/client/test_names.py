@@ -19,6 +19,7 @@ def test_every_kind_of_name_is_there() -> None:
         "accounts/{account}/users/{user}",
         "accounts/{account}/invitations/{invitation}",
         "accounts/{account}/users/{user}/apiKeys/{key}",
+        "accounts/{account}/users/{user}/identities/{identity}",
         "accounts/{account}/credentials/{credential}",
         "accounts/{account}/licenses/{license}",
         "accounts/{account}/licenses/{license}/activations/{activation}",

@@ -87,7 +87,7 @@ def test_what_can_not_be_read_is_refused(tmp_path: Path) -> None:
 def test_every_setting_says_what_it_does() -> None:
     for name, _, _, limits, what in describe():
         assert what.endswith("."), name
-        assert re.fullmatch(r"[a-z_]+\.[a-z_]+", name)
+        assert re.fullmatch(r"[a-z_]+\.[a-z_]+(\[\]\.[a-z_]+)?", name)
         if limits:
             assert " to " in limits
 
@@ -98,5 +98,5 @@ def test_the_operations_page_shows_every_setting() -> None:
     missing = [row for row in rows if row not in page]
     assert not missing, "docs/operations.md lacks:\n" + "\n".join(missing)
     table = page[page.index("## Settings") :]
-    shown = re.findall(r"^\| `([a-z]+\.[a-z_]+)` \|", table, re.MULTILINE)
+    shown = re.findall(r"^\| `([a-z_]+\.[a-z_.\[\]]+)` \|", table, re.MULTILINE)
     assert shown == [name for name, *_ in describe()]

@@ -32,6 +32,8 @@ from keypeg.v1 import (
     credential_pb2,
     credential_service_pb2,
     document_pb2,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
     license_life_pb2,
     license_service_pb2,
     license_switches_pb2,
@@ -86,6 +88,7 @@ class Scene:
     invitation: str = ""
     key: str = ""
     capacity: str = ""
+    identity: str = ""
 
     def elsewhere(self) -> Scene:
         """The same names of what does not exist."""
@@ -114,6 +117,7 @@ class Scene:
             invitation=gone(self.invitation),
             key=gone(self.key),
             capacity=gone(self.capacity),
+            identity=gone(self.identity),
         )
 
     # --- what a call uses up ---
@@ -154,6 +158,13 @@ class Scene:
             scopes=["licenses:read"],
         )
         return replace(self, key=self.holder.api_keys.CreateApiKey(asked).api_key.name)
+
+    def with_own_identity(self) -> Scene:
+        asked = identity_service_pb2.CreateIdentityRequest(
+            parent=self.own_user, request_id=request_id(), provider="work", subject=new_id("sub")
+        )
+        stub = identity_service_pb2_grpc.IdentityServiceStub(self.world.publisher.channel)
+        return replace(self, identity=stub.CreateIdentity(asked).identity.name)
 
     def with_capacity(self) -> Scene:
         made = self.world.publisher.licenses.AddLicenseCapacity(
@@ -350,6 +361,25 @@ _SIGN_INS: Final[Mapping[str, Request]] = {
     ),
     "EndUserSignIns": lambda s: sign_in_service_pb2.EndUserSignInsRequest(
         name=s.user, request_id=request_id()
+    ),
+}
+_identities = identity_service_pb2
+_IDENTITIES: Final[Mapping[str, Request]] = {
+    "BeginProviderSignIn": lambda s: _identities.BeginProviderSignInRequest(
+        provider="work", redirect_uri="http://example.com/callback"
+    ),
+    "ProveProviderSignIn": lambda s: _identities.ProveProviderSignInRequest(sign_in="x"),
+    "FinishProviderSignIn": lambda s: _identities.FinishProviderSignInRequest(sign_in="x"),
+    "LinkIdentity": lambda s: _identities.LinkIdentityRequest(sign_in="x", password=PASSWORD),
+    "AcceptInvitationAsIdentity": lambda s: _identities.AcceptInvitationAsIdentityRequest(
+        name=f"{s.account}/invitations/none", ticket="x", sign_in="x", login="nobody"
+    ),
+    "CreateIdentity": lambda s: _identities.CreateIdentityRequest(
+        parent=s.user, request_id=request_id(), provider="work", subject=new_id("sub")
+    ),
+    "ListIdentities": lambda s: _identities.ListIdentitiesRequest(parent=s.own_user),
+    "DeleteIdentity": lambda s: _identities.DeleteIdentityRequest(
+        name=s.identity, request_id=request_id()
     ),
 }
 _PEOPLE: Final[Mapping[str, Request]] = {
@@ -597,6 +627,7 @@ CALLS: Final[Mapping[str, Request]] = {
     for service, methods in {
         "keypeg.v1.AccountService": _ACCOUNTS,
         "keypeg.v1.SignInService": _SIGN_INS,
+        "keypeg.v1.IdentityService": _IDENTITIES,
         "keypeg.v1.PeopleService": _PEOPLE,
         "keypeg.v1.ApiKeyService": _KEYS,
         "keypeg.v1.CatalogService": _CATALOG,
@@ -641,6 +672,8 @@ MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
     "UpdateUserRole": Scene.with_user,
     "DeleteInvitation": Scene.with_invitation,
     "DeleteApiKey": Scene.with_key,
+    "CreateIdentity": Scene.with_user,
+    "DeleteIdentity": Scene.with_own_identity,
     "BeginDeactivation": Scene.with_activation,
     "DeleteActivation": Scene.with_activation,
     "RemoveLicenseCapacity": Scene.with_capacity,

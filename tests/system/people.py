@@ -33,6 +33,11 @@ minimum_version = "0.1.0"
 
 [tokens]
 access = "7d"
+
+[[sign_in.providers]]
+name = "work"
+issuer = "https://id.example.invalid"
+client_id = "keypeg"
 """
 """Short grants, so that the tests that wait for one to run out are quick; this version of keypeg is served, older ones are not.
 

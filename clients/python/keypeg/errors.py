@@ -43,6 +43,7 @@ class Reason(enum.Enum):
     CHANGED_MEANWHILE = 16
     ELSEWHERE = 17
     UPDATE_REQUIRED = 18
+    PROVIDER_UNAVAILABLE = 19
 
     SIGN_IN_REQUIRED = 20
     CREDENTIALS_INVALID = 21
@@ -51,6 +52,8 @@ class Reason(enum.Enum):
     CODE_REQUIRED = 24
     SIGN_IN_PENDING = 26
     SIGN_IN_DECLINED = 27
+    PROVIDER_REFUSED = 28
+    IDENTITY_UNKNOWN = 29
 
     LICENSE_MISSING = 30
     LICENSE_EXPIRED = 31
@@ -280,6 +283,18 @@ class SignInPending(KeypegError, reason=Reason.SIGN_IN_PENDING):
 
 class SignInDeclined(KeypegError, reason=Reason.SIGN_IN_DECLINED):
     """Whoever was asked declined this sign-in."""
+
+
+class ProviderUnavailable(KeypegError, reason=Reason.PROVIDER_UNAVAILABLE):
+    """The outside provider of sign-ins does not answer."""
+
+
+class ProviderRefused(KeypegError, reason=Reason.PROVIDER_REFUSED):
+    """What the outside provider of sign-ins said is not to be believed, or was refused by it."""
+
+
+class IdentityUnknown(KeypegError, reason=Reason.IDENTITY_UNKNOWN):
+    """Who signed in at the provider is linked to nobody here."""
 
 
 class LicenseMissing(KeypegError, reason=Reason.LICENSE_MISSING):

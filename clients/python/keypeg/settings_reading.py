@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 _T = TypeVar("_T")
 
@@ -99,16 +99,23 @@ def read(path: Path, *, may_be_absent: bool = False) -> dict[str, Any]:
 
 
 def describe(kind: type[Any]) -> Iterator[tuple[str, str, str, str, str]]:
-    """For every setting: its name, type, default, range and what it does."""
+    """For every setting: its name, type, default, range and what it does; tables of a list after the list, as `[].`."""
     hints = get_type_hints(kind)
     for section in dataclasses.fields(kind):
-        kinds = get_type_hints(hints[section.name])
-        for item in dataclasses.fields(hints[section.name]):
-            low, high = item.metadata["low"], item.metadata["high"]
-            limits = "" if low is None else f"{_show(low)} to {_show(high)}"
-            name = f"{section.name}.{item.name}"
-            what = item.metadata["what"]
-            yield name, _KIND_NAMES[kinds[item.name]], _show(item.default), limits, what
+        yield from _described(section.name, hints[section.name])
+
+
+def _described(place: str, section: type[Any]) -> Iterator[tuple[str, str, str, str, str]]:
+    kinds = get_type_hints(section)
+    for item in dataclasses.fields(section):
+        low, high = item.metadata["low"], item.metadata["high"]
+        limits = "" if low is None else f"{_show(low)} to {_show(high)}"
+        name, kind = f"{place}.{item.name}", kinds[item.name]
+        table = _table_of(kind)
+        named = "list of tables" if table is not None else _KIND_NAMES[kind]
+        yield name, named, _show(item.default), limits, item.metadata["what"]
+        if table is not None:
+            yield from _described(f"{name}[]", table)
 
 
 def duration(text: str) -> timedelta | None:
@@ -171,6 +178,51 @@ def _checked(
 ) -> Any:
     kind, limits = _field(settings, place, section, key)
     name = f"{place}: {section}.{key}"
+    table = _table_of(kind)
+    if table is not None:
+        return _tables(table, place, f"{section}.{key}", value, choices)
+    return _plain(kind, limits, name, value, choices.get((section, key)))
+
+
+def _table_of(kind: Any) -> type[Any] | None:
+    """What is in a list of tables; None for any other setting."""
+    item: Any = next(iter(get_args(kind)), None)
+    return item if isinstance(item, type) and dataclasses.is_dataclass(item) else None
+
+
+def _tables(
+    kind: type[Any], place: str, path: str, value: Any, choices: Choices
+) -> tuple[Any, ...]:
+    """A list of tables, each one of these."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise SettingsError(f"{place}: {path} is written as tables, [[{path}]], and in a file.")
+    hints = get_type_hints(kind)
+    known = {item.name: item.metadata for item in dataclasses.fields(kind)}
+    made = []
+    for number, one in enumerate(value, 1):
+        for key in one:
+            if key not in known:
+                raise SettingsError(
+                    f"{place}: there is no setting {key!r} in [[{path}]]; there are {_names(kind)}."
+                )
+        values = {
+            key: _plain(
+                hints[key],
+                known[key],
+                f"{place}: {path}[{number}].{key}",
+                found,
+                choices.get((path, key)),
+            )
+            for key, found in one.items()
+        }
+        made.append(kind(**values))
+    return tuple(made)
+
+
+def _plain(
+    kind: Any, limits: Mapping[str, Any], name: str, value: Any, allowed: tuple[str, ...] | None
+) -> Any:
+    """A value of a setting that is no list of tables."""
     if kind is timedelta:
         value = duration(value) if isinstance(value, str) else None
         if value is None:
@@ -186,7 +238,6 @@ def _checked(
         raise SettingsError(
             f"{name} is {_show(value)}; it goes from {_show(low)} to {_show(high)}."
         )
-    allowed = choices.get((section, key))
     for one in value if isinstance(value, tuple) else (value,):
         if allowed and one not in allowed:
             raise SettingsError(f"{name} is one of {', '.join(allowed)}; not {one!r}.")

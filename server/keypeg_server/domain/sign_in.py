@@ -25,6 +25,7 @@ class Method(enum.IntEnum):
     PASSKEY = 3
     PROVIDER = 4
     DEVICE_CODE = 5
+    TRUSTED_PROVIDER = 6  # which has asked for a second factor, where one is needed
 
 
 class Refresh(enum.Enum):

@@ -119,6 +119,16 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "RemoveOneTimeCodes": _CALLER,
         "EndUserSignIns": _of(Right.PEOPLE_WRITE, "name"),
     },
+    "keypeg.v1.IdentityService": {
+        "BeginProviderSignIn": _PUBLIC,
+        "ProveProviderSignIn": _PUBLIC,  # whoever has the sign-in's secret
+        "FinishProviderSignIn": _PUBLIC,  # the same
+        "LinkIdentity": _CALLER,
+        "AcceptInvitationAsIdentity": _PUBLIC,  # whoever has the ticket
+        "CreateIdentity": _of(Right.PEOPLE_WRITE, "parent"),
+        "ListIdentities": _user("parent"),
+        "DeleteIdentity": _user("name"),
+    },
     "keypeg.v1.PeopleService": {
         "UpdateUserRole": _of(Right.PEOPLE_WRITE, "name"),
         "CreateServiceUser": _of(Right.PEOPLE_WRITE, "parent"),

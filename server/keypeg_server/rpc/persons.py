@@ -16,6 +16,8 @@ from keypeg import names
 from keypeg.errors import KeypegError
 from keypeg_server.domain.account import NO_ACCOUNT, User
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.identity import chosen
+from keypeg_server.service import provider_sign_ins
 from keypeg_server.service.device_sign_ins import digest_of
 from keypeg_server.service.sign_ins import parent_of
 from keypeg_server.service.store import Store, Unit
@@ -46,6 +48,12 @@ class Persons:
         if "login" in fields:
             credential = unit.accounts.credential(request.login)
             return None if credential is None else credential.user
+        if "sign_in" in fields:
+            proven = unit.identities.sign_in(provider_sign_ins.digest_of(request.sign_in))
+            if proven is None:
+                return None
+            linked = chosen(unit.identities.of_subject(proven.issuer, proven.subject))
+            return None if linked is None else linked[1]
         if "device_code" in fields:
             waiting = unit.sign_ins.device_sign_in(digest_of(request.device_code))
             return None if waiting is None else waiting.user

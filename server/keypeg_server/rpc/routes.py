@@ -87,6 +87,16 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "RemoveOneTimeCodes": _PERSON,
         "EndUserSignIns": _of("name"),
     },
+    "keypeg.v1.IdentityService": {
+        "BeginProviderSignIn": _ANYWHERE,
+        "ProveProviderSignIn": _ANYWHERE,
+        "FinishProviderSignIn": _PERSON,
+        "LinkIdentity": _PERSON,
+        "AcceptInvitationAsIdentity": _of("name"),
+        "CreateIdentity": _of("parent"),
+        "ListIdentities": _ANYWHERE,
+        "DeleteIdentity": _of("name"),
+    },
     "keypeg.v1.PeopleService": {
         "UpdateUserRole": _of("name"),
         "CreateServiceUser": _of("parent"),

@@ -21,7 +21,13 @@ from keypeg.v1.license_pb2 import LicenseType
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg.v1.pool_event_pb2 import PoolEventKind
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
-from keypeg_server.rpc import borrow_checks, credential_checks, life_checks, people_checks
+from keypeg_server.rpc import (
+    borrow_checks,
+    credential_checks,
+    identity_checks,
+    life_checks,
+    people_checks,
+)
 from keypeg_server.rpc.checks import (
     anything,
     duration,
@@ -99,6 +105,7 @@ RULES: Final[Mapping[str, Fields]] = {
     "EndUserSignInsRequest": {"name": name(names.USER), "request_id": uuid},
     **life_checks.RULES,
     **people_checks.RULES,
+    **identity_checks.RULES,
     "SignOutRequest": {},
     "GetCallerRequest": {},
     "CreateAccountRequest": {

@@ -176,20 +176,23 @@ class PeopleService:
         except InvitationInvalid:  # unless this request has joined before, it is refused below
             password = NO_PASSWORD
 
-        def join(unit: Unit) -> User:
-            invitation = self._invited(unit, account, id, who.ticket)
-            unit.people.delete_invitation(id)
-            user = User(
-                invitation.account,
-                self._new_id(),
-                who.login,
-                who.display_name,
-                invitation.role,
-                self._clock.wall(),
-            )
-            return _added(unit, user, password, "invitation_accepted", invitation=invitation.name)
+        return await self._store.once(
+            request, lambda unit: self.join(unit, account, id, who, password)
+        )
 
-        return await self._store.once(request, join)
+    def join(self, unit: Unit, account: str, id: str, who: Joining, password: str) -> User:
+        """Join within a unit of work, with the hash of a password, or NO_PASSWORD."""
+        invitation = self._invited(unit, account, id, who.ticket)
+        unit.people.delete_invitation(id)
+        user = User(
+            invitation.account,
+            self._new_id(),
+            who.login,
+            who.display_name,
+            invitation.role,
+            self._clock.wall(),
+        )
+        return _added(unit, user, password, "invitation_accepted", invitation=invitation.name)
 
     async def act_for(
         self, request: Request[User], caller: Caller, id: str, accounts: Sequence[str]

@@ -26,6 +26,7 @@ from keypeg_server.service.change_ports import Changes
 from keypeg_server.service.credential_ports import Credentials
 from keypeg_server.service.key_ports import Keys
 from keypeg_server.service.people_ports import People
+from keypeg_server.service.provider_ports import IdentityRepository
 from keypeg_server.service.sign_in_ports import Factors, SignInRepository
 
 T = TypeVar("T")
@@ -231,6 +232,8 @@ class Unit(Protocol):
     def sign_ins(self) -> SignInRepository: ...
     @property
     def factors(self) -> Factors: ...
+    @property
+    def identities(self) -> IdentityRepository: ...
     @property
     def changes(self) -> Changes: ...
     @property

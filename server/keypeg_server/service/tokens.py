@@ -197,7 +197,10 @@ class Tokens:
 
 def _found(unit: Unit, sign_in: SignIn | None) -> tuple[SignIn, bool] | None:
     """A sign-in, and whether its user owes a second factor."""
-    return None if sign_in is None else (sign_in, owed(unit, sign_in.user))
+    if sign_in is None:
+        return None
+    trusted = sign_in.method is Method.TRUSTED_PROVIDER
+    return sign_in, not trusted and owed(unit, sign_in.user)
 
 
 def _signed_in(sign_in: SignIn, ends: datetime, *, owes_factor: bool) -> SignedIn:

@@ -3,7 +3,7 @@
 Promises: what the administration keeps; every time is BIGINT microseconds UTC, every id a text made by
 the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of keys in
 tables_key.py, those of the log in tables_log.py, those of several servers in tables_home.py, those of
-invitations, API keys and resellers in tables_people.py, those of signing in in tables_sign_in.py,
+invitations, API keys and resellers in tables_people.py, those of signing in in tables_sign_in.py and tables_identity.py,
 those of planned changes in tables_life.py, those of members' cloud sessions in tables_group.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
@@ -29,6 +29,7 @@ from keypeg_server.storage import (
     tables_credential,
     tables_group,
     tables_home,
+    tables_identity,
     tables_key,
     tables_life,
     tables_log,
@@ -42,6 +43,7 @@ __all__ = [
     "tables_credential",
     "tables_group",
     "tables_home",
+    "tables_identity",
     "tables_key",
     "tables_life",
     "tables_log",

@@ -26,6 +26,7 @@ from keypeg_server.storage.change_store import SqlChanges
 from keypeg_server.storage.credential_store import SqlCredentials
 from keypeg_server.storage.database import Database
 from keypeg_server.storage.factor_store import SqlFactors
+from keypeg_server.storage.identity_store import SqlIdentities
 from keypeg_server.storage.key_store import SqlKeys
 from keypeg_server.storage.license_store import SqlLicenses
 from keypeg_server.storage.log_writer import LogWriter
@@ -53,6 +54,7 @@ class SqlUnit:
         self.people = SqlPeople(session)
         self.sign_ins = SqlSignIns(session)
         self.factors = SqlFactors(session)
+        self.identities = SqlIdentities(session)
         self.changes = SqlChanges(session)
         self.credentials = SqlCredentials(session)
         self.events: list[Event] = []

@@ -92,6 +92,15 @@ async def invite(
     metavar="FILE",
     help="Read the password from the first line of FILE; - is standard input.",
 )
+@click.option(
+    "--provider",
+    metavar="NAME",
+    help="Join as who you are at this outside provider, without a password.",
+)
+@click.option("--device", is_flag=True, help="With --provider: show a code, which you type there.")
+@click.option(
+    "--no-browser", is_flag=True, help="With --provider: show the address, and open no browser."
+)
 @pass_cli
 async def accept(
     cli: Cli,
@@ -100,6 +109,9 @@ async def accept(
     name: str,
     ticket_file: TextIO | None,
     password_file: TextIO | None,
+    provider: str | None,
+    device: bool,
+    no_browser: bool,
 ) -> None:
     """Join an account by INVITATION, with its ticket and a password of your own.
 
@@ -117,6 +129,31 @@ async def accept(
     from keypeg.v1 import people_service_pb2_grpc as rpc
 
     ticket = _secret("Ticket", ticket_file)
+    if provider is not None:
+        from keypeg.cli.login import client_name
+        from keypeg.cli.provider_login import proven
+        from keypeg.v1 import identity_service_pb2 as identity_pb
+        from keypeg.v1 import identity_service_pb2_grpc as identity_rpc
+
+        link = Link.to_server(replace(cli.profile(), token=""))
+        try:
+            secret = await proven(
+                cli, link, provider, client_name(), typed=device, browser=not no_browser
+            )
+            await link.call(
+                identity_rpc.IdentityServiceStub(link.channel).AcceptInvitationAsIdentity,
+                identity_pb.AcceptInvitationAsIdentityRequest(
+                    name=invitation,
+                    ticket=ticket,
+                    sign_in=secret,
+                    login=login,
+                    display_name=name,
+                ),
+            )
+        finally:
+            await link.close()
+        cli.printer.note(f"{login} has joined; sign in: keypeg login --provider {provider}")
+        return
     password = _secret("Password", password_file, again=True)
     link = Link.to_server(replace(cli.profile(), token=""))
     try:

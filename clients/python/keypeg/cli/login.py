@@ -57,7 +57,15 @@ def role(user: account_pb2.User) -> str:
 @click.option(
     "--device",
     is_flag=True,
-    help="Show a code instead, which you approve where you are signed in already.",
+    help="Show a code instead, which you approve where you are signed in already; with --provider, which you type there.",
+)
+@click.option(
+    "--provider",
+    metavar="NAME",
+    help="Sign in at this outside provider of the server, in a browser.",
+)
+@click.option(
+    "--no-browser", is_flag=True, help="With --provider: show the address, and open no browser."
 )
 @pass_cli
 async def login(
@@ -66,6 +74,8 @@ async def login(
     password_file: TextIO | None,
     fingerprint: str | None,
     device: bool,
+    provider: str | None,
+    no_browser: bool,
 ) -> None:
     """Sign in at a server and keep a profile.
 
@@ -79,6 +89,7 @@ async def login(
       keypeg login --server lan:7400 --ca-file ca.pem --fingerprint 3f:a1:... --login ada
       keypeg login --login ada --password-file - < password.txt
       keypeg login --device        # and elsewhere: keypeg sign-ins approve CODE
+      keypeg login --provider work
     """
     from keypeg import errors, sign_in
     from keypeg.cli.link import Link
@@ -88,11 +99,18 @@ async def login(
     profile = _profile(cli)
     if fingerprint is not None:
         _check_fingerprint(profile, fingerprint)
-    if device:
-        from keypeg.cli.device_code import sign_in_by_code
-
+    if device or provider is not None:
         whole = replace(profile, ca_file=_whole(profile.ca_file))
-        kept, answered = await sign_in_by_code(cli, whole, client_name())
+        if provider is None:
+            from keypeg.cli.device_code import sign_in_by_code
+
+            kept, answered = await sign_in_by_code(cli, whole, client_name())
+        else:
+            from keypeg.cli import provider_login
+
+            kept, answered = await provider_login.sign_in(
+                cli, whole, provider, client_name(), typed=device, browser=not no_browser
+            )
         _show(cli, kept, answered.user, moment(answered, "refresh_expire_time"))
         cli.printer.note(
             f"Signed in as {answered.user.login} at {kept.server} (profile {kept.name})."

@@ -64,6 +64,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """One side is too old for what is asked; metadata `component` (`app`, `client`
     or `server`) says which, `minimum_version` from which version on it can.
     """
+    REASON_PROVIDER_UNAVAILABLE: _Reason.ValueType  # 19
+    """The outside provider of sign-ins does not answer; metadata `provider`."""
     REASON_SIGN_IN_REQUIRED: _Reason.ValueType  # 20
     """No credentials came with the call; sign in."""
     REASON_CREDENTIALS_INVALID: _Reason.ValueType  # 21
@@ -80,6 +82,14 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """Nobody has decided yet about this device code; ask again after `retry_after`."""
     REASON_SIGN_IN_DECLINED: _Reason.ValueType  # 27
     """Whoever was asked declined this sign-in."""
+    REASON_PROVIDER_REFUSED: _Reason.ValueType  # 28
+    """What the outside provider of sign-ins said is not to be believed, or was
+    refused by it; metadata `provider`.
+    """
+    REASON_IDENTITY_UNKNOWN: _Reason.ValueType  # 29
+    """Who signed in at the provider is linked to nobody here; metadata `issuer`,
+    `subject`.
+    """
     REASON_LICENSE_MISSING: _Reason.ValueType  # 30
     """The account has no license for this product that can be used here."""
     REASON_LICENSE_EXPIRED: _Reason.ValueType  # 31
@@ -289,6 +299,8 @@ REASON_UPDATE_REQUIRED: Reason.ValueType  # 18
 """One side is too old for what is asked; metadata `component` (`app`, `client`
 or `server`) says which, `minimum_version` from which version on it can.
 """
+REASON_PROVIDER_UNAVAILABLE: Reason.ValueType  # 19
+"""The outside provider of sign-ins does not answer; metadata `provider`."""
 REASON_SIGN_IN_REQUIRED: Reason.ValueType  # 20
 """No credentials came with the call; sign in."""
 REASON_CREDENTIALS_INVALID: Reason.ValueType  # 21
@@ -305,6 +317,14 @@ REASON_SIGN_IN_PENDING: Reason.ValueType  # 26
 """Nobody has decided yet about this device code; ask again after `retry_after`."""
 REASON_SIGN_IN_DECLINED: Reason.ValueType  # 27
 """Whoever was asked declined this sign-in."""
+REASON_PROVIDER_REFUSED: Reason.ValueType  # 28
+"""What the outside provider of sign-ins said is not to be believed, or was
+refused by it; metadata `provider`.
+"""
+REASON_IDENTITY_UNKNOWN: Reason.ValueType  # 29
+"""Who signed in at the provider is linked to nobody here; metadata `issuer`,
+`subject`.
+"""
 REASON_LICENSE_MISSING: Reason.ValueType  # 30
 """The account has no license for this product that can be used here."""
 REASON_LICENSE_EXPIRED: Reason.ValueType  # 31

@@ -38,6 +38,8 @@ class _SignInMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignInMe
     """At an OpenID Connect provider."""
     SIGN_IN_METHOD_DEVICE_CODE: _SignInMethod.ValueType  # 5
     """By a code that somebody who is signed in approved."""
+    SIGN_IN_METHOD_TRUSTED_PROVIDER: _SignInMethod.ValueType  # 6
+    """At an OpenID Connect provider that is trusted with second factors."""
 
 class SignInMethod(_SignInMethod, metaclass=_SignInMethodEnumTypeWrapper):
     """How somebody signed in."""
@@ -54,6 +56,8 @@ SIGN_IN_METHOD_PROVIDER: SignInMethod.ValueType  # 4
 """At an OpenID Connect provider."""
 SIGN_IN_METHOD_DEVICE_CODE: SignInMethod.ValueType  # 5
 """By a code that somebody who is signed in approved."""
+SIGN_IN_METHOD_TRUSTED_PROVIDER: SignInMethod.ValueType  # 6
+"""At an OpenID Connect provider that is trusted with second factors."""
 Global___SignInMethod: _TypeAlias = SignInMethod  # noqa: Y015
 
 @_typing.final
