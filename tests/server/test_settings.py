@@ -15,6 +15,13 @@ from keypeg_server.settings_reading import describe, load
 ROOT = Path(__file__).resolve().parents[2]
 
 
+PROVIDER = """[[sign_in.providers]]
+name = 'work'
+issuer = 'https://id.example'
+client_id = 'keypeg'
+"""
+
+
 def loaded(tmp_path: Path, text: str, **environment: str) -> Settings:
     path = tmp_path / "keypegd.toml"
     path.write_text(text)
@@ -43,6 +50,13 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     assert settings.sessions.seat_grant == timedelta(seconds=15)
 
 
+def test_providers_are_a_list_of_tables(tmp_path: Path) -> None:
+    local = PROVIDER.replace("work", "home").replace("https://id.example", "http://127.0.0.1:8/")
+    [work, home] = loaded(tmp_path, PROVIDER + local).sign_in.providers
+    assert (work.name, work.issuer, work.scopes) == ("work", "https://id.example", ("openid",))
+    assert (home.issuer, home.second_factor) == ("http://127.0.0.1:8/", "ours")
+
+
 @pytest.mark.parametrize(
     ("text", "environment", "said"),
     [
@@ -61,6 +75,18 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
         ("[logs]\nlevel = 'loud'\n", {}, "is one of debug, info, warning, error; not 'loud'"),
         ("[server]\nhost_names = ['a', 1]\n", {}, "is a list of texts"),
         ("[server]\ntls_key = 'k.pem'\n", {}, "go together; set both"),
+        ("[sign_in]\nproviders = 7\n", {}, "[[sign_in.providers]]"),
+        ("[[sign_in.providers]]\nnam = 'x'\n", {}, "there is no setting 'nam' in [[sign_in.pro"),
+        ("[[sign_in.providers]]\nname = 7\n", {}, "sign_in.providers[1].name is a text, not int"),
+        (PROVIDER + "second_factor = 'none'\n", {}, "second_factor is one of ours, amr, theirs"),
+        (PROVIDER + "scopes = ['email']\n", {}, "scopes name openid"),
+        (PROVIDER + PROVIDER, {}, "two have the same name"),
+        (PROVIDER + PROVIDER.replace("work", "home"), {}, "two have the same issuer"),
+        (PROVIDER.replace("work", "Work place"), {}, "a name of 1 to 32 characters"),
+        (PROVIDER.replace("https", "http"), {}, "issuer is an https URL"),
+        (PROVIDER.replace("id.example", "user@id.example"), {}, "issuer is an https URL"),
+        (PROVIDER.replace("client_id = 'keypeg'", ""), {}, "client_id is missing"),
+        ("", {"SIGN_IN__PROVIDERS": "work"}, "[[sign_in.providers]]"),
         ("", {"SERVER__PORT": "1"}, "KEYPEGD_SERVER__PORT: there is no setting 'port'"),
         ("", {"NONSENSE": "1"}, "KEYPEGD_NONSENSE: there is no section 'nonsense'"),
         ("", {"LIMITS__OPEN_FILES": "many"}, "limits.open_files is a number, not str"),

@@ -128,6 +128,7 @@ def test_who_is_linked_signs_in_with_a_browser_and_nobody_else(
     assert code == 4, said
 
 
+@pytest.mark.long
 @pytest.mark.system
 def test_a_code_that_is_typed_at_the_provider_signs_in(
     world: World, customer: Customer, new_name: Namer

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ ANSWER_SIZE: Final = 262_144  # bytes; a key set of today's providers has up to 
 AT_ONCE: Final = (
     16  # requests to one provider: one that answers slowly takes no more of this server
 )
+_LOG: Final = logging.getLogger(__name__)
 _HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity"}
 
 
@@ -44,6 +46,7 @@ class Http:
         self, provider: str, trusted: ssl.SSLContext, *, direct: bool, seconds: float = TIME
     ) -> None:
         """`direct`: without the proxy that the environment names."""
+        logging.getLogger(httpx2.__name__).setLevel(logging.WARNING)  # it logs each request
         self._provider = provider
         self._seconds = seconds
         self._free = AT_ONCE
@@ -107,6 +110,7 @@ class Http:
         return Answer(response.status_code, read)
 
     def _unavailable(self, what: str) -> ProviderUnavailable:
+        _LOG.warning("provider unavailable", extra={"provider": self._provider, "why": what})
         return unavailable(self._provider, what)
 
 

@@ -363,3 +363,19 @@ async def test_what_is_kept_says_no_secret(world: World) -> None:
     assert begun.secret not in shown
     assert "device-code" not in shown
     assert begun.secret not in repr(begun)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_a_trusted_provider_is_a_second_factor_where_one_is_required(
+    world: World, trusted: bool
+) -> None:
+    await world.linked("ada")
+    office = world.office
+    await office.accounts.require_second_factor(
+        office.request([]), PUBLISHER, "studio", required=True
+    )
+    world.there.second_factor = SecondFactor.AMR
+    secret = await world.proven("ada-there", *(["mfa"] if trusted else []))
+    new = await world.proofs.finish(secret, "", HERE)
+    assert new.owes_factor is not trusted
+    assert (await office.tokens.authenticate(new.text)).caller.owes_factor is not trusted
