@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from keypeg import aio, errors, events, hostinfo
-from keypeg.borrow_session import CHECK_TIME
 from keypeg.borrow_place import Kept
+from keypeg.borrow_session import CHECK_TIME
 from keypeg.borrow_shelf import Shelf
 from keypeg.document import Ed25519Signer
 from keypeg.errors import Reason
