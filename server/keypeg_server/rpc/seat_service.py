@@ -244,7 +244,7 @@ class SeatService(SeatServiceServicer):
         self, request: WatchPoolRequest, context: Any
     ) -> AsyncIterator[WatchPoolResponse]:
         caller = self._caller()
-        await self._seats.present(request.parent)
+        await self._seats.present(request.parent, caller)
         async with aclosing(self._watching.watch(caller, request.parent)) as watched:
             async for told in watched:
                 for response in seat_encode.told(told, caller, self._seats.times):
@@ -255,7 +255,7 @@ class SeatService(SeatServiceServicer):
     ) -> ListPoolEventsResponse:
         caller = self._caller()
         page = page_of(request)
-        await self._seats.present(request.parent)
+        await self._seats.present(request.parent, caller)
         found = await self._history.events(
             caller,
             request.parent,

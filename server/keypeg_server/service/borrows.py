@@ -98,7 +98,7 @@ class Borrows:
         self, caller: Caller, request_id: str, wanted: Wanted
     ) -> tuple[Known, BorrowProof]:
         """A seat to take offline, or the refusal; the same request again gives the same document."""
-        await self._engine.present((wanted.pool,))
+        await self._engine.present((wanted.pool,), caller)
         pool = self._engine.pool(wanted.pool)
         if pool is None or not caller.sees_account(pool.account):
             raise no_pool(wanted.pool)

@@ -21,6 +21,12 @@ from keypeg_server.service.commits import PoolStore, StoredPool
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.refusals import elsewhere
 
+NOWHERE: Final = "-"  # the id of no pool
+
+
+def _all_seen(_account: str) -> bool:
+    return True
+
 
 class PoolRegistry:
     """All pools of the accounts that are served here."""
@@ -95,10 +101,16 @@ class PoolRegistry:
 
     # Pools.
 
-    async def present(self, pools: Iterable[str]) -> None:
-        """See to it that pools (names) that were just created are here; ServerDraining when they belong elsewhere."""
+    async def present(self, pools: Iterable[str], sees: Callable[[str], bool] = _all_seen) -> None:
+        """See to it that pools (names) that were just created are here; ServerDraining when they belong elsewhere.
+
+        One of an account that `sees` says nothing of is looked for as one that is not there is: it takes as long.
+        """
         for name in pools:
-            if name in self._by_name:
+            found = self._by_name.get(name)
+            if found is not None:
+                if not sees(found.account):
+                    await self._store.load(NOWHERE)
                 continue
             (id,) = names.POOL.parse(name)
             if id not in self._pools:

@@ -112,9 +112,12 @@ class Engine:
         self.aftermath.drop(dropped)
         return self.holdings.dropped(dropped)
 
-    async def present(self, pools: Iterable[str]) -> None:
-        """See to it that pools that were just created are there."""
-        await self.pools.present(pools)
+    async def present(self, pools: Iterable[str], caller: Caller | None = None) -> None:
+        """See to it that pools that were just created are there; one that a caller does not see, they wait for as long."""
+        if caller is None:
+            await self.pools.present(pools)
+        else:
+            await self.pools.present(pools, caller.sees_account)
 
     async def retire(self, pools: Sequence[str]) -> None:
         """Give out no more seats of these pools; PoolRule, with who is in the way, when they are in use."""

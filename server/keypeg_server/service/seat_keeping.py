@@ -57,7 +57,7 @@ class SeatKeeping:
 
     async def rules(self, caller: Caller, name: str) -> PoolRules:
         """The rules of a pool; for its administrators."""
-        await self._engine.present((name,))
+        await self._engine.present((name,), caller)
         pool = self._managed(caller, name)
         return await self._engine.looked(lambda: pool.rules)
 
@@ -65,7 +65,7 @@ class SeatKeeping:
         self, caller: Caller, name: str, rules: PoolRules, etag: str, *, dry_run: bool
     ) -> tuple[Pool, list[Effect]]:
         """Other rules for a pool, and what they change for whom; nothing is changed by a dry run."""
-        await self._engine.present((name,))
+        await self._engine.present((name,), caller)
         pool = self._managed(caller, name)
         pool_rules_check.check(rules, pool.capacity)
         if rules.overdraft > pool.rules.overdraft and not caller.may(Right.LICENSES_WRITE):

@@ -91,7 +91,7 @@ class SeatTaking:
         The same request again gives the same lease, as if renewed, or goes on waiting in the same place.
         """
         begun = self._clock.monotonic()
-        await self._engine.present((wanted.pool,))
+        await self._engine.present((wanted.pool,), caller)
         pool = self._engine.pool(wanted.pool)
         if pool is None or not caller.sees_account(pool.account):
             raise no_pool(wanted.pool)

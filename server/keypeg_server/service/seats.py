@@ -86,7 +86,7 @@ class Seats:
         address: str = "",
     ) -> Answer:
         """What an acquire would get now; nothing is taken, and no refusal is raised but for a pool not seen."""
-        await self._engine.present((pool_name,))
+        await self._engine.present((pool_name,), caller)
         pool = self._visible(caller, pool_name)
         holder = Holder(
             "", caller.user, device.id, device.host_name, app.name, app.process_id, address
@@ -164,10 +164,10 @@ class Seats:
             at_us(self._engine.aftermath.ends_at(lease)),
         )
 
-    async def present(self, parent: str) -> None:
+    async def present(self, parent: str, caller: Caller) -> None:
         """See to it that a pool that was just created is there, when this is a pool's name."""
         if names.POOL.matches(parent):
-            await self._engine.present((parent,))
+            await self._engine.present((parent,), caller)
 
     def sight(self, caller: Caller) -> Sight:
         """What explanations for this caller are made from."""

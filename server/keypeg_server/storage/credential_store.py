@@ -25,9 +25,10 @@ class SqlCredentials:
 
     def find(self, account: str, id: str) -> Credential | None:
         row = self._session.get(CredentialRow, id)
-        if row is None or row.account != account:
-            return None
-        return self._credentials([row])[0]
+        there = [row] if row is not None and row.account == account else []
+        # Devices are looked for in any case: not there takes as long as not the caller's.
+        found = self._credentials(there, (id,))
+        return found[0] if found else None
 
     def list_of(
         self, account: str, user: str | None = None, after: str = "", limit: int | None = None
@@ -94,14 +95,18 @@ class SqlCredentials:
             self._session.merge(DeviceLimitRow(account=account, active_devices=limit))
         self._session.flush()
 
-    def _credentials(self, rows: Sequence[CredentialRow]) -> list[Credential]:
+    def _credentials(
+        self, rows: Sequence[CredentialRow], ids: Sequence[str] | None = None
+    ) -> list[Credential]:
+        if ids is None:
+            ids = [row.id for row in rows]
         devices: dict[str, list[CredentialDevice]] = defaultdict(list)
         wanted = (
             select(CredentialDeviceRow)
-            .where(col(CredentialDeviceRow.credential).in_([row.id for row in rows]))
+            .where(col(CredentialDeviceRow.credential).in_(ids))
             .order_by(col(CredentialDeviceRow.last_time_us).desc(), col(CredentialDeviceRow.device))
         )
-        if rows:
+        if ids:
             for row in self._session.exec(wanted):
                 devices[row.credential].append(_device(row))
         return [_credential(row, tuple(devices[row.id])) for row in rows]
