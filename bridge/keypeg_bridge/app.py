@@ -54,6 +54,7 @@ from keypeg_bridge.rack.sources import make_source
 from keypeg_bridge.rack.writes import Writes
 from keypeg_bridge.rpc.key_service import KeyService
 from keypeg_bridge.rpc.online import Access, AccountServer, Online
+from keypeg_bridge.rpc.renewing import Renewing
 from keypeg_bridge.rpc.session import SessionSettings
 from keypeg_bridge.rpc.session_service import SessionService
 from keypeg_bridge.rpc.sessions import Sessions
@@ -128,7 +129,7 @@ async def serve(
         memory = Memory(kept.load(), kept.save)
     except (identity.IdentityError, MemoryUnreadable, ValueError) as error:
         raise StartError(str(error)) from error
-    access = _access(settings)
+    access = _access(settings, state)
     time = LoopTime(SystemClock())
     rack = Rack(
         sources,
@@ -194,9 +195,15 @@ async def serve(
         await rack.start()
         stack.push_async_callback(rack.stop)
         if access is not None:
-            online = Online(rack, memory, AccountServer(access), settings.server.interval)
+            online = Online(
+                rack, memory, AccountServer(access, time.wall), settings.server.interval
+            )
             online.start()
             stack.push_async_callback(online.stop)
+            if access.token_file is None:
+                renewing = Renewing(access, time.wall)
+                renewing.start()
+                stack.push_async_callback(renewing.stop)
         await rack.first_look(FIRST_LOOK)
         for one in listeners:
             stack.push_async_callback(one.server.stop, None)
@@ -224,18 +231,19 @@ def _ways(backends: tuple[str, ...]) -> list[str]:
     return ways
 
 
-def _access(settings: Settings) -> Access | None:
+def _access(settings: Settings, state: Path) -> Access | None:
     """The server that is asked about keys; None when there is none."""
     chosen = settings.server
     if not chosen.address:
         return None
-    if not chosen.token_file:
+    if not chosen.token_file and not chosen.certificate:
         raise StartError(
             "server.address is set, and server.token_file is not. Give the file with the token of a user"
-            " of the account."
+            " of the account; or enroll the bridge, and set server.certificate."
         )
     ca_file = Path(chosen.ca_file) if chosen.ca_file else None
-    return Access(chosen.address, ca_file, Path(chosen.token_file))
+    token_file = None if chosen.certificate else Path(chosen.token_file)
+    return Access(chosen.address, ca_file, token_file, state)
 
 
 async def _end(

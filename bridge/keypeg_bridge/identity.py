@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from keypeg import names
+from keypeg_bridge.secret_file import write_secret
 
 IDENTITY_FILE: Final = "bridge.json"
 CA_FILE: Final = "ca.pem"
@@ -64,7 +64,7 @@ def load(folder: Path) -> Identity:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not file.exists():
             made = {"id": secrets.token_hex(16), "secret": secrets.token_hex(SECRET_BYTES)}
-            _write_secret(file, json.dumps(made).encode())
+            write_secret(file, json.dumps(made).encode())
         found = json.loads(file.read_bytes())
         secret = bytes.fromhex(found["secret"])
         if len(secret) != SECRET_BYTES:
@@ -125,14 +125,3 @@ def _builder(
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + LIFETIME)
     )
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(descriptor)
-    partial.replace(path)

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import platformdirs
 
 from keypeg.settings_reading import SettingsError
 from keypeg_bridge import app, logs
 from keypeg_bridge import settings as settings_module
+from keypeg_bridge.certificate_command import certificate_group, state_folder
 from keypeg_bridge.listening import StartError
 from keypeg_bridge.settings import Settings
 
@@ -58,10 +58,13 @@ def serve(
             settings_module.load(config, os.environ), socket, backends, tls, lan
         )
         logs.configure(settings.logs.level, settings.logs.format)
-        folder = state or platformdirs.user_state_path("keypeg", appauthor=False) / "bridge"
+        folder = state_folder(state)
         asyncio.run(_until_told(settings, folder, ready_file))
     except (SettingsError, StartError) as error:
         raise click.ClickException(str(error)) from error
+
+
+main.add_command(certificate_group)
 
 
 @main.command("settings")

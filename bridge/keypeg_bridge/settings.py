@@ -117,7 +117,13 @@ class Server:
     ca_file: str = setting("", "Certificates to trust, PEM; empty for those of the system.")
     token_file: str = setting(
         "",
-        "A file with the token of a user of the account whose keys these are; needed with `address`.",
+        "A file with the token of a user of the account whose keys these are; needed with `address`, unless there is a "
+        "certificate.",
+    )
+    certificate: bool = setting(
+        False,
+        "Whether the bridge calls by its certificate (`keypeg-bridge certificate`) in place of a token. `address` then is "
+        "what the server has as `server.bridge_listen`.",
     )
     interval: timedelta = setting(
         _ms(3_600_000),

@@ -27,6 +27,7 @@ from keypeg_server.certificates import Certificates
 from keypeg_server.listening import bind
 from keypeg_server.opened import MARKER, Opened, StartError
 from keypeg_server.rpc import accepting
+from keypeg_server.rpc.certificate_door import CertificateDoor
 from keypeg_server.rpc.client_versions import ClientVersions
 from keypeg_server.rpc.composed import Composed
 from keypeg_server.rpc.doors import Doors
@@ -74,6 +75,7 @@ class App:
     ) -> None:
         self.address: Final = address
         self.admin_address = ""  # of the port for administration alone
+        self.bridge_address = ""  # of the port for bridges alone
         self.ca_file: Final = certificates.identity.ca_file
         self._certificates = certificates
         self._keys = SigningKeys(opened)
@@ -122,8 +124,18 @@ class App:
         refusals = Refusals(opened.clock)
         admin_listen = opened.settings.server.admin_listen
 
-        def server(administers: bool) -> grpc.aio.Server:
-            gate = Gate(callers.authenticators, quotas, refusals, clients, administers=administers)
+        strict = opened.settings.tls.client_certificates == "require-for-bridges"
+
+        def server(administers: bool, door: CertificateDoor | None = None) -> grpc.aio.Server:
+            gate = Gate(
+                callers.authenticators,
+                quotas,
+                refusals,
+                clients,
+                administers=administers,
+                door=door,
+                bridges_by_certificate=strict,
+            )
             return accepting.server(
                 [Composed([ErrorInterceptor(), gate, *relay], refusals.began)],
                 options(
@@ -135,13 +147,21 @@ class App:
 
         everyone = server(administers=not admin_listen)
         admin = server(administers=True) if admin_listen else None
-        doors = Doors(everyone, admin)
+        bridges = None
+        if callers.authority is not None:
+            door = CertificateDoor(callers.certificates, callers.carried)
+            bridges = server(administers=False, door=door)
+        doors = Doors(everyone, admin, bridges)
         address = bind(everyone, listen, shown.credentials())
         app = cls(opened, doors, address, shown, several)
         if admin is not None:
             app.admin_address = bind(
                 admin, admin_listen, shown.credentials(), "server.admin_listen"
             )
+        if bridges is not None and callers.authority is not None:
+            where = opened.settings.server.bridge_listen
+            credentials = shown.credentials(callers.authority.pem)
+            app.bridge_address = bind(bridges, where, credentials, "server.bridge_listen")
         try:
             await app._serve(callers, quotas)
         except BaseException:

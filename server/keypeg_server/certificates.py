@@ -44,7 +44,6 @@ class Certificates:
         """StartError when there is none that can be used."""
         self._opened = opened
         self._identity = opened.identity()
-        self._shown: tls.Identity | None = None  # what gRPC has
         self._warned: datetime | None = None
         self._problem = ""
         self._warn()
@@ -54,12 +53,25 @@ class Certificates:
         """The one for new connections."""
         return self._identity
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """For a port: each new connection gets the certificate of its moment."""
-        self._shown = first = self._identity
+    def credentials(self, clients: bytes | None = None) -> grpc.ServerCredentials:
+        """For a port: each new connection gets the certificate of its moment.
+
+        With `clients` (PEM) only who shows a certificate of that authority gets one; gRPC says on standard error why not.
+        """
+        shown = [self._identity]
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            """Called by gRPC for each connection, in threads of its own."""
+            now = self._identity
+            if now is shown[0]:
+                return None
+            shown[0] = now
+            return _configuration(now, clients)
+
         return grpc.dynamic_ssl_server_credentials(
-            _configuration(first),
-            self._changed,  # type: ignore[arg-type]  # None is none that is new
+            _configuration(shown[0], clients),
+            changed,  # type: ignore[arg-type]  # None is none that is new
+            require_client_authentication=clients is not None,
         )
 
     def refresh(self) -> None:
@@ -78,14 +90,6 @@ class Certificates:
             _LOG.info("certificate replaced", until=f"{_ends(found.chain):%Y-%m-%d}")
         self._warn()
 
-    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Called by gRPC for each connection, in threads of its own."""
-        now = self._identity
-        if now is self._shown:
-            return None
-        self._shown = now
-        return _configuration(now)
-
     def _warn(self) -> None:
         now = self._opened.clock.wall()
         if self._warned is not None and now - self._warned < WARN_EVERY:
@@ -98,8 +102,11 @@ class Certificates:
                 _LOG.warning("certificate ends soon", which=what, days=left.days)
 
 
-def _configuration(identity: tls.Identity) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(identity.key, identity.chain)])
+def _configuration(
+    identity: tls.Identity, clients: bytes | None
+) -> grpc.ServerCertificateConfiguration:
+    pair = (identity.key, identity.chain)
+    return grpc.ssl_server_certificate_configuration([pair], root_certificates=clients)
 
 
 def _ends(pem: bytes) -> datetime:

@@ -182,9 +182,13 @@ async def _serve(
         ready = {"address": app.address, "ca_file": str(app.ca_file), "pid": os.getpid()}
         if app.admin_address:
             ready["admin_address"] = app.admin_address
+        if app.bridge_address:
+            ready["bridge_address"] = app.bridge_address
         if ready_file is not None:
             write_public(ready_file, json.dumps(ready).encode() + b"\n")
         admin = {"admin": app.admin_address} if app.admin_address else {}
+        if app.bridge_address:
+            admin["bridges"] = app.bridge_address
         log.info(
             "serving", address=app.address, **admin, ca=fingerprint(app.ca_file), data=str(data)
         )

@@ -20,8 +20,10 @@ T = TypeVar("T")
 
 def run(work: Callable[[], Coroutine[Any, Any, T]], level: str, settings: Any) -> T:
     """Run a program to its end; what is foreseen to go wrong ends it with a sentence."""
-    # The library's own words on a port that is taken would stand before ours.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The library's own words on a port that is taken would stand before ours. Where clients show certificates, it
+    # alone knows, and says, why it took one for none.
+    by_certificate = settings.tls.client_certificates != "off"
+    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if by_certificate else "NONE")
     with loading():
         import uvloop
 

@@ -15,6 +15,7 @@ from keypeg.v1 import (
     api_key_service_pb2_grpc,
     borrow_service_pb2_grpc,
     catalog_service_pb2_grpc,
+    certificate_service_pb2_grpc,
     cloud_session_service_pb2_grpc,
     credential_service_pb2_grpc,
     identity_service_pb2_grpc,
@@ -34,6 +35,7 @@ from keypeg_server.rpc.api_key_service import ApiKeyRpc
 from keypeg_server.rpc.borrow_service import BorrowRpc
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.catalog_service import CatalogRpc
+from keypeg_server.rpc.certificate_service import CertificateRpc
 from keypeg_server.rpc.cloud_session_service import CloudSessionRpc
 from keypeg_server.rpc.credential_service import CredentialRpc
 from keypeg_server.rpc.identity_service import IdentityRpc
@@ -64,6 +66,9 @@ def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened, quotas: 
         BorrowRpc(of.borrows, current), server
     )
     catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogRpc(of.catalog), server)
+    certificate_service_pb2_grpc.add_CertificateServiceServicer_to_server(
+        CertificateRpc(callers.certificates), server
+    )
     cloud_session_service_pb2_grpc.add_CloudSessionServiceServicer_to_server(
         CloudSessionRpc(of.cloud, of.cloud_watching, of.groups), server
     )

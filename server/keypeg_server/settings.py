@@ -34,6 +34,11 @@ class Server:
         "Address and port for administration, with the same certificate: what only the publisher's staff and "
         "resellers may do, and reflection, are served there and nowhere else. Empty: where everything is.",
     )
+    bridge_listen: str = setting(
+        "",
+        "Address and port for bridges that call by a certificate (mutual TLS); whoever has none gets no "
+        "connection there. Needed unless `tls.client_certificates` is `off`.",
+    )
     advertise: str = setting(
         "",
         "Host and port at which clients and the other servers of a PostgreSQL database reach this one; empty "
@@ -238,6 +243,24 @@ class SignIn:
 
 
 @dataclass(frozen=True)
+class Tls:
+    """Certificates by which bridges call."""
+
+    client_certificates: str = setting(
+        "off",
+        "`off`; `accept`: accounts may have certificates for their bridges, which call at `server.bridge_listen`; "
+        "`require-for-bridges`: bridges that call with a token are refused.",
+    )
+    certificate_valid_for: timedelta = setting(
+        timedelta(days=90),
+        "How long a certificate of a bridge holds, unless it was issued for another time. A bridge that runs gets the next "
+        "one by itself when a third is left.",
+        low=seconds(60),
+        high=timedelta(days=400),
+    )
+
+
+@dataclass(frozen=True)
 class Clients:
     """Which clients are served."""
 
@@ -375,6 +398,7 @@ class Settings:
     passwords: Passwords = field(default_factory=Passwords)
     tokens: Tokens = field(default_factory=Tokens)
     sign_in: SignIn = field(default_factory=SignIn)
+    tls: Tls = field(default_factory=Tls)
     clients: Clients = field(default_factory=Clients)
     sessions: Sessions = field(default_factory=Sessions)
     credentials: Credentials = field(default_factory=Credentials)
@@ -387,6 +411,7 @@ class Settings:
 
 
 CHOICES: Final = {
+    ("tls", "client_certificates"): ("off", "accept", "require-for-bridges"),
     ("logs", "level"): ("debug", "info", "warning", "error"),
     ("logs", "format"): ("auto", "json", "text"),
     ("sign_in.providers", "second_factor"): ("ours", "amr", "theirs"),

@@ -21,6 +21,7 @@ def test_every_kind_of_name_is_there() -> None:
         "accounts/{account}/users/{user}/apiKeys/{key}",
         "accounts/{account}/users/{user}/identities/{identity}",
         "accounts/{account}/credentials/{credential}",
+        "accounts/{account}/certificates/{certificate}",
         "accounts/{account}/licenses/{license}",
         "accounts/{account}/licenses/{license}/activations/{activation}",
         "accounts/{account}/licenses/{license}/changes/{change}",

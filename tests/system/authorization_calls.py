@@ -27,6 +27,8 @@ from keypeg.v1 import (
     api_key_service_pb2,
     borrow_service_pb2,
     catalog_service_pb2,
+    certificate_pb2,
+    certificate_service_pb2,
     cloud_session_pb2,
     cloud_session_service_pb2,
     credential_pb2,
@@ -46,6 +48,7 @@ from keypeg.v1 import (
     session_service_pb2,
     sign_in_service_pb2,
 )
+from keypeg_bridge import enrollment
 from lab.world import PASSWORD, SITE, Api, World, request_id
 from tests.system.people import Customer, new_id
 
@@ -87,6 +90,7 @@ class Scene:
     reseller: str = ""
     invitation: str = ""
     key: str = ""
+    certificate: str = ""
     capacity: str = ""
     identity: str = ""
 
@@ -116,6 +120,7 @@ class Scene:
             own_user=gone(self.own_user),
             invitation=gone(self.invitation),
             key=gone(self.key),
+            certificate=gone(self.certificate),
             capacity=gone(self.capacity),
             identity=gone(self.identity),
         )
@@ -165,6 +170,11 @@ class Scene:
         )
         stub = identity_service_pb2_grpc.IdentityServiceStub(self.world.publisher.channel)
         return replace(self, identity=stub.CreateIdentity(asked).identity.name)
+
+    def with_certificate(self) -> Scene:
+        made = self.world.bridge(self.world.publisher, self.account, "cells")
+        made.close()
+        return replace(self, certificate=made.certificate.name)
 
     def with_capacity(self) -> Scene:
         made = self.world.publisher.licenses.AddLicenseCapacity(
@@ -419,6 +429,22 @@ _KEYS: Final[Mapping[str, Request]] = {
     "RotateApiKey": lambda s: _api_keys.RotateApiKeyRequest(name=s.key, request_id=request_id()),
     "DeleteApiKey": lambda s: _api_keys.DeleteApiKeyRequest(name=s.key, request_id=request_id()),
 }
+_CERTIFICATES: Final[Mapping[str, Request]] = {
+    "IssueCertificate": lambda s: certificate_service_pb2.IssueCertificateRequest(
+        parent=s.account,
+        request_id=request_id(),
+        display_name="cells",
+        role=certificate_pb2.CERTIFICATE_ROLE_BRIDGE,
+        certificate_request=enrollment.make_request().text,
+    ),
+    "ListCertificates": lambda s: certificate_service_pb2.ListCertificatesRequest(parent=s.account),
+    "RevokeCertificate": lambda s: certificate_service_pb2.RevokeCertificateRequest(
+        name=s.certificate, request_id=request_id()
+    ),
+    "RenewCertificate": lambda s: certificate_service_pb2.RenewCertificateRequest(
+        request_id=request_id(), certificate_request=enrollment.make_request().text
+    ),
+}
 _CATALOG: Final[Mapping[str, Request]] = {
     "GetPublisher": lambda s: catalog_service_pb2.GetPublisherRequest(name="publishers/acme"),
     "CreateProduct": _new_product,
@@ -630,6 +656,7 @@ CALLS: Final[Mapping[str, Request]] = {
         "keypeg.v1.IdentityService": _IDENTITIES,
         "keypeg.v1.PeopleService": _PEOPLE,
         "keypeg.v1.ApiKeyService": _KEYS,
+        "keypeg.v1.CertificateService": _CERTIFICATES,
         "keypeg.v1.CatalogService": _CATALOG,
         "keypeg.v1.LicenseService": {**_LICENSES, **_LIFE},
         "keypeg.v1.ActivationService": _ACTIVATIONS,
@@ -674,6 +701,7 @@ MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
     "DeleteApiKey": Scene.with_key,
     "CreateIdentity": Scene.with_user,
     "DeleteIdentity": Scene.with_own_identity,
+    "RevokeCertificate": Scene.with_certificate,
     "BeginDeactivation": Scene.with_activation,
     "DeleteActivation": Scene.with_activation,
     "RemoveLicenseCapacity": Scene.with_capacity,

@@ -44,6 +44,15 @@ client_id = "keypeg"
 Tokens that outlast what tests do to clocks: the bare API does not refresh them.
 """
 
+BRIDGES = """
+[tls]
+client_certificates = "accept"
+
+[server]
+bridge_listen = "127.0.0.1:0"
+"""
+"""Bridges may call by certificates."""
+
 _counter = itertools.count(1)
 
 

@@ -31,6 +31,9 @@ from keypeg.v1 import (
     borrow_service_pb2_grpc,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
+    certificate_pb2,
+    certificate_service_pb2,
+    certificate_service_pb2_grpc,
     cloud_session_service_pb2,
     cloud_session_service_pb2_grpc,
     credential_service_pb2_grpc,
@@ -45,6 +48,7 @@ from keypeg.v1 import (
     seat_service_pb2_grpc,
     session_pb2,
 )
+from keypeg_bridge import enrollment
 from lab.processes import BIN, ROOT, Lab, Program
 
 PASSWORD = "correct horse battery"
@@ -78,9 +82,18 @@ class Computer:
 class Api:
     """All services of the server for one caller, synchronously."""
 
-    def __init__(self, address: str, ca: bytes, token: str = "") -> None:
-        credentials = grpc.ssl_channel_credentials(ca)
+    def __init__(
+        self,
+        address: str,
+        ca: bytes,
+        token: str = "",
+        identity: tuple[bytes, bytes] | tuple[None, None] = (None, None),
+    ) -> None:
+        """`identity`: private key and certificate, PEM, of who calls the port for bridges."""
+        credentials = grpc.ssl_channel_credentials(ca, *identity)
         self.token = token
+        self.identity = identity
+        self.certificate = certificate_pb2.Certificate()
         if token:
             credentials = grpc.composite_channel_credentials(
                 credentials, grpc.access_token_call_credentials(token)
@@ -91,6 +104,7 @@ class Api:
         self.activations = activation_service_pb2_grpc.ActivationServiceStub(self.channel)
         self.borrows = borrow_service_pb2_grpc.BorrowServiceStub(self.channel)
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self.channel)
+        self.certificates = certificate_service_pb2_grpc.CertificateServiceStub(self.channel)
         self.cloud = cloud_session_service_pb2_grpc.CloudSessionServiceStub(self.channel)
         self.credentials = credential_service_pb2_grpc.CredentialServiceStub(self.channel)
         self.licenses = license_service_pb2_grpc.LicenseServiceStub(self.channel)
@@ -181,6 +195,7 @@ class World:
         found = self.lab.ready(self.server, ready)
         self.address = found["address"]
         self.ca_file = Path(found["ca_file"])
+        self.bridge_address = str(found.get("bridge_address", ""))
         return self.server
 
     def sign_in(self, login: str, password: str = PASSWORD) -> Api:
@@ -198,6 +213,29 @@ class World:
         finally:
             api.close()
         return answer.token
+
+    def bridge(
+        self,
+        api: Api,
+        account: str,
+        name: str,
+        role: certificate_pb2.CertificateRole.ValueType = certificate_pb2.CERTIFICATE_ROLE_BRIDGE,
+    ) -> Api:
+        """The API for a bridge that `api` has issued a certificate for; `identity` is what it shows."""
+        made = enrollment.make_request()
+        answer = api.certificates.IssueCertificate(
+            certificate_service_pb2.IssueCertificateRequest(
+                parent=account,
+                request_id=request_id(),
+                display_name=name,
+                role=role,
+                certificate_request=made.text,
+            )
+        )
+        identity = (made.key, answer.pem.encode())
+        found = Api(self.bridge_address, self.ca_file.read_bytes(), identity=identity)
+        found.certificate = answer.certificate
+        return found
 
     # --- the catalog and the customers ---
 

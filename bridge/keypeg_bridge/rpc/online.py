@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,6 +27,7 @@ from keypeg.v1 import (
     location_service_pb2,
     location_service_pb2_grpc,
 )
+from keypeg_bridge import enrollment
 from keypeg_bridge.rack.memory import Memory, public_key_of
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.reading import Reading
@@ -37,6 +38,8 @@ CALL_LIMIT: Final = 10.0
 """Seconds for one call."""
 AGAIN: Final = 30.0
 """Seconds until a server that could not be asked is asked again."""
+CLIENT: Final = (("keypeg-client", "bridge"),)
+"""Says what calls: servers may want bridges to have certificates."""
 _LOG = structlog.get_logger(__name__)
 
 
@@ -56,33 +59,44 @@ class Access:
 
     target: str
     ca_file: Path | None
-    token_file: Path
+    token_file: Path | None
+    """None: the certificate in `state` says it."""
+    state: Path = Path()
+
+    def channel(self, now: datetime) -> grpc.aio.Channel:
+        """A channel with what the files have now; SignInRequired when they can not be used."""
+        try:
+            ca = self.ca_file.read_bytes() if self.ca_file else None
+            if self.token_file is not None:
+                return calls.connect(self.target, ca=ca, token=self.token_file.read_text().strip())
+            mine = enrollment.load(self.state)
+            mine.check(now)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SignInRequired(f"A file of [server] cannot be read: {error}.") from error
+        except enrollment.EnrollmentError as error:
+            raise SignInRequired(str(error)) from error
+        return calls.connect(self.target, ca=ca, identity=(mine.key, mine.certificate))
 
 
 class AccountServer:
-    """A server, over gRPC, as the user of a token."""
+    """A server, over gRPC, as the user of a token or by the bridge's certificate."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, now: Callable[[], datetime]) -> None:
         self._access = access
+        self._now = now
 
     async def check(
         self, request: location_service_pb2.CheckKeyRequest
     ) -> location_service_pb2.CheckKeyResponse:
-        access = self._access
-        try:
-            token = access.token_file.read_text().strip()
-            ca = access.ca_file.read_bytes() if access.ca_file else None
-        except (OSError, UnicodeDecodeError) as error:
-            raise SignInRequired(f"A file of [server] cannot be read: {error}.") from error
-        channel = calls.connect(access.target, ca=ca, token=token)
+        channel = self._access.channel(self._now())
         try:
             accounts = account_service_pb2_grpc.AccountServiceStub(channel)
             me = await accounts.GetCaller(
-                account_service_pb2.GetCallerRequest(), timeout=CALL_LIMIT
+                account_service_pb2.GetCallerRequest(), timeout=CALL_LIMIT, metadata=CLIENT
             )
             request.parent = me.account
             locations = location_service_pb2_grpc.LocationServiceStub(channel)
-            return await locations.CheckKey(request, timeout=CALL_LIMIT)
+            return await locations.CheckKey(request, timeout=CALL_LIMIT, metadata=CLIENT)
         except grpc.aio.AioRpcError as error:
             raise calls.translate(error) from error
         finally:

@@ -24,15 +24,20 @@ __all__ = ["connect", "from_code", "translate", "why"]
 
 
 def connect(
-    target: str | Iterable[str], *, ca: bytes | None = None, token: str | CallToken | None = None
+    target: str | Iterable[str],
+    *,
+    ca: bytes | None = None,
+    token: str | CallToken | None = None,
+    identity: tuple[bytes, bytes] | None = None,
 ) -> grpc.aio.Channel:
     """A channel to `host:port` over TLS, or to `unix:/path`; several separated by commas, or a list.
 
-    `ca` are PEM certificates to trust instead of the system's. `token` goes with every call. Each
+    `ca` are PEM certificates to trust instead of the system's. `token` goes with every call;
+    `identity`, a private key and its certificate (PEM), is shown to servers that ask for one. Each
     server's certificate must be for its own host. Nothing is sent yet: the first call connects.
     """
     given = servers.parse(target)
-    dialer = Dialer(ca, token or None)
+    dialer = Dialer(ca, token or None, identity=identity)
     if len(given) == 1 and not given[0].is_named:
         return dialer.channel(given[0])
     return Failover(given, dialer)

@@ -87,6 +87,8 @@ class Dialer:
     ca: bytes | None = None  # PEM certificates to trust instead of the system's
     token: str | CallToken | None = field(default=None, repr=False)  # goes with every call
     source: TokenSource | None = field(default=None, repr=False, compare=False)
+    identity: tuple[bytes, bytes] | None = field(default=None, repr=False)
+    """Private key and certificate (PEM) to show, where the server asks for one."""
 
     async def fresh(self) -> Dialer:
         """The same with a token that is good now; raises why there is none."""
@@ -97,7 +99,8 @@ class Dialer:
         options = _options(several=several)
         if server.is_socket:
             return self._socket_channel(server, options)
-        credentials = grpc.ssl_channel_credentials(root_certificates=self.ca)
+        key, certificate = self.identity or (None, None)
+        credentials = grpc.ssl_channel_credentials(self.ca, key, certificate)
         if self.token:
             credentials = grpc.composite_channel_credentials(
                 credentials, _call_credentials(self.token)

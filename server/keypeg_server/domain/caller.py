@@ -27,6 +27,7 @@ class Caller:
     acts_for: frozenset[str] = frozenset()  # the accounts of a reseller
     scopes: frozenset[Right] | None = None  # of an API key; None for who has signed in
     credential: str = ""  # the credential by which they signed in (name)
+    certificate: str = ""  # the certificate (name) by which a bridge or site calls
     device: str = ""  # of a credential: the only one that the caller may speak for
     owes_factor: bool = False  # the account requires a second factor, and the user has none
 

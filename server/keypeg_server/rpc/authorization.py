@@ -34,6 +34,7 @@ class Access(enum.Enum):
     HOLDER = "who holds it"
     BORROWER = "who borrowed it"
     BORROW = "who borrowed it, and who sees the people of the account"
+    CERTIFICATE = "who calls by a certificate, about that certificate"
     CREDENTIAL = "for whom it signs in, and who sees the people of the account"
 
 
@@ -42,20 +43,27 @@ class Rule:
     """Who may call a method: who has the right (None: everyone), and sees what is named.
 
     `field` of the request has the name of something in the account. Without a right, and where it is about one
-    user, people call themselves: an API key may only where the rule says so.
+    user, people call themselves: an API key may only where the rule says so. `bridges`: whether the certificate of a bridge
+    opens it, which has no right of its own.
     """
 
     access: Access
     right: Right | None = None
     field: str = ""
     keys: bool = False
+    bridges: bool = False
 
     def __post_init__(self) -> None:
         assert bool(self.field) == (self.access in (Access.ACCOUNT, Access.USER))
-        assert self.right is not None or self.access in (Access.PUBLIC, Access.CALLER)
+        assert self.right is not None or self.access in (
+            Access.PUBLIC,
+            Access.CALLER,
+            Access.CERTIFICATE,
+        )
 
 
 _PUBLIC, _CALLER = Rule(Access.PUBLIC), Rule(Access.CALLER)
+_HEALTH = Rule(Access.PUBLIC, bridges=True)
 
 
 def _caller(right: Right) -> Rule:
@@ -95,7 +103,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
     "keypeg.v1.AccountService": {
         "SignIn": _PUBLIC,
         "SignOut": _CALLER,
-        "GetCaller": Rule(Access.CALLER, keys=True),
+        "GetCaller": Rule(Access.CALLER, keys=True, bridges=True),
         "CreateAccount": _caller(Right.ACCOUNTS_WRITE),
         "GetAccount": _reads("name"),
         "SetAccountKind": _of(Right.ACCOUNTS_WRITE, "name"),
@@ -144,6 +152,12 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListApiKeys": _user("parent"),
         "RotateApiKey": _user("name"),
         "DeleteApiKey": _user("name"),
+    },
+    "keypeg.v1.CertificateService": {
+        "IssueCertificate": _of(Right.PEOPLE_WRITE, "parent"),
+        "ListCertificates": _of(Right.PEOPLE_READ, "parent"),
+        "RevokeCertificate": _of(Right.PEOPLE_WRITE, "name"),
+        "RenewCertificate": Rule(Access.CERTIFICATE, bridges=True),
     },
     "keypeg.v1.CatalogService": {
         "GetPublisher": _caller(Right.LICENSES_READ),
@@ -209,7 +223,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListLocations": _reads("parent"),
         "AuthorizeKeyWrite": _uses("parent"),
         "CreateKeyLocation": _uses("parent"),
-        "CheckKey": _uses("parent"),
+        "CheckKey": Rule(Access.ACCOUNT, Right.LICENSES_USE, "parent", bridges=True),
         "ReportKeyLost": _manages("name"),
         "ReplaceKey": _manages("name"),
     },
@@ -247,7 +261,11 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ExportLog": _of(Right.REPORTS_READ, "parent"),
         "SimulateSeats": _of(Right.REPORTS_READ, "parent"),
     },
-    "grpc.health.v1.Health": {"Check": _PUBLIC, "List": _PUBLIC, "Watch": _PUBLIC},
+    "grpc.health.v1.Health": {
+        "Check": _HEALTH,
+        "List": _HEALTH,
+        "Watch": _HEALTH,
+    },
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _PUBLIC},
 }
 
@@ -270,6 +288,10 @@ def rule_of(method: str) -> Rule:
 
 def check_right(rule: Rule, caller: Caller, method: str) -> None:
     """Refuse who lacks the right of a method; before the request is looked at."""
+    if caller.certificate or rule.access is Access.CERTIFICATE:
+        if not (caller.certificate and rule.bridges):
+            raise by_certificate(method) if caller.certificate else _denied(method)
+        return
     right = rule.right
     by_key = caller.scopes is not None
     if by_key and not rule.keys and (right is None or rule.access is Access.USER):
@@ -300,6 +322,14 @@ def check_account(rule: Rule, caller: Caller, request: Any, method: str) -> None
         return
     if not caller.sees_account("/".join(name.split("/", 2)[:2])):
         raise not_found(name)
+
+
+def by_certificate(method: str) -> PermissionDenied:
+    """The refusal for a bridge that asks for what bridges do not need."""
+    short = method.rpartition("/")[2]
+    return PermissionDenied(
+        f"The certificate of a bridge does not open {short}; call it with a token.", method=method
+    )
 
 
 def _denied(method: str) -> PermissionDenied:

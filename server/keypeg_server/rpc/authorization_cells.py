@@ -32,6 +32,8 @@ class Who(enum.Enum):
     SUPPORT = "publisher's support"
     OPERATOR = "publisher's operator"
     STAFF = "publisher's administrator"
+    BRIDGE = "bridge of the account"
+    STRANGE_BRIDGE = "bridge of another account"
 
 
 class Outcome(enum.Enum):
@@ -59,6 +61,9 @@ ROLE_OF: Final[Mapping[Who, Role]] = {
 }
 assert set(ROLE_OF.values()) == set(Role), "every role is called for real"
 
+BRIDGES: Final = frozenset({Who.BRIDGE, Who.STRANGE_BRIDGE})
+"""Who calls by a certificate, at the port for that; they have no role."""
+
 STRANGERS: Final = frozenset(
     {Who.STRANGER, Who.STRANGE_ADMIN, Who.STRANGE_OWNER, Who.STRANGE_RESELLER}
 )
@@ -67,10 +72,17 @@ STRANGERS: Final = frozenset(
 
 def outcome(rule: Rule, who: Who) -> Outcome:
     """How a call ends."""
+    if who in BRIDGES:
+        if not rule.bridges:
+            return Outcome.DENIED
+        strange = who is Who.STRANGE_BRIDGE and rule.access is Access.ACCOUNT
+        return Outcome.HIDDEN if strange else Outcome.ALLOWED
     if rule.access is Access.PUBLIC:
         return Outcome.ALLOWED
     if who is Who.NOBODY:
         return Outcome.SIGN_IN
+    if rule.access is Access.CERTIFICATE:
+        return Outcome.DENIED
     if rule.access is Access.USER and who is Who.HOLDER:
         return Outcome.ALLOWED
     rights = RIGHTS[ROLE_OF[who]]

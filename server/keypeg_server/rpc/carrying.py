@@ -123,6 +123,10 @@ class Carrier:
             for key, value in context.invocation_metadata() or ()
             if key not in _OWN and not key.startswith((":", "grpc-"))
         ]
+        bearer = relayed.bearer()
+        if bearer is not None:
+            kept = [(key, value) for key, value in kept if key != "authorization"]
+            kept.append(("authorization", f"Bearer {bearer}"))
         kept.append((relayed.HEADER, self._seal.header(method, address_of(context))))
         return kept
 

@@ -1,6 +1,6 @@
-"""The ports of a server: the one for everyone, and one for administration when there is one.
+"""The ports of a server: the one for everyone, and those for administration and for bridges when there are any.
 
-Promises: both have the same services; reflection, and whatever only the publisher's staff and resellers may do, are
+Promises: all have the same services; reflection, and whatever only the publisher's staff and resellers may do, are
 served at the port for administration alone, when there is one.
 
 Leaves to others: binding ports (listening.py), the services, what may be done at all (authorization.py).
@@ -36,10 +36,15 @@ def check_port(right: Right | None, method: str) -> None:
 class Doors:
     """Servers with the same services."""
 
-    def __init__(self, everyone: grpc.aio.Server, admin: grpc.aio.Server | None = None) -> None:
+    def __init__(
+        self,
+        everyone: grpc.aio.Server,
+        admin: grpc.aio.Server | None = None,
+        bridges: grpc.aio.Server | None = None,
+    ) -> None:
         self.reflecting: Final = everyone if admin is None else admin
-        self.all: Final[Sequence[grpc.aio.Server]] = (
-            (everyone,) if admin is None else (everyone, admin)
+        self.all: Final[Sequence[grpc.aio.Server]] = tuple(
+            one for one in (everyone, admin, bridges) if one is not None
         )
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:

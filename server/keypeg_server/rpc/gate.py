@@ -21,6 +21,7 @@ from keypeg.errors import KeypegError, SignInRequired, TokenInvalid
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
 from keypeg_server.rpc import authorization, caller, credential_gate, factor_gate, validate
 from keypeg_server.rpc.authorization import Access, Rule
+from keypeg_server.rpc.certificate_door import CertificateDoor, check_client
 from keypeg_server.rpc.client_versions import ANY, ClientVersions
 from keypeg_server.rpc.doors import check_port
 from keypeg_server.rpc.quotas import Quotas, TooLarge, reader
@@ -54,13 +55,20 @@ class Gate(grpc.aio.ServerInterceptor):
         clients: ClientVersions = ANY,
         *,
         administers: bool = True,
+        door: CertificateDoor | None = None,
+        bridges_by_certificate: bool = False,
     ) -> None:
-        """`administers`: whether this port serves what accounts may not do."""
+        """`administers`: whether this port serves what accounts may not do. `door`: callers show certificates at it.
+
+        `bridges_by_certificate`: bridges may call at no other port.
+        """
         self._tokens = tokens
         self._quotas = quotas
         self._refusals = refusals
         self._clients = clients
         self._administers = administers
+        self._door = door
+        self._bridges_by_certificate = bridges_by_certificate
         self._guards: dict[
             str, tuple[Any, Any]
         ] = {}  # method: its handler, and that behind the gate
@@ -92,20 +100,23 @@ class Gate(grpc.aio.ServerInterceptor):
             self._refusals,
         )
         looks, administers = clients.looks_at(method), self._administers
+        door, strict = self._door, self._bridges_by_certificate and not public
 
         def known(context: Any) -> SignedIn | None:
-            return None if public else tokens.known(_token(context.invocation_metadata()))
+            return None if public or door else tokens.known(_token(context.invocation_metadata()))
 
         async def unknown(context: Any) -> SignedIn | None:
             if public:
                 return None
+            if door is not None:
+                return await door.authenticate(context)
             return await tokens.authenticate(_token(context.invocation_metadata()))
 
         def enter(signed_in: SignedIn | None, request: Any) -> None:
             if signed_in is not None:
                 quotas.call(signed_in.user.name)
                 authorization.check_right(rule, signed_in.caller, method)
-                if not administers:
+                if not administers and door is None:
                     check_port(rule.right, method)
                 credential_gate.check_method(signed_in.caller, method)
                 factor_gate.check_method(signed_in.caller, method)
@@ -121,9 +132,13 @@ class Gate(grpc.aio.ServerInterceptor):
             refusals.read()
             if looks:
                 clients.check(context.invocation_metadata())
+            if door is not None:
+                door.check_method(rule, method)
             signed_in = known(context) or await unknown(context)
             if signed_in is not None:
                 caller.become(signed_in)
+            if strict and signed_in is not None:
+                check_client(rule, signed_in.caller, context.invocation_metadata(), method)
             enter(signed_in, request)
             return signed_in
 

@@ -35,6 +35,20 @@ def came_from(address: str) -> None:
     _ORIGIN.set(address)
 
 
+# Who calls, for the other server, of a call that came by a certificate; the connection between servers does not show it.
+_BEARER: Final[ContextVar[str | None]] = ContextVar("keypeg_bearer", default=None)
+
+
+def bearer() -> str | None:
+    """The token with which this call is carried in place of its own; None for its own."""
+    return _BEARER.get()
+
+
+def carry_as(token: str) -> None:
+    """Carry the rest of this call with a token that other servers of the database know."""
+    _BEARER.set(token)
+
+
 class Seal:
     """Makes and checks the header, under a key of all servers of a database."""
 

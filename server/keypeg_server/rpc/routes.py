@@ -113,6 +113,12 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "RotateApiKey": _of("name"),
         "DeleteApiKey": _of("name"),
     },
+    "keypeg.v1.CertificateService": {
+        "IssueCertificate": _of("parent"),
+        "ListCertificates": _ANYWHERE,
+        "RevokeCertificate": _of("name"),
+        "RenewCertificate": _CALLER,
+    },
     "keypeg.v1.CatalogService": {
         "GetPublisher": _ANYWHERE,
         "CreateProduct": _of("parent"),

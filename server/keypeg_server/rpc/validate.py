@@ -23,6 +23,7 @@ from keypeg.v1.pool_event_pb2 import PoolEventKind
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg_server.rpc import (
     borrow_checks,
+    certificate_checks,
     credential_checks,
     identity_checks,
     life_checks,
@@ -106,6 +107,7 @@ RULES: Final[Mapping[str, Fields]] = {
     **life_checks.RULES,
     **people_checks.RULES,
     **identity_checks.RULES,
+    **certificate_checks.RULES,
     "SignOutRequest": {},
     "GetCallerRequest": {},
     "CreateAccountRequest": {

@@ -22,6 +22,7 @@ from keypeg_server.domain.license import Activation, License
 from keypeg_server.domain.location import Location
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.domain.rights import Role
+from keypeg_server.service.certificate_ports import Certificates
 from keypeg_server.service.change_ports import Changes
 from keypeg_server.service.credential_ports import Credentials
 from keypeg_server.service.key_ports import Keys
@@ -238,6 +239,8 @@ class Unit(Protocol):
     def changes(self) -> Changes: ...
     @property
     def credentials(self) -> Credentials: ...
+    @property
+    def certificates(self) -> Certificates: ...
 
     def publish(self, event: Event) -> None:
         """Tell everyone, once this unit is committed."""

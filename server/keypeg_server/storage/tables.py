@@ -4,7 +4,8 @@ Promises: what the administration keeps; every time is BIGINT microseconds UTC, 
 the application, every list JSON in its own order. The tables of seats are in tables_seat.py, those of keys in
 tables_key.py, those of the log in tables_log.py, those of several servers in tables_home.py, those of
 invitations, API keys and resellers in tables_people.py, those of signing in in tables_sign_in.py and tables_identity.py,
-those of planned changes in tables_life.py, those of members' cloud sessions in tables_group.py.
+those of planned changes in tables_life.py, those of members' cloud sessions in tables_group.py, those of certificates
+in tables_certificate.py.
 
 Leaves to others: mapping to the domain (unit.py and the repositories).
 """
@@ -26,6 +27,7 @@ from sqlmodel import Field, SQLModel
 
 from keypeg_server.domain.account import AccountKind
 from keypeg_server.storage import (
+    tables_certificate,
     tables_credential,
     tables_group,
     tables_home,
@@ -40,6 +42,7 @@ from keypeg_server.storage import (
 
 __all__ = [
     "metadata",
+    "tables_certificate",
     "tables_credential",
     "tables_group",
     "tables_home",

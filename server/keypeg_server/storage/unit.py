@@ -22,6 +22,7 @@ from keypeg_server.service.finish import to_its_end
 from keypeg_server.service.store import Request, Unit
 from keypeg_server.storage.account_store import SqlAccounts
 from keypeg_server.storage.catalog_store import SqlCatalog
+from keypeg_server.storage.certificate_store import SqlCertificates
 from keypeg_server.storage.change_store import SqlChanges
 from keypeg_server.storage.credential_store import SqlCredentials
 from keypeg_server.storage.database import Database
@@ -57,6 +58,7 @@ class SqlUnit:
         self.identities = SqlIdentities(session)
         self.changes = SqlChanges(session)
         self.credentials = SqlCredentials(session)
+        self.certificates = SqlCertificates(session)
         self.events: list[Event] = []
         self.entries: list[Entry] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from keypeg.v1.location_service_pb2 import CheckKeyRequest, CheckKeyResponse
 from keypeg_bridge.rpc.online import Access, AccountServer, Online
 from tests.bridge.fakes import FakeKey
 from tests.bridge.rpc.conftest import ServedBridge
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 class FakeServer:
@@ -131,6 +133,6 @@ async def test_keys_of_other_accounts_are_left_alone(
 
 
 async def test_a_token_that_can_not_be_read_is_said_without_its_content(tmp_path: Path) -> None:
-    server = AccountServer(Access("127.0.0.1:9", None, tmp_path / "token"))
+    server = AccountServer(Access("127.0.0.1:9", None, tmp_path / "token"), lambda: NOW)
     with pytest.raises(SignInRequired, match="cannot be read"):
         await server.check(CheckKeyRequest())

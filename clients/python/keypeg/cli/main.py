@@ -61,6 +61,11 @@ CHAPTERS: Final = (
             "pool": Late("keypeg.cli.pool", "pool_group", "Rules of pools: who may, and how much."),
             "account": Late("keypeg.cli.account", "account_group", "Customers."),
             "apikey": Late("keypeg.cli.apikey", "apikey_group", "Keys with which programs call."),
+            "certificate": Late(
+                "keypeg.cli.certificate",
+                "certificate_group",
+                "Certificates by which bridges call.",
+            ),
             "identity": Late(
                 "keypeg.cli.identity", "identity_group", "Who users are at outside providers."
             ),
