@@ -124,8 +124,6 @@ class App:
         refusals = Refusals(opened.clock)
         admin_listen = opened.settings.server.admin_listen
 
-        strict = opened.settings.tls.client_certificates == "require-for-bridges"
-
         def server(administers: bool, door: CertificateDoor | None = None) -> grpc.aio.Server:
             gate = Gate(
                 callers.authenticators,
@@ -134,7 +132,7 @@ class App:
                 clients,
                 administers=administers,
                 door=door,
-                bridges_by_certificate=strict,
+                bridges_by_certificate=callers.bridges_by_certificate,
             )
             return accepting.server(
                 [Composed([ErrorInterceptor(), gate, *relay], refusals.began)],
@@ -147,10 +145,8 @@ class App:
 
         everyone = server(administers=not admin_listen)
         admin = server(administers=True) if admin_listen else None
-        bridges = None
-        if callers.authority is not None:
-            door = CertificateDoor(callers.certificates, callers.carried)
-            bridges = server(administers=False, door=door)
+        door = CertificateDoor(callers.certificates, callers.carried)
+        bridges = server(administers=False, door=door) if callers.authority else None
         doors = Doors(everyone, admin, bridges)
         address = bind(everyone, listen, shown.credentials())
         app = cls(opened, doors, address, shown, several)
@@ -159,9 +155,9 @@ class App:
                 admin, admin_listen, shown.credentials(), "server.admin_listen"
             )
         if bridges is not None and callers.authority is not None:
-            where = opened.settings.server.bridge_listen
             credentials = shown.credentials(callers.authority.pem)
-            app.bridge_address = bind(bridges, where, credentials, "server.bridge_listen")
+            listen = opened.settings.server.bridge_listen
+            app.bridge_address = bind(bridges, listen, credentials, "server.bridge_listen")
         try:
             await app._serve(callers, quotas)
         except BaseException:

@@ -45,6 +45,9 @@ class Callers:
         self.by_credential: Final = CredentialTokens(opened.store, opened.clock, secret)
         self.api_keys: Final = ApiKeys(opened.store, opened.clock, new_ids(opened.clock))
         self.authority: Final = _authority(opened)
+        self.bridges_by_certificate: Final = (
+            opened.settings.tls.client_certificates == "require-for-bridges"
+        )
         self.certificates: Final = ClientCertificates(
             opened.store,
             opened.clock,
