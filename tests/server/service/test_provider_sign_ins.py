@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from keypeg import errors, names
+from keypeg.v1.identity_service_pb2 import FinishProviderSignInRequest
 from keypeg_server.domain import totp
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.id_token import Proven
@@ -16,10 +17,12 @@ from keypeg_server.domain.identity import Derived, Identity, SecondFactor
 from keypeg_server.domain.rights import Right, Role
 from keypeg_server.domain.sign_in import Method
 from keypeg_server.oidc.registry import KnownProviders
+from keypeg_server.rpc.persons import Persons
 from keypeg_server.service.identities import Identities
 from keypeg_server.service.people import Invited, Joining, PeopleService
 from keypeg_server.service.provider_ports import TypedCode
 from keypeg_server.service.provider_sign_ins import VALID_FOR, Begun, ProviderSignIns, digest_of
+from keypeg_server.service.token_texts import TokenTexts
 from keypeg_server.service.wrapping import AesGcmWrapping
 from tests.server.service.office import PASSWORD, PUBLISHER, Office
 
@@ -379,3 +382,18 @@ async def test_a_trusted_provider_is_a_second_factor_where_one_is_required(
     new = await world.proofs.finish(secret, "", HERE)
     assert new.owes_factor is not trusted
     assert (await office.tokens.authenticate(new.text)).caller.owes_factor is not trusted
+
+
+async def test_a_call_that_finishes_is_served_where_the_account_of_who_it_is_has_its_home(
+    world: World,
+) -> None:
+    await world.linked("ada")
+    persons = Persons(world.office.store, TokenTexts(b"t" * 32, ""))
+    for secret, parent in (
+        (await world.proven(), "accounts/studio"),
+        (await world.proven("nobody"), None),
+        ((await world.begin()).secret, None),
+        ("unknown", None),
+    ):
+        request = FinishProviderSignInRequest(sign_in=secret)
+        assert await persons.parent(request, None) == parent
