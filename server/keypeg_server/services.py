@@ -21,6 +21,7 @@ from keypeg.v1 import (
     identity_service_pb2_grpc,
     license_service_pb2_grpc,
     location_service_pb2_grpc,
+    passkey_service_pb2_grpc,
     people_service_pb2_grpc,
     report_service_pb2_grpc,
     seat_service_pb2_grpc,
@@ -41,6 +42,7 @@ from keypeg_server.rpc.credential_service import CredentialRpc
 from keypeg_server.rpc.identity_service import IdentityRpc
 from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.location_service import LocationRpc
+from keypeg_server.rpc.passkey_service import PasskeyRpc
 from keypeg_server.rpc.people_service import PeopleRpc
 from keypeg_server.rpc.quotas import Quotas
 from keypeg_server.rpc.report_service import ReportRpc
@@ -83,6 +85,12 @@ def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened, quotas: 
     )
     location_service_pb2_grpc.add_LocationServiceServicer_to_server(
         LocationRpc(of.locations, of.key_losses, of.key_checks, current), server
+    )
+    passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server(
+        PasskeyRpc(
+            of.passkeys, of.passkey_sign_ins, of.passkey_checks.relying_party, opened.wrapping()
+        ),
+        server,
     )
     people_service_pb2_grpc.add_PeopleServiceServicer_to_server(
         PeopleRpc(of.people, opened.wrapping()), server

@@ -261,6 +261,18 @@ class Tls:
 
 
 @dataclass(frozen=True)
+class Passkeys:
+    """Signing in with security keys."""
+
+    name: str = setting(
+        "",
+        "The name that passkeys are for (WebAuthn's relying party): the host name by which clients call the server, or "
+        "a domain that it is in. Passkeys that were added for another name sign in no more. Empty: the host of "
+        "`server.advertise`, else `localhost`.",
+    )
+
+
+@dataclass(frozen=True)
 class Clients:
     """Which clients are served."""
 
@@ -399,6 +411,7 @@ class Settings:
     tokens: Tokens = field(default_factory=Tokens)
     sign_in: SignIn = field(default_factory=SignIn)
     tls: Tls = field(default_factory=Tls)
+    passkeys: Passkeys = field(default_factory=Passkeys)
     clients: Clients = field(default_factory=Clients)
     sessions: Sessions = field(default_factory=Sessions)
     credentials: Credentials = field(default_factory=Credentials)
@@ -408,6 +421,11 @@ class Settings:
     storage: Storage = field(default_factory=Storage)
     secrets: Secrets = field(default_factory=Secrets)
     hardware: Hardware = field(default_factory=Hardware)
+
+    @property
+    def relying_party(self) -> str:
+        """The name that passkeys are for."""
+        return self.passkeys.name or self.server.advertise.rpartition(":")[0] or "localhost"
 
 
 CHOICES: Final = {

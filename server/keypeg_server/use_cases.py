@@ -32,6 +32,10 @@ from keypeg_server.service.key_losses import KeyLosses
 from keypeg_server.service.licenses import LicenseService
 from keypeg_server.service.life_parts import LifeParts
 from keypeg_server.service.locations import LocationService
+from keypeg_server.service.passkey_challenges import Challenges
+from keypeg_server.service.passkey_checks import PasskeyChecks
+from keypeg_server.service.passkey_sign_ins import PasskeySignIns
+from keypeg_server.service.passkeys import PasskeyService
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.people import PeopleService
 from keypeg_server.service.placing import Placing
@@ -126,6 +130,14 @@ class UseCases:
         )
         self.identities: Final = Identities(
             store, clock, new_id, providers, self.sign_ins, self.provider_sign_ins, self.people
+        )
+        self.passkey_checks: Final = PasskeyChecks(settings.relying_party)
+        challenges = Challenges(secrets.ticket_key, clock)
+        self.passkeys: Final = PasskeyService(
+            store, clock, new_id, self.sign_ins, self.factors, self.passkey_checks, challenges
+        )
+        self.passkey_sign_ins: Final = PasskeySignIns(
+            store, clock, new_id, callers.tokens, self.sign_ins, self.passkey_checks, challenges
         )
 
         # Licenses, and where they are.

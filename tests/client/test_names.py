@@ -20,6 +20,7 @@ def test_every_kind_of_name_is_there() -> None:
         "accounts/{account}/invitations/{invitation}",
         "accounts/{account}/users/{user}/apiKeys/{key}",
         "accounts/{account}/users/{user}/identities/{identity}",
+        "accounts/{account}/users/{user}/passkeys/{passkey}",
         "accounts/{account}/credentials/{credential}",
         "accounts/{account}/certificates/{certificate}",
         "accounts/{account}/licenses/{license}",

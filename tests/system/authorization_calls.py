@@ -40,6 +40,7 @@ from keypeg.v1 import (
     license_service_pb2,
     license_switches_pb2,
     location_service_pb2,
+    passkey_service_pb2,
     people_service_pb2,
     pool_rules_pb2,
     report_service_pb2,
@@ -392,6 +393,28 @@ _IDENTITIES: Final[Mapping[str, Request]] = {
         name=s.identity, request_id=request_id()
     ),
 }
+_PASSKEYS: Final[Mapping[str, Request]] = {
+    "BeginPasskeyRegistration": lambda s: passkey_service_pb2.BeginPasskeyRegistrationRequest(
+        password=PASSWORD
+    ),
+    "FinishPasskeyRegistration": lambda s: passkey_service_pb2.FinishPasskeyRegistrationRequest(
+        request_id=request_id(),
+        display_name="cells",
+        client_data_json=b"{}",
+        attestation_object=b"x",
+    ),
+    "ListPasskeys": lambda s: passkey_service_pb2.ListPasskeysRequest(),
+    "UpdatePasskey": lambda s: passkey_service_pb2.UpdatePasskeyRequest(
+        name=f"{s.own_user}/passkeys/none", request_id=request_id(), display_name="cells"
+    ),
+    "DeletePasskey": lambda s: passkey_service_pb2.DeletePasskeyRequest(
+        name=f"{s.own_user}/passkeys/none", request_id=request_id(), password=PASSWORD
+    ),
+    "BeginPasskeySignIn": lambda s: passkey_service_pb2.BeginPasskeySignInRequest(),
+    "FinishPasskeySignIn": lambda s: passkey_service_pb2.FinishPasskeySignInRequest(
+        credential_id=b"x", client_data_json=b"{}", authenticator_data=bytes(37), signature=b"x"
+    ),
+}
 _PEOPLE: Final[Mapping[str, Request]] = {
     "UpdateUserRole": lambda s: _people.UpdateUserRoleRequest(
         name=s.user, request_id=request_id(), role=account_pb2.ROLE_MEMBER
@@ -654,6 +677,7 @@ CALLS: Final[Mapping[str, Request]] = {
         "keypeg.v1.AccountService": _ACCOUNTS,
         "keypeg.v1.SignInService": _SIGN_INS,
         "keypeg.v1.IdentityService": _IDENTITIES,
+        "keypeg.v1.PasskeyService": _PASSKEYS,
         "keypeg.v1.PeopleService": _PEOPLE,
         "keypeg.v1.ApiKeyService": _KEYS,
         "keypeg.v1.CertificateService": _CERTIFICATES,

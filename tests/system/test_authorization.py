@@ -32,6 +32,13 @@ STREAMS = {
     for method in service.methods
 }
 STAFF = "accounts/-"
+OF_ONESELF = (
+    "/SignOut",
+    "/SignOutEverywhere",
+    "OneTimeCodes",
+    "PasskeyRegistration",
+    "/DeletePasskey",
+)
 TIME = {False: 10.0, True: 0.5}  # seconds; a stream that goes on has been let in
 
 
@@ -80,7 +87,7 @@ class Everyone:
     def api(self, who: Who, method: str) -> Api:
         """Who calls this method; what changes how they sign in is called by somebody whom nobody needs."""
         api = self.apis[who]
-        if not method.endswith(("/SignOut", "/SignOutEverywhere", "OneTimeCodes")) or not api.token:
+        if not method.endswith(OF_ONESELF) or not api.token:
             return api
         world = self._world
         token = another(world, self.scene.account, account_pb2.ROLE_MEMBER)

@@ -26,6 +26,7 @@ class Method(enum.IntEnum):
     PROVIDER = 4
     DEVICE_CODE = 5
     TRUSTED_PROVIDER = 6  # which has asked for a second factor, where one is needed
+    PASSWORD_AND_PASSKEY = 7
 
 
 class Refresh(enum.Enum):

@@ -137,6 +137,15 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListIdentities": _user("parent"),
         "DeleteIdentity": _user("name"),
     },
+    "keypeg.v1.PasskeyService": {
+        "BeginPasskeyRegistration": _CALLER,
+        "FinishPasskeyRegistration": _CALLER,
+        "ListPasskeys": _CALLER,
+        "UpdatePasskey": _CALLER,
+        "DeletePasskey": _CALLER,
+        "BeginPasskeySignIn": _PUBLIC,
+        "FinishPasskeySignIn": _PUBLIC,  # whoever has the passkey
+    },
     "keypeg.v1.PeopleService": {
         "UpdateUserRole": _of(Right.PEOPLE_WRITE, "name"),
         "CreateServiceUser": _of(Right.PEOPLE_WRITE, "parent"),

@@ -20,6 +20,9 @@ METHODS: Final = frozenset(
         "/keypeg.v1.SignInService/SignOutEverywhere",
         "/keypeg.v1.SignInService/BeginOneTimeCodes",
         "/keypeg.v1.SignInService/ConfirmOneTimeCodes",
+        "/keypeg.v1.PasskeyService/BeginPasskeyRegistration",
+        "/keypeg.v1.PasskeyService/FinishPasskeyRegistration",
+        "/keypeg.v1.PasskeyService/ListPasskeys",
     }
 )
 """What such a token opens; whoever may call a method without signing in may with a token, too."""
@@ -29,6 +32,7 @@ def check_method(caller: Caller, method: str) -> None:
     """Refuse what has to wait until there is a second factor."""
     if caller.owes_factor and method not in METHODS:
         raise SecondFactorRequired(
-            f"{caller.account} requires a second factor, and you have none; set one up: `keypeg one-time-codes set-up`.",
+            f"{caller.account} requires a second factor, and you have none; set one up: `keypeg login passkey add`,"
+            " or `keypeg one-time-codes set-up`.",
             account=caller.account or "",
         )

@@ -23,6 +23,7 @@ from keypeg_server.rpc.checks import (
     number,
     one_of,
     optional,
+    size_between,
     text,
     uuid,
 )
@@ -33,7 +34,9 @@ LOGIN: Final = matching(
 )
 PASSWORD: Final = text(8, 1_024)
 _ACCOUNT, _USER = name(names.ACCOUNT), name(names.USER)
-_INVITATION, _KEY = name(names.INVITATION), name(names.API_KEY)
+_INVITATION, _KEY, _PASSKEY = name(names.INVITATION), name(names.API_KEY), name(names.PASSKEY)
+_CODE: Final = text(0, 32)
+_CLIENT_DATA: Final = size_between(1, 2_048)
 _TTL: Final = optional(duration(timedelta(hours=1), timedelta(days=366)))
 
 RULES: Final[Mapping[str, Fields]] = {
@@ -41,6 +44,30 @@ RULES: Final[Mapping[str, Fields]] = {
         "name": _ACCOUNT,
         "request_id": uuid,
         "required": anything,
+    },
+    "BeginPasskeyRegistrationRequest": {"password": PASSWORD, "code": _CODE},
+    "FinishPasskeyRegistrationRequest": {
+        "request_id": uuid,
+        "display_name": text(1, 128),
+        "client_data_json": _CLIENT_DATA,
+        "attestation_object": size_between(1, 8_192),
+    },
+    "ListPasskeysRequest": {},
+    "UpdatePasskeyRequest": {"name": _PASSKEY, "request_id": uuid, "display_name": text(1, 128)},
+    "DeletePasskeyRequest": {
+        "name": _PASSKEY,
+        "request_id": uuid,
+        "password": PASSWORD,
+        "code": _CODE,
+    },
+    "BeginPasskeySignInRequest": {"login": text(0, 128), "password": optional(PASSWORD)},
+    "FinishPasskeySignInRequest": {
+        "credential_id": size_between(1, 1_024),
+        "client_data_json": _CLIENT_DATA,
+        "authenticator_data": size_between(37, 2_048),
+        "signature": size_between(1, 1_024),
+        "user_handle": size_between(0, 64),
+        "client_name": OPTIONAL_LABEL,
     },
     "UpdateUserRoleRequest": {"name": _USER, "request_id": uuid, "role": one_of(Role)},
     "CreateServiceUserRequest": {

@@ -54,6 +54,9 @@ class Persons:
                 return None
             linked = chosen(unit.identities.of_subject(proven.issuer, proven.subject))
             return None if linked is None else linked[1]
+        if "credential_id" in fields:
+            passkey = unit.passkeys.of_credential(request.credential_id)
+            return None if passkey is None else passkey.user
         if "device_code" in fields:
             waiting = unit.sign_ins.device_sign_in(digest_of(request.device_code))
             return None if waiting is None else waiting.user

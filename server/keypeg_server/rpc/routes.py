@@ -97,6 +97,15 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "ListIdentities": _ANYWHERE,
         "DeleteIdentity": _of("name"),
     },
+    "keypeg.v1.PasskeyService": {
+        "BeginPasskeyRegistration": _PERSON,
+        "FinishPasskeyRegistration": _PERSON,
+        "ListPasskeys": _ANYWHERE,
+        "UpdatePasskey": _PERSON,
+        "DeletePasskey": _PERSON,
+        "BeginPasskeySignIn": _PERSON,
+        "FinishPasskeySignIn": _PERSON,
+    },
     "keypeg.v1.PeopleService": {
         "UpdateUserRole": _of("name"),
         "CreateServiceUser": _of("parent"),

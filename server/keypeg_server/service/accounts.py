@@ -140,7 +140,7 @@ class AccountService:
             unit.accounts.update_account(changed)
             unit.publish(SecondFactorsChanged(account.name))
             event = "second_factor_required" if required else "second_factor_not_required"
-            unit.record(account.name, event, user=caller.user)
+            unit.record(account.name, event)
             return changed
 
         return await self._store.once(request, change)

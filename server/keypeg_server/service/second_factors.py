@@ -1,10 +1,10 @@
-"""One-time codes beside passwords: setting them up, asking for them, and doing without them again.
+"""Second factors beside passwords: what is asked for, and one-time codes from setting them up to removing them.
 
 Promises: the secret is wrapped, recovery codes are kept as hashes, and both are shown once. A code is used once, also
 by two who send it at once, and a recovery code too. Setting up and removing ask for the password again, and count as
 tries to sign in. All of it is in the log of the user's account.
 
-Leaves to others: the arithmetic (domain/totp.py), signing in (sign_ins.py).
+Leaves to others: the arithmetic (domain/totp.py), signing in (sign_ins.py), passkeys (passkeys.py).
 """
 
 from __future__ import annotations
@@ -42,15 +42,12 @@ class SecondFactors:
 
     def check(self, unit: Unit, user: User, code: str) -> bool:
         """Use up a code of a user, within a unit of work; whether one was asked for. CodeRequired, or wrong."""
-        kept = unit.factors.totp(user.id)
-        if kept is None or not kept.confirmed:
+        kept = _confirmed(unit, user)
+        if kept is None and not unit.passkeys.of_user(user.id):
             return False
         if not code:
-            raise CodeRequired(
-                "This user signs in with a one-time code, too; give the one that the authenticator shows now, "
-                "or a recovery code."
-            )
-        step = self._step(kept, code)
+            raise _code_required(unit, user)
+        step = None if kept is None else self._step(kept, code)
         if step is not None and unit.factors.use_step(user.id, step):
             return True
         if unit.factors.use_recovery_code(user.id, totp.recovery_digest(user.id, code)):
@@ -77,11 +74,8 @@ class SecondFactors:
     async def confirm(self, caller: Caller, code: str) -> list[str]:
         """The authenticator has the secret: codes are asked for from now on. The recovery codes, shown once."""
         account, id = names.USER.parse(caller.user)
-        codes = [
-            totp.recovery_code(os.urandom(totp.RECOVERY_BYTES)) for _ in range(totp.RECOVERY_CODES)
-        ]
 
-        def confirm(unit: Unit) -> None:
+        def confirm(unit: Unit) -> list[str]:
             user, found = unit.accounts.user(account, id), unit.factors.totp(id)
             if user is None or found is None or found.confirmed:
                 raise AlreadyExists("There is nothing to confirm; begin to set codes up.")
@@ -90,21 +84,22 @@ class SecondFactors:
                 what = "is not the one that an authenticator with this secret shows now"
                 raise FieldInvalid(f"This code {what}.", fields={"code": what})
             unit.factors.put_totp(Totp(id, found.wrapped_secret, confirmed=True, last_step=step))
-            digests = [totp.recovery_digest(id, one) for one in codes]
-            unit.factors.put_recovery_codes(id, digests)
+            codes = new_recovery_codes(unit, user)
             changed(unit, user)
             _record(unit, user, "one_time_codes_set_up")
+            return codes
 
-        await self._store.write(confirm)
-        return codes
+        return await self._store.write(confirm)
 
     async def remove(self, user: User, code: str) -> None:
         """Ask for no codes any more, for who has just shown the password."""
 
         def remove(unit: Unit) -> None:
-            if not self.check(unit, user, code):
+            if _confirmed(unit, user) is None:
                 raise AlreadyExists("No one-time codes are set up.")
-            unit.factors.delete_factors(user.id)
+            self.check(unit, user, code)
+            unit.factors.delete_totp(user.id)
+            forget_unneeded(unit, user)
             check_leaves_one(unit, user)
             changed(unit, user)
             _record(unit, user, "one_time_codes_removed")
@@ -126,8 +121,23 @@ def owed(unit: Unit, user: User) -> bool:
 
 def has_one(unit: Unit, user: User) -> bool:
     """Whether a user has a second factor."""
-    kept = unit.factors.totp(user.id)
-    return kept is not None and kept.confirmed
+    return _confirmed(unit, user) is not None or bool(unit.passkeys.of_user(user.id))
+
+
+def new_recovery_codes(unit: Unit, user: User) -> list[str]:
+    """Codes for when the authenticator or the passkey is lost, instead of those before; shown once."""
+    codes = [
+        totp.recovery_code(os.urandom(totp.RECOVERY_BYTES)) for _ in range(totp.RECOVERY_CODES)
+    ]
+    digests = [totp.recovery_digest(user.id, one) for one in codes]
+    unit.factors.put_recovery_codes(user.id, digests)
+    return codes
+
+
+def forget_unneeded(unit: Unit, user: User) -> None:
+    """The recovery codes go with the last second factor."""
+    if not has_one(unit, user):
+        unit.factors.delete_factors(user.id)
 
 
 def check_leaves_one(unit: Unit, user: User) -> None:
@@ -143,6 +153,25 @@ def changed(unit: Unit, user: User) -> None:
     """A user has other second factors than before."""
     if user.account_name is not None:
         unit.publish(SecondFactorsChanged(user.account_name, user.name))
+
+
+def _confirmed(unit: Unit, user: User) -> Totp | None:
+    kept = unit.factors.totp(user.id)
+    return kept if kept is not None and kept.confirmed else None
+
+
+def _code_required(unit: Unit, user: User) -> CodeRequired:
+    codes, keys = _confirmed(unit, user), unit.passkeys.of_user(user.id)
+    ways = [
+        *(["the one-time code that the authenticator shows now"] if codes else []),
+        *(["a passkey (keypeg login --passkey)"] if keys else []),
+        "a recovery code",
+    ]
+    asked = [*(["code"] if codes else []), *(["passkey"] if keys else [])]
+    return CodeRequired(
+        f"This user signs in with a second factor, too; give {', or '.join(ways)}.",
+        factors=",".join(asked),
+    )
 
 
 def wrong_code() -> CredentialsInvalid:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from keypeg_server.domain.passkey import Passkey
 from keypeg_server.domain.sign_in import DeviceSignIn, SignIn
 
 
@@ -47,7 +48,30 @@ class Factors(Protocol):
         """Instead of those before."""
         ...
 
-    def delete_factors(self, user: str) -> None: ...
+    def delete_totp(self, user: str) -> None: ...
+    def delete_factors(self, user: str) -> None:
+        """What makes codes, and the recovery codes."""
+        ...
+
+
+class Passkeys(Protocol):
+    """Passkeys of users. What is added must not be there."""
+
+    def of_user(self, user: str) -> list[Passkey]:
+        """Those of a user (id), oldest first."""
+        ...
+
+    def of_credential(self, credential_id: bytes) -> Passkey | None: ...
+    def add(self, passkey: Passkey) -> None: ...
+    def rename(self, passkey: Passkey) -> None: ...
+    def count(self, passkey: Passkey) -> None:
+        """Its counter and time of use."""
+        ...
+
+    def delete(self, id: str) -> None: ...
+    def use(self, user: str, issue_us: int) -> bool:
+        """Use up the user's challenges to this time; False when they were."""
+        ...
 
 
 class SignInRepository(Protocol):

@@ -114,11 +114,15 @@ class SignIns:
     async def again(self, caller: Caller, password: str, address: str) -> User:
         """The caller, who shows their password once more."""
         person(caller)
+        return await self.knows(caller.login, password, address)
+
+    async def knows(self, login: str, password: str, address: str) -> User:
+        """The user who knows this password: half of signing in."""
 
         async def check() -> User:
-            return (await self._checked(caller.login, password)).user
+            return (await self._checked(login, password)).user
 
-        return await self.guarded.attempt(caller.login, address, check)
+        return await self.guarded.attempt(login, address, check)
 
     async def _checked(self, login: str, password: str) -> Credential:
         """The user with this password."""

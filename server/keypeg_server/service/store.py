@@ -28,7 +28,7 @@ from keypeg_server.service.credential_ports import Credentials
 from keypeg_server.service.key_ports import Keys
 from keypeg_server.service.people_ports import People
 from keypeg_server.service.provider_ports import IdentityRepository
-from keypeg_server.service.sign_in_ports import Factors, SignInRepository
+from keypeg_server.service.sign_in_ports import Factors, Passkeys, SignInRepository
 
 T = TypeVar("T")
 
@@ -235,6 +235,8 @@ class Unit(Protocol):
     def factors(self) -> Factors: ...
     @property
     def identities(self) -> IdentityRepository: ...
+    @property
+    def passkeys(self) -> Passkeys: ...
     @property
     def changes(self) -> Changes: ...
     @property

@@ -46,6 +46,9 @@ class SqlFactors:
             self._session.add(RecoveryCodeRow(user=user, digest=digest))
         self._session.flush()
 
+    def delete_totp(self, user: str) -> None:
+        self._session.exec(delete(TotpRow).where(col(TotpRow.user) == user))
+
     def delete_factors(self, user: str) -> None:
         self._session.exec(delete(RecoveryCodeRow).where(col(RecoveryCodeRow.user) == user))
-        self._session.exec(delete(TotpRow).where(col(TotpRow.user) == user))
+        self.delete_totp(user)

@@ -12,7 +12,15 @@ from sqlmodel import Field, SQLModel
 
 from keypeg_server.storage import tables_seat  # its naming convention comes first
 
-__all__ = ["DeviceSignInRow", "RecoveryCodeRow", "SignInRow", "TotpRow", "tables_seat"]
+__all__ = [
+    "DeviceSignInRow",
+    "PasskeyRow",
+    "PasskeyUseRow",
+    "RecoveryCodeRow",
+    "SignInRow",
+    "TotpRow",
+    "tables_seat",
+]
 
 
 class SignInRow(SQLModel, table=True):
@@ -54,6 +62,28 @@ class TotpRow(SQLModel, table=True):
     wrapped_secret: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     confirmed: bool
     last_step: int = Field(sa_type=BigInteger)
+
+
+class PasskeyRow(SQLModel, table=True):
+    """A passkey; its private key is on a security key."""
+
+    __tablename__: ClassVar[str] = "passkey"
+    id: str = Field(primary_key=True)
+    user: str = Field(foreign_key="user.id", index=True, ondelete="CASCADE")
+    credential_id: bytes = Field(sa_column=Column(LargeBinary, nullable=False, unique=True))
+    public_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # COSE
+    sign_count: int = Field(sa_type=BigInteger)
+    display_name: str
+    create_time_us: int = Field(sa_type=BigInteger)
+    use_time_us: int | None = Field(sa_type=BigInteger, nullable=True)
+
+
+class PasskeyUseRow(SQLModel, table=True):
+    """The newest challenge of passkeys that a user has answered: it, and older ones, are used up."""
+
+    __tablename__: ClassVar[str] = "passkey_use"
+    user: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE")
+    issue_time_us: int = Field(sa_type=BigInteger)
 
 
 class RecoveryCodeRow(SQLModel, table=True):

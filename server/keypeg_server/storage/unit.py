@@ -32,6 +32,7 @@ from keypeg_server.storage.key_store import SqlKeys
 from keypeg_server.storage.license_store import SqlLicenses
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.news_store import NewsWriter
+from keypeg_server.storage.passkey_store import SqlPasskeys
 from keypeg_server.storage.people_store import SqlPeople
 from keypeg_server.storage.place_store import SqlPlaces
 from keypeg_server.storage.requests import once
@@ -56,6 +57,7 @@ class SqlUnit:
         self.sign_ins = SqlSignIns(session)
         self.factors = SqlFactors(session)
         self.identities = SqlIdentities(session)
+        self.passkeys = SqlPasskeys(session)
         self.changes = SqlChanges(session)
         self.credentials = SqlCredentials(session)
         self.certificates = SqlCertificates(session)

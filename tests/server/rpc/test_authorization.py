@@ -71,6 +71,8 @@ def test_only_what_must_be_is_public() -> None:
         "/keypeg.v1.IdentityService/ProveProviderSignIn",
         "/keypeg.v1.IdentityService/FinishProviderSignIn",
         "/keypeg.v1.IdentityService/AcceptInvitationAsIdentity",
+        "/keypeg.v1.PasskeyService/BeginPasskeySignIn",
+        "/keypeg.v1.PasskeyService/FinishPasskeySignIn",
         "/keypeg.v1.PeopleService/AcceptInvitation",
         "/keypeg.v1.SessionService/CloseSession",
         "/keypeg.v1.CredentialService/CreateSignInChallenge",

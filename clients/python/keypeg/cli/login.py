@@ -8,15 +8,17 @@ Leaves to others: where profiles are kept (keypeg.profile).
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
 from keypeg.cli.context import Cli, pass_cli
-from keypeg.cli.lazy import Command
+from keypeg.cli.lazy import Command, Group, shared_options
+from keypeg.cli.passkeys import passkey_group, sign_in_by_passkey, usbip_option
 from keypeg.cli.values import Name, Value, entry, moment, word
 
 if TYPE_CHECKING:
@@ -41,7 +43,24 @@ def role(user: account_pb2.User) -> str:
     return word(account_pb2.Role, user.role, "ROLE_")
 
 
-@click.command(cls=Command)
+class Login(Group):
+    """A group that is a command too: it signs in where no command of it is named."""
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.invoke_without_command, self.no_args_is_help = True, False
+        self.params.extend(shared_options(hidden=True))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        result = super().invoke(ctx)
+        if inspect.iscoroutine(result):
+            import asyncio
+
+            return asyncio.run(result)
+        return result
+
+
+@click.group(cls=Login)
 @click.option("--login", "name", metavar="NAME", help="The name to sign in with.")
 @click.option(
     "--password-file",
@@ -67,16 +86,14 @@ def role(user: account_pb2.User) -> str:
 @click.option(
     "--no-browser", is_flag=True, help="With --provider: show the address, and open no browser."
 )
-@pass_cli
-async def login(
-    cli: Cli,
-    name: str | None,
-    password_file: TextIO | None,
-    fingerprint: str | None,
-    device: bool,
-    provider: str | None,
-    no_browser: bool,
-) -> None:
+@click.option(
+    "--passkey",
+    is_flag=True,
+    help="With a security key: alone, or with --login beside the password.",
+)
+@usbip_option
+@click.pass_context
+def login(ctx: click.Context, /, **given: Any) -> Any:
     """Sign in at a server and keep a profile.
 
     Asks for what is not given, and for a one-time code where the user has
@@ -90,7 +107,25 @@ async def login(
       keypeg login --login ada --password-file - < password.txt
       keypeg login --device        # and elsewhere: keypeg sign-ins approve CODE
       keypeg login --provider work
+      keypeg login --passkey       # with a security key that was added before
     """
+    return None if ctx.invoked_subcommand else _sign_in(ctx.ensure_object(Cli), **given)
+
+
+login.add_command(passkey_group)
+
+
+async def _sign_in(
+    cli: Cli,
+    name: str | None,
+    password_file: TextIO | None,
+    fingerprint: str | None,
+    device: bool,
+    provider: str | None,
+    no_browser: bool,
+    passkey: bool,
+    usbip: str | None,
+) -> None:
     from keypeg import errors, sign_in
     from keypeg.cli.link import Link
     from keypeg.v1 import account_service_pb2 as pb
@@ -99,9 +134,16 @@ async def login(
     profile = _profile(cli)
     if fingerprint is not None:
         _check_fingerprint(profile, fingerprint)
-    if device or provider is not None:
+    if passkey and (device or provider is not None):
+        raise click.UsageError("--passkey stands alone: leave out --device and --provider.")
+    if device or passkey or provider is not None:
         whole = replace(profile, ca_file=_whole(profile.ca_file))
-        if provider is None:
+        if passkey:
+            password = read_password(password_file) if name else ""
+            kept, answered = await sign_in_by_passkey(
+                cli, whole, name or "", password, usbip, client_name()
+            )
+        elif provider is None:
             from keypeg.cli.device_code import sign_in_by_code
 
             kept, answered = await sign_in_by_code(cli, whole, client_name())
@@ -140,7 +182,7 @@ async def login(
     if answer.second_factor_owed:
         cli.printer.note(
             f"{answer.account} requires a second factor, and you have none. Nothing else works before:"
-            " keypeg one-time-codes set-up"
+            " keypeg login passkey add, or keypeg one-time-codes set-up"
         )
 
 

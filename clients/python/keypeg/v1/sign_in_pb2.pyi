@@ -40,6 +40,8 @@ class _SignInMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignInMe
     """By a code that somebody who is signed in approved."""
     SIGN_IN_METHOD_TRUSTED_PROVIDER: _SignInMethod.ValueType  # 6
     """At an OpenID Connect provider that is trusted with second factors."""
+    SIGN_IN_METHOD_PASSWORD_AND_PASSKEY: _SignInMethod.ValueType  # 7
+    """With a password and a passkey."""
 
 class SignInMethod(_SignInMethod, metaclass=_SignInMethodEnumTypeWrapper):
     """How somebody signed in."""
@@ -58,6 +60,8 @@ SIGN_IN_METHOD_DEVICE_CODE: SignInMethod.ValueType  # 5
 """By a code that somebody who is signed in approved."""
 SIGN_IN_METHOD_TRUSTED_PROVIDER: SignInMethod.ValueType  # 6
 """At an OpenID Connect provider that is trusted with second factors."""
+SIGN_IN_METHOD_PASSWORD_AND_PASSKEY: SignInMethod.ValueType  # 7
+"""With a password and a passkey."""
 Global___SignInMethod: _TypeAlias = SignInMethod  # noqa: Y015
 
 @_typing.final
