@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from keypeg import errors
 from keypeg.errors import KeypegError
 from keypeg_server.domain import passkey as rules
 from keypeg_server.domain.caller import Caller, Role
+from keypeg_server.domain.events import LogRecorded
 from keypeg_server.domain.passkey import Passkey, handle_of
 from keypeg_server.domain.sign_in import Method
 from keypeg_server.service.passkey_challenges import Challenges
@@ -19,6 +21,7 @@ from keypeg_server.service.passkey_sign_ins import PasskeySignIns
 from keypeg_server.service.passkeys import Added, PasskeyService
 from keypeg_server.service.second_factors import owed
 from keypeg_server.service.tokens import NewTokens
+from keypeg_server.storage.log_writer import LogWriter
 from tests.server.service.office import PASSWORD, PUBLISHER, Office
 from tests.server.service.soft_passkey import NAME, PRESENT, Said, SoftPasskey
 from tests.server.service.test_required_factors import require
@@ -227,12 +230,19 @@ async def test_a_challenge_for_one_user_is_not_answered_by_another(
 async def test_a_counter_that_did_not_grow_is_refused_and_in_the_log(
     desk: Desk, anna: Caller
 ) -> None:
+    desk.office.store.log = LogWriter(desk.office.signing.sign_log, b"a secret")
+    told: list[str] = []
+    desk.office.hub.subscribe(
+        LogRecorded,
+        lambda event: told.extend(json.loads(one.body)["event"] for one in event.entries),
+    )
     key = SoftPasskey()
     await desk.add(anna, key)
     await desk.sign_in(key)
     key.counter -= 1
     with pytest.raises(errors.CredentialsInvalid, match="copy"):
         await desk.sign_in(key)
+    assert told == ["passkey_added", "signed_in", "passkey_copied"]
     desk.office.clock.now += timedelta(seconds=1)
     key.counter += 5
     await desk.sign_in(key)
