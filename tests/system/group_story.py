@@ -118,7 +118,7 @@ class Group:
     members: list[Member]
     everyones: str  # product: enough for all
     scarce: str  # product: two too few
-    licenses: tuple[str, str]
+    owned: dict[str, int]  # activations of each license
 
     def used(self, license: str) -> list[str]:
         """Where the activations of a license are."""
@@ -142,17 +142,17 @@ def group(world: World, count: int, sign: Sign, admin: Callable[[str], Api]) -> 
     roles = {boss: ADMIN, **dict.fromkeys(logins, MEMBER)}
     account = world.account(new_id("group"), roles, group=True)
     everyones, scarce = (world.product(new_id(name), locations=[CLOUD]) for name in ("eq", "daw"))
-    licenses = (
-        world.license(account, everyones, activations=count).name,
-        world.license(account, scarce, activations=count - 2).name,
-    )
+    owned = {
+        world.license(account, everyones, activations=count).name: count,
+        world.license(account, scarce, activations=count - 2).name: count - 2,
+    }
     members = []
     for number, login in enumerate(logins):
         api = sign(number, login)
         computers = [world.computer(new_id(name)) for name in ("pc", "laptop")]
         user = api.accounts.GetCaller(account_service_pb2.GetCallerRequest()).user.name
         members.append(Member(login, api, computers, user))
-    return Group(account, admin(boss), members, everyones, scarce, licenses)
+    return Group(account, admin(boss), members, everyones, scarce, owned)
 
 
 def play(world: World, made: Group, turns: int) -> float:
@@ -205,10 +205,10 @@ def play(world: World, made: Group, turns: int) -> float:
 
 def _check(made: Group, turns: int) -> None:
     """No more than was sold, each once in a cloud, and every member where they were last."""
-    everyones, scarce = made.licenses
-    for license, most in ((everyones, len(made.members)), (scarce, len(made.members))):
+    everyones, _ = made.owned
+    for license in made.owned:
         used = made.used(license)
-        assert len(used) == len(set(used)) <= most
+        assert len(used) == len(set(used)) <= made.owned[license]
     assert len(made.used(everyones)) == len(made.members)
     clouds = made.clouds()
     assert set(clouds) == {one.user for one in made.members}

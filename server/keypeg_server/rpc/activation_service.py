@@ -45,7 +45,12 @@ class ActivationRpc(ActivationServiceServicer):
                 fields={"location": what},
             )
         answer = await self._activations.create_activation(
-            once(request, _created), account, license, location
+            once(request, _created),
+            account,
+            license,
+            location,
+            current().user,
+            who_is(current()),
         )
         return CreateActivationResponse.FromString(answer)
 

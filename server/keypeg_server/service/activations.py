@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from keypeg import names
 from keypeg.document import parse_envelope
 from keypeg.errors import ReceiptRequired
 from keypeg.key_contents import lost as lost_key
 from keypeg.v1.document_pb2 import Envelope
+from keypeg_server.domain.account import NO_ACCOUNT
 from keypeg_server.domain.license import Activation, License
 from keypeg_server.domain.license_life import Command, Who, check_switch
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import found_in, not_found
+from keypeg_server.service.cloud_of import place_for
 from keypeg_server.service.deactivations import Deactivation, Deactivations
 from keypeg_server.service.finish import to_its_end
 from keypeg_server.service.license_acts import check_there
@@ -29,6 +32,8 @@ from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock, SeatPools
 from keypeg_server.service.signing import Signing
 from keypeg_server.service.store import Page, Request, Store, Unit
+
+NOBODY: Final = names.USER.build(NO_ACCOUNT, NO_ACCOUNT)  # of the account
 
 
 @dataclass(frozen=True)
@@ -64,20 +69,27 @@ class ActivationService:
         self._retiring = asyncio.Lock()
 
     async def create_activation(
-        self, request: Request[ActivationView], account: str, license: str, location: str
+        self,
+        request: Request[ActivationView],
+        account: str,
+        license: str,
+        location: str,
+        user: str = NOBODY,
+        who: Who = Who.PUBLISHER,
     ) -> bytes:
+        """Place it for a user (name): in a group, `cloud` is their own."""
         now = self._clock.wall()
 
         def create(unit: Unit) -> ActivationView:
             found = self._changes.ready(unit, account, license, now)
-            place = unit.places.location(account, location)
+            place = place_for(unit, account, location, user, who)
             if place is None:
                 raise not_found(names.LOCATION.build(account, location))
             if place.lost_time is not None:
                 raise lost_key(place.name)
             check_there(unit, found, place, now)
             for one in unit.licenses.list_activations(account, license):
-                if one.location == location and one.return_nonce:
+                if one.location == place.id and one.return_nonce:
                     return self._view(unit, self._deactivations.undo(unit, one))
             activation = self._placing.activate(unit, found, place, now)
             return self._view(unit, activation)

@@ -1,9 +1,10 @@
-"""Which cloud session is meant: that of an account, or of a member of a group.
+"""Which cloud is meant: that of an account, or of a member of a group.
 
 Promises: found within a unit of work, as the account is then; what is not there is NOT_FOUND, and where an account is
-a group and nobody is named, the refusal says what to name.
+a group and nobody is named, the refusal says what to name. Members put nothing into the clouds of others, and take
+nothing out: these are not there for them.
 
-Leaves to others: who may ask for whose (rpc/cloud_session_service.py).
+Leaves to others: who may ask for whose cloud session (rpc/cloud_session_service.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 from keypeg import names
 from keypeg.errors import FieldInvalid
 from keypeg_server.domain.cloud_session import CloudSession
+from keypeg_server.domain.license_life import Who
+from keypeg_server.domain.location import CLOUD_ID, Location, member_of
 from keypeg_server.service.accounts import not_found
+from keypeg_server.service.placing import cloud_place
 from keypeg_server.service.store import Unit
 
 
@@ -40,3 +44,21 @@ class Whose:
             f"{what}; name whose: {name}/users/USER/cloudSession, or the member's login with --member.",
             fields={"name": what},
         )
+
+
+def place_for(unit: Unit, account: str, id: str, user: str, who: Who) -> Location | None:
+    """A location as a user (name) names it: in a group, `cloud` is their own."""
+    owner, member = names.USER.parse(user)
+    if id == CLOUD_ID and owner == account:
+        session = unit.places.find_cloud_session(account, member)
+        if session is not None and session.member:
+            return cloud_place(unit, session)
+    check_own(account, id, user, who)
+    return unit.places.location(account, id)
+
+
+def check_own(account: str, location: str, user: str, who: Who) -> None:
+    """Refuse a member who would change what is in the cloud (id of the location) of another one."""
+    member = member_of(location)
+    if member and who is Who.MEMBER and names.USER.build(account, member) != user:
+        raise not_found(names.LOCATION.build(account, location))

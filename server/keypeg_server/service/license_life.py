@@ -23,9 +23,10 @@ from keypeg_server.domain.license_life import Command, Who, check_switch, state_
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import found_in, not_found
+from keypeg_server.service.cloud_of import check_own, place_for
 from keypeg_server.service.deactivations import Deactivation, Deactivations
 from keypeg_server.service.license_acts import Act, LicenseActs, Moved, activation_of
-from keypeg_server.service.license_changes import LicenseChanges, target_of
+from keypeg_server.service.license_changes import LicenseChanges
 from keypeg_server.service.licenses import LicenseView, view_of
 from keypeg_server.service.placing import product_of
 from keypeg_server.service.ports import Clock
@@ -124,9 +125,16 @@ class LicenseLife:
         def act(unit: Unit) -> Lived:
             license = self._begin(unit, asked, Command.MOVE, now)
             one = activation_of(unit, asked.account, asked.license, activation)
-            place = target_of(unit, asked.account, target)
+            check_own(asked.account, one.location, asked.user, asked.who)
+            place = (
+                place_for(unit, asked.account, target, asked.user, asked.who) if target else None
+            )
+            if target and place is None:
+                raise not_found(names.LOCATION.build(asked.account, target))
             change = replace(
-                self._change(asked, ChangeKind.MOVE, now), activation=one.id, target=target
+                self._change(asked, ChangeKind.MOVE, now),
+                activation=one.id,
+                target="" if place is None else place.id,
             )
             if _later(asked, now):
                 state_after(license, Command.MOVE, now)

@@ -230,4 +230,4 @@ def test_whatever_members_do_the_server_and_the_model_agree() -> None:
 
 @pytest.mark.long
 def test_whatever_members_do_the_server_and_the_model_agree_for_longer() -> None:
-    check(15, 40)
+    check(10, 30)
