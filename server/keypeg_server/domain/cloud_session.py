@@ -192,7 +192,8 @@ def check_not_suspended(session: CloudSession) -> None:
 def suspended(session: CloudSession) -> MemberSuspended:
     """What such a member hears."""
     return MemberSuspended(
-        f"{session.name} was suspended by an administrator of the account ({session.suspended}); ask there.",
+        f"An administrator of {names.ACCOUNT.build(session.account)} has suspended the cloud session of "
+        f"{session.login} there ({session.suspended}); ask there.",
         account=names.ACCOUNT.build(session.account),
         cloud_session=session.name,
         why=session.suspended,

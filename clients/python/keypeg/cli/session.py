@@ -60,6 +60,8 @@ async def show_it(cli: Cli, link: Link, one: cloud_session_pb2.CloudSession) -> 
         Column("ACTIVATIONS", lambda one: len(one.activations)),
     ]
     cli.printer.item(one, columns)
+    if one.suspend_reason:
+        cli.printer.note(f"An administrator has suspended it: {one.suspend_reason}")
 
 
 @click.group("session", cls=Group)
