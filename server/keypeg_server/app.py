@@ -30,7 +30,7 @@ from keypeg_server.rpc import accepting
 from keypeg_server.rpc.certificate_door import CertificateDoor
 from keypeg_server.rpc.client_versions import ClientVersions
 from keypeg_server.rpc.composed import Composed
-from keypeg_server.rpc.doors import Doors
+from keypeg_server.rpc.doors import Doors, show_channels
 from keypeg_server.rpc.gate import Gate
 from keypeg_server.rpc.health import Health
 from keypeg_server.rpc.limits import options
@@ -147,6 +147,8 @@ class App:
         admin = server(administers=True) if admin_listen else None
         door = CertificateDoor(callers.certificates, callers.carried)
         bridges = server(administers=False, door=door) if callers.authority else None
+        if admin is not None:
+            show_channels(admin)
         doors = Doors(everyone, admin, bridges)
         address = bind(everyone, listen, shown.credentials())
         app = cls(opened, doors, address, shown, several)

@@ -32,7 +32,8 @@ class Server:
     admin_listen: str = setting(
         "",
         "Address and port for administration, with the same certificate: what only the publisher's staff and "
-        "resellers may do, and reflection, are served there and nowhere else. Empty: where everything is.",
+        "resellers may do, and reflection, are served there and nowhere else; channelz too. Empty: where everything is, "
+        "without channelz.",
     )
     bridge_listen: str = setting(
         "",

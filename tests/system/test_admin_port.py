@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -15,6 +17,7 @@ from keypeg.calls import translate
 from keypeg.errors import Reason
 from keypeg.v1 import account_service_pb2, license_service_pb2
 from keypeg_server.domain.rights import RIGHTS, Right, Role
+from keypeg_server.rpc.authorization import CHANNELS
 from keypeg_server.rpc.doors import ADMINISTRATION
 from lab.processes import Lab
 from lab.world import ADMIN, Api, World
@@ -26,8 +29,8 @@ class Apart(World):
 
     def sign_in(self, login: str, password: str = "correct horse battery") -> Api:
         ready = json.loads((self.lab.folder / f"keypegd-{self._starts}.ready").read_text())
-        self.everyone = self.address
-        return Api(ready["admin_address"], self.ca_file.read_bytes(), self.token(login, password))
+        self.everyone, self.admin = self.address, ready["admin_address"]
+        return Api(self.admin, self.ca_file.read_bytes(), self.token(login, password))
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +98,42 @@ def test_both_ports_say_that_they_serve_and_only_one_reflects(apart: Apart) -> N
         reflected(public)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     public.close()
+
+
+def test_who_is_connected_is_for_the_publisher_s_people_at_their_port(apart: Apart) -> None:
+    apart.account("acme-channels", {"ada-channels": ADMIN})
+    ca, staff = apart.ca_file.read_bytes(), apart.publisher
+    nobody, ada = Api(apart.admin, ca), Api(apart.admin, ca, apart.token("ada-channels"))
+    public = Api(apart.everyone, ca, staff.token)
+
+    def ended(api: Api, method: str) -> grpc.StatusCode:
+        try:
+            channel: Any = api.channel
+            ask = channel.unary_unary(method, request_serializer=None, response_deserializer=None)
+            ask(b"", timeout=20)
+        except grpc.RpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    service = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
+    assert {f"/{service.full_name}/{one.name}" for one in service.methods} == set(CHANNELS)
+    for method in CHANNELS:
+        assert ended(nobody, method) is grpc.StatusCode.UNAUTHENTICATED
+        assert ended(ada, method) is grpc.StatusCode.PERMISSION_DENIED
+        assert ended(public, method) is grpc.StatusCode.UNIMPLEMENTED
+        assert ended(staff, method) in (grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND), method
+    for api in (nobody, ada, public):
+        api.close()
+
+
+def test_the_connections_of_both_ports_are_shown(apart: Apart) -> None:
+    stub = channelz_pb2_grpc.ChannelzStub(apart.publisher.channel)
+    servers = stub.GetServers(channelz_pb2.GetServersRequest(start_server_id=0)).server
+    assert sum(one.data.calls_succeeded for one in servers) > 0
+    sockets = [
+        stub.GetServerSockets(
+            channelz_pb2.GetServerSocketsRequest(server_id=one.ref.server_id, start_socket_id=0)
+        ).socket_ref
+        for one in servers
+    ]
+    assert any(sockets)

@@ -286,13 +286,29 @@ TABLE: Final[Mapping[str, Rule]] = MappingProxyType(
     }
 )
 
+CHANNELS: Final[Mapping[str, Rule]] = MappingProxyType(
+    {
+        f"/grpc.channelz.v1.Channelz/{method}": Rule(Access.CALLER, Right.STAFF_READ)
+        for method in (
+            "GetTopChannels",
+            "GetServers",
+            "GetServer",
+            "GetServerSockets",
+            "GetChannel",
+            "GetSubchannel",
+            "GetSocket",
+        )
+    }
+)
+"""Of the port for administration alone: who is connected, and what passes. For the publisher's people."""
+
 
 def rule_of(method: str) -> Rule:
     """The rule of a method, as `/package.Service/Method`; PermissionDenied when it has none."""
-    try:
-        return TABLE[method]
-    except KeyError:
-        raise _denied(method) from None
+    rule = TABLE.get(method) or CHANNELS.get(method)
+    if rule is None:
+        raise _denied(method)
+    return rule
 
 
 def check_right(rule: Rule, caller: Caller, method: str) -> None:

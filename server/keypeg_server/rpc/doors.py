@@ -1,7 +1,7 @@
 """The ports of a server: the one for everyone, and those for administration and for bridges when there are any.
 
 Promises: all have the same services; reflection, and whatever only the publisher's staff and resellers may do, are
-served at the port for administration alone, when there is one.
+served at the port for administration alone, when there is one; gRPC's view of its connections (channelz) only there.
 
 Leaves to others: binding ports (listening.py), the services, what may be done at all (authorization.py).
 """
@@ -31,6 +31,13 @@ def check_port(right: Right | None, method: str) -> None:
             "(server.admin_listen); call it there.",
             method=method,
         )
+
+
+def show_channels(admin: grpc.aio.Server) -> None:
+    """Serve at this port what gRPC knows of its connections and calls: channelz, for who looks for a fault."""
+    from grpc_channelz.v1 import channelz, channelz_pb2_grpc  # loaded where it is served
+
+    channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), admin)
 
 
 class Doors:
