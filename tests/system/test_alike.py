@@ -19,7 +19,7 @@ from keypeg_server.rpc.authorization_cells import Outcome, Who, outcome
 from lab.processes import Lab
 from lab.world import World
 from tests.system.authorization_calls import CALLS, MADE_ANEW
-from tests.system.people import SETTINGS, Customer, refused
+from tests.system.people import BRIDGES, SETTINGS, Customer, refused
 from tests.system.test_authorization import Everyone, call
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
@@ -51,7 +51,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory, made_data: Path) -> Iterat
     file = folder / "work"
     with Lab(folder) as lab:
         under = (sys.executable, str(COUNTING), str(file))
-        yield Counted(World(lab, settings=SETTINGS, like=made_data, under=under), file)
+        yield Counted(World(lab, settings=SETTINGS + BRIDGES, like=made_data, under=under), file)
 
 
 @pytest.fixture(scope="module")
