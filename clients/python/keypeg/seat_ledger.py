@@ -105,6 +105,7 @@ class Ledger:
             return News()  # overtaken by the seat itself
         place_now = _place(place)
         record = self._step(key, SeatStep.QUEUE, place=place_now)
+        self._is_ours(place.name)
         answered = self._answered(key)
         if record.stage is SeatStage.LEAVING:
             return News(releases=(place.name,)) + answered
@@ -117,10 +118,10 @@ class Ledger:
             return News(releases=(lease.name,))
         before = self._entries[key].record
         held = _lease(lease)
-        if before.stage is SeatStage.HELD and before.lease != held:
+        if before.lease is not None and before.lease.name != held.name:
             return News(releases=(held.name,))  # one request, one seat
         record = self._step(key, SeatStep.GRANT, lease=held, place=None)
-        self._strangers.discard(held.name)
+        self._is_ours(held.name)
         answered = self._answered(key)
         if record.stage is SeatStage.LEAVING:
             return News(releases=(held.name,)) + answered
@@ -299,11 +300,19 @@ class Ledger:
         self._unanswered.discard(key)
         return self._release_strangers()
 
+    def _is_ours(self, name: str) -> None:
+        """A place and the lease that it becomes have one id: the break may have shown either, and the answer the other."""
+        self._strangers = {one for one in self._strangers if _id(one) != _id(name)}
+
     def _release_strangers(self) -> News:
         if self._unanswered or not self._strangers:
             return News()
         strangers, self._strangers = sorted(self._strangers), set()
         return News(releases=tuple(strangers))
+
+
+def _id(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _lease(lease: seat_pb2.Lease) -> Lease:

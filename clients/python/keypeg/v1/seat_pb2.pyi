@@ -220,7 +220,7 @@ Global___Lease: _TypeAlias = Lease  # noqa: Y015
 
 @_typing.final
 class QueuePlace(_message.Message):
-    """A place in the queue of a pool."""
+    """A place in the queue of a pool. The lease that it becomes has the same id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
