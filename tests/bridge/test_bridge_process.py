@@ -216,6 +216,7 @@ async def test_a_flapping_key_is_recognized(
 
 
 @pytest.mark.behaviour("KEY-3")
+@pytest.mark.long
 async def test_a_license_on_a_key_works_at_every_bridge(
     emukey: Emukey, start_bridge: StartBridge, publisher: Publisher
 ) -> None:
@@ -291,6 +292,7 @@ async def test_a_stalled_key_does_not_slow_another(
     stuck.check((await stuck.renew()).renewed.proof, publisher)
 
 
+@pytest.mark.long
 async def test_a_key_whose_computer_dies_is_missing_and_comes_back(
     emukey: Emukey, start_bridge: StartBridge, publisher: Publisher
 ) -> None:
@@ -308,6 +310,7 @@ async def test_a_key_whose_computer_dies_is_missing_and_comes_back(
     app.check((await app.renew()).renewed.proof, publisher)
 
 
+@pytest.mark.long
 async def test_a_copy_of_a_plugged_in_key_is_told_and_offers_nothing(
     tmp_path: Path, start_bridge: StartBridge
 ) -> None:
@@ -431,6 +434,7 @@ async def test_apps_may_come_over_loopback_tls_but_writers_may_not(
         assert isinstance(error_of(refused.value), PermissionDenied)
 
 
+@pytest.mark.long
 async def test_the_socket_of_a_dead_bridge_is_taken_over_and_that_of_a_living_one_is_not(
     lab: Lab, start_bridge: StartBridge
 ) -> None:

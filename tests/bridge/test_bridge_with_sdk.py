@@ -117,6 +117,7 @@ async def test_an_app_survives_a_restart_of_the_bridge(holder: KeyHolder, emukey
         await holder.hears(events.KeyMissing)
 
 
+@pytest.mark.long
 async def test_an_app_that_reconnects_while_its_key_is_away_goes_on_when_it_is_back(
     holder: KeyHolder, emukey: Emukey
 ) -> None:

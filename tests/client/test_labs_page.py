@@ -38,6 +38,7 @@ def run_tests(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.system
 @pytest.mark.behaviour("KEY-11")
+@pytest.mark.long
 def test_the_workflow_and_the_tests_of_the_page_run(tmp_path: Path) -> None:
     (workflow,) = blocks("yaml")
     *_, install, last = re.findall(r"- run: (.*)", workflow)

@@ -164,6 +164,7 @@ def saved(world: World, admin: Api, pool: str) -> Path:
 # Beside a running server
 
 
+@pytest.mark.long
 def test_under_load_everything_acknowledged_before_is_in_the_backup_and_served_again(
     world: World, account: str, admin: Api, pool: str
 ) -> None:

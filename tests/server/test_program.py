@@ -337,6 +337,7 @@ def test_a_stream_is_told_before_the_server_goes(world: World) -> None:
     assert world.server.wait(20) == 0
 
 
+@pytest.mark.long
 def test_a_clock_that_is_set_back_does_not_revive_a_license(lab: Lab, made_data: Path) -> None:
     world = World(lab, like=made_data)
     account, ada = studio(world)

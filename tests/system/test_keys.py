@@ -305,6 +305,7 @@ LIES: list[tuple[Callable[[session_pb2.Opened], None], type[KeypegError]]] = [
 
 
 @pytest.mark.behaviour("KEY-4")
+@pytest.mark.long
 async def test_a_lying_bridge_can_only_refuse(
     world: World,
     customer: Customer,

@@ -111,6 +111,7 @@ def test_a_term_begins_at_the_first_activation_and_never_again(
 
 
 @pytest.mark.behaviour("LIC-5")
+@pytest.mark.long
 def test_every_session_hears_of_the_end_of_its_license_when_it_ends(
     world: World, customer: Customer, keys: KeyLab, new_name: Namer
 ) -> None:

@@ -90,6 +90,7 @@ def auditor(world: World, customer: Customer, tmp_path: Path) -> Auditor:
 
 
 @pytest.mark.behaviour("SEAT-14")
+@pytest.mark.long
 def test_who_used_what_and_who_was_refused_is_recorded(
     world: World, customer: Customer, new_name: Namer, auditor: Auditor
 ) -> None:

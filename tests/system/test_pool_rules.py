@@ -208,6 +208,7 @@ def test_a_seat_lingers_for_its_user_after_a_clean_end_and_not_after_a_crash(
 
 
 @pytest.mark.behaviour("SEAT-11")
+@pytest.mark.long
 def test_an_overdraft_is_bounded_and_recorded_on_the_lease(
     world: World, customer: Customer, solver: tuple[str, str]
 ) -> None:
@@ -286,6 +287,7 @@ def test_sessions_of_one_user_share_a_seat_until_the_last_of_them_can_not_believ
 
 
 @pytest.mark.behaviour("SEAT-9")
+@pytest.mark.long
 def test_rules_are_kept_in_a_file_and_tried_before_they_are_applied(
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_retry_gives_the_same_lease_also_at_once_and_after_the_server_was_kill
 
 
 @pytest.mark.behaviour("SEAT-3")
+@pytest.mark.long
 def test_who_waits_is_told_the_place_and_is_given_the_seat_in_order_also_over_a_killed_server(
     world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_command_goes_on_after_the_end_of_its_token(
     assert mine[0]["client_name"].startswith("keypeg on ")
 
 
+@pytest.mark.long
 def test_a_copy_of_the_tokens_ends_the_sign_in_of_both(
     world: World, customer: Customer, new_name: Namer
 ) -> None:

@@ -30,6 +30,7 @@ def keys(lab: Lab, new_name: Namer) -> Iterator[KeyLab]:
 
 
 @pytest.mark.behaviour("KEY-4", "KEY-7")
+@pytest.mark.long
 def test_an_app_runs_by_a_smartkey_and_not_by_one_that_was_put_back(
     world: World, customer: Customer, keys: KeyLab, new_name: Namer
 ) -> None:

@@ -151,6 +151,7 @@ def week(seed: int, seats: int, count: int) -> list[bytes]:
 
 
 @pytest.mark.behaviour("WATCH-4")
+@pytest.mark.long
 def test_a_recorded_week_replays_in_seconds() -> None:
     bodies = week(1, 44, 100_000)
     begin = time.monotonic()

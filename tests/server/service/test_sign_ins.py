@@ -134,6 +134,7 @@ async def test_an_administrator_ends_all_of_a_user(office: Office) -> None:
     assert await is_over(office, tokens)
 
 
+@pytest.mark.long
 async def test_the_longest_unused_sign_in_gives_way(office: Office) -> None:
     first = await signed_in(office)
     for _ in range(USER_SIGN_INS):
