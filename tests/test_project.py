@@ -106,6 +106,16 @@ def test_a_row_is_kept_when_it_has_tests_and_all_of_them_pass(
     assert behaviour_rows.broken_promises(rows, results) == broken
 
 
+def test_of_a_row_whose_tests_were_left_out_a_run_says_nothing() -> None:
+    rows = behaviour_rows.parse(PAGE)
+    left_out = {"CLOUD-2": ["t1"]}
+    results = behaviour_rows.judge(rows, {}, frozenset(), left_out)
+    assert not any(result.kept for result in results)
+    assert behaviour_rows.broken_promises(rows, results) == []
+    results = behaviour_rows.judge(rows, {"CLOUD-2": ["t2"]}, frozenset(), left_out)
+    assert behaviour_rows.broken_promises(rows, results) != []
+
+
 MARKED = """
 import pytest
 
@@ -133,6 +143,10 @@ def test_breaks_after_its_end(broken_end): pass
 @pytest.mark.behaviour("SEAT-6", "SEAT-7")
 @pytest.mark.parametrize("n", [1, 2])
 def test_is_a_table(n): pass
+
+@pytest.mark.behaviour("SEAT-8")
+@pytest.mark.long
+def test_takes_its_time(): assert False
 """
 
 
@@ -143,7 +157,13 @@ def run_marked(folder: Path, row: str, *more: str) -> tuple[subprocess.Completed
     report = folder / "report.json"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder)]
-    command += [f"--behaviours-report={report}", str(folder / "test_marked.py"), *more]
+    command += [
+        "-m",
+        "not long",
+        f"--behaviours-report={report}",
+        str(folder / "test_marked.py"),
+        *more,
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False), report
 
 
@@ -161,7 +181,11 @@ def test_the_report_holds_every_row_and_believes_only_passing_tests(
         "SEAT-7",
     }
     assert len(rows["SEAT-6"]["tests"]) == 2
-    assert rows["LIC-1"] == {"id": "LIC-1", "kept": False, "tests": []}
+    assert rows["LIC-1"] == {"id": "LIC-1", "kept": False, "tests": [], "left_out": []}
+    assert rows["SEAT-8"]["tests"] == []
+    assert len(rows["SEAT-8"]["left_out"]) == 1
+    assert "SEAT-8 has tests, but this run left them out" in done.stdout
+    assert "SEAT-8 is marked kept" not in done.stdout
 
 
 def test_a_marker_that_names_no_row_stops_the_run(tmp_path: Path) -> None:
