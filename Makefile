@@ -42,7 +42,7 @@ proto:  ## generate the Python code of the contract from proto/
 behaviours: setup  ## run the tests that keep behaviours, list the rows, write build/behaviours.json
 	@$(VENV_PYTHON) tools/behaviours --run
 
-bench: setup  ## measure everything, in 12 minutes (docs/performance.md)
+bench: setup  ## measure everything, in 25 minutes (docs/performance.md)
 	@$(VENV_PYTHON) tools/bench
 
 clean:  ## remove what was built, but not .venv
