@@ -227,7 +227,8 @@ class Aftermath:
         return end
 
     def _hold(self, pool: Pool, lease: Lease, valid_for: timedelta, since: float | None) -> None:
-        self.holds.hold(pool, lease.id, valid_for, since, heard=since is not None)
+        asked = since is not None
+        self.holds.hold(pool, lease.id, valid_for, since, heard=asked, told=asked)
 
     def _leave(self, pool: Pool, id: str, done: Callable[[KeypegError | None], None]) -> None:
         """Nobody asks for a place any more."""

@@ -1,7 +1,7 @@
 """Leases without a stream: until when their holders may believe in them.
 
-Promises: a lease ends when its deadline on the monotonic clock has passed, never before; a deadline is only
-ever put off. When the disk does not take the end, it is tried until it does.
+Promises: a lease ends when its deadline on the monotonic clock has passed, never before; a deadline that a holder
+was told of is only ever put off. When the disk does not take the end, it is tried until it does.
 
 Leaves to others: ending leases (whoever made this), for how long (seats.py).
 """
@@ -22,12 +22,13 @@ End = Callable[[Pool, str, Callable[[KeypegError | None], None]], None]
 class Hold:
     """The deadline of one lease."""
 
-    __slots__ = ("deadline", "id", "pool", "seen")
+    __slots__ = ("deadline", "id", "pool", "seen", "told")
 
-    def __init__(self, pool: Pool, id: str, deadline: float) -> None:
+    def __init__(self, pool: Pool, id: str, deadline: float, told: bool) -> None:
         self.pool = pool
         self.id = id
         self.deadline = deadline
+        self.told = told  # whether its holder may know of it
         self.seen: float | None = None  # when its holder was last heard of
 
 
@@ -49,16 +50,18 @@ class Holds:
         since: float | None = None,
         *,
         heard: bool = True,
+        told: bool = True,
     ) -> None:
         """A holder may believe in its lease for `valid_for` from now; never less than before.
 
         From `since` (on the monotonic clock) where its call was open for a while. Without `heard` it is the
-        server that keeps it, and its holder was not heard of.
+        server that keeps it, and its holder was not heard of. Without `told` no holder knows of it: it is kept
+        for one to ask, and has the time of that answer then, be it the shorter one.
         """
         deadline = server_deadline(self._clock.monotonic() if since is None else since, valid_for)
         hold = self._holds.get(id)
-        if hold is None:
-            self._holds[id] = hold = Hold(pool, id, deadline)
+        if hold is None or (told and not hold.told):
+            self._holds[id] = hold = Hold(pool, id, deadline, told)
             self._deadlines.watch(hold, deadline)
         hold.deadline = max(hold.deadline, deadline)
         if heard:

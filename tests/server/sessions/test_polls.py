@@ -226,6 +226,24 @@ async def test_who_comes_in_time_for_a_seat_that_was_kept_has_it_for_its_full_ti
     assert world.pool_of(POOL).held == 0
 
 
+async def test_a_seat_that_was_kept_is_free_when_the_time_of_who_came_for_it_is_over(
+    world: World,
+) -> None:
+    await world.add_pool(1)
+    held = await taken(world)
+    request = patient(ttl=10)
+    async with call(world, request):
+        pass
+    await world.seats("mia").ReleaseSeat(held)
+    await world.pass_time(5)
+    got = await world.seats("tom").AcquireSeat(request)
+    assert got.valid_for.ToTimedelta() == timedelta(seconds=10)
+    await world.pass_time(10.5)
+    assert world.pool_of(POOL).held == 1, "its holder may believe in it"
+    await world.pass_time(1)
+    assert world.pool_of(POOL).held == 0, "and it is kept for nobody any more"
+
+
 async def test_a_place_is_left_at_once(world: World) -> None:
     await world.add_pool(1)
     await taken(world)
