@@ -25,9 +25,6 @@ def leaked(history: History, beliefs: Beliefs) -> Iterator[Finding]:
     calm = _Calm(history.faults)
     first_seen: dict[str, float] = {}
     told: set[str] = set()
-    # A lease has the id of the place that it comes from.
-    queued = (one for one in history.entries if one.what == "queued")
-    served = {str(one.facts.get("place", "")).rpartition("/")[2] for one in queued}
     for snapshot in sorted(history.snapshots, key=lambda one: one.sent):
         for listed in snapshot.leases:
             name = listed.lease
@@ -53,11 +50,8 @@ def leaked(history: History, beliefs: Beliefs) -> Iterator[Finding]:
                 continue  # not of this run
             since = max(hold.end if hold else min(seen, life.gone), calm.since(life, snapshot.sent))
             bound = history.limits.bounds[life.kind] + history.limits.slack
-            waited = name.rpartition("/")[2] in served or (hold is None and life.waits)
-            if waited and life.kind == "unary":
-                bound += (
-                    history.limits.place
-                )  # so long a seat out of the queue is kept for its holder
+            if hold is None and life.waits and life.kind == "unary":
+                bound += history.limits.place  # so long it may still be served
             if snapshot.sent > since + bound:
                 told.add(name)
                 yield Finding(
