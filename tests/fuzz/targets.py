@@ -24,6 +24,7 @@ from keypeg_bridge.wire.conversation import converse
 from keypeg_bridge.wire.errors import MalformedFrame
 from keypeg_bridge.wire.usbip_stream import ClientDecoder, ServerDecoder
 from keypeg_bridge.wire.vpcd import CardDecoder, frame
+from tests.fuzz import passkeys
 
 SELECT: Final = apdu.Command(0, 0xA4, 4, 0, piv.AID, 256).encode()
 SIGN: Final = apdu.Command(
@@ -343,6 +344,8 @@ TARGETS: Final[dict[str, Target]] = {
     "card-contents": Target(
         card_contents, (piv.Chuid(bytes(range(16))).encode(), piv.wrap_container(b"document"))
     ),
+    "passkey-registrations": Target(passkeys.registrations, (passkeys.REGISTRATION,)),
+    "passkey-assertions": Target(passkeys.assertions, (passkeys.ASSERTION,)),
     "virtual-reader": Target(virtual_reader, (b"\x00\x01\x01" + b"\x00\x01\x04" + frame(SELECT),)),
 }
 

@@ -131,7 +131,7 @@ class Fido2Key:
             touch=True,
         )
         with _readable():
-            made = AuthenticatorData(reply[2]).credential_data
+            made = AuthenticatorData(_bytes(reply[2])).credential_data
             if made is None:
                 raise ValueError("no credential in it")
             algorithm, public_key = _public_key(made.public_key)
@@ -155,11 +155,8 @@ class Fido2Key:
             return None
         with _readable():
             named = reply.get(1)
-            credential = None if named is None else named["id"]
-            data, signature = reply[2], reply[3]
-            if not all(isinstance(one, bytes) for one in (credential or b"", data, signature)):
-                raise TypeError("not bytes")
-            return Signed(credential, data, signature)
+            credential = None if named is None else _bytes(named["id"])
+            return Signed(credential, _bytes(reply[2]), _bytes(reply[3]))
 
     def room_for(self, credentials: Sequence[bytes], info: Info) -> Iterator[Sequence[bytes]]:
         """`credentials` in as few lists as the key takes."""
@@ -223,6 +220,13 @@ def _public_key(cose: Mapping[int, Any]) -> tuple[int, bytes]:
                 raise ValueError("not an Ed25519 key")
             return document_pb2.KEY_ALGORITHM_FIDO2_ED25519, bytes(cose[-2])
     raise ValueError(f"algorithm {cose[3]!r}")
+
+
+def _bytes(value: object) -> bytes:
+    """`value`, if it is bytes: a number would make bytes() reserve as many as it says."""
+    if not isinstance(value, bytes):
+        raise TypeError("not bytes")
+    return value
 
 
 @contextlib.contextmanager

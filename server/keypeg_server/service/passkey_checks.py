@@ -86,7 +86,7 @@ class PasskeyChecks:
         """The credential of a registration."""
         client_data = _client_data(client_data_json)
         try:
-            attested = AttestationObject(attestation_object)
+            attested = _attested(attestation_object)
             found = attested.auth_data.credential_data
         except _UNREADABLE as error:
             raise Refused("unreadable attestation") from error
@@ -136,6 +136,14 @@ _UNREADABLE: Final = (
     AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, OverflowError, RecursionError, TypeError,
     ValueError, UnsupportedAlgorithm, struct.error,
 )  # fmt: skip
+
+
+def _attested(raw: bytes) -> AttestationObject:
+    """What was made. The library gives authData to bytes(), which reserves as many as a number there says."""
+    said: Any = cbor.decode(raw)
+    if not isinstance(said["authData"], bytes):
+        raise TypeError("authData that are no bytes")
+    return AttestationObject(raw)
 
 
 def _client_data(raw: bytes) -> CollectedClientData:

@@ -65,6 +65,7 @@ def test_any_answer_ends_in_a_value_or_a_refusal(answer: bytes) -> None:
 @given(st.dictionaries(st.integers(0, 10), values, max_size=6))
 @example({1: {"id": 3}, 2: b"", 3: b""})
 @example({1: "packed", 2: bytes(300), 3: {}})
+@example({1: "packed", 2: 1 << 40, 3: {}})
 @example({1: ["FIDO_2_0"], 4: {"rk": 1}, 5: -1, 7: None, 8: "x"})
 def test_any_value_ends_in_a_value_or_a_refusal(value: dict[int, object]) -> None:
     asked(encoded(value))

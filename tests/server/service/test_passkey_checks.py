@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from fido2 import cbor
 
 from keypeg_server.domain import passkey as rules
 from keypeg_server.service.passkey_checks import Answer, PasskeyChecks, Refused
@@ -110,7 +111,14 @@ def test_other_algorithms_are_refused(algorithm: int) -> None:
         CHECKS.made(CHALLENGE, *SoftPasskey(algorithm).make(CHALLENGE, b"anna"))
 
 
-@pytest.mark.parametrize("made", [b"", b"\xa0", b"\x80", b"\xff" * 40, b"\xa1\x63fmt\x64none"])
+HUGE = cbor.encode(
+    {"fmt": "none", "attStmt": {}, "authData": 1 << 40}
+)  # bytes, if a number were one
+
+
+@pytest.mark.parametrize(
+    "made", [b"", b"\xa0", b"\x80", b"\xff" * 40, b"\xa1\x63fmt\x64none", HUGE]
+)
 def test_an_attestation_that_cannot_be_read_is_refused(made: bytes) -> None:
     client_data, _ = SoftPasskey().make(CHALLENGE, b"anna")
     with pytest.raises(Refused):
