@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from keypeg_server.domain.client_certificate import CertificateRole
+from keypeg_server.domain.client_certificate import ClientCertificate
 from keypeg_server.service.certificate_ports import Shown, Wanted
 from keypeg_server.tls import BACKDATED, CA_LIFETIME, key_usage
 
@@ -83,22 +83,15 @@ class ClientAuthority:
     def serial(self) -> str:
         return f"{x509.random_serial_number():x}"
 
-    def issue(
-        self,
-        wanted: Wanted,
-        role: CertificateRole,
-        name: str,
-        serial: str,
-        now: datetime,
-        ends: datetime,
-    ) -> str:
+    def issue(self, wanted: Wanted, certificate: ClientCertificate, now: datetime) -> str:
         key = load_der_public_key(wanted.public_key)
         assert isinstance(key, ec.EllipticCurvePublicKey)
-        uri = x509.UniformResourceIdentifier(f"{_URI}:{role.name.lower()}:{name}")
+        role, ends = certificate.role.name.lower(), certificate.expire_time
+        uri = x509.UniformResourceIdentifier(f"{_URI}:{role}:{certificate.name}")
         made = (
-            _builder(_common_name(f"keypeg {role.name.lower()}"), self._name, now, ends)
+            _builder(_common_name(f"keypeg {role}"), self._name, now, ends)
             .public_key(key)
-            .serial_number(int(serial, 16))
+            .serial_number(int(certificate.serial, 16))
             .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(key_usage(signs_certificates=False), critical=True)

@@ -12,7 +12,7 @@ from cryptography import x509
 from keypeg_bridge import enrollment
 from keypeg_bridge.enrollment import EnrollmentError
 from keypeg_server.client_authority import ClientAuthority
-from keypeg_server.domain.client_certificate import CertificateRole
+from keypeg_server.domain.client_certificate import CertificateRole, ClientCertificate
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 NAME = "accounts/studio/certificates/1"
@@ -20,9 +20,9 @@ NAME = "accounts/studio/certificates/1"
 
 def signed(request: bytes, valid_for: timedelta = timedelta(days=90)) -> bytes:
     authority = ClientAuthority(b"m" * 32, NOW)
-    wanted, ends = authority.wanted(request), NOW + valid_for
-    made = authority.issue(wanted, CertificateRole.BRIDGE, NAME, authority.serial(), NOW, ends)
-    return made.encode()
+    role, serial, ends = CertificateRole.BRIDGE, authority.serial(), NOW + valid_for
+    one = ClientCertificate("studio", "1", role, "", serial, valid_for, NOW, ends)
+    return authority.issue(authority.wanted(request), one, NOW).encode()
 
 
 def test_a_request_is_the_same_until_its_certificate_is_there(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from keypeg import names
 from keypeg.calls import translate
 from keypeg.errors import Reason
 from keypeg.v1 import account_service_pb2, certificate_pb2, certificate_service_pb2
 from keypeg_bridge import enrollment
 from keypeg_server.client_authority import ClientAuthority
-from keypeg_server.domain.client_certificate import CertificateRole
+from keypeg_server.domain.client_certificate import CertificateRole, ClientCertificate
 from keypeg_server.secret_files import read_key
 from lab.keys import KeyLab
 from lab.processes import BIN, START_TIMEOUT, Lab, LabError
@@ -115,10 +116,11 @@ def test_what_the_port_for_bridges_refuses_and_why(world: World, customer: Custo
     made = enrollment.make_request()
 
     def shown(authority: ClientAuthority, ends: datetime) -> tuple[bytes, bytes]:
-        name, wanted = f"{customer.account}/certificates/x", authority.wanted(made.text)
-        start = ends - timedelta(days=1)
-        role, serial = CertificateRole.BRIDGE, authority.serial()
-        return made.key, authority.issue(wanted, role, name, serial, start, ends).encode()
+        (account,) = names.ACCOUNT.parse(customer.account)
+        day, serial = timedelta(days=1), authority.serial()
+        role, start = CertificateRole.BRIDGE, ends - day
+        one = ClientCertificate(account, "x", role, "", serial, day, start, ends)
+        return made.key, authority.issue(authority.wanted(made.text), one, start).encode()
 
     def gone(identity: tuple[bytes, bytes] | tuple[None, None]) -> None:
         with contextlib.closing(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from keypeg_server.domain.client_certificate import CertificateRole, ClientCertificate
+from keypeg_server.domain.client_certificate import ClientCertificate
 
 
 class Certificates(Protocol):
@@ -54,16 +54,8 @@ class Authority(Protocol):
         """A new one, hexadecimal."""
         ...
 
-    def issue(
-        self,
-        wanted: Wanted,
-        role: CertificateRole,
-        name: str,
-        serial: str,
-        now: datetime,
-        ends: datetime,
-    ) -> str:
-        """A certificate, PEM."""
+    def issue(self, wanted: Wanted, certificate: ClientCertificate, now: datetime) -> str:
+        """What a certificate of ours is shown as from now on, PEM."""
         ...
 
     def shown(self, pem: str) -> Shown:

@@ -194,10 +194,8 @@ class ClientCertificates:
 
     def _signed(self, before: ClientCertificate, wanted: Wanted, now: datetime) -> Issued:
         assert self._authority is not None
-        serial = self._authority.serial()
-        made = before.renewed(serial, now)
-        pem = self._authority.issue(wanted, made.role, made.name, serial, now, made.expire_time)
-        return Issued(made, pem)
+        made = before.renewed(self._authority.serial(), now)
+        return Issued(made, self._authority.issue(wanted, made, now))
 
 
 def _found(unit: Unit, name: str) -> ClientCertificate:

@@ -95,10 +95,9 @@ async def test_each_refusal_has_its_own_reason(office: Office) -> None:
 
 def strange_pem(office: Office, authority: ClientAuthority) -> str:
     """What an authority has signed for a certificate that nobody keeps."""
-    name, now = "accounts/studio/certificates/" + "f" * 32, office.clock.now
-    return authority.issue(
-        authority.wanted(asked()), BRIDGE, name, authority.serial(), now, now + DAY
-    )
+    serial, now = authority.serial(), office.clock.now
+    made = ClientCertificate("studio", "f" * 32, BRIDGE, "", serial, DAY, now, now + DAY)
+    return authority.issue(authority.wanted(asked()), made, now)
 
 
 async def test_a_renewed_certificate_is_the_same_bridge_and_holds_as_long_again(
