@@ -113,20 +113,11 @@ class UseCases:
         self.sign_ins: Final = SignIns(
             store, clock, new_id, passwords, callers.tokens, self.factors
         )
-        self.device_sign_ins: Final = DeviceSignIns(
-            store, clock, new_id, callers.tokens, self.sign_ins
-        )
+        self.device_sign_ins: Final = DeviceSignIns(store, clock, self.sign_ins)
 
         providers = opened.providers()
         self.provider_sign_ins: Final = ProviderSignIns(
-            store,
-            clock,
-            new_id,
-            callers.tokens,
-            self.sign_ins,
-            self.factors,
-            providers,
-            opened.wrapping(),
+            store, clock, self.sign_ins, self.factors, providers, opened.wrapping()
         )
         self.identities: Final = Identities(
             store, clock, new_id, providers, self.sign_ins, self.provider_sign_ins, self.people
@@ -137,7 +128,7 @@ class UseCases:
             store, clock, new_id, self.sign_ins, self.factors, self.passkey_checks, challenges
         )
         self.passkey_sign_ins: Final = PasskeySignIns(
-            store, clock, new_id, callers.tokens, self.sign_ins, self.passkey_checks, challenges
+            store, clock, self.sign_ins, self.passkey_checks, challenges
         )
 
         # Licenses, and where they are.

@@ -13,7 +13,6 @@ import base64
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
@@ -25,7 +24,7 @@ from keypeg_server.domain.sign_in import Decision, DeviceSignIn, Method, read_us
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.sign_ins import Guarded, SignIns, parent_of, person
 from keypeg_server.service.store import Request, Store, Unit
-from keypeg_server.service.tokens import NewTokens, Tokens
+from keypeg_server.service.tokens import NewTokens
 
 LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so that no code is a word (RFC 8628, 6.1)
 CODE_SIZE: Final = 8
@@ -49,14 +48,10 @@ class DeviceSignIns:
         self,
         store: Store,
         clock: Clock,
-        new_id: Callable[[], str],
-        tokens: Tokens,
         sign_ins: SignIns,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._new_id = new_id
-        self._tokens = tokens
         self._sign_ins = sign_ins
         self._begun = Guarded(clock, NotFound)
         self._guessed = Guarded(clock, NotFound)
@@ -83,16 +78,14 @@ class DeviceSignIns:
             raise SignInPending("Nobody has approved this code yet.", retry_after=INTERVAL)
         if found.decision is Decision.DECLINED or found.user is None:
             raise SignInDeclined("This sign-in was refused by who was asked; begin again.")
-        method, name = Method.DEVICE_CODE, found.client_name
-        new = self._tokens.new(found.user, self._new_id(), method, name)
+        user = found.user
 
-        def keep(unit: Unit) -> None:
+        def keep(unit: Unit) -> NewTokens:
             if not unit.sign_ins.delete_device_sign_in(digest):
                 raise NotFound("This code was used; begin to sign in again.")
-            self._sign_ins.keep(unit, new.sign_in)
+            return self._sign_ins.new(unit, user, Method.DEVICE_CODE, found.client_name)
 
-        await self._store.write(keep)
-        return new
+        return await self._store.write(keep)
 
     async def get(self, caller: Caller, user_code: str, address: str) -> DeviceSignIn:
         """The client that shows a code."""

@@ -10,7 +10,6 @@ tokens (sign_ins.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -29,7 +28,7 @@ from keypeg_server.service.passkeys import Begun
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.store import Store, Unit
-from keypeg_server.service.tokens import NewTokens, Tokens
+from keypeg_server.service.tokens import NewTokens
 
 _LOG: Final = logging.getLogger(__name__)
 _SIGNS_IN: Final = frozenset({Ceremony.ALONE, Ceremony.BESIDE_PASSWORD})
@@ -42,16 +41,12 @@ class PasskeySignIns:
         self,
         store: Store,
         clock: Clock,
-        new_id: Callable[[], str],
-        tokens: Tokens,
         sign_ins: SignIns,
         checks: PasskeyChecks,
         challenges: Challenges,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._new_id = new_id
-        self._tokens = tokens
         self._sign_ins = sign_ins
         self._checks = checks
         self._challenges = challenges
@@ -122,6 +117,4 @@ class PasskeySignIns:
             recorded(unit, now, "passkey_copied", kept=now.sign_count, told=told)
             return None
         unit.passkeys.count(replace(now, sign_count=told, use_time=self._clock.wall()))
-        new = self._tokens.new(now.user, self._new_id(), method, client_name)
-        self._sign_ins.keep(unit, new.sign_in)
-        return new
+        return self._sign_ins.new(unit, now.user, method, client_name)

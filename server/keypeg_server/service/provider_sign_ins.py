@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final, NoReturn
@@ -43,7 +42,7 @@ from keypeg_server.service.provider_ports import Provider, Providers, TypedCode
 from keypeg_server.service.second_factors import SecondFactors, owed
 from keypeg_server.service.sign_ins import Guarded, SignIns
 from keypeg_server.service.store import Store, Unit
-from keypeg_server.service.tokens import NewTokens, Tokens
+from keypeg_server.service.tokens import NewTokens
 from keypeg_server.service.wrapping import Wrapping
 
 VALID_FOR: Final = timedelta(minutes=10)
@@ -69,8 +68,6 @@ class ProviderSignIns:
         self,
         store: Store,
         clock: Clock,
-        new_id: Callable[[], str],
-        tokens: Tokens,
         sign_ins: SignIns,
         factors: SecondFactors,
         providers: Providers,
@@ -78,8 +75,6 @@ class ProviderSignIns:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._new_id = new_id
-        self._tokens = tokens
         self._sign_ins = sign_ins
         self._factors = factors
         self._providers = providers
@@ -176,8 +171,7 @@ class ProviderSignIns:
         """Tokens of a user, within a unit of work; the proof is used up."""
         self.use_up(unit, found)
         method = Method.PROVIDER if found.asks_code else Method.TRUSTED_PROVIDER
-        new = self._tokens.new(user, self._new_id(), method, found.client_name)
-        self._sign_ins.keep(unit, new.sign_in)
+        new = self._sign_ins.new(unit, user, method, found.client_name)
         return replace(new, owes_factor=found.asks_code and owed(unit, user))
 
     def use_up(self, unit: Unit, found: ProviderSignIn) -> None:

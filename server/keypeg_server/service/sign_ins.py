@@ -143,14 +143,18 @@ class SignIns:
                 raise wrong()
             asked = self._factors.check(unit, credential.user, code)
             method = Method.PASSWORD_AND_CODE if asked else Method.PASSWORD
-            new = self._tokens.new(credential.user, self._new_id(), method, client_name)
-            self.keep(unit, new.sign_in)
+            new = self.new(unit, credential.user, method, client_name)
             return replace(new, owes_factor=owed(unit, credential.user))
 
         return await self._store.write(keep)
 
-    def keep(self, unit: Unit, sign_in: SignIn) -> None:
-        """Store a new sign-in, within a unit of work: every way to sign in ends here."""
+    def new(self, unit: Unit, user: User, method: Method, client_name: str) -> NewTokens:
+        """A sign-in and its first tokens, within a unit of work: every way to sign in ends here."""
+        new = self._tokens.new(user, self._new_id(), method, client_name)
+        self._keep(unit, new.sign_in)
+        return new
+
+    def _keep(self, unit: Unit, sign_in: SignIn) -> None:
         there = unit.sign_ins.of_user(sign_in.user.id)
         unit.sign_ins.add(sign_in, self._clock.wall())
         over = max(0, len(there) + 1 - USER_SIGN_INS)

@@ -134,7 +134,7 @@ class Office:
         self.sign_ins = SignIns(
             self.store, self.clock, new_id, self.passwords, self.tokens, self.factors
         )
-        self.devices = DeviceSignIns(self.store, self.clock, new_id, self.tokens, self.sign_ins)
+        self.devices = DeviceSignIns(self.store, self.clock, self.sign_ins)
         self.people = PeopleService(self.store, self.clock, new_id, self.passwords)
         self.keys = ApiKeys(self.store, self.clock, new_id)
         self.catalog = CatalogService(self.store, self.clock)

@@ -38,7 +38,7 @@ class Desk:
             office.store, office.clock, ids, office.sign_ins, office.factors, checks, challenges
         )
         self.sign_ins = PasskeySignIns(
-            office.store, office.clock, ids, office.tokens, office.sign_ins, checks, challenges
+            office.store, office.clock, office.sign_ins, checks, challenges
         )
 
     async def add(

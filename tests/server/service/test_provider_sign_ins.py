@@ -75,14 +75,7 @@ class World:
         providers, store, clock = KnownProviders({"work": self.there}), office.store, office.clock
         wrapping = AesGcmWrapping.of_master(b"m" * 32)
         self.proofs = ProviderSignIns(
-            store,
-            clock,
-            new_id,
-            office.tokens,
-            office.sign_ins,
-            office.factors,
-            providers,
-            wrapping,
+            store, clock, office.sign_ins, office.factors, providers, wrapping
         )
         self.people = PeopleService(store, clock, new_id, office.passwords)
         self.identities = Identities(
