@@ -90,7 +90,9 @@ class DeviceSignIns:
     async def get(self, caller: Caller, user_code: str, address: str) -> DeviceSignIn:
         """The client that shows a code."""
         person(caller)
-        return await self._guessed.attempt(caller.user, address, lambda: self._find(user_code))
+        return await self._guessed.attempt(
+            caller.user, address, lambda: self._find(user_code), clears=False
+        )
 
     async def decide(
         self,
@@ -121,7 +123,7 @@ class DeviceSignIns:
             return decided
 
         return await self._guessed.attempt(
-            caller.user, address, lambda: self._store.once(request, decide)
+            caller.user, address, lambda: self._store.once(request, decide), clears=False
         )
 
     async def _find(self, user_code: str) -> DeviceSignIn:

@@ -58,8 +58,14 @@ class Guarded:
         self._failure = failure
         self._guesses = Guesses()
 
-    async def attempt(self, login: str, address: str, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do what may fail because it was guessed wrong; LimitExceeded when it has to wait."""
+    async def attempt(
+        self, login: str, address: str, work: Callable[[], Awaitable[_T]], *, clears: bool = True
+    ) -> _T:
+        """Do what may fail because it was guessed wrong; LimitExceeded when it has to wait.
+
+        Success `clears` the failures before it, but where it is half of a sign-in, or something that anybody can have: else
+        who knows a password could guess codes without end.
+        """
         guesses, now = self._guesses, self._clock.monotonic
         self.count(login, address)
         try:
@@ -70,7 +76,8 @@ class Guarded:
         except BaseException:
             guesses.forgive(login, address, now())
             raise
-        guesses.succeeded(login, address, now())
+        succeeded = guesses.succeeded if clears else guesses.forgive
+        succeeded(login, address, now())
         return done
 
     def count(self, login: str, address: str) -> None:
@@ -122,7 +129,7 @@ class SignIns:
         async def check() -> User:
             return (await self._checked(login, password)).user
 
-        return await self.guarded.attempt(login, address, check)
+        return await self.guarded.attempt(login, address, check, clears=False)
 
     async def _checked(self, login: str, password: str) -> Credential:
         """The user with this password."""

@@ -73,6 +73,18 @@ async def test_codes_are_guessed_so_many_times(office: Office) -> None:
     await decide(office, anna, begun)
 
 
+async def test_a_code_of_ones_own_brings_no_more_guesses(office: Office) -> None:
+    anna = await office.user("anna")
+    own = await office.devices.begin("", "192.0.2.9")
+    for number in range(10):
+        with pytest.raises(errors.NotFound):
+            await office.devices.get(anna, f"BCDFGHJ{'BCDFGHJKLM'[number]}", HERE)
+        if number < 9:
+            await office.devices.get(anna, own.waiting.user_code, HERE)
+    with pytest.raises(errors.LimitExceeded):
+        await office.devices.get(anna, own.waiting.user_code, HERE)
+
+
 async def test_codes_are_given_out_so_many_to_one_place(office: Office) -> None:
     for _ in range(10):
         await office.devices.begin("", HERE)

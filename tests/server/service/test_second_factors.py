@@ -109,6 +109,18 @@ async def test_codes_are_guessed_so_many_times(office: Office) -> None:
         await office.sign_ins.with_password("anna", PASSWORD, code=device.shows())
 
 
+async def test_showing_the_password_alone_brings_no_more_guesses(office: Office) -> None:
+    _, device, _ = await set_up(office)
+    for number in range(10):
+        await office.sign_ins.knows("anna", PASSWORD, "")
+        with pytest.raises(errors.CredentialsInvalid):
+            await office.sign_ins.with_password("anna", PASSWORD, code=f"{number:06d}x")
+    with pytest.raises(errors.LimitExceeded):
+        await office.sign_ins.knows("anna", PASSWORD, "")
+    with pytest.raises(errors.LimitExceeded):
+        await office.sign_ins.with_password("anna", PASSWORD, code=device.shows())
+
+
 async def test_codes_are_removed_with_password_and_code(office: Office) -> None:
     anna, device, _ = await set_up(office)
     user = await office.sign_ins.again(anna, PASSWORD, "")
