@@ -120,7 +120,14 @@ class UseCases:
             store, clock, self.sign_ins, self.factors, providers, opened.wrapping()
         )
         self.identities: Final = Identities(
-            store, clock, new_id, providers, self.sign_ins, self.provider_sign_ins, self.people
+            store,
+            clock,
+            new_id,
+            providers,
+            self.sign_ins,
+            self.provider_sign_ins,
+            self.people,
+            self.factors,
         )
         self.passkey_checks: Final = PasskeyChecks(settings.relying_party)
         challenges = Challenges(secrets.ticket_key, clock)

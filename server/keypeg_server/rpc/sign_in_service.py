@@ -133,8 +133,9 @@ class SignInRpc(SignInServiceServicer):
     async def BeginOneTimeCodes(
         self, request: BeginOneTimeCodesRequest, context: Any
     ) -> BeginOneTimeCodesResponse:
-        user = await self._sign_ins.again(current(), request.password, address_of(context))
-        return BeginOneTimeCodesResponse(uri=await self._factors.begin(user))
+        caller = current()
+        user = await self._sign_ins.again(caller, request.password, address_of(context))
+        return BeginOneTimeCodesResponse(uri=await self._factors.begin(caller, user))
 
     async def ConfirmOneTimeCodes(
         self, request: ConfirmOneTimeCodesRequest, context: Any

@@ -1,7 +1,8 @@
 """To whom identities at outside providers are linked; one use case a method.
 
-Promises: who links one themselves has proven it a moment ago, and shows their password; an administrator's word counts
-until somebody proves otherwise (domain/identity.py). Each change is one transaction with its record in the log.
+Promises: who links one themselves has proven it a moment ago, shows their password, and has just signed in with the second
+factor that they have: there may be providers that are asked for none. An administrator's word counts until somebody
+proves otherwise (domain/identity.py). Each change is one transaction with its record in the log.
 
 Leaves to others: proving (provider_sign_ins.py), who may call what (rpc/authorization.py).
 """
@@ -21,6 +22,7 @@ from keypeg_server.service.people import NO_PASSWORD, Joining, PeopleService
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.provider_ports import Providers
 from keypeg_server.service.provider_sign_ins import ProviderSignIns
+from keypeg_server.service.second_factors import SecondFactors
 from keypeg_server.service.sign_ins import SignIns, parent_of
 from keypeg_server.service.store import Request, Store, Unit
 from keypeg_server.service.tokens import NewTokens
@@ -38,6 +40,7 @@ class Identities:
         sign_ins: SignIns,
         proofs: ProviderSignIns,
         people: PeopleService,
+        factors: SecondFactors,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -46,6 +49,7 @@ class Identities:
         self._sign_ins = sign_ins
         self._proofs = proofs
         self._people = people
+        self._factors = factors
 
     async def link(self, caller: Caller, secret: str, password: str, address: str) -> Identity:
         """A proven identity is the caller's."""
@@ -54,6 +58,7 @@ class Identities:
 
         def link(unit: Unit) -> Identity:
             user = _user(unit, *names.USER.parse(shown.name))
+            self._factors.check_again(unit, caller, user)
             found = self._proofs.proven(unit, secret)
             self._proofs.use_up(unit, found)
             return self._link_proven(unit, user, found)

@@ -16,7 +16,6 @@ from typing import Final
 from keypeg import names
 from keypeg.errors import (
     AlreadyExists,
-    CodeRequired,
     LimitExceeded,
 )
 from keypeg_server.domain.account import User
@@ -25,7 +24,6 @@ from keypeg_server.domain.passkey import (
     PASSKEYS_LIMIT,
     Ceremony,
     Passkey,
-    is_strong,
 )
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.passkey_challenges import (
@@ -41,6 +39,7 @@ from keypeg_server.service.second_factors import (
     SecondFactors,
     changed,
     check_leaves_one,
+    forget_begun,
     forget_unneeded,
     has_one,
     new_recovery_codes,
@@ -94,7 +93,7 @@ class PasskeyService:
         user = await self._sign_ins.again(caller, password, address)
 
         def look(unit: Unit) -> list[Passkey]:
-            self._check_again(unit, caller, user, code)
+            self._factors.check_again(unit, caller, user, code)
             return self._room(unit, user)
 
         there = await self._sign_ins.guarded.attempt(
@@ -131,6 +130,7 @@ class PasskeyService:
             if unit.passkeys.of_credential(made.credential_id) is not None:
                 raise AlreadyExists("This passkey was added before; use another security key.")
             use_up(unit, user, said)
+            forget_begun(unit, user)
             first = not has_one(unit, user)
             passkey = Passkey(
                 user,
@@ -184,7 +184,7 @@ class PasskeyService:
 
         def delete(unit: Unit) -> None:
             passkey = _own(unit, caller, name)
-            self._check_again(unit, caller, user, code)
+            self._factors.check_again(unit, caller, user, code)
             unit.passkeys.delete(passkey.id)
             check_leaves_one(unit, user)
             forget_unneeded(unit, user)
@@ -194,18 +194,6 @@ class PasskeyService:
         return await self._sign_ins.guarded.attempt(
             caller.login, address, lambda: self._store.once(request, delete)
         )
-
-    def _check_again(self, unit: Unit, caller: Caller, user: User, code: str) -> None:
-        """Refuse who has a second factor, and shows none."""
-        if not has_one(unit, user):
-            return
-        if code:
-            self._factors.check(unit, user, code)
-        elif not is_strong(unit.sign_ins.sign_in(caller.token), self._clock.wall()):
-            raise CodeRequired(
-                "This needs your second factor again: give a one-time code or a recovery code, or sign in with a passkey"
-                " first (keypeg login --passkey), which is enough for 10 minutes.",
-            )
 
     def _room(self, unit: Unit, user: User) -> list[Passkey]:
         """Those that there are; refused where there is no room for another one."""

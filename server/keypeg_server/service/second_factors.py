@@ -24,6 +24,7 @@ from keypeg_server.domain import totp
 from keypeg_server.domain.account import NO_ACCOUNT, User
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.events import SecondFactorsChanged
+from keypeg_server.domain.passkey import is_strong
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.sign_in_ports import Totp
 from keypeg_server.service.store import Store, Unit
@@ -55,8 +56,20 @@ class SecondFactors:
             return True
         raise wrong_code()
 
-    async def begin(self, user: User) -> str:
-        """A new secret, as a URI, for who has just shown the password."""
+    def check_again(self, unit: Unit, caller: Caller, user: User, code: str = "") -> None:
+        """Refuse who has a second factor, and shows none: neither a code now, nor any at a sign-in of just now."""
+        if not has_one(unit, user):
+            return
+        if code:
+            self.check(unit, user, code)
+        elif not is_strong(unit.sign_ins.sign_in(caller.token), self._clock.wall()):
+            raise CodeRequired(
+                "This needs your second factor again: sign in with it first (keypeg login, or keypeg login --passkey), which"
+                " is enough for 10 minutes; or, where one is asked for, give a one-time code or a recovery code.",
+            )
+
+    async def begin(self, caller: Caller, user: User) -> str:
+        """A new secret, as a URI, for who has just shown the password, and has signed in with a passkey if there is one."""
         secret = os.urandom(totp.SECRET_BYTES)
         wrapped = self._wrapping.wrap(secret, _context(user.id))
 
@@ -66,6 +79,7 @@ class SecondFactors:
                 raise AlreadyExists(
                     "One-time codes are set up already; remove them first to begin with another authenticator."
                 )
+            self.check_again(unit, caller, user)
             unit.factors.put_totp(Totp(user.id, wrapped, confirmed=False, last_step=0))
 
         await self._store.write(put)
@@ -132,6 +146,12 @@ def new_recovery_codes(unit: Unit, user: User) -> list[str]:
     digests = [totp.recovery_digest(user.id, one) for one in codes]
     unit.factors.put_recovery_codes(user.id, digests)
     return codes
+
+
+def forget_begun(unit: Unit, user: User) -> None:
+    """Whoever began to set codes up before there was another second factor begins anew, with that."""
+    if _confirmed(unit, user) is None:
+        unit.factors.delete_totp(user.id)
 
 
 def forget_unneeded(unit: Unit, user: User) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ import pytest
 from keypeg import errors
 from keypeg.errors import KeypegError
 from keypeg_server.domain import passkey as rules
+from keypeg_server.domain import totp
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.events import LogRecorded
 from keypeg_server.domain.passkey import Passkey, handle_of
@@ -135,6 +137,31 @@ async def test_another_one_takes_the_second_factor_of_now(desk: Desk, anna: Call
         await desk.remove(by_passkey, added.passkey)
     with pytest.raises(errors.CredentialsInvalid):
         await desk.passkeys.begin_registration(by_passkey, "wrong password", "", "")
+
+
+async def test_codes_are_set_up_beside_a_passkey_after_a_sign_in_with_it(
+    desk: Desk, anna: Caller
+) -> None:
+    office, key = desk.office, SoftPasskey()
+    user = await office.sign_ins.again(anna, PASSWORD, "")
+    before = secret_in(await office.factors.begin(anna, user))
+    await desk.add(anna, key)
+    with pytest.raises(errors.AlreadyExists, match="begin to set codes up"):
+        await office.factors.confirm(anna, shown(office, before))
+    with pytest.raises(errors.CodeRequired, match="10 minutes"):
+        await office.factors.begin(anna, user)
+    by_passkey = desk.as_signed_in(anna, await desk.sign_in(key))
+    secret = secret_in(await office.factors.begin(by_passkey, user))
+    assert await office.factors.confirm(by_passkey, shown(office, secret))
+
+
+def secret_in(uri: str) -> bytes:
+    text = uri.partition("secret=")[2].partition("&")[0]
+    return base64.b32decode(text + "=" * (-len(text) % 8))
+
+
+def shown(office: Office, secret: bytes) -> str:
+    return totp.code(secret, totp.step_of(office.clock.now))
 
 
 async def test_the_last_passkey_stays_where_a_factor_is_required(desk: Desk, anna: Caller) -> None:

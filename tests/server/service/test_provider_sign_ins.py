@@ -79,7 +79,14 @@ class World:
         )
         self.people = PeopleService(store, clock, new_id, office.passwords)
         self.identities = Identities(
-            store, clock, new_id, providers, office.sign_ins, self.proofs, self.people
+            store,
+            clock,
+            new_id,
+            providers,
+            office.sign_ins,
+            self.proofs,
+            self.people,
+            office.factors,
         )
 
     async def begin(self, redirect_uri: str = BACK) -> Begun:
@@ -225,7 +232,7 @@ async def test_a_sign_in_ends(world: World) -> None:
 
 async def one_time_codes(world: World, caller: Caller) -> list[str]:
     user = await world.office.sign_ins.again(caller, PASSWORD, HERE)
-    uri = await world.office.factors.begin(user)
+    uri = await world.office.factors.begin(caller, user)
     secret = uri.partition("secret=")[2].partition("&")[0]
     world.office.clock.now += timedelta(minutes=1)
     return await world.office.factors.confirm(caller, code_now(world, secret))
@@ -234,6 +241,18 @@ async def one_time_codes(world: World, caller: Caller) -> list[str]:
 def code_now(world: World, secret: str) -> str:
     raw = base64.b32decode(secret + "=" * (-len(secret) % 8))
     return totp.code(raw, totp.step_of(world.office.clock.now))
+
+
+async def test_who_has_a_second_factor_links_after_a_sign_in_with_it(world: World) -> None:
+    ada = await world.office.user("ada")
+    recovery = await one_time_codes(world, ada)
+    secret = await world.proven()
+    with pytest.raises(errors.CodeRequired, match="10 minutes"):
+        await world.identities.link(ada, secret, PASSWORD, HERE)
+    new = await world.office.sign_ins.with_password("ada", PASSWORD, code=recovery[0])
+    signed_in = replace(ada, token=new.sign_in.id)
+    linked = await world.identities.link(signed_in, secret, PASSWORD, HERE)
+    assert linked.proven
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ async def calls_as(office: Office, token: str) -> Caller:
 async def set_up(office: Office, caller: Caller) -> str:
     """Sets codes up; one that holds now."""
     user = await office.sign_ins.again(caller, PASSWORD, "")
-    uri = await office.factors.begin(user)
+    uri = await office.factors.begin(caller, user)
     found = re.search(r"secret=([A-Z2-7]+)", uri)
     assert found is not None
     secret = base64.b32decode(found[1] + "=" * (-len(found[1]) % 8))

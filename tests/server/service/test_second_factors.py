@@ -66,7 +66,7 @@ class Authenticator:
 async def set_up(office: Office) -> tuple[Caller, Authenticator, list[str]]:
     anna = await office.user("anna")
     user = await office.sign_ins.again(anna, PASSWORD, "")
-    device = Authenticator(office, await office.factors.begin(user))
+    device = Authenticator(office, await office.factors.begin(anna, user))
     await office.sign_ins.with_password(
         "anna", PASSWORD
     )  # nothing is asked for before it is confirmed
@@ -125,7 +125,7 @@ async def test_codes_are_removed_with_password_and_code(office: Office) -> None:
     anna, device, _ = await set_up(office)
     user = await office.sign_ins.again(anna, PASSWORD, "")
     with pytest.raises(errors.AlreadyExists):
-        await office.factors.begin(user)
+        await office.factors.begin(anna, user)
     with pytest.raises(errors.CodeRequired):
         await office.factors.remove(user, "")
     await office.factors.remove(user, device.shows())

@@ -113,7 +113,9 @@ class IdentityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LinkIdentity(self, request, context):
-        """Links the proven identity to the caller, who shows their password again.
+        """Links the proven identity to the caller, who shows their password again; who
+        has a second factor has signed in with it 10 minutes ago at most:
+        CODE_REQUIRED else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

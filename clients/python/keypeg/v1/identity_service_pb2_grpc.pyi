@@ -50,7 +50,10 @@ class IdentityServiceStub:
     trusted to stand for.
     """
     LinkIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LinkIdentityRequest, _identity_service_pb2.LinkIdentityResponse]
-    """Links the proven identity to the caller, who shows their password again."""
+    """Links the proven identity to the caller, who shows their password again; who
+    has a second factor has signed in with it 10 minutes ago at most:
+    CODE_REQUIRED else.
+    """
     AcceptInvitationAsIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.AcceptInvitationAsIdentityRequest, _identity_service_pb2.AcceptInvitationAsIdentityResponse]
     """Joins an account by an invitation, with the proven identity instead of a
     password.
@@ -86,7 +89,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     trusted to stand for.
     """
     LinkIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LinkIdentityRequest, _identity_service_pb2.LinkIdentityResponse]  # type: ignore[assignment]
-    """Links the proven identity to the caller, who shows their password again."""
+    """Links the proven identity to the caller, who shows their password again; who
+    has a second factor has signed in with it 10 minutes ago at most:
+    CODE_REQUIRED else.
+    """
     AcceptInvitationAsIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.AcceptInvitationAsIdentityRequest, _identity_service_pb2.AcceptInvitationAsIdentityResponse]  # type: ignore[assignment]
     """Joins an account by an invitation, with the proven identity instead of a
     password.
@@ -143,7 +149,10 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.LinkIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.LinkIdentityResponse, _abc.Awaitable[_identity_service_pb2.LinkIdentityResponse]]:
-        """Links the proven identity to the caller, who shows their password again."""
+        """Links the proven identity to the caller, who shows their password again; who
+        has a second factor has signed in with it 10 minutes ago at most:
+        CODE_REQUIRED else.
+        """
 
     @_abc_1.abstractmethod
     def AcceptInvitationAsIdentity(

@@ -169,7 +169,9 @@ class SignInServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BeginOneTimeCodes(self, request, context):
-        """Begins to set up one-time codes (RFC 6238) for the caller, who has none.
+        """Begins to set up one-time codes (RFC 6238) for the caller, who has none; who
+        has a passkey has signed in with it, or with a recovery code, 10 minutes
+        ago at most: CODE_REQUIRED else.
         They are asked for from ConfirmOneTimeCodes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -58,7 +58,9 @@ class SignInServiceStub:
     DecideDeviceSignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.DecideDeviceSignInRequest, _sign_in_service_pb2.DecideDeviceSignInResponse]
     """Lets the client that shows a code sign in as the caller, or refuses it."""
     BeginOneTimeCodes: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.BeginOneTimeCodesRequest, _sign_in_service_pb2.BeginOneTimeCodesResponse]
-    """Begins to set up one-time codes (RFC 6238) for the caller, who has none.
+    """Begins to set up one-time codes (RFC 6238) for the caller, who has none; who
+    has a passkey has signed in with it, or with a recovery code, 10 minutes
+    ago at most: CODE_REQUIRED else.
     They are asked for from ConfirmOneTimeCodes on.
     """
     ConfirmOneTimeCodes: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.ConfirmOneTimeCodesRequest, _sign_in_service_pb2.ConfirmOneTimeCodesResponse]
@@ -98,7 +100,9 @@ class SignInServiceAsyncStub(SignInServiceStub):
     DecideDeviceSignIn: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.DecideDeviceSignInRequest, _sign_in_service_pb2.DecideDeviceSignInResponse]  # type: ignore[assignment]
     """Lets the client that shows a code sign in as the caller, or refuses it."""
     BeginOneTimeCodes: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.BeginOneTimeCodesRequest, _sign_in_service_pb2.BeginOneTimeCodesResponse]  # type: ignore[assignment]
-    """Begins to set up one-time codes (RFC 6238) for the caller, who has none.
+    """Begins to set up one-time codes (RFC 6238) for the caller, who has none; who
+    has a passkey has signed in with it, or with a recovery code, 10 minutes
+    ago at most: CODE_REQUIRED else.
     They are asked for from ConfirmOneTimeCodes on.
     """
     ConfirmOneTimeCodes: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ConfirmOneTimeCodesRequest, _sign_in_service_pb2.ConfirmOneTimeCodesResponse]  # type: ignore[assignment]
@@ -195,7 +199,9 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sign_in_service_pb2.BeginOneTimeCodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sign_in_service_pb2.BeginOneTimeCodesResponse, _abc.Awaitable[_sign_in_service_pb2.BeginOneTimeCodesResponse]]:
-        """Begins to set up one-time codes (RFC 6238) for the caller, who has none.
+        """Begins to set up one-time codes (RFC 6238) for the caller, who has none; who
+        has a passkey has signed in with it, or with a recovery code, 10 minutes
+        ago at most: CODE_REQUIRED else.
         They are asked for from ConfirmOneTimeCodes on.
         """
 
