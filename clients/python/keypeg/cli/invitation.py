@@ -8,13 +8,13 @@ Leaves to others: sending it.
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
 from keypeg.cli.arguments import Duration, account_option
+from keypeg.cli.asking import password_option, secret
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Command
 from keypeg.cli.user_roles import role_option, role_word
@@ -23,7 +23,6 @@ from keypeg.cli.values import Column, Name, moment
 if TYPE_CHECKING:
     from keypeg.v1 import people_pb2
 
-SECRET_SIZE: Final = 4096  # characters read of a file; a ticket has 53, a password 1,024 at most
 INVITATIONS: Final[list[Column[people_pb2.Invitation]]] = [
     Column("INVITATION", lambda one: Name(one.name)),
     Column("FOR", lambda one: one.address),
@@ -86,12 +85,7 @@ async def invite(
     metavar="FILE",
     help="Read the ticket from the first line of FILE; - is standard input.",
 )
-@click.option(
-    "--password-file",
-    type=click.File("r"),
-    metavar="FILE",
-    help="Read the password from the first line of FILE; - is standard input.",
-)
+@password_option
 @click.option(
     "--provider",
     metavar="NAME",
@@ -128,7 +122,7 @@ async def accept(
     from keypeg.v1 import people_service_pb2 as pb
     from keypeg.v1 import people_service_pb2_grpc as rpc
 
-    ticket = _secret("Ticket", ticket_file)
+    ticket = secret("Ticket", ticket_file)
     if provider is not None:
         from keypeg.cli.login import client_name
         from keypeg.cli.provider_login import proven
@@ -137,7 +131,7 @@ async def accept(
 
         link = Link.to_server(replace(cli.profile(), token=""))
         try:
-            secret = await proven(
+            proof = await proven(
                 cli, link, provider, client_name(), typed=device, browser=not no_browser
             )
             await link.call(
@@ -145,7 +139,7 @@ async def accept(
                 identity_pb.AcceptInvitationAsIdentityRequest(
                     name=invitation,
                     ticket=ticket,
-                    sign_in=secret,
+                    sign_in=proof,
                     login=login,
                     display_name=name,
                 ),
@@ -154,7 +148,7 @@ async def accept(
             await link.close()
         cli.printer.note(f"{login} has joined; sign in: keypeg login --provider {provider}")
         return
-    password = _secret("Password", password_file, again=True)
+    password = secret("Password", password_file, again=True)
     link = Link.to_server(replace(cli.profile(), token=""))
     try:
         answer = await link.call(
@@ -228,9 +222,3 @@ async def uninvite(cli: Cli, invitation: str, account: str | None) -> None:
 
 def _ticket(one: dict[str, str]) -> str:
     return one["ticket"]
-
-
-def _secret(what: str, file: TextIO | None, *, again: bool = False) -> str:
-    if file is None and sys.stdin.isatty():
-        return str(click.prompt(what, hide_input=True, confirmation_prompt=again, err=True))
-    return (file or sys.stdin).readline(SECRET_SIZE).rstrip("\r\n")

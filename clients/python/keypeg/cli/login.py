@@ -3,21 +3,21 @@
 Promises: a password comes from a prompt, a file or standard input, never from the command line; the
 token is kept in a file that only its owner reads, and printed nowhere.
 
-Leaves to others: where profiles are kept (keypeg.profile).
+Leaves to others: which profile is written (login_profile.py), and where profiles are kept (keypeg.profile).
 """
 
 from __future__ import annotations
 
-import inspect
 import os
-import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from keypeg.cli.asking import line, password_option, secret
 from keypeg.cli.context import Cli, pass_cli
-from keypeg.cli.lazy import Command, Group, shared_options
+from keypeg.cli.lazy import Command, Group
+from keypeg.cli.login_profile import check_fingerprint, profile_to_write, whole_path
 from keypeg.cli.passkeys import passkey_group, sign_in_by_passkey, usbip_option
 from keypeg.cli.values import Name, Value, entry, moment, word
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from keypeg.cli.link import Link
     from keypeg.profile import Profile
     from keypeg.v1 import account_pb2
-
-PASSWORD_SIZE: Final = 4096  # characters read of a password file; a password has 1,024 at most
 
 
 def client_name() -> str:
@@ -43,31 +41,17 @@ def role(user: account_pb2.User) -> str:
     return word(account_pb2.Role, user.role, "ROLE_")
 
 
-class Login(Group):
+class Login(Command, Group):
     """A group that is a command too: it signs in where no command of it is named."""
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
         self.invoke_without_command, self.no_args_is_help = True, False
-        self.params.extend(shared_options(hidden=True))
-
-    def invoke(self, ctx: click.Context) -> Any:
-        result = super().invoke(ctx)
-        if inspect.iscoroutine(result):
-            import asyncio
-
-            return asyncio.run(result)
-        return result
 
 
 @click.group(cls=Login)
 @click.option("--login", "name", metavar="NAME", help="The name to sign in with.")
-@click.option(
-    "--password-file",
-    type=click.File("r"),
-    metavar="FILE",
-    help="Read the password from the first line of FILE; - is standard input.",
-)
+@password_option
 @click.option(
     "--fingerprint",
     metavar="SHA256",
@@ -131,15 +115,15 @@ async def _sign_in(
     from keypeg.v1 import account_service_pb2 as pb
     from keypeg.v1 import account_service_pb2_grpc as rpc
 
-    profile = _profile(cli)
+    profile = profile_to_write(cli)
     if fingerprint is not None:
-        _check_fingerprint(profile, fingerprint)
+        check_fingerprint(profile, fingerprint)
     if passkey and (device or provider is not None):
         raise click.UsageError("--passkey stands alone: leave out --device and --provider.")
     if device or passkey or provider is not None:
-        whole = replace(profile, ca_file=_whole(profile.ca_file))
+        whole = replace(profile, ca_file=whole_path(profile.ca_file))
         if passkey:
-            password = read_password(password_file) if name else ""
+            password = secret("Password", password_file) if name else ""
             kept, answered = await sign_in_by_passkey(
                 cli, whole, name or "", password, usbip, client_name()
             )
@@ -158,8 +142,8 @@ async def _sign_in(
             f"Signed in as {answered.user.login} at {kept.server} (profile {kept.name})."
         )
         return
-    login_name = name or _ask("Login", secret=False)
-    password = read_password(password_file)
+    login_name = name or line("Login", "--login")
+    password = secret("Password", password_file)
     link = Link.to_server(replace(profile, token=""))
     begun = cli.now()
     sign_in_to = rpc.AccountServiceStub(link.channel).SignIn
@@ -176,7 +160,7 @@ async def _sign_in(
             answer = await link.call(sign_in_to, request)
     finally:
         await link.close()
-    kept = sign_in.keep(replace(profile, ca_file=_whole(profile.ca_file)), answer, begun)
+    kept = sign_in.keep(replace(profile, ca_file=whole_path(profile.ca_file)), answer, begun)
     _show(cli, kept, answer.user, moment(answer, "refresh_expire_time"))
     cli.printer.note(f"Signed in as {answer.user.login} at {kept.server} (profile {kept.name}).")
     if answer.second_factor_owed:
@@ -275,76 +259,3 @@ def _show(cli: Cli, profile: Profile, user: account_pb2.User, ends: Value) -> No
         "expire_time": "TOKEN ENDS",
     }
     cli.printer.item(shown, [entry(title, key) for key, title in titles.items()])
-
-
-def _profile(cli: Cli) -> Profile:
-    """The profile to write: an old one with the options over it, or a new one."""
-    from keypeg import profile as profiles
-
-    name = cli.settings.get("profile")
-    if name and name not in profiles.names():
-        server = cli.settings.get("server") or os.environ.get("KEYPEG_SERVER") or ""
-        ca_file = cli.settings.get("ca_file") or os.environ.get("KEYPEG_CA_FILE") or ""
-        found = profiles.Profile(name=name, server=server, ca_file=ca_file)
-    else:
-        found = cli.profile()
-    return (
-        found if found.server else replace(found, server=_ask("Server (host:port)", secret=False))
-    )
-
-
-def _whole(path: str) -> str:
-    """A path that holds from every directory; empty stays empty."""
-    return os.path.abspath(os.path.expanduser(path)) if path else ""
-
-
-def _check_fingerprint(profile: Profile, expected: str) -> None:
-    """Refuse certificates that are not the ones whose fingerprint a person compared."""
-    import hashlib
-    import hmac
-    import re
-    import ssl
-
-    from keypeg.errors import FieldInvalid
-
-    wanted = re.sub(r"[^0-9a-f]", "", expected.lower().removeprefix("sha256"))
-    pem = profile.ca_certificates()
-    if pem is None:
-        raise FieldInvalid(
-            "--fingerprint checks the certificates in --ca-file; name that file too."
-        )
-    blocks = re.findall(
-        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----",
-        pem.decode("ascii", "replace"),
-        re.S,
-    )
-    if len(blocks) != 1:
-        raise FieldInvalid(
-            f"{profile.ca_file} holds {len(blocks)} certificates; --fingerprint needs exactly one."
-        )
-    try:
-        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(blocks[0])).hexdigest()
-    except ValueError as error:
-        raise FieldInvalid(f"{profile.ca_file} holds no certificate that can be read.") from error
-    if not hmac.compare_digest(found, wanted):
-        pairs = ":".join(re.findall("..", found))
-        raise FieldInvalid(
-            f"The certificate in {profile.ca_file} has the fingerprint {pairs}, not the expected one; "
-            "get the file again from the server's operator."
-        )
-
-
-def read_password(file: TextIO | None) -> str:
-    """A password from a file, from standard input, or by asking."""
-    if file is not None:
-        return file.readline(PASSWORD_SIZE).rstrip("\r\n")
-    if not sys.stdin.isatty():
-        return sys.stdin.readline(PASSWORD_SIZE).rstrip("\r\n")
-    return _ask("Password", secret=True)
-
-
-def _ask(what: str, *, secret: bool) -> str:
-    if not sys.stdin.isatty() and not secret:
-        option = {"Login": "--login", "Server (host:port)": "--server"}[what]
-        raise click.UsageError(f"Nobody can be asked here: give {option}.")
-    return str(click.prompt(what, hide_input=secret, err=True))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
 from keypeg.cli.arguments import account_option
+from keypeg.cli.asking import password_option, secret
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.invitation import accept, invitations, invite, uninvite
 from keypeg.cli.lazy import Group
-from keypeg.cli.login import read_password, role
+from keypeg.cli.login import role
 from keypeg.cli.user_roles import accounts, role_option, service
 from keypeg.cli.user_roles import role as change_role
 from keypeg.cli.values import Column, Name, moment
@@ -43,12 +43,7 @@ def user_group() -> None:
 @click.argument("login")
 @click.option("--name", default="", metavar="TEXT", help="What people call them.")
 @role_option
-@click.option(
-    "--password-file",
-    type=click.File("r"),
-    metavar="FILE",
-    help="Read the password from the first line of FILE; - is standard input.",
-)
+@password_option
 @account_option
 @pass_cli
 async def create(
@@ -72,12 +67,7 @@ async def create(
     from keypeg.v1 import account_service_pb2 as pb
     from keypeg.v1 import account_service_pb2_grpc as rpc
 
-    if password_file is None and sys.stdin.isatty():
-        password = str(
-            click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-        )
-    else:
-        password = read_password(password_file)
+    password = secret("Password", password_file, again=True)
     async with cli.server() as link:
         answer = await link.call(
             rpc.AccountServiceStub(link.channel).CreateUser,
