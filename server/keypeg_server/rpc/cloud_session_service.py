@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Protocol
+
+from google.protobuf.message import Message
 
 from keypeg import names
 from keypeg.errors import FieldInvalid
@@ -67,7 +69,7 @@ class CloudSessionRpc(CloudSessionServiceServicer):
         self, request: OpenCloudSessionRequest, context: Any
     ) -> OpenCloudSessionResponse:
         answer = await self._cloud.open(
-            once(request, _opened),
+            once(request, _moved(OpenCloudSessionResponse)),
             _whose(request),
             Holder(request.device.id, request.device.host_name),
             current().user,
@@ -79,7 +81,7 @@ class CloudSessionRpc(CloudSessionServiceServicer):
         self, request: CloseCloudSessionRequest, context: Any
     ) -> CloseCloudSessionResponse:
         answer = await self._cloud.close(
-            once(request, _closed),
+            once(request, _moved(CloseCloudSessionResponse)),
             _whose(request),
             Holder(request.device.id, request.device.host_name),
             current().user,
@@ -90,10 +92,7 @@ class CloudSessionRpc(CloudSessionServiceServicer):
         self, request: SetCloudSessionModeRequest, context: Any
     ) -> SetCloudSessionModeResponse:
         answer = await self._cloud.set_mode(
-            once(
-                request,
-                lambda view: SetCloudSessionModeResponse(cloud_session=encode.cloud_session(view)),
-            ),
+            once(request, _as(SetCloudSessionModeResponse)),
             _whose(request),
             CloudMode(request.mode),
         )
@@ -144,10 +143,7 @@ class CloudSessionRpc(CloudSessionServiceServicer):
         self, request: EndCloudSessionRequest, context: Any
     ) -> EndCloudSessionResponse:
         answer = await self._groups.end(
-            once(
-                request,
-                lambda view: EndCloudSessionResponse(cloud_session=encode.cloud_session(view)),
-            ),
+            once(request, _as(EndCloudSessionResponse)),
             _whose(request),
             request.reason,
             suspend=request.suspend,
@@ -158,10 +154,7 @@ class CloudSessionRpc(CloudSessionServiceServicer):
         self, request: ResumeCloudSessionRequest, context: Any
     ) -> ResumeCloudSessionResponse:
         answer = await self._groups.resume(
-            once(
-                request,
-                lambda view: ResumeCloudSessionResponse(cloud_session=encode.cloud_session(view)),
-            ),
+            once(request, _as(ResumeCloudSessionResponse)),
             _whose(request),
         )
         return ResumeCloudSessionResponse.FromString(answer)
@@ -195,14 +188,14 @@ def _licenses(account: str, licenses: Iterable[str], field: str) -> tuple[str, .
     return tuple(ids)
 
 
-def _opened(view: CloudView) -> OpenCloudSessionResponse:
-    return OpenCloudSessionResponse(
-        cloud_session=encode.cloud_session(view), moved_from_host_name=view.moved_from_host_name
-    )
+def _as(kind: Callable[..., Message]) -> Callable[[CloudView], Message]:
+    """The answer of a kind that holds nothing but the cloud session."""
+    return lambda view: kind(cloud_session=encode.cloud_session(view))
 
 
-def _closed(view: CloudView) -> CloseCloudSessionResponse:
-    return CloseCloudSessionResponse(
+def _moved(kind: Callable[..., Message]) -> Callable[[CloudView], Message]:
+    """The answer of a kind that says from where it came, too."""
+    return lambda view: kind(
         cloud_session=encode.cloud_session(view), moved_from_host_name=view.moved_from_host_name
     )
 
