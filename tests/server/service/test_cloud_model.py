@@ -2,68 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Coroutine
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
-
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from keypeg.errors import KeypegError
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
-from keypeg_server.domain.license import Activation, License
+from keypeg_server.domain.license import Activation
 from keypeg_server.domain.location import LocationKind
-from keypeg_server.service.activations import ActivationView
-from keypeg_server.service.store import Page
 from tests.server.service.cloud_model import Model, Owned
-from tests.server.service.office import CLOUD, KEY, Office
+from tests.server.service.office import CLOUD, KEY
+from tests.server.service.office_machine import ALL, OfficeMachine
 
-ALL = Page("", 1_000)
 DEVICES = st.sampled_from("abc")
-KEYS = st.sampled_from(["k1", "k2"])
 PRODUCTS = ["daw", "eq"]
 MOST = 6  # licenses of an account
 
-accounts = itertools.count(1)
 
-
-class Machine(RuleBasedStateMachine):
+class Machine(OfficeMachine):
     """One account of an office that all runs share."""
 
-    office: ClassVar[Office]
-    loop: ClassVar[asyncio.AbstractEventLoop]
+    model: Model
 
     def __init__(self) -> None:
         super().__init__()
-        self.account = f"a{next(accounts)}"
         self.model = Model()
-        self.licenses: dict[str, License] = {}
-        self.on_keys: dict[tuple[str, str], ActivationView] = {}
-        self.run(self.office.account(self.account))
-        for key in ("k1", "k2"):
-            self.run(self.office.key_place(key, account=self.account))
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(work)
-
-    def same(self, work: Coroutine[Any, Any, Any], wanted: str) -> Any:
-        """Do it, and compare how it ended with the model."""
-        try:
-            result, ended = self.run(work), "ok"
-        except KeypegError as error:
-            result, ended = None, error.reason.name
-        assert ended == wanted
-        return result
-
-    # What there may be to do it with.
-
-    def some(self, data: st.DataObject) -> str:
-        return data.draw(st.sampled_from(sorted(self.licenses)))
 
     @rule(device=DEVICES, keep=st.booleans())
     def open(self, device: str, keep: bool) -> None:
@@ -134,22 +96,6 @@ class Machine(RuleBasedStateMachine):
         )
         self.same(work, self.model.take_out(name))
 
-    @precondition(lambda self: self.licenses)
-    @rule(data=st.data(), key=KEYS)
-    def put_on_key(self, data: st.DataObject, key: str) -> None:
-        name = self.some(data)
-        wanted = self.model.put_on_key(name, key)
-        view = self.same(self.office.activate(self.licenses[name], key), wanted)
-        if view is not None:
-            self.on_keys[name, key] = view
-
-    @precondition(lambda self: self.on_keys)
-    @rule(data=st.data())
-    def give_back(self, data: st.DataObject) -> None:
-        name, key = data.draw(st.sampled_from(sorted(self.on_keys)))
-        wanted = self.model.give_back(name, key)
-        self.same(self.office.give_back(self.on_keys.pop((name, key))), wanted)
-
     def activations(self) -> list[Activation]:
         found = self.run(self.office.activations.list_activations(self.account, None, ALL))
         assert isinstance(found, list)
@@ -188,31 +134,13 @@ class Machine(RuleBasedStateMachine):
                 assert not free or copies & in_cloud, "nothing free beside the open cloud"
 
 
-def check(examples: int, steps: int) -> None:
-    with TemporaryDirectory() as folder:
-        loop = asyncio.new_event_loop()
-        office = Office(Path(folder))
-        try:
-            loop.run_until_complete(office.furnish())
-            loop.run_until_complete(office.product("eq"))
-            Machine.office, Machine.loop = office, loop
-            case = Machine.TestCase
-            case.settings = settings(
-                max_examples=examples, stateful_step_count=steps, deadline=None
-            )
-            case().runTest()
-        finally:
-            office.close()
-            loop.close()
-
-
 @pytest.mark.behaviour("CLOUD-2")
 @pytest.mark.behaviour("CLOUD-8")
 @pytest.mark.behaviour("LIC-3")
 def test_whatever_is_done_the_server_and_the_model_agree() -> None:
-    check(6, 15)
+    Machine.check(6, 15)
 
 
 @pytest.mark.long
 def test_whatever_is_done_the_server_and_the_model_agree_for_longer() -> None:
-    check(100, 50)
+    Machine.check(100, 50)

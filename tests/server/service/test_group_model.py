@@ -2,81 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Coroutine
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from keypeg import names
-from keypeg.errors import KeypegError
 from keypeg_server.domain.account import AccountKind
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
-from keypeg_server.domain.license import License
 from keypeg_server.domain.location import member_of
-from keypeg_server.service.activations import ActivationView
 from keypeg_server.service.cloud_of import Whose
-from keypeg_server.service.store import Page
 from tests.server.service.group_model import Group, Person, Shared
-from tests.server.service.office import CLOUD, KEY, PUBLISHER, Office
+from tests.server.service.office import CLOUD, KEY, PUBLISHER
+from tests.server.service.office_machine import ALL, OfficeMachine, numbers
 
-ALL = Page("", 1_000)
 DEVICES = st.sampled_from("ab")
-KEYS = st.sampled_from(["k1", "k2"])
 MOST = 5  # licenses of a group
 CROWD = 4  # members
 
-groups = itertools.count(1)
 
-
-class Machine(RuleBasedStateMachine):
+class Machine(OfficeMachine):
     """One group of an office that all runs share."""
 
-    office: ClassVar[Office]
-    loop: ClassVar[asyncio.AbstractEventLoop]
+    pace = timedelta(seconds=1)  # who came first is told by the time
+    model: Group
 
     def __init__(self) -> None:
-        super().__init__()
-        self.account = f"g{next(groups)}"
+        super().__init__(AccountKind.GROUP)
         self.model = Group()
-        self.licenses: dict[str, License] = {}
-        self.on_keys: dict[tuple[str, str], ActivationView] = {}
-        self.run(self.office.account(self.account, AccountKind.GROUP))
-        for key in ("k1", "k2"):
-            self.run(self.office.key_place(key, account=self.account))
         for _ in range(2):
             self.join()
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(work)
-
-    def same(self, work: Coroutine[Any, Any, Any], wanted: str) -> Any:
-        """Do it, and compare how it ended with the model."""
-        self.office.clock.now += timedelta(seconds=1)  # who came first is told by the time
-        try:
-            result, ended = self.run(work), "ok"
-        except KeypegError as error:
-            result, ended = None, error.reason.name
-        assert ended == wanted
-        return result
 
     def one(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(sorted(self.model.people)))
 
-    def some(self, data: st.DataObject) -> str:
-        return data.draw(st.sampled_from(sorted(self.licenses)))
-
     @precondition(lambda self: len(self.model.people) < CROWD)
     @rule()
     def join(self) -> None:
-        caller = self.run(self.office.user(f"m{next(groups)}", self.account))
+        caller = self.run(self.office.user(f"m{next(numbers)}", self.account))
         _, member = names.USER.parse(caller.user)
         self.model.people[member] = Person(member)
 
@@ -149,22 +113,6 @@ class Machine(RuleBasedStateMachine):
         model = self.model.put_in if put else self.model.take_out
         self.same(work, model(member, name))
 
-    @precondition(lambda self: self.licenses)
-    @rule(data=st.data(), key=KEYS)
-    def put_on_key(self, data: st.DataObject, key: str) -> None:
-        name = self.some(data)
-        wanted = self.model.put_on_key(name, key)
-        view = self.same(self.office.activate(self.licenses[name], key), wanted)
-        if view is not None:
-            self.on_keys[name, key] = view
-
-    @precondition(lambda self: self.on_keys)
-    @rule(data=st.data())
-    def give_back(self, data: st.DataObject) -> None:
-        name, key = data.draw(st.sampled_from(sorted(self.on_keys)))
-        wanted = self.model.give_back(name, key)
-        self.same(self.office.give_back(self.on_keys.pop((name, key))), wanted)
-
     @invariant()
     def every_member_sees_what_the_model_says(self) -> None:
         names_of = {license.name: name for name, license in self.licenses.items()}
@@ -204,30 +152,12 @@ class Machine(RuleBasedStateMachine):
                 assert not free or theirs, "nothing free beside an open cloud"
 
 
-def check(examples: int, steps: int) -> None:
-    with TemporaryDirectory() as folder:
-        loop = asyncio.new_event_loop()
-        office = Office(Path(folder))
-        try:
-            loop.run_until_complete(office.furnish())
-            loop.run_until_complete(office.product("eq"))
-            Machine.office, Machine.loop = office, loop
-            case = Machine.TestCase
-            case.settings = settings(
-                max_examples=examples, stateful_step_count=steps, deadline=None
-            )
-            case().runTest()
-        finally:
-            office.close()
-            loop.close()
-
-
 @pytest.mark.behaviour("CLOUD-19")
 @pytest.mark.behaviour("LIC-3")
 def test_whatever_members_do_the_server_and_the_model_agree() -> None:
-    check(5, 15)
+    Machine.check(5, 15)
 
 
 @pytest.mark.long
 def test_whatever_members_do_the_server_and_the_model_agree_for_longer() -> None:
-    check(10, 30)
+    Machine.check(10, 30)
