@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,13 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from lab import oidc
-from lab.processes import BIN, Lab
+from lab.processes import Lab
 from lab.world import PASSWORD, Computer, World
+from tests.system.commands import begun
 from tests.system.people import SETTINGS, Customer, recorded
 
 Namer = Callable[[str], str]
 pytestmark = pytest.mark.skipif(bool(oidc.missing()), reason=oidc.missing() or "it is there")
-TIME = 60.0  # seconds for a command to end
 
 
 @pytest.fixture(scope="module")
@@ -41,51 +36,6 @@ client_id = "{oidc.CLIENT_ID}"
 client_secret_file = "{secret}"
 """
     return World(lab, settings=SETTINGS + own, like=made_data)
-
-
-class Command:
-    """A command of the command line that waits for a browser."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self._said: list[str] = []
-
-    def says(self, pattern: str) -> re.Match[str]:
-        """What it said that matches."""
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._said.append(line)
-            if found := re.search(pattern, line):
-                return found
-        raise AssertionError(f"it ended without saying {pattern}: {self._said}")
-
-    def ends(self) -> tuple[int, Any, str]:
-        """Its exit code, its answer and all that it said."""
-        answer, said = self._process.communicate(timeout=TIME)
-        found = json.loads(answer) if answer.strip() else None
-        return self._process.returncode, found, "".join([*self._said, said])
-
-
-@contextmanager
-def begun(computer: Computer, *args: str, stdin: str = "") -> Iterator[Command]:
-    """The command, which is ended with this."""
-    argv = [str(BIN / "keypeg"), "-o", "json", *args]
-    process = subprocess.Popen(
-        argv,
-        env={**os.environ, **computer.env},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdin is not None
-        process.stdin.write(stdin)
-        process.stdin.flush()
-        yield Command(process)
-    finally:
-        process.kill()
-        process.wait(TIME)
 
 
 def through_browser(

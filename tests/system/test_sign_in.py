@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import re
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +20,7 @@ from keypeg.v1 import sign_in_service_pb2, sign_in_service_pb2_grpc
 from keypeg_server.domain import totp
 from lab.processes import BIN, Lab
 from lab.world import CLOUD, PASSWORD, Api, Computer, World
+from tests.system.commands import begun
 from tests.system.people import SETTINGS, Customer, refused
 
 Namer = Callable[[str], str]
@@ -146,26 +144,14 @@ def test_a_code_that_is_approved_elsewhere_signs_in(
 ) -> None:
     mine = signed_in(world, new_name("pc"), customer.member_login)
     headless = world.computer(new_name("render"))
-    waiting = subprocess.Popen(
-        [str(BIN / "keypeg"), "-o", "json", "login", "--device"],
-        env={**os.environ, **headless.env},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert waiting.stderr is not None
-        said = waiting.stderr.readline()
-        code = said.rpartition(" ")[2].strip()
+    with begun(headless, "login", "--device") as waiting:
+        code = waiting.says(r"(\S+)$")[1]
         status, _ = world.keypeg(mine, "sign-ins", "approve", "BBBB-BBBB", "--yes", check=False)
         assert status == 1, "nobody shows that code"
         world.keypeg(mine, "sign-ins", "approve", code, "--yes")
-        out, err = waiting.communicate(timeout=30)
-    finally:
-        waiting.kill()
-    assert waiting.returncode == 0, err
-    assert json.loads(out)["login"] == customer.member_login
+        status, signed, said = waiting.ends()
+    assert status == 0, said
+    assert signed["login"] == customer.member_login
     _, answer = world.keypeg(headless, "whoami")
     assert answer["login"] == customer.member_login
     _, found = world.keypeg(mine, "sign-ins", "list")
@@ -176,29 +162,12 @@ def test_a_user_with_an_authenticator_signs_in_with_its_codes(
     world: World, customer: Customer, new_name: Namer
 ) -> None:
     mine = signed_in(world, new_name("pc"), customer.member_login)
-    setting_up = subprocess.Popen(
-        [str(BIN / "keypeg"), "-o", "json", "one-time-codes", "set-up"],
-        env={**os.environ, **mine.env},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert setting_up.stdin is not None
-        assert setting_up.stderr is not None
-        setting_up.stdin.write(f"{PASSWORD}\n")
-        setting_up.stdin.flush()
-        uri = setting_up.stderr.readline()
-        shown = re.search(r"secret=([A-Z2-7]+)", uri)
-        assert shown is not None, uri
-        secret = base64.b32decode(shown[1])
+    with begun(mine, "one-time-codes", "set-up", stdin=f"{PASSWORD}\n") as setting_up:
+        secret = base64.b32decode(setting_up.says(r"secret=([A-Z2-7]+)")[1])
         code = totp.code(secret, totp.step_of(datetime.now(UTC)))
-        out, err = setting_up.communicate(f"{code}\n", timeout=30)
-    finally:
-        setting_up.kill()
-    assert setting_up.returncode == 0, err
-    recovery = json.loads(out)["recovery_codes"]
+        status, done, said = setting_up.ends(f"{code}\n")
+    assert status == 0, said
+    recovery = done["recovery_codes"]
     other = world.computer(new_name("pc"))
     asked = ("login", "--login", customer.member_login)
     status, _ = world.keypeg(other, *asked, stdin=f"{PASSWORD}\n", check=False)
