@@ -1,7 +1,7 @@
 """One HTTP request to a provider, bounded in time and size.
 
 Promises: a request takes `TIME` at most in all, an answer is `ANSWER_SIZE` at most, unpacked by nobody; redirects are not
-followed. A provider that does not answer so is a ProviderUnavailable, whoever else calls goes on: nothing here waits but
+followed, and cookies not kept. A provider that does not answer so is a ProviderUnavailable, whoever else calls goes on: nothing here waits but
 the one call.
 
 Leaves to others: what is asked, and what the answer means (client.py).
@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 import httpx2
@@ -50,8 +51,11 @@ class Http:
         self._provider = provider
         self._seconds = seconds
         self._free = AT_ONCE
+        # One client asks for all users: what a provider would have it remember of one is not for the next.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
         self._client = httpx2.AsyncClient(
             headers=_HEADERS,
+            cookies=no_cookies,
             verify=trusted,
             trust_env=not direct,
             timeout=seconds,

@@ -26,6 +26,9 @@ EDWARDS: Final = ("EdDSA", "Ed25519")
 ALGORITHMS: Final = frozenset({*RSA, *CURVES, *EDWARDS})
 TOKEN_SIZE: Final = 16_384  # characters; those of today's providers have up to 4,000
 RSA_BITS: Final = (2_048, 8_192)  # at least and at most; longer ones take a while
+EXPONENT_SIZE: Final = (
+    6  # characters: 32 bits; 65,537 nearly everywhere, and each bit more takes its time
+)
 KEYS_LIMIT: Final = 64  # of a provider, looked at
 _KINDS: Final[Mapping[str, type[RSAKey | ECKey | OKPKey]]] = {
     "RSA": RSAKey,
@@ -85,7 +88,7 @@ def _suitable(keys: Mapping[str, Any], algorithm: str, key_id: Any) -> list[Key]
 def _key(raw: dict[str, Any], algorithm: str) -> Key | None:
     """A public key, where it is one for this algorithm."""
     kind = _KINDS.get(str(raw.get("kty")))
-    if kind is None or (kind is RSAKey and not _is_long(raw.get("n"))):
+    if kind is None or (kind is RSAKey and not _is_quick(raw.get("n"), raw.get("e"))):
         return None
     try:
         public = kind.import_key(
@@ -102,9 +105,11 @@ def _key(raw: dict[str, Any], algorithm: str) -> Key | None:
     return public if right else None
 
 
-def _is_long(modulus: object) -> bool:
-    """Whether the modulus of an RSA key, in base64url, is neither short nor endless."""
+def _is_quick(modulus: object, exponent: object) -> bool:
+    """Whether the modulus of an RSA key, in base64url, is neither short nor endless, and its exponent not long."""
     if not isinstance(modulus, str) or len(modulus) > RSA_BITS[1]:
+        return False
+    if not isinstance(exponent, str) or len(exponent) > EXPONENT_SIZE:
         return False
     try:
         number = int.from_bytes(base64.urlsafe_b64decode(modulus + "=="), "big")

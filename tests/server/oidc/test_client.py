@@ -110,6 +110,18 @@ async def test_a_code_becomes_who_it_is(answers: Answers) -> None:
     }
 
 
+async def test_a_cookie_of_one_sign_in_is_not_sent_with_the_next(answers: Answers) -> None:
+    answers.token()
+    page = answers.pages[TOKEN]
+    assert isinstance(page, bytes)
+    kept = b"HTTP/1.1 200 OK\r\nset-cookie: who=ada; path=/\r\n"
+    answers.pages[TOKEN] = page.replace(b"HTTP/1.1 200 OK\r\n", kept)
+    asked = client(answers)
+    for _ in range(2):
+        await asked.by_code("the code", BACK, MADE)
+    assert not any("cookie" in head.lower() for _, head, _ in answers.asked)
+
+
 async def test_the_address_to_sign_in_at_binds_the_answer(answers: Answers) -> None:
     answers.metadata(authorization_endpoint=f"{answers.issuer}/auth?tenant=7")
     url = await client(answers).authorization_url(BACK, MADE)

@@ -77,13 +77,16 @@ def test_what_is_in_order_is_believed(said: dict[str, Any]) -> None:
         ({"nonce": None}, "another sign-in"),
         ({"nonce": "of-another"}, "another sign-in"),
         ({"nonce": [NONCE]}, "another sign-in"),
+        ({"nonce": "\ud800"}, "another sign-in"),
         ({"exp": AT - 121}, "run out"),
         ({"exp": None}, "does not say a time (exp)"),
         ({"exp": "never"}, "does not say a time (exp)"),
         ({"exp": True}, "does not say a time (exp)"),
         ({"exp": float("nan")}, "does not say a time (exp)"),
         ({"exp": float("inf")}, "does not say a time (exp)"),
+        ({"exp": 10**320}, "does not say a time (exp)"),
         ({"iat": None}, "does not say a time (iat)"),
+        ({"iat": -(10**320)}, "does not say a time (iat)"),
         ({"iat": AT + 121}, "of the future"),
         ({"iat": AT - 721, "exp": AT + 10**9}, "is old"),
         ({"nbf": AT + 121}, "holds later"),
@@ -165,6 +168,13 @@ def test_a_short_key_of_the_provider_is_not_used() -> None:
     token = jws.serialize_compact({"alg": "RS256", "kid": "one"}, "{}", short)
     with pytest.raises(KeyUnknown):
         believed(token, {"keys": [short.as_dict(private=False)]})
+
+
+def test_a_key_of_the_provider_that_takes_long_to_verify_with_is_not_used() -> None:
+    token, keys = signed(claims(), "RS256"), key_set("RS256")
+    slow = keys["keys"][0]["n"][:-1]  # an exponent nearly as long as the modulus
+    with pytest.raises(KeyUnknown):
+        believed(token, {"keys": [{**keys["keys"][0], "e": slow}]})
 
 
 def test_a_way_to_sign_that_the_provider_does_not_announce_is_refused() -> None:
