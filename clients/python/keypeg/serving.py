@@ -5,7 +5,7 @@ logged once, with its traceback and an incident id, and the peer learns that id 
 that its client cancels is no error; bytes that are no message are FieldInvalid. Unary and stream
 handlers alike, as long as they are async.
 
-Leaves to others: authorization, validation, and which errors there are (errors.py, status.py).
+Leaves to others: authorization, validation, and which errors there are (errors, status.py).
 """
 
 from __future__ import annotations
