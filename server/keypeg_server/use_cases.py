@@ -109,7 +109,7 @@ class UseCases:
         self.groups: Final = CloudGroups(store, clock, placing)
         self.accounts: Final = AccountService(store, clock, new_id, passwords, self.groups)
         self.people: Final = PeopleService(store, clock, new_id, passwords)
-        self.factors: Final = SecondFactors(store, clock, opened.wrapping())
+        self.factors: Final = SecondFactors(store, clock, opened.wrapping(), clock.date_us)
         self.sign_ins: Final = SignIns(
             store, clock, new_id, passwords, callers.tokens, self.factors
         )

@@ -26,6 +26,7 @@ from keypeg.errors import (
     SignInDeclined,
     SignInPending,
 )
+from keypeg_server.clock import from_us
 from keypeg_server.domain import id_token
 from keypeg_server.domain.id_token import Expected, Proven
 from keypeg_server.domain.identity import Derived, SecondFactor, is_loopback, is_safe_url
@@ -60,10 +61,14 @@ class Registration:
 class OidcProvider:
     """Implements `Provider`."""
 
-    def __init__(self, registration: Registration, http: Http, clock: Clock) -> None:
+    def __init__(
+        self, registration: Registration, http: Http, clock: Clock, date_us: Callable[[], int]
+    ) -> None:
+        """`date_us` is what the computer's clock says, without a high-water mark: the provider knows no other."""
         self._is = registration
         self._http = http
         self._clock = clock
+        self._date_us = date_us
         self._metadata: _Remembered[Metadata] = _Remembered(self._read_metadata, clock)
         self._keys: _Remembered[dict[str, Any]] = _Remembered(self._read_keys, clock)
 
@@ -163,7 +168,7 @@ class OidcProvider:
             raise id_token.refused(self.name, "is not there: are its scopes without openid?")
         claims = await self._claims(token)
         expected = Expected(self.name, self.issuer, self._is.client_id, nonce)
-        return id_token.check(claims, expected, self._clock.wall())
+        return id_token.check(claims, expected, from_us(self._date_us()))
 
     async def _claims(self, token: str) -> dict[str, Any]:
         allowed, came = (await self._metadata.get()).algorithms, self._clock.monotonic()

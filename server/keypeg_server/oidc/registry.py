@@ -12,7 +12,7 @@ import importlib.util
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from keypeg.errors import NotFound
@@ -29,6 +29,14 @@ NEEDED: Final = ("httpx2", "joserfc")
 
 class ProviderError(Exception):
     """One sentence: what is wrong with the settings of a provider."""
+
+
+class DatedClock(Clock, Protocol):
+    """A clock that also knows what others take for the date."""
+
+    def date_us(self) -> int:
+        """Microseconds since 1970, as the computer has it."""
+        ...
 
 
 class KnownProviders:
@@ -51,7 +59,7 @@ class KnownProviders:
 def of_settings(
     settings: Iterable[SignInProvider],
     data: Path,
-    clock: Clock,
+    clock: DatedClock,
     read: Callable[[str, Path, str], bytes],
 ) -> KnownProviders:
     """Those of the settings; `read` gives what is in a file or credential. ProviderError."""
@@ -65,7 +73,7 @@ def of_settings(
 
 
 def _made(
-    one: SignInProvider, data: Path, clock: Clock, read: Callable[[str, Path, str], bytes]
+    one: SignInProvider, data: Path, clock: DatedClock, read: Callable[[str, Path, str], bytes]
 ) -> OidcProvider:
     from keypeg_server.oidc.client import OidcProvider, Registration
     from keypeg_server.oidc.http import Http
@@ -93,4 +101,4 @@ def _made(
         one.scopes,
         SecondFactor(one.second_factor),
     )
-    return OidcProvider(registration, Http(one.name, trusted, direct=direct), clock)
+    return OidcProvider(registration, Http(one.name, trusted, direct=direct), clock, clock.date_us)

@@ -42,12 +42,15 @@ class Challenges:
 
     def __init__(self, secret: bytes, clock: Clock) -> None:
         self._clock = clock
+        self._newest_us = 0
         self._key: Final = hmac.digest(secret, _CONTEXT, "sha256")
 
     def new(self, ceremony: Ceremony, user: User | None) -> bytes:
         """A challenge; `user` is None for anybody."""
         tag = _ANYBODY if user is None else tag_of(user)
-        body = _BODY.pack(ceremony, tag, self._clock.wall_us(), os.urandom(16))
+        # Each is of a time of its own, also while the clock stands: the next one of a user has to be newer than the last.
+        self._newest_us = max(self._newest_us + 1, self._clock.wall_us())
+        body = _BODY.pack(ceremony, tag, self._newest_us, os.urandom(16))
         return body + self._tag(body)
 
     def holding(self, challenge: bytes, ceremonies: frozenset[Ceremony]) -> Challenge:

@@ -10,6 +10,7 @@ Leaves to others: the arithmetic (domain/totp.py), signing in (sign_ins.py), pas
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 from keypeg import names
@@ -20,6 +21,7 @@ from keypeg.errors import (
     FieldInvalid,
     SecondFactorRequired,
 )
+from keypeg_server.clock import from_us
 from keypeg_server.domain import totp
 from keypeg_server.domain.account import NO_ACCOUNT, User
 from keypeg_server.domain.caller import Caller
@@ -36,9 +38,13 @@ ISSUER: Final = "keypeg"
 class SecondFactors:
     """What is asked for beside a password."""
 
-    def __init__(self, store: Store, clock: Clock, wrapping: Wrapping) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, wrapping: Wrapping, date_us: Callable[[], int]
+    ) -> None:
+        """`date_us` is what the computer's clock says, without a high-water mark: authenticators know no other."""
         self._store = store
         self._clock = clock
+        self._date_us = date_us
         self._wrapping = wrapping
 
     def check(self, unit: Unit, user: User, code: str) -> bool:
@@ -122,7 +128,7 @@ class SecondFactors:
 
     def _step(self, kept: Totp, code: str) -> int | None:
         secret = self._wrapping.unwrap(kept.wrapped_secret, _context(kept.user))
-        return totp.matching_step(secret, code, self._clock.wall(), kept.last_step)
+        return totp.matching_step(secret, code, from_us(self._date_us()), kept.last_step)
 
 
 def owed(unit: Unit, user: User) -> bool:

@@ -93,7 +93,8 @@ def client(
         "work", answers.issuer, "keypeg", secret, ("openid",), SecondFactor.OURS
     )
     http = Http("work", ssl.create_default_context(), direct=True, seconds=seconds)
-    return OidcProvider(registration, http, clock or HandClock())
+    clock = clock or HandClock()
+    return OidcProvider(registration, http, clock, clock.date_us)
 
 
 async def test_a_code_becomes_who_it_is(answers: Answers) -> None:
@@ -120,6 +121,13 @@ async def test_a_cookie_of_one_sign_in_is_not_sent_with_the_next(answers: Answer
     for _ in range(2):
         await asked.by_code("the code", BACK, MADE)
     assert not any("cookie" in head.lower() for _, head, _ in answers.asked)
+
+
+async def test_a_token_is_of_now_where_the_server_s_clock_was_ahead_once(answers: Answers) -> None:
+    clock = HandClock()
+    clock.now += timedelta(days=1)
+    clock.ahead = timedelta(days=1)
+    assert await client(answers, clock).by_code("the code", BACK, MADE)
 
 
 async def test_the_address_to_sign_in_at_binds_the_answer(answers: Answers) -> None:

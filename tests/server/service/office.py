@@ -67,12 +67,16 @@ class HandClock:
 
     def __init__(self) -> None:
         self.now = START
+        self.ahead = timedelta(0)  # how far the high-water mark is before the date
 
     def monotonic(self) -> float:
         return (self.now - START).total_seconds()
 
     def wall(self) -> datetime:
         return self.now
+
+    def date_us(self) -> int:
+        return to_us(self.now - self.ahead)
 
     def wall_us(self) -> int:
         return to_us(self.wall())
@@ -130,7 +134,8 @@ class Office:
         self.passwords = Passwords(FAST, at_once=1, waiting=options.get("waiting", 100))
         self.groups = CloudGroups(self.store, self.clock, placing)
         self.accounts = AccountService(self.store, self.clock, new_id, self.passwords, self.groups)
-        self.factors = SecondFactors(self.store, self.clock, AesGcmWrapping.of_master(b"m" * 32))
+        wrapping = AesGcmWrapping.of_master(b"m" * 32)
+        self.factors = SecondFactors(self.store, self.clock, wrapping, self.clock.date_us)
         self.sign_ins = SignIns(
             self.store, self.clock, new_id, self.passwords, self.tokens, self.factors
         )

@@ -225,6 +225,16 @@ async def test_an_answer_is_good_once_and_ends_those_before_it(desk: Desk, anna:
             await desk.sign_ins.finish_sign_in(used, "")
 
 
+async def test_passkeys_go_on_signing_in_while_the_server_s_clock_stands(
+    desk: Desk, anna: Caller
+) -> None:
+    key = SoftPasskey()
+    await desk.add(anna, key)
+    for _ in range(3):
+        begun = await desk.sign_ins.begin_sign_in("", "", "")
+        await desk.sign_ins.finish_sign_in(key.answer(begun.challenge), "")
+
+
 async def test_a_challenge_has_its_time_its_ceremony_and_its_server(
     desk: Desk, anna: Caller
 ) -> None:

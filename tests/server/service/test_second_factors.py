@@ -91,6 +91,16 @@ async def test_a_code_is_asked_for_and_is_good_once(office: Office) -> None:
     await office.sign_ins.with_password("anna", PASSWORD, code=device.shows())
 
 
+async def test_codes_are_of_the_date_where_the_server_s_clock_was_ahead_once(
+    office: Office,
+) -> None:
+    _, device, _ = await set_up(office)
+    shown = device.shows()
+    office.clock.now += timedelta(days=1)
+    office.clock.ahead = timedelta(days=1)
+    await office.sign_ins.with_password("anna", PASSWORD, code=shown)
+
+
 async def test_a_recovery_code_is_good_once(office: Office) -> None:
     _, _, codes = await set_up(office)
     assert len(set(codes)) == totp.RECOVERY_CODES
