@@ -3,7 +3,7 @@
 Promises: `load` gives one frozen `Settings`; what is wrong is a `SettingsError` of one sentence, also where settings
 contradict each other. `describe` lists all settings.
 
-Leaves to others: which settings there are (settings.py), and how they are read (keypeg.settings_reading).
+Leaves to others: which settings there are (settings), and how they are read (keypeg.settings_reading).
 """
 
 from __future__ import annotations

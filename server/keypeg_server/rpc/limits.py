@@ -2,7 +2,7 @@
 
 Promises: every option that differs from the library's default stands here, with its reason.
 
-Leaves to others: the values that can be set (settings.py).
+Leaves to others: the values that can be set (settings).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Promises: a call over its quota is refused before it is served, with the limit's name, and the time after which it
 may come again where that helps. Frames over it are not refused: their stream is read later. A message over the size of its method is not parsed.
 
-Leaves to others: counting (domain/quota.py), the numbers (settings.py), places in queues (domain/pool_serving.py).
+Leaves to others: counting (domain/quota.py), the numbers (settings), places in queues (domain/pool_serving.py).
 """
 
 from __future__ import annotations
