@@ -136,7 +136,7 @@ class PasskeyRpc(PasskeyServiceServicer):
             request.signature,
             request.user_handle,
         )
-        new = await self._sign_ins.finish_sign_in(answer, request.client_name)
+        new = await self._sign_ins.finish_sign_in(answer, request.client_name, address_of(context))
         return FinishPasskeySignInResponse(signed_in=tokens_in(sign_in_pb2.SignedIn(), new))
 
 

@@ -1,6 +1,6 @@
 """Signing in with a passkey, alone or beside a password.
 
-Promises: a challenge is good once, for its time, its ceremony and its user. Alone, a passkey signs in only when the
+Promises: a challenge is good once, for its time, its ceremony and its user; who answers wrong may do so only so often. Alone, a passkey signs in only when the
 security key has verified its user, by PIN or fingerprint. A counter that did not grow is refused, and in the log.
 
 Leaves to others: what WebAuthn asks to be verified (passkey_checks.py), challenges (passkey_challenges.py), guessing and
@@ -64,8 +64,16 @@ class PasskeySignIns:
         challenge = self._challenges.new(Ceremony.BESIDE_PASSWORD, user)
         return Begun(challenge, user, tuple(one.credential_id for one in found))
 
-    async def finish_sign_in(self, answer: Answer, client_name: str) -> NewTokens:
-        """Tokens for whose passkey this is."""
+    async def finish_sign_in(
+        self, answer: Answer, client_name: str, address: str = ""
+    ) -> NewTokens:
+        """Tokens for whose passkey this is; wrong answers count as tries to sign in, of that passkey and from there."""
+        which = f"passkey {answer.credential_id.hex()}"
+        return await self._sign_ins.guarded.attempt(
+            which, address, lambda: self._finish(answer, client_name)
+        )
+
+    async def _finish(self, answer: Answer, client_name: str) -> NewTokens:
         try:
             challenge = self._checks.challenge_in(answer.client_data_json)
         except Refused as error:

@@ -10,7 +10,6 @@ Leaves to others: signing in and staying so (sign_ins.py), the texts (token_text
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections import OrderedDict
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from keypeg.errors import TokenExpired, TokenInvalid
+from keypeg.errors import TokenExpired
 from keypeg_server.clock import from_us, to_us
 from keypeg_server.domain.account import User
 from keypeg_server.domain.caller import Caller
@@ -38,7 +37,6 @@ from keypeg_server.service.token_texts import (
 
 KNOWN_COUNT: Final = 65_536  # tokens kept in memory: about 1 KiB each
 _OLD_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
-_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -130,14 +128,7 @@ class Tokens:
         found = self.known(text)
         if found is not None:
             return found
-        try:
-            return await self._authenticate(text)
-        except TokenInvalid as error:
-            _LOG.info(
-                "token refused",
-                extra={"why": error.metadata.get("why", "unknown or ended")},
-            )
-            raise
+        return await self._authenticate(text)
 
     async def _authenticate(self, text: str) -> SignedIn:
         digest, epoch = _digest(text), self._epoch

@@ -28,6 +28,8 @@ from tests.server.service.office import PASSWORD, PUBLISHER, Office
 from tests.server.service.soft_passkey import NAME, PRESENT, Said, SoftPasskey
 from tests.server.service.test_required_factors import require
 
+THERE = "192.0.2.7"
+
 
 class Desk:
     """An office where people have passkeys."""
@@ -211,6 +213,19 @@ async def test_what_is_answered_wrong_is_refused_and_nothing_is_lost_by_it(
     with pytest.raises(errors.FieldInvalid):
         await desk.sign_ins.finish_sign_in(replace(answer, client_data_json=b"{}"), "")
     await desk.sign_ins.finish_sign_in(answer, "")
+
+
+async def test_wrong_answers_are_taken_so_often(desk: Desk, anna: Caller) -> None:
+    key = SoftPasskey()
+    await desk.add(anna, key)
+    for _ in range(10):
+        wrong = replace(key.answer(await desk.asks()), signature=b"?")
+        with pytest.raises(errors.CredentialsInvalid):
+            await desk.sign_ins.finish_sign_in(wrong, "", THERE)
+    right = key.answer(await desk.asks())
+    with pytest.raises(errors.LimitExceeded):
+        await desk.sign_ins.finish_sign_in(right, "", THERE)
+    await desk.sign_ins.finish_sign_in(right, "", "192.0.2.8")
 
 
 async def test_an_answer_is_good_once_and_ends_those_before_it(desk: Desk, anna: Caller) -> None:
