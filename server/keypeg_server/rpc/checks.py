@@ -196,3 +196,6 @@ def value_of(holder: Any, field: str) -> Any:
     if descriptor.message_type is not None and not descriptor.is_repeated:
         return value if holder.HasField(field) else None
     return value
+
+
+PAGE: Final[Mapping[str, Check]] = {"page_size": number(0, 1_000), "page_token": text(0, 256)}

@@ -16,6 +16,7 @@ from keypeg.credential_document import (
 from keypeg.v1.credential_pb2 import CredentialScope
 from keypeg_server.rpc import borrow_checks
 from keypeg_server.rpc.checks import (
+    PAGE,
     duration,
     each,
     matching,
@@ -54,8 +55,7 @@ RULES: Final[dict[str, Fields]] = {
     "GetCredentialRequest": {"name": _CREDENTIAL},
     "ListCredentialsRequest": {
         "parent": _ACCOUNT,
-        "page_size": number(0, 1_000),
-        "page_token": text(0, 256),
+        **PAGE,
     },
     "RotateCredentialRequest": {
         "name": _CREDENTIAL,

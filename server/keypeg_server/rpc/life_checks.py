@@ -15,6 +15,7 @@ from keypeg.v1.license_switches_pb2 import AccountAccess
 from keypeg.v1.location_pb2 import LocationKind
 from keypeg_server.rpc import borrow_checks
 from keypeg_server.rpc.checks import (
+    PAGE,
     Check,
     anything,
     each,
@@ -99,8 +100,7 @@ RULES: Final[Mapping[str, Fields]] = {
     "RecoverLicenseRequest": {"name": _ACTIVATION, "request_id": uuid, "reason": _REASON},
     "ListLicenseChangesRequest": {
         "parent": name(names.ACCOUNT, names.LICENSE),
-        "page_size": number(0, 1_000),
-        "page_token": text(0, 256),
+        **PAGE,
     },
     "BeginLicenseChangeRequest": {"name": _CHANGE},
     "ApplyLicenseChangeRequest": {

@@ -41,6 +41,7 @@ Fields = Mapping[str, Check]
 OPTIONAL_LABEL = text(0, 128)
 FEATURE = matching(r"[a-z0-9][a-z0-9_.-]{0,62}", "1 to 63 characters of [a-z0-9_.-]")
 VERSION = matching(r"(v?\d{1,9}(\.\d{1,9}){0,7}.{0,64})?", "dotted numbers")
+ACCOUNT = name(names.ACCOUNT)
 PRODUCT = name(names.PRODUCT)
 POOL = name(names.POOL)
 KINDS = each(one_of(LocationKind), high=4, key=int)

@@ -15,12 +15,12 @@ from keypeg import names
 from keypeg.v1.account_pb2 import Role
 from keypeg_server.domain.access import RESELLER_LIMIT
 from keypeg_server.rpc.checks import (
+    PAGE,
     anything,
     duration,
     each,
     matching,
     name,
-    number,
     one_of,
     optional,
     size_between,
@@ -86,8 +86,7 @@ RULES: Final[Mapping[str, Fields]] = {
     },
     "ListInvitationsRequest": {
         "parent": _ACCOUNT,
-        "page_size": number(0, 1_000),
-        "page_token": text(0, 256),
+        **PAGE,
     },
     "DeleteInvitationRequest": {"name": _INVITATION, "request_id": uuid},
     "AcceptInvitationRequest": {
