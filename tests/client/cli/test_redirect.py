@@ -78,3 +78,25 @@ async def test_nobody_is_waited_for_without_end() -> None:
     async with redirect.listening() as callback:
         with pytest.raises(TimeoutError):
             await callback.answer(STATE, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_one"),
+    [
+        ("https://id.example/auth?state=x", True),
+        ("http://127.0.0.1:8080/auth", True),
+        ("http://[::1]:8080/auth", True),
+        ("http://id.example/auth", False),
+        ("file:///etc/passwd", False),
+        ("vscode://run?what", False),
+        ("javascript:alert(1)", False),
+        ("--new-window", False),
+        ("https://", False),
+        ("https://[::1", False),
+        ("https://id.example/\x1b[2J", False),
+        ("https://id.example/ --profile x", False),
+        ("", False),
+    ],
+)
+def test_a_browser_is_sent_to_pages_alone(url: str, is_one: bool) -> None:
+    assert redirect.is_page(url) is is_one

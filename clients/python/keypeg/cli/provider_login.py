@@ -72,6 +72,11 @@ async def proven(
         async with redirect.listening() as callback:
             request.redirect_uri = callback.uri
             begun = await patient.call(stub.BeginProviderSignIn, request)
+            if not redirect.is_page(begun.url):
+                raise errors.ProviderRefused(
+                    f"The address that the server gives for {provider} is no page of the web; tell its administrator.",
+                    provider=provider,
+                )
             cli.printer.note(f"Sign in at {provider} in your browser: {begun.url}")
             if browser:
                 await asyncio.to_thread(webbrowser.open, begun.url)

@@ -55,6 +55,17 @@ def read(line: bytes, state: str) -> Redirect | None:
     return Redirect(code, state, said.get("iss", ""), error)
 
 
+def is_page(url: str) -> bool:
+    """Whether a browser may be sent there: https, or http on this computer. Other addresses open other programs."""
+    try:
+        parts = urlsplit(url)
+        here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")
+    except ValueError:
+        return False
+    safe = url.isascii() and url.isprintable() and " " not in url
+    return safe and bool(parts.hostname) and (here or parts.scheme == "https")
+
+
 class Callback:
     """A port that waits for a browser."""
 
