@@ -20,6 +20,9 @@ import behaviours_plugin
 # Whatever the environment says: hundreds of programs are started, and each would compile keypeg for itself.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# What is signed in here is kept away from the keyring of whoever runs the tests.
+os.environ.pop("DBUS_SESSION_BUS_ADDRESS", None)
+os.environ["KEYPEG_TOKENS"] = "file"
 
 DEVICE_TESTS = Path(__file__).parent / "device"
 

@@ -24,7 +24,16 @@ def mode(path: Path) -> int:
 
 
 def test_what_was_saved_is_loaded(env):
-    saved = Profile("lab", "host:1", "/ca.pem", "accounts/a", "users/u", "open", token="token-1")
+    saved = Profile(
+        "lab",
+        "host:1",
+        "/ca.pem",
+        "accounts/a",
+        "users/u",
+        "open",
+        tokens="file",
+        token="token-1",
+    )
     profile.save(saved, environment=env)
     assert profile.load(environment=env) == saved
     assert profile.load("lab", environment=env) == saved
@@ -49,6 +58,16 @@ def test_the_environment_wins_over_the_file(env):
     )
 
 
+def test_where_tokens_are_kept_is_one_of_three(env):
+    profile.save(Profile("lab", "host:1", tokens="keyring"), environment=env)
+    assert profile.load(environment=env).tokens == "keyring"
+    assert profile.load(environment={**env, "KEYPEG_TOKENS": "file"}).tokens == "file"
+    with pytest.raises(
+        errors.FieldInvalid, match=r"auto, file, keyring, not in 'safe'.*KEYPEG_TOK"
+    ):
+        profile.load(environment={**env, "KEYPEG_TOKENS": "safe"})
+
+
 def test_one_of_several_profiles_is_current(env):
     profile.save(Profile("one", "h:1"), environment=env)
     profile.save(Profile("two", "h:2"), environment=env)
@@ -65,8 +84,8 @@ def test_a_token_is_its_owners_only_and_in_no_repr(env):
     assert mode(path.parent) == 0o700
     assert "very-secret" not in repr(profile.load(environment=env))
     assert "very-secret" not in (profile.config_dir(env) / "config.toml").read_text()
-    assert profile.forget_token("lab", environment=env)
-    assert not profile.forget_token("lab", environment=env)
+    profile.keeper("lab", environment=env).forget()
+    profile.keeper("lab", environment=env).forget()
     assert profile.load(environment=env).token == ""
 
 
@@ -102,7 +121,7 @@ def test_a_profile_that_is_not_there_is_named(env):
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 64, "Ä"])
 def test_a_name_that_could_leave_the_directory_is_refused(env, name):
     with pytest.raises(errors.FieldInvalid, match="profile name"):
-        profile.store_token(name, "t", environment=env)
+        profile.keeper(name, environment=env)
 
 
 def test_a_directory_that_can_not_be_written_says_what_to_do(tmp_path):

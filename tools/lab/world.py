@@ -175,6 +175,7 @@ class World(Stock):
             "KEYPEG_CA_FILE": str(self.ca_file),
             "KEYPEG_BRIDGE": bridge or f"unix:{folder}/no-bridge",
             "KEYPEG_ASK": "never",
+            "KEYPEG_TOKENS": "file",
             "XDG_RUNTIME_DIR": str(folder),
         }
         if token:

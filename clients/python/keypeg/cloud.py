@@ -101,7 +101,7 @@ class CloudSession:
             from keypeg.credential_sign_in import source_of
 
             self._source = source_of(profile, self._device)
-        self._connect(sign_in.token_of(profile) or "")
+        self._connect(sign_in.token_of(profile.readable()) or "")
 
     def _connect(self, token: str | CallToken) -> None:
         from keypeg import calls

@@ -9,15 +9,39 @@ Leaves to others: what is in them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from keypeg.errors import FieldInvalid
+
+_NO_SYNC: Final = (errno.EINVAL, errno.ENOTSUP)  # some network disks can not
 
 
 def write(path: Path, data: bytes) -> None:
     """Writes a file, 0600, with the directories above it."""
+    _place(path, data, os.replace)
+
+
+def write_once(path: Path, data: bytes) -> bool:
+    """Writes a file, unless there is one; True when this call did."""
+    there = False
+
+    def link(name: str, place: Path) -> None:
+        nonlocal there
+        try:
+            os.link(name, place)
+        except FileExistsError:
+            there = True
+
+    _place(path, data, link)
+    return not there
+
+
+def _place(path: Path, data: bytes, put: Callable[[str, Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # 0600
@@ -25,12 +49,11 @@ def write(path: Path, data: bytes) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(descriptor)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
+                _sync(descriptor)
+            put(name, path)
+        finally:
+            with contextlib.suppress(OSError):  # it has its place, as a rule
                 os.unlink(name)
-            raise
         _settle(path.parent)
     except OSError as error:
         raise FieldInvalid(
@@ -54,6 +77,14 @@ def read(path: Path, size: int) -> bytes:
     return data
 
 
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
 def _settle(directory: Path) -> None:
     """The name of a new file is durable, too, where directories can be synced."""
     try:
@@ -61,7 +92,7 @@ def _settle(directory: Path) -> None:
     except OSError:
         return
     try:
-        with contextlib.suppress(OSError):  # some network disks can not
+        with contextlib.suppress(OSError):
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from keypeg import launch_finding, launch_profile
-from keypeg import profile as profiles
 from keypeg.client import Request, open_first
 from keypeg.cloud import CALL_TIMEOUT, CloudSession
 from keypeg.errors import FieldInvalid, KeypegError
@@ -127,7 +126,7 @@ class Worker:
             await channel.close()
         signed_in = sign_in.in_memory(profile, answer, begun)
         if work.remember:
-            profiles.store_tokens(profile.name, sign_in.tokens_in(answer, begun))
+            sign_in.keep_tokens(profile, sign_in.tokens_in(answer, begun))
             signed_in = launch_profile.kept(replace(signed_in, in_memory=None))
         self._request = replace(self._request, profile=signed_in)
 

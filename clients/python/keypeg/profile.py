@@ -1,29 +1,25 @@
-"""What a person has set up on this computer: profiles, tokens, and the computer's own id.
+"""What a person has set up on this computer: profiles, and the computer's own id.
 
 Promises: everything lives in one directory (KEYPEG_CONFIG_DIR, else the platform's configuration
-directory for `keypeg`); files are written whole or not at all; a token's file is readable by its owner
-only, and a token shows in no repr. The environment wins over the file, the caller wins over both.
+directory for `keypeg`), but for tokens that are in the system's keyring; files are written whole or not at
+all; a token shows in no repr. The environment wins over the file, the caller wins over both.
 
     config.toml            current = "default", [profiles.default] server, ca_file, account, cloud ...
     device.toml            id = "..."            made once per computer
-    tokens/<profile>       what keeps the user signed in (token_file)     0600
+    tokens/<profile>       what keeps the user signed in, or where that is (token_place)   0600
     credentials/<profile>  a credential file     0600
     licenses/*.keypeg      license documents for this computer
     marks/                 a file for each session that runs (device_marks)
     borrows/               seats that are borrowed for this computer (borrow_shelf)
 
-Leaves to others: what a profile is used for (client, cli).
+Leaves to others: where tokens are (token_place), and what a profile is used for (client, cli).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 import secrets
-import tempfile
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -31,8 +27,10 @@ from typing import Any, Final
 
 import platformdirs
 
-from keypeg import servers, token_file
-from keypeg.errors import FieldInvalid
+from keypeg import config_text, files, servers, token_place
+from keypeg.errors import FieldInvalid, SignInRequired
+from keypeg.token_file import Tokens
+from keypeg.token_place import PlacedKeeper
 
 CONFIG_FILE: Final = "config.toml"
 DEVICE_FILE: Final = "device.toml"
@@ -45,8 +43,6 @@ DEFAULT_PROFILE: Final = "default"
 
 DEVICE_ID: Final = re.compile(r"[a-z0-9-]{8,64}")  # as Device.id of the contract
 PROFILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-CONFIG_SIZE: Final = 1 << 20  # bytes; what a person writes by hand is far smaller
-TOKEN_SIZE: Final = 8192  # bytes; the longest header that servers commonly take
 
 
 @dataclass(frozen=True)
@@ -61,11 +57,20 @@ class Profile:
     cloud: str = ""  # the remembered answer to "open a cloud session here?": ask, open, move, never
     bridge: str = ""  # `unix:/path` or `host:port`; empty for the default socket
     credential: str = ""  # a credential file, which signs in when there is no token
+    tokens: str = ""  # where tokens are kept: auto, keyring, file; empty for auto
     token: str = field(default="", repr=False)
+    # Why there is no token, where there is one that can not be read.
+    unread: SignInRequired | None = field(default=None, repr=False, compare=False)
     ca_pem: str = field(default="", repr=False)  # of the credential file, where no ca_file is set
     # The token is the kept one, or one that is kept in memory: it is refreshed.
     follows: bool = field(default=False, compare=False)
-    in_memory: token_file.Tokens | None = field(default=None, repr=False, compare=False)
+    in_memory: Tokens | None = field(default=None, repr=False, compare=False)
+
+    def readable(self) -> Profile:
+        """This profile; raises why its token can not be read, where that is so."""
+        if self.unread is not None and not (self.token or self.credential):
+            raise self.unread
+        return self
 
     def ca_certificates(self) -> bytes | None:
         """The certificates to trust, PEM; None for the system's."""
@@ -77,7 +82,7 @@ class Profile:
 _STORED: Final = tuple(
     f.name
     for f in fields(Profile)
-    if f.name not in ("name", "token", "follows", "in_memory", "ca_pem")
+    if f.name not in ("name", "token", "unread", "follows", "in_memory", "ca_pem")
 )
 
 
@@ -111,7 +116,7 @@ def load(name: str | None = None, environment: Mapping[str, str] | None = None) 
     """
     env = os.environ if environment is None else environment
     root = config_dir(env)
-    table = _read_toml(root / CONFIG_FILE)
+    table = config_text.read(root / CONFIG_FILE)
     wanted = name or env.get("KEYPEG_PROFILE") or ""
     chosen = wanted or str(table.get("current", DEFAULT_PROFILE))
     stored = table.get("profiles", {}).get(chosen)
@@ -123,17 +128,23 @@ def load(name: str | None = None, environment: Mapping[str, str] | None = None) 
             field="profile",
         )
     values: dict[str, Any] = _checked(stored or {}, chosen, root / CONFIG_FILE)
-    by_credential = env.get("KEYPEG_CREDENTIAL") or ""
-    profile = Profile(name=chosen, **values, token=_read_token(root, chosen))
+    by_hand, by_credential = env.get("KEYPEG_TOKEN") or "", env.get("KEYPEG_CREDENTIAL") or ""
+    token, unread = by_hand, None
+    if not by_hand and not by_credential:
+        token, unread = _loaded(keeper(chosen, environment=env))
+    profile = Profile(name=chosen, **values)
     profile = replace(
         profile,
         server=env.get("KEYPEG_SERVER") or profile.server,
         ca_file=env.get("KEYPEG_CA_FILE") or profile.ca_file,
         bridge=env.get("KEYPEG_BRIDGE") or profile.bridge,
-        token=env.get("KEYPEG_TOKEN") or ("" if by_credential else profile.token),
+        tokens=env.get(token_place.VARIABLE) or profile.tokens,
+        token=token,
+        unread=unread,
         credential=by_credential or profile.credential,
-        follows=not env.get("KEYPEG_TOKEN"),
+        follows=not by_hand,
     )
+    token_place.setting(profile.tokens)
     return _with_credential(profile) if profile.credential and not profile.token else profile
 
 
@@ -176,7 +187,16 @@ def _with_credential(profile: Profile) -> Profile:
 
 def names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The profiles that there are."""
-    return tuple(sorted(_read_toml(config_dir(environment) / CONFIG_FILE).get("profiles", {})))
+    return tuple(
+        sorted(config_text.read(config_dir(environment) / CONFIG_FILE).get("profiles", {}))
+    )
+
+
+def server_of(name: str, environment: Mapping[str, str] | None = None) -> str:
+    """The server of a profile, whatever is set beside it; empty when there is none."""
+    path = config_dir(environment) / CONFIG_FILE
+    stored = config_text.read(path).get("profiles", {}).get(name, {})
+    return _checked(stored, name, path).get("server", "")
 
 
 def save(
@@ -185,54 +205,27 @@ def save(
     """Keeps a profile, its token too when it has one; `current` makes it the default one."""
     root = config_dir(environment)
     _check_name(profile.name)
-    table = _read_toml(root / CONFIG_FILE)
+    table = config_text.read(root / CONFIG_FILE)
     profiles = dict(table.get("profiles", {}))
     stored = {key: value for key in _STORED if (value := getattr(profile, key))}
     if "," in profile.server:
         stored["server"] = profile.server.split(",")
     profiles[profile.name] = stored
     chosen = profile.name if current else str(table.get("current", DEFAULT_PROFILE))
-    _write(root / CONFIG_FILE, _config_text(chosen, profiles).encode())
-    if profile.token and load_tokens(profile.name, environment=environment).token != profile.token:
-        store_token(profile.name, profile.token, environment=environment)
+    files.write(root / CONFIG_FILE, config_text.written(chosen, profiles))
+    if profile.token:
+        kept = keeper(profile.name, profile.tokens, environment=environment)
+        if _loaded(kept)[0] != profile.token:
+            kept.begin(Tokens(profile.token))
 
 
-def store_token(name: str, token: str, *, environment: Mapping[str, str] | None = None) -> None:
-    """Keeps a token that nothing follows, readable by its owner only."""
-    store_tokens(name, token_file.Tokens(token), environment=environment)
-
-
-def store_tokens(
-    name: str, tokens: token_file.Tokens, *, environment: Mapping[str, str] | None = None
-) -> None:
-    """Keeps the tokens of a profile, readable by their owner only."""
+def keeper(
+    name: str, wanted: str = "", *, environment: Mapping[str, str] | None = None
+) -> PlacedKeeper:
+    """What keeps the tokens of a profile; `wanted` is where: auto (default), keyring or file."""
     _check_name(name)
-    _write(tokens_path(name, environment), token_file.written(tokens))
-
-
-def load_tokens(name: str, *, environment: Mapping[str, str] | None = None) -> token_file.Tokens:
-    """The tokens of a profile; empty ones when there are none."""
-    _check_name(name)
-    try:
-        with tokens_path(name, environment).open("rb") as file:
-            return token_file.read(file.read(TOKEN_SIZE))
-    except OSError:
-        return token_file.Tokens("")
-
-
-def tokens_path(name: str, environment: Mapping[str, str] | None = None) -> Path:
-    """Where the tokens of a profile are."""
-    return config_dir(environment) / TOKEN_DIRECTORY / name
-
-
-def forget_token(name: str, *, environment: Mapping[str, str] | None = None) -> bool:
-    """Takes the token of a profile away; False when there was none."""
-    _check_name(name)
-    try:
-        (config_dir(environment) / TOKEN_DIRECTORY / name).unlink()
-    except FileNotFoundError:
-        return False
-    return True
+    path = config_dir(environment) / TOKEN_DIRECTORY / name
+    return PlacedKeeper(path, token_place.setting(wanted))
 
 
 def device_id(environment: Mapping[str, str] | None = None) -> str:
@@ -241,12 +234,12 @@ def device_id(environment: Mapping[str, str] | None = None) -> str:
     if chosen := env.get("KEYPEG_DEVICE"):
         return _checked_device(chosen, "KEYPEG_DEVICE")
     path = config_dir(env) / DEVICE_FILE
-    table = _read_toml(path)
+    table = config_text.read(path)
     if not table:
         made = f"dev-{secrets.token_hex(16)}"
-        if _write_once(path, f'id = "{made}"\n'.encode()):
+        if files.write_once(path, f'id = "{made}"\n'.encode()):
             return made
-        table = _read_toml(path)  # another process was first
+        table = config_text.read(path)  # another process was first
     return _checked_device(str(table.get("id", "")), str(path))
 
 
@@ -261,6 +254,14 @@ def read_certificates(path: str | Path) -> bytes:
     if b"-----BEGIN CERTIFICATE-----" not in data:
         raise FieldInvalid(f"The file {path} holds no certificate in PEM form.", field="ca_file")
     return data
+
+
+def _loaded(kept: PlacedKeeper) -> tuple[str, SignInRequired | None]:
+    """The token that is kept, or why it can not be read."""
+    try:
+        return kept.load().token, None
+    except SignInRequired as error:
+        return "", error
 
 
 def _checked_device(device: str, where: str) -> str:
@@ -293,85 +294,3 @@ def _checked(stored: Mapping[str, Any], name: str, path: Path) -> dict[str, str]
     if wrong := sorted(key for key, value in values.items() if not isinstance(value, str)):
         raise FieldInvalid(f"Settings in {path} must be text: {', '.join(wrong)}.", field="profile")
     return values
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(CONFIG_SIZE + 1)
-        if len(data) > CONFIG_SIZE:
-            raise FieldInvalid(f"{path} is longer than {CONFIG_SIZE} bytes.", field="config")
-        return tomllib.loads(data.decode())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:  # TOML and UTF-8 errors are ValueErrors
-        raise FieldInvalid(
-            f"{path} can not be read: {error}; repair it, or set KEYPEG_CONFIG_DIR to another directory.",
-            field="config",
-        ) from error
-
-
-def _read_token(root: Path, name: str) -> str:
-    try:
-        with (root / TOKEN_DIRECTORY / name).open("rb") as file:
-            return token_file.read(file.read(TOKEN_SIZE)).token
-    except OSError:
-        return ""
-
-
-def _config_text(current: str, profiles: Mapping[str, Mapping[str, str | list[str]]]) -> str:
-    lines = [f"current = {_quoted(current)}"]
-    for name in sorted(profiles):
-        lines += ["", f"[profiles.{_quoted(name)}]"]
-        lines += [f"{key} = {_value(value)}" for key, value in profiles[name].items()]
-    return "\n".join(lines) + "\n"
-
-
-def _value(value: str | list[str]) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(_quoted(text) for text in value)}]"
-    return _quoted(value)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text).replace("\x7f", "\\u007f")  # a TOML basic string, escapes and all
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = _temporary(path, data)
-    try:
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _write_once(path: Path, data: bytes) -> bool:
-    """Makes the file unless there is one; True when this call made it."""
-    temporary = _temporary(path, data)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
-
-
-def _temporary(path: Path, data: bytes) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # 0600, as mkstemp makes them
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise FieldInvalid(
-            f"{path} can not be written: {error.strerror}; set KEYPEG_CONFIG_DIR to a directory "
-            "of your own.",
-            field="config",
-        ) from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        with contextlib.suppress(OSError):  # some network disks can not
-            os.fsync(descriptor)
-    return Path(name)

@@ -2,12 +2,12 @@
 
     keypeg.sign_in.with_password("ada", password)            # tokens are kept in the profile from now on
 
-Promises: tokens are kept in the profile's file, which only its owner reads. Whoever calls with `token_of` a profile
+Promises: tokens are kept with the profile, where only its owner reads them. Whoever calls with `token_of` a profile
 sends a token that holds: shortly before its end it is refreshed, once for all processes of this computer. The id of a
-refresh is on disk before it is asked for, so that neither a lost answer nor a killed process ends the sign-in. A server
+refresh is kept before it is asked for, so that neither a lost answer nor a killed process ends the sign-in. A server
 that does not answer costs nothing but the time: the old token goes on until its end.
 
-Leaves to others: profiles and their files (profile), what is called with the token (calls, client).
+Leaves to others: profiles (profile), where tokens are kept (token_place), what is called with the token (calls, client).
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
 
@@ -32,6 +30,7 @@ from keypeg.errors import FieldInvalid, KeypegError, TokenExpired, TokenInvalid
 from keypeg.profile import Profile
 from keypeg.rpc_errors import translate
 from keypeg.token_file import Tokens
+from keypeg.token_keeping import Keeper, MemoryKeeper
 
 if TYPE_CHECKING:
     from keypeg.servers import Server
@@ -61,6 +60,7 @@ def with_password(
     from keypeg.v1.account_service_pb2_grpc import AccountServiceStub
 
     wanted = profile or profiles.load()
+    profiles.keeper(wanted.name, wanted.tokens).check()
     request = SignInRequest(login=login, password=password, code=code, client_name=client_name)
     begun = clock.wall()
     answer: SignInResponse = _call(
@@ -72,12 +72,24 @@ def with_password(
 def keep(profile: Profile, answer: SignInResponse | SignedIn, begun: datetime) -> Profile:
     """Keeps what a sign-in gave that was `begun` then; the profile as it is kept from now on."""
     tokens = tokens_in(answer, begun)
-    profiles.store_tokens(profile.name, tokens)
-    kept = replace(
-        profile, account=answer.account, user=answer.user.name, token=tokens.token, follows=True
-    )
-    profiles.save(kept)
-    return kept
+    keep_tokens(profile, tokens)
+    kept = replace(profile, account=answer.account, user=answer.user.name)
+    profiles.save(replace(kept, token=""))
+    return replace(kept, token=tokens.token, unread=None, follows=True)
+
+
+def keep_tokens(profile: Profile, tokens: Tokens) -> None:
+    """Keeps the tokens of a new sign-in where the profile wants them."""
+    keeper = profiles.keeper(profile.name, profile.tokens)
+    with keeper.alone():
+        keeper.begin(tokens)
+
+
+def forget_tokens(name: str) -> None:
+    """Takes the tokens of a profile away, wherever they are."""
+    keeper = profiles.keeper(name)
+    with keeper.alone():
+        keeper.forget()
 
 
 def tokens_in(answer: SignInResponse | SignedIn, begun: datetime) -> Tokens:
@@ -89,9 +101,12 @@ def tokens_in(answer: SignInResponse | SignedIn, begun: datetime) -> Tokens:
 def token_of(profile: Profile) -> CallToken | str | None:
     """What a profile calls with: what is kept in it follows its end, what came from elsewhere is used as it is."""
     if profile.follows and profile.token:
-        kept: Keeper = FileKeeper(profile.name)
+        kept: Keeper
         if profile.in_memory is not None:
             kept = MemoryKeeper(profile.in_memory)
+        else:
+            kept = placed = profiles.keeper(profile.name, profile.tokens)
+            placed.settle()
         if kept.load().refresh_token:
             return KeptTokens(profile, kept)
     return profile.token or None
@@ -109,64 +124,6 @@ def in_memory(profile: Profile, answer: SignInResponse | SignedIn, begun: dateti
         follows=True,
         in_memory=tokens,
     )
-
-
-class Keeper(Protocol):
-    """Where tokens are kept."""
-
-    def alone(self) -> AbstractContextManager[None]:
-        """Nobody else changes them inside of this."""
-        ...
-
-    def load(self) -> Tokens:
-        """What is kept; empty tokens when nothing is."""
-        ...
-
-    def store(self, tokens: Tokens) -> None:
-        """Keep these from now on."""
-        ...
-
-    def forget(self) -> None:
-        """Keep nothing."""
-        ...
-
-
-class FileKeeper:
-    """In a profile's file."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def alone(self) -> AbstractContextManager[None]:
-        return _alone(profiles.tokens_path(f"{self._name}.lock"))
-
-    def load(self) -> Tokens:
-        return profiles.load_tokens(self._name)
-
-    def store(self, tokens: Tokens) -> None:
-        profiles.store_tokens(self._name, tokens)
-
-    def forget(self) -> None:
-        profiles.forget_token(self._name)
-
-
-class MemoryKeeper:
-    """In this process only."""
-
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-
-    def alone(self) -> AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def load(self) -> Tokens:
-        return self._tokens
-
-    def store(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-
-    def forget(self) -> None:
-        self._tokens = Tokens("")
 
 
 class KeptTokens:
@@ -272,17 +229,3 @@ def _channel(server: Server, ca: bytes | None) -> grpc.Channel:
         return grpc.insecure_channel(server.address, options=options)
     credentials = grpc.ssl_channel_credentials(root_certificates=ca)
     return grpc.secure_channel(f"dns:///{server.address}", credentials, options=options)
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """No other process of this computer is here at the same time, where the system can say so."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("ab") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: two processes may ask at once, by one request id on disk
-            yield
-            return
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

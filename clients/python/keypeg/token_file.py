@@ -3,15 +3,19 @@
     {"token": "kpa_...", "until": 1790000000.0, "refresh_token": "kpr_...", "request_id": ""}
 
 Promises: pure; what can not be read is as if there was nothing. A file of before there were refresh tokens holds a
-token alone. No token shows in a repr.
+token alone; one of tokens that are elsewhere says where. No token shows in a repr.
 
-Leaves to others: the file (profile), and what the tokens are used for (sign_in).
+Leaves to others: the file (token_keeping), and what the tokens are used for (sign_in).
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Final
+
+IN_KEYRING: Final = b'{"kept_in": "keyring"}\n'
+"""The file of tokens that are in the system's keyring."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Tokens:
 
 
 def read(data: bytes) -> Tokens:
-    """The tokens in a file."""
+    """The tokens in a file, or in an entry of a keyring."""
     try:
         text = data.decode("ascii").strip()
         if not text.startswith("{"):

@@ -100,6 +100,7 @@ def nowhere(tmp_path: Path) -> CommandLine:
         "KEYPEG_CONFIG_DIR": str(tmp_path / "config"),
         "XDG_RUNTIME_DIR": str(tmp_path / "run"),
         "KEYPEG_DEVICE": "dev-here-0001",
+        "KEYPEG_TOKENS": "file",
         "COLUMNS": "80",
         "NO_COLOR": "1",
     }

@@ -53,7 +53,7 @@ def test_a_broken_configuration_file_is_named(keypeg: CommandLine) -> None:
 def test_a_token_that_others_can_read_is_told(keypeg: CommandLine) -> None:
     token = Path(str(keypeg.environment["KEYPEG_CONFIG_DIR"])) / "tokens" / "default"
     token.chmod(0o644)
-    assert failed(keypeg) == ["Token file"]
+    assert failed(keypeg) == ["Tokens"]
     assert f"chmod 600 {token}" in keypeg("doctor").stdout
 
 

@@ -77,22 +77,11 @@ class Cli:
             loaded = replace(loaded, ca_file=ca_file)
         if bridge := self.settings.get("bridge"):
             loaded = replace(loaded, bridge=bridge)
-        if loaded.token and not environment.get("KEYPEG_TOKEN"):
-            kept = self._stored(loaded.name, environment)
-            if kept.server and not hosts(loaded.server) <= hosts(kept.server):
-                loaded = replace(loaded, token="", account="", user="")
+        if (loaded.token or loaded.unread) and not environment.get("KEYPEG_TOKEN"):
+            kept = profiles.server_of(loaded.name, environment)
+            if kept and not hosts(loaded.server) <= hosts(kept):
+                loaded = replace(loaded, token="", unread=None, account="", user="")
         return loaded
-
-    @staticmethod
-    def _stored(name: str, environment: dict[str, str]) -> Profile:
-        from keypeg import profile as profiles
-        from keypeg.errors import FieldInvalid
-
-        only_file = {key: value for key, value in environment.items() if key != "KEYPEG_SERVER"}
-        try:
-            return profiles.load(name, only_file)
-        except FieldInvalid:
-            return profiles.Profile(name=name)
 
     def device(self) -> session_pb2.Device:
         """This computer, as the contract names it."""
@@ -121,7 +110,7 @@ class Cli:
             from keypeg import profile as profiles
 
             profile = await credential_sign_in.signed_in(profile, profiles.device_id())
-        if signed_in and profile.server and not profile.token:
+        if signed_in and profile.server and not profile.readable().token:
             raise SignInRequired(
                 f"Nobody is signed in at {profile.server} with the profile {profile.name}."
             )

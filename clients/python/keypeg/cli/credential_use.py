@@ -111,6 +111,7 @@ async def import_file(
     from keypeg import credential_file, files
     from keypeg import profile as profiles
     from keypeg.credential_sign_in import Place, sign_in
+    from keypeg.sign_in import forget_tokens
 
     if once != bool(command):
         raise click.UsageError("--once takes a command to run, and a command takes --once.")
@@ -138,7 +139,7 @@ async def import_file(
     path = profiles.config_dir() / profiles.CREDENTIAL_DIRECTORY / profile_name
     kept = credential_file.make(found.envelope, signer.private_bytes())
     files.write(path, kept.text().encode())
-    profiles.forget_token(profile_name)
+    forget_tokens(profile_name)
     profiles.save(
         profiles.Profile(
             name=profile_name,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import ssl
-import stat
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from keypeg.cli import health, probe
+from keypeg.cli import health, probe, token_check
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.exits import Exit
 from keypeg.cli.health import Check, Verdict
@@ -102,7 +101,7 @@ class Doctor:
 
     async def checks(self) -> list[Check]:
         """Every check, in order."""
-        out = [self.configuration(), self.token_file(), self.device()]
+        out = [self.configuration(), token_check.check(self.profile), self.device()]
         steps: tuple[Callable[[], Awaitable[list[Check]]], ...] = (
             self.server,
             self.signed_in,
@@ -130,33 +129,6 @@ class Doctor:
                 "Sign in: keypeg login --server HOST:PORT",
             )
         return Check("Configuration", Verdict.OK, f"profile {self.profile.name} of {where}")
-
-    def token_file(self) -> Check:
-        """Nobody but its owner can read the token."""
-        from keypeg import profile as profiles
-
-        if self.profile is None:
-            return Check("Token file", Verdict.SKIPPED, "no profile")
-        path = profiles.config_dir() / profiles.TOKEN_DIRECTORY / self.profile.name
-        if os.environ.get("KEYPEG_TOKEN"):
-            return Check("Token file", Verdict.OK, "KEYPEG_TOKEN is used instead")
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            return Check("Token file", Verdict.SKIPPED, "nobody is signed in")
-        except OSError as error:
-            return Check(
-                "Token file", Verdict.FAILED, f"{path}: {error.strerror}", f"Look at {path}."
-            )
-        mode = stat.S_IMODE(found.st_mode)
-        if mode & 0o077 and os.name == "posix":
-            return Check(
-                "Token file",
-                Verdict.FAILED,
-                f"{path} can be read by others (mode {mode:04o})",
-                f"Run: chmod 600 {path}; then sign out and in again, for the token may be known.",
-            )
-        return Check("Token file", Verdict.OK, f"{path} is its owner's only")
 
     def device(self) -> Check:
         """This computer has an id."""

@@ -91,7 +91,7 @@ async def _root(profile: Profile, product: str) -> bytes:
     from keypeg.v1 import catalog_service_pb2 as pb
     from keypeg.v1 import catalog_service_pb2_grpc as rpc
 
-    if not profile.token:
+    if not profile.readable().token:
         raise SignInRequired("Nobody is signed in; sign in first, or name the publisher's --root.")
     publisher, _ = names.PRODUCT.parse(product)
     link = Link.to_server(profile)

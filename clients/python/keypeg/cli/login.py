@@ -1,7 +1,7 @@
 """`keypeg login`, `logout`, `whoami`: who works with which server.
 
 Promises: a password comes from a prompt, a file or standard input, never from the command line; the
-token is kept in a file that only its owner reads, and printed nowhere.
+token is kept where only its owner reads it, and printed nowhere.
 
 Leaves to others: which profile is written (login_profile.py), and where profiles are kept (keypeg.profile).
 """
@@ -76,6 +76,11 @@ class Login(Command, Group):
     help="With a security key: alone, or with --login beside the password.",
 )
 @usbip_option
+@click.option(
+    "--tokens",
+    type=click.Choice(["auto", "keyring", "file"]),
+    help="Where to keep your tokens: in the system's keyring where one can be used, else in a file (auto); in the keyring or not at all; in a file.",
+)
 @click.pass_context
 def login(ctx: click.Context, /, **given: Any) -> Any:
     """Sign in at a server and keep a profile.
@@ -109,13 +114,17 @@ async def _sign_in(
     no_browser: bool,
     passkey: bool,
     usbip: str | None,
+    tokens: str | None,
 ) -> None:
     from keypeg import errors, sign_in
+    from keypeg import profile as profiles
     from keypeg.cli.link import Link
     from keypeg.v1 import account_service_pb2 as pb
     from keypeg.v1 import account_service_pb2_grpc as rpc
 
     profile = profile_to_write(cli)
+    profile = replace(profile, tokens=tokens or profile.tokens)
+    profiles.keeper(profile.name, profile.tokens).check()
     if fingerprint is not None:
         check_fingerprint(profile, fingerprint)
     if passkey and (device or provider is not None):
@@ -138,9 +147,7 @@ async def _sign_in(
                 cli, whole, provider, client_name(), typed=device, browser=not no_browser
             )
         _show(cli, kept, answered.user, moment(answered, "refresh_expire_time"))
-        cli.printer.note(
-            f"Signed in as {answered.user.login} at {kept.server} (profile {kept.name})."
-        )
+        _welcome(cli, kept, answered.user.login)
         return
     login_name = name or line("Login", "--login")
     password = secret("Password", password_file)
@@ -162,7 +169,7 @@ async def _sign_in(
         await link.close()
     kept = sign_in.keep(replace(profile, ca_file=whole_path(profile.ca_file)), answer, begun)
     _show(cli, kept, answer.user, moment(answer, "refresh_expire_time"))
-    cli.printer.note(f"Signed in as {answer.user.login} at {kept.server} (profile {kept.name}).")
+    _welcome(cli, kept, answer.user.login)
     if answer.second_factor_owed:
         cli.printer.note(
             f"{answer.account} requires a second factor, and you have none. Nothing else works before:"
@@ -188,12 +195,12 @@ async def logout(cli: Cli, everywhere: bool) -> None:
       keypeg logout --everywhere
     """
     from keypeg import errors
-    from keypeg import profile as profiles
+    from keypeg.sign_in import forget_tokens
     from keypeg.v1 import account_service_pb2 as pb
     from keypeg.v1 import account_service_pb2_grpc as rpc
 
     profile = cli.profile()
-    if not profile.token:
+    if not profile.readable().token:
         cli.printer.note(f"Nobody was signed in with the profile {profile.name}.")
         return
     try:
@@ -207,7 +214,7 @@ async def logout(cli: Cli, everywhere: bool) -> None:
         pass  # it had ended before
     except (errors.Unreachable, errors.TimedOut) as error:
         cli.printer.note(f"{error} The token is forgotten here, and ends there by its time.")
-    profiles.forget_token(profile.name)
+    forget_tokens(profile.name)
     cli.printer.note(f"Signed out (profile {profile.name}).")
     if os.environ.get("KEYPEG_TOKEN"):
         cli.printer.note("KEYPEG_TOKEN is still set in this shell: unset it.")
@@ -235,6 +242,13 @@ async def whoami(cli: Cli) -> None:
         caller = await link.caller()
     profile = replace(cli.profile(), account=caller.account)
     _show(cli, profile, caller.user, moment(caller, "expire_time"))
+
+
+def _welcome(cli: Cli, profile: Profile, login: str) -> None:
+    from keypeg import profile as profiles
+
+    cli.printer.note(f"Signed in as {login} at {profile.server} (profile {profile.name}).")
+    cli.printer.note(profiles.keeper(profile.name, profile.tokens).told())
 
 
 def _show(cli: Cli, profile: Profile, user: account_pb2.User, ends: Value) -> None:

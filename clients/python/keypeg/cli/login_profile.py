@@ -27,7 +27,8 @@ def profile_to_write(cli: Cli) -> Profile:
     if name and name not in profiles.names():
         server = cli.settings.get("server") or os.environ.get("KEYPEG_SERVER") or ""
         ca_file = cli.settings.get("ca_file") or os.environ.get("KEYPEG_CA_FILE") or ""
-        found = profiles.Profile(name=name, server=server, ca_file=ca_file)
+        tokens = os.environ.get("KEYPEG_TOKENS") or ""
+        found = profiles.Profile(name=name, server=server, ca_file=ca_file, tokens=tokens)
     else:
         found = cli.profile()
     return found if found.server else replace(found, server=line("Server (host:port)", "--server"))
