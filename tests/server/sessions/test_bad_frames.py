@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -27,6 +28,7 @@ from keypeg.errors import (
 from keypeg.v1 import error_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
 from keypeg_server.rpc import session_service
+from keypeg_server.rpc.quotas import FRAMES_AT_ONCE
 from keypeg_server.service.conversation import PROTOCOL, Phase
 from keypeg_server.service.sessions import SessionLimits
 from tests.server.sessions.world import SECONDS, Ended, World, error_of
@@ -239,6 +241,39 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_its_session_lives(tmp_
     app.drop()
     assert not (await app.resume()).leases
     await world.stop()
+
+
+async def test_an_app_that_sends_without_end_is_read_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    held, free, asked = asyncio.Event(), asyncio.Event(), []
+
+    async def hold(seconds: float) -> None:
+        asked.append(seconds)
+        held.set()
+        await free.wait()
+
+    monkeypatch.setattr(
+        session_service, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": hold})
+    )
+    world.frames = lambda user: 7.0 if user.endswith("/mia") else 0.0
+    app, other = world.app(), world.app("bob", "device-b")
+    await app.open()
+    await other.open()
+    for _ in range(FRAMES_AT_ONCE + 10):
+        await app.send(renew=app.renew_frame())
+    async with asyncio.timeout(SECONDS):
+        await held.wait()
+    sequences = [(await app.next("renewed")).sequence for _ in range(FRAMES_AT_ONCE - 1)]
+    late = asyncio.ensure_future(app.next("renewed"))
+    for _ in range(FRAMES_AT_ONCE + 10):  # nobody else waits
+        await other.renew()
+    assert not late.done()
+    free.set()
+    sequences.append((await late).sequence)
+    sequences += [(await app.next("renewed")).sequence for _ in range(10)]
+    assert sequences == sorted(set(sequences))
+    assert asked == [7.0]
 
 
 async def test_an_app_that_says_no_more_still_hears_its_end(world: World):

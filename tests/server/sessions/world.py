@@ -250,6 +250,7 @@ class World:
         self.limits = limits or SessionLimits()
         self.sure = True  # that nobody else serves its accounts
         self.unread_limit = 100
+        self.frames: Callable[[str], float] = lambda _user: 0.0
         self._committer_options = committer
         self._channels: list[grpc.aio.Channel] = []
 
@@ -282,7 +283,7 @@ class World:
         await self.sessions.start()
         self.server = grpc.aio.server(interceptors=[ErrorInterceptor(), _Callers()])
         add_SessionServiceServicer_to_server(
-            SessionService(self.sessions, _CALLER.get), self.server
+            SessionService(self.sessions, _CALLER.get, lambda user: self.frames(user)), self.server
         )
         seats = Seats(self.engine, self.licenses, self.clock, self.hub)
         self.watching = Watching(self.engine, self.hub, unread_limit=self.unread_limit)
