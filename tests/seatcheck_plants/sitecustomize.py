@@ -96,12 +96,13 @@ def clock_use() -> None:
 def renews_after_takeover() -> None:
     """A server whose homes others may have taken goes on from its memory."""
     from keypeg_server.service.cluster import Cluster
+    from keypeg_server.service.cluster_acting import Acting
 
     async def died(self: Any) -> None:
         pass
 
-    Cluster.alive = lambda self: not self._leaving  # type: ignore[method-assign]
-    Cluster._suspend = lambda self: None  # type: ignore[method-assign]
+    Acting.may = lambda self: not self._left  # type: ignore[method-assign]
+    Acting._suspend = lambda self: None  # type: ignore[method-assign]
     Cluster._died = died  # type: ignore[method-assign]
 
 

@@ -6,8 +6,9 @@ no more is dropped (`Household.abandon`) before anything else is answered of it.
 others may take what is here. After an outage of the database, and after having been stopped, a server goes on
 by itself: with what it still has, or as a new node with nothing.
 
-Leaves to others: the rules and their argument (domain/home.py), the rows (storage/home_store.py), which news
-are new (cluster_news.py), what is loaded and dropped (the household), calls that belong elsewhere (rpc/relay.py).
+Leaves to others: the rules and their argument (domain/home.py), the rows (storage/home_store.py), until when it may
+act (cluster_acting.py), which servers live (cluster_nodes.py) and which news are new (cluster_news.py), what nobody
+asks for (cluster_orphans.py), what is loaded and dropped (the household), calls that belong elsewhere (rpc/relay.py).
 One event loop.
 """
 
@@ -22,22 +23,21 @@ from typing import Final
 
 from keypeg.errors import KeypegError, StorageUnavailable
 from keypeg_server.domain import home as rules
-from keypeg_server.domain.home import Happens, Observation, State
+from keypeg_server.domain.home import Happens, State
+from keypeg_server.service.cluster_acting import Acting
 from keypeg_server.service.cluster_homes import Home, Nobody
 from keypeg_server.service.cluster_news import Newsroom
+from keypeg_server.service.cluster_nodes import Nodes
+from keypeg_server.service.cluster_orphans import Orphans
 from keypeg_server.service.homes import Directory, Here, Household, Node, There
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.refusals import doubtful, draining, elsewhere
 
 _LOG: Final = logging.getLogger(__name__)
 
-LOOK_FOR_ORPHANS: Final = 30.0  # seconds; beside at the start and whenever a server goes
-ORPHANS_AT_ONCE: Final = 500
-TAKEN_AT_ONCE: Final = 8  # homes loaded at a time, so that calls come in between
 ASKED_AT_ONCE: Final = 4  # homes asked for at a time: so many may come before a beat
 RETRY_AFTER: Final = timedelta(milliseconds=250)
 LEAVE_TIME: Final = 3.0  # seconds to say so, when the database does not answer
-TIMER_SLACK: Final = 0.005  # seconds
 
 
 class Cluster:
@@ -66,18 +66,13 @@ class Cluster:
         self._renamed = renamed
         self._node = ""
         self._homes: dict[str, Home] = {}
-        self._nodes: Mapping[str, Node] = {}
-        self._acts_until = float("-inf")
-        self._suspended = False
+        self._nodes = Nodes(rows, lambda nodes: self.on_nodes(nodes))
+        self._acting = Acting(clock, lambda: self._node, self._acts)
+        self._orphans = Orphans(rows, self._is_first, self.find)
         self._failing = False
         self._leaving = False
-        self._observation = Observation()
-        self._looked_at = float("-inf")
-        self._change = asyncio.Event()
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
-        self._taking_over: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._household: Household = Nobody()
         self.on_alive: Callable[[bool], None] = lambda alive: None
         self.on_nodes: Callable[[Mapping[str, Node]], None] = lambda nodes: None
@@ -91,11 +86,11 @@ class Cluster:
     @property
     def nodes(self) -> Mapping[str, Node]:
         """All servers, as last seen."""
-        return self._nodes
+        return self._nodes.known
 
     def alive(self) -> bool:
         """Whether this server may act: no other takes what is here before this is false."""
-        return self._clock.monotonic() < self._acts_until and not self._leaving
+        return self._acting.may()
 
     def epoch(self, parent: str) -> int | None:
         """Under which epoch this server writes for a parent; None when it does not. Any thread."""
@@ -110,7 +105,7 @@ class Cluster:
 
     def others(self) -> list[There]:
         """All servers but this one, as last seen."""
-        return [There(id, one.address) for id, one in self._nodes.items() if id != self._node]
+        return [There(id, one.address) for id, one in self.nodes.items() if id != self._node]
 
     def mine(self) -> list[str]:
         """All parents that are served here."""
@@ -122,9 +117,9 @@ class Cluster:
             if home is None:
                 home = self._homes[parent] = Home()
             if home.state is State.ELSEWHERE and home.there is not None:
-                if home.there.node in self._nodes and not self._leaving:
+                if home.there.node in self.nodes and not self._leaving:
                     return home.there
-                self._orphaned(home)
+                home.orphaned()
             if self._leaving:
                 found = await self._rows.look(parent)
                 if found is None or found.node == self._node:
@@ -135,22 +130,17 @@ class Cluster:
             if home.state is State.MINE and home.epoch is not None:
                 return Here(home.epoch)
             if home.task is None:
-                home.happens(Happens.WANTED)
-                home.task = asyncio.get_running_loop().create_task(self._take(parent, home))
-                home.task.add_done_callback(_seen)
-            await asyncio.shield(home.task)
+                await asyncio.shield(home.wanted(self._take(parent, home)))
+            else:
+                await asyncio.shield(home.task)
 
     def not_there(self, parent: str, there: There) -> None:
         home = self._homes.get(parent)
         if home is not None and home.state is State.ELSEWHERE and home.there == there:
-            self._orphaned(home)
+            home.orphaned()
 
     async def changed(self, there: There, within: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                while there.node in self._nodes:
-                    await self._change.wait()
-        return there.node not in self._nodes
+        return await self._nodes.wait_for_end(there, within)
 
     def lost(self, believed: Mapping[str, int | None]) -> KeypegError:
         """These turned out not to be here under these epochs; what to tell those who asked."""
@@ -184,10 +174,10 @@ class Cluster:
     async def leave(self) -> None:
         """Give everything back; others take it at once. Nothing is written any more."""
         self._leaving = True
-        for task in (*self._tasks, *([self._taking_over] if self._taking_over else [])):
+        for task in self._tasks:
             task.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._orphans.leave()
+        self._acting.leave()
         taking = [home.task for home in self._homes.values() if home.task is not None]
         self._drop_all()
         if taking:
@@ -214,30 +204,16 @@ class Cluster:
         if beat is None:
             await self._died()
             return False
-        if self._news.missed(asked - self._observation.answered):
+        if self._news.missed(self._nodes.silence(asked)):
             self._household.forget()
-        before = self._nodes
-        self._nodes = beat.nodes
-        self._observation = self._observation.after(
-            {id: one.beat for id, one in beat.nodes.items() if id != node}, asked, answered
-        )
-        self._act_until(rules.acts_until(asked))
+        before = self._nodes.see(beat.nodes, node, asked, answered)
+        self._acting.extend(rules.acts_until(asked))
         if news := self._news.new_of(beat.news):
             self._household.hear(news)
-        left = set(before) - set(beat.nodes)
-        for id, last in self._observation.dead().items():
-            with contextlib.suppress(KeypegError):
-                if await self._rows.declare_dead(id, last):
-                    _LOG.warning("server is dead", extra={"node": id})
-                    left.add(id)
-                    self._nodes = {other: n for other, n in self._nodes.items() if other != id}
-        if left or set(self._nodes) != set(before):
-            self._news.left(left, answered)
-            self.on_nodes(self._nodes)
-            self._change.set()
-            self._change = asyncio.Event()
-        if left or answered - self._looked_at >= LOOK_FOR_ORPHANS:
-            self._look_for_orphans(answered)
+        left = await self._nodes.gone(before)
+        self._news.left(left, answered)
+        if left or self._orphans.is_due(answered):
+            self._orphans.look(answered)
         await self._news.sweep(node, answered)
         return True
 
@@ -257,46 +233,25 @@ class Cluster:
         self._renamed(node.id)
         await self._rows.join(node)
         self._node = node.id
-        self._observation = Observation()
+        self._nodes.begin()
 
     async def _died(self) -> None:
         """Others have declared this server dead: it was stopped, or cut off. Begin anew, with nothing."""
         _LOG.warning("this server was declared dead", extra={"node": self._node})
-        self._acts_until = float("-inf")
-        self._suspend()
+        self._acting.end()
         self._drop_all()
         self._household.forget()
         with contextlib.suppress(KeypegError):  # the next beat finds no row, and tries again
             await self._join()
 
-    def _act_until(self, until: float) -> None:
-        self._acts_until = max(self._acts_until, until)
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-        left = self._acts_until - self._clock.monotonic()
-        if left <= 0:  # the answer took so long
-            self._suspend()
-            return
-        self._timer = loop.call_later(left, self._ended)
-        if self._suspended:
-            self._suspended = False
-            _LOG.info("acts again", extra={"node": self._node})
-        self.on_alive(True)
-
-    def _ended(self) -> None:
-        left = self._acts_until - self._clock.monotonic()
-        if left > 0:  # the loop's clock is another one
-            self._timer = asyncio.get_running_loop().call_later(left + TIMER_SLACK, self._ended)
-        else:
-            self._suspend()
-
-    def _suspend(self) -> None:
-        if not self._suspended and not self._leaving:
-            self._suspended = True
-            _LOG.warning("may not act: no beat was kept", extra={"node": self._node})
-            self.on_alive(False)
+    def _acts(self, may: bool) -> None:
+        self.on_alive(may)
+        if not may:
             self._household.suspend()
+
+    def _is_first(self, parent: str) -> bool:
+        """Whether this is the server that takes a parent which nobody serves."""
+        return rules.ranked(parent, self.nodes)[:1] == [self._node]
 
     # Homes.
 
@@ -310,8 +265,7 @@ class Cluster:
             if isinstance(found, There):
                 home.there = found
                 home.happens(Happens.FOUND)
-                if found.node not in self._nodes:  # it came since the last beat
-                    self._nodes = {**self._nodes, found.node: Node(found.node, found.address, "")}
+                self._nodes.add(Node(found.node, found.address, ""))
                 return
             home.epoch = found.epoch
             await self._household.adopt(parent)
@@ -343,35 +297,3 @@ class Cluster:
         for parent, home in self._homes.items():
             if home.state in (State.MINE, State.TAKING):
                 self._lose(parent, home)
-
-    @staticmethod
-    def _orphaned(home: Home) -> None:
-        home.happens(Happens.ORPHANED)
-        home.there = None
-
-    def _look_for_orphans(self, now: float) -> None:
-        self._looked_at = now
-        if self._taking_over is None or self._taking_over.done():
-            self._taking_over = asyncio.get_running_loop().create_task(self._take_orphans())
-
-    async def _take_orphans(self) -> None:
-        """Take what nobody serves and this server is the first for; so that seats go on without being asked."""
-        slots = asyncio.Semaphore(TAKEN_AT_ONCE)
-
-        async def take(parent: str) -> None:
-            async with slots:
-                with contextlib.suppress(KeypegError):  # whoever asks for it tries again
-                    await self.find(parent)
-
-        try:
-            orphans = await self._rows.orphans(ORPHANS_AT_ONCE)
-        except KeypegError:
-            return
-        mine = [one for one in orphans if rules.ranked(one, self._nodes)[:1] == [self._node]]
-        await asyncio.gather(*(take(parent) for parent in mine))
-
-
-def _seen(task: asyncio.Task[None]) -> None:
-    """Whoever asked has gone: the error of taking is nobody's."""
-    if not task.cancelled():
-        task.exception()

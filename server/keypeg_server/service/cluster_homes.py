@@ -8,7 +8,8 @@ Leaves to others: when what happens (cluster.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from keypeg_server.domain import home as rules
 from keypeg_server.domain.home import Happens, State
@@ -41,3 +42,21 @@ class Home:
 
     def happens(self, what: Happens) -> None:
         self.state = rules.following(self.state, what)
+
+    def wanted(self, take: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """It is being taken."""
+        self.happens(Happens.WANTED)
+        self.task = asyncio.get_running_loop().create_task(take)
+        self.task.add_done_callback(_seen)
+        return self.task
+
+    def orphaned(self) -> None:
+        """Whoever had it has gone."""
+        self.happens(Happens.ORPHANED)
+        self.there = None
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Whoever asked has gone: the error of taking is nobody's."""
+    if not task.cancelled():
+        task.exception()

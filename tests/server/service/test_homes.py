@@ -257,7 +257,7 @@ async def test_it_says_when_it_may_act_and_when_not(rows: MemoryRows, clock: Clo
     await pass_time(clock, 0.5, one)
     rows.away = True
     clock.now += 3
-    one.cluster._ended()  # as its timer does
+    one.cluster._acting._ended()  # as its timer does
     rows.away = False
     await one.cluster.tick()
     assert heard == [True, False, True]
