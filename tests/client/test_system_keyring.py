@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -49,12 +51,13 @@ def test_what_a_backend_raises_is_trouble_and_tells_none_of_its_text(
     vault = keyring_of(backend)
     vault.set("lab", "s3cret")
     backend.fault = fault
-    for call in (
+    calls: tuple[Callable[[], object], ...] = (
         vault.check,
         lambda: vault.get("lab"),
         lambda: vault.set("lab", "s3cret"),
         lambda: vault.delete("lab"),
-    ):
+    )
+    for call in calls:
         with pytest.raises(KeyringTrouble) as raised:
             call()
         assert raised.value.trouble is trouble
@@ -69,13 +72,17 @@ def test_one_that_does_not_answer_is_given_up_and_left_alone_for_a_minute() -> N
     with pytest.raises(KeyringTrouble, match=r"0\.05 s") as raised:
         vault.get("lab")
     assert raised.value.trouble is Trouble.SLOW
+    assert backend.asked.wait(30)
+    backend.asked.clear()
     backend.over.set()
     with pytest.raises(KeyringTrouble) as raised:
         vault.get("lab")
     assert raised.value.trouble is Trouble.SLOW
+    assert not backend.asked.is_set(), "left alone"
     clock.advance(61)
-    patient = keyring_of(backend, clock)
-    assert patient.get("lab") is None
+    with contextlib.suppress(KeyringTrouble):  # its answer may be late, where much else is done
+        vault.get("lab")
+    assert backend.asked.wait(30), "asked again"
 
 
 def test_taking_away_what_is_not_there_is_fine() -> None:

@@ -55,8 +55,10 @@ class SlowBackend(MemoryBackend):
     def __init__(self) -> None:
         super().__init__()
         self.over = threading.Event()
+        self.asked = threading.Event()
 
     def opened(self) -> MemoryBackend:
+        self.asked.set()
         self.over.wait(60)
         return self
 

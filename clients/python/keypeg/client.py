@@ -270,7 +270,7 @@ async def _open_stream(
     )
     # A bridge is not trusted: it gets no token.
     ca = request.profile.ca_certificates() if not target.startswith("unix:") else None
-    token = None if to_bridge else sign_in.token_of(request.profile.readable())
+    token = None if to_bridge else await sign_in.token_for(request.profile)
     given = servers.parse(target)
     source = None if to_bridge else _token_source(request)
     line = await Line.to(given, Dialer(ca, token or None, source), follows=not to_bridge)

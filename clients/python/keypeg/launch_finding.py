@@ -53,7 +53,7 @@ async def find(request: Request, product: str) -> Survey:
     """What the account of whoever is signed in owns of a product."""
     profile = request.profile
     ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
-    token = sign_in.token_of(profile.readable())
+    token = await sign_in.token_for(profile)
     if token is None:
         token = (await signed_in(profile, request.pinned.device)).token
     is_blind = bool(profile.credential and not profile.token)

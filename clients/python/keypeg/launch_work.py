@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from keypeg import launch_finding, launch_profile
+from keypeg import profile as profiles
 from keypeg.client import Request, open_first
 from keypeg.cloud import CALL_TIMEOUT, CloudSession
 from keypeg.errors import FieldInvalid, KeypegError
@@ -112,6 +113,9 @@ class Worker:
         for text, field in ((profile.server, "server"), (work.login, "login")):
             if not text:
                 raise FieldInvalid(f"Fill in the {field}.", field=field)
+        if work.remember:
+            keeper = profiles.keeper(profile.name, profile.tokens)
+            await asyncio.to_thread(keeper.check)
         ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
         channel = calls.connect(profile.server, ca=ca)
         begun = self._request.clock.wall()
@@ -126,7 +130,8 @@ class Worker:
             await channel.close()
         signed_in = sign_in.in_memory(profile, answer, begun)
         if work.remember:
-            sign_in.keep_tokens(profile, sign_in.tokens_in(answer, begun))
+            tokens = sign_in.tokens_in(answer, begun)
+            await asyncio.to_thread(sign_in.keep_tokens, profile, tokens)
             signed_in = launch_profile.kept(replace(signed_in, in_memory=None))
         self._request = replace(self._request, profile=signed_in)
 

@@ -12,6 +12,7 @@ Leaves to others: profiles (profile), where tokens are kept (token_place), what 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import uuid
@@ -107,8 +108,16 @@ def token_of(profile: Profile) -> CallToken | str | None:
         else:
             kept = placed = profiles.keeper(profile.name, profile.tokens)
             placed.settle()
-        if kept.load().refresh_token:
-            return KeptTokens(profile, kept)
+        found = kept.load()
+        if found.refresh_token:
+            return KeptTokens(profile, kept, found)
+    return profile.token or None
+
+
+async def token_for(profile: Profile) -> CallToken | str | None:
+    """The same for who works in an event loop, which waits for no keyring; raises why what is kept can not be read."""
+    if profile.readable().token and profile.follows:
+        return await asyncio.to_thread(token_of, profile)
     return profile.token or None
 
 
@@ -129,12 +138,15 @@ def in_memory(profile: Profile, answer: SignInResponse | SignedIn, begun: dateti
 class KeptTokens:
     """Tokens that follow one another: a CallToken."""
 
-    def __init__(self, profile: Profile, keeper: Keeper, clock: Clock = _CLOCK) -> None:
+    def __init__(
+        self, profile: Profile, keeper: Keeper, tokens: Tokens, clock: Clock = _CLOCK
+    ) -> None:
+        """`tokens` are those that are kept now."""
         self._profile = profile
         self._keeper = keeper
         self._clock = clock
         self._lock = threading.Lock()  # of the threads of this process
-        self._tokens = keeper.load()
+        self._tokens = tokens
         self._fresh_until = self._freshness(self._tokens)
 
     def is_fresh(self) -> bool:
