@@ -276,12 +276,13 @@ def product_of(unit: Unit, license: License) -> Product:
 
 
 def cloud_place(unit: Unit, session: CloudSession) -> Location:
-    """The location of what a cloud session opens; a member's is made when it is first needed."""
+    """The location of what a cloud session opens; a member's is made when it is first needed, and listed from then on."""
     found = unit.places.location(session.account, session.place)
     if found is None:
         assert session.member, "every account has its cloud"
         found = Location(session.account, session.place, LocationKind.CLOUD, session.login)
         unit.places.add_location(found)
+        unit.places.save_cloud_session(session)
     return found
 
 

@@ -174,3 +174,17 @@ async def test_a_group_that_becomes_personal_starts_anew(
     assert await opened(office, band[0]) == 1
     found = await office.groups.list_of(GROUP, office.all)
     assert [one.session.member for one in found] == [id_of(band[0])]
+
+
+async def test_who_has_something_and_never_opened_is_named_and_gives_it_back(
+    office: Office, band: tuple[Caller, Caller, Caller]
+) -> None:
+    ann, bea, _ = band
+    license = await owned(office, 1)
+    create = office.activations.create_activation
+    await create(office.request([]), GROUP, license.id, "cloud", ann.user, Who.MEMBER)
+    with pytest.raises(errors.ActivationsExhausted) as refused:
+        await create(office.request([]), GROUP, license.id, "cloud", bea.user, Who.MEMBER)
+    assert refused.value.metadata["holders"] == "ann (reserved, while it is closed)"
+    await office.groups.set_kind(office.request([]), GROUP, AccountKind.PERSONAL)
+    assert not await office.store.read(lambda unit: unit.licenses.list_activations(GROUP))
