@@ -36,6 +36,7 @@ from keypeg_server.rpc.health import Health
 from keypeg_server.rpc.limits import options
 from keypeg_server.rpc.quotas import Quotas
 from keypeg_server.rpc.refusing import Refusals
+from keypeg_server.rpc.session_service import Bounds
 from keypeg_server.service.pools import Engine, always
 from keypeg_server.service.signing import Signing
 from keypeg_server.settings import Settings
@@ -120,6 +121,7 @@ class App:
             calls=limits.user_calls,
             streams=limits.user_streams,
             frames=limits.user_frames,
+            openings=limits.user_openings,
         )
         refusals = Refusals(opened.clock)
         admin_listen = opened.settings.server.admin_listen
@@ -161,7 +163,7 @@ class App:
             listen = opened.settings.server.bridge_listen
             app.bridge_address = bind(bridges, listen, credentials, "server.bridge_listen")
         try:
-            await app._serve(callers, quotas)
+            await app._serve(callers, Bounds(quotas.frames, quotas.opening, refusals.tell))
         except BaseException:
             app._passwords.close()
             await doors.stop(None)
@@ -223,7 +225,7 @@ class App:
     def _is_mine(self, parent: str) -> bool:
         return self._several is None or self._several.homes.epoch(parent) is not None
 
-    async def _serve(self, callers: Callers, quotas: Quotas) -> None:
+    async def _serve(self, callers: Callers, bounds: Bounds) -> None:
         opened, several = self._opened, self._several
         clock, settings = opened.clock, opened.settings
         _warn(opened)
@@ -252,7 +254,7 @@ class App:
         if several is None:
             await does.sessions.start()
         self._committer.recorded = does.watching.told
-        services.add_to(self._server, does, callers, opened, quotas)
+        services.add_to(self._server, does, callers, opened, bounds)
         keeping = log_store.Keeping(settings.audit.keep, settings.audit.max_records)
         await self._health.serve(self._server)
         if several is not None:

@@ -44,15 +44,14 @@ from keypeg_server.rpc.license_service import LicenseRpc
 from keypeg_server.rpc.location_service import LocationRpc
 from keypeg_server.rpc.passkey_service import PasskeyRpc
 from keypeg_server.rpc.people_service import PeopleRpc
-from keypeg_server.rpc.quotas import Quotas
 from keypeg_server.rpc.report_service import ReportRpc
 from keypeg_server.rpc.seat_service import SeatService
-from keypeg_server.rpc.session_service import SessionService
+from keypeg_server.rpc.session_service import Bounds, SessionService
 from keypeg_server.rpc.sign_in_service import SignInRpc
 from keypeg_server.use_cases import UseCases
 
 
-def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened, quotas: Quotas) -> None:
+def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened, bounds: Bounds) -> None:
     """`server` takes handlers as a grpc.aio.Server does."""
     clock = opened.clock
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(
@@ -100,7 +99,7 @@ def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened, quotas: 
         SeatService(of.seats, clock, current, of.watching, of.history), server
     )
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(
-        SessionService(of.sessions, current, quotas.frames), server
+        SessionService(of.sessions, current, bounds), server
     )
     sign_in_service_pb2_grpc.add_SignInServiceServicer_to_server(
         SignInRpc(of.sign_ins, of.device_sign_ins, of.factors), server

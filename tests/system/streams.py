@@ -27,25 +27,39 @@ class Stream:
 
     def __init__(self, api: Api, root: bytes, product: str, device: str) -> None:
         self._root, self._product, self._device = root, product, device
-        self._frames: queue.Queue[HoldSessionRequest | None] = queue.Queue()
         self._numbers = itertools.count(1)
         self._share, self._nonce = KeyShare.generate(), os.urandom(32)
-        stub = session_service_pb2_grpc.SessionServiceStub(api.channel)
-        self.call = stub.HoldSession(iter(self._frames.get, None), timeout=SECONDS * 4)
-        opening = session_pb2.Open(
-            sequence=next(self._numbers),
-            protocol_version=1,
-            device=session_pb2.Device(id=device, host_name=device),
-            app=session_pb2.App(name="cad", version="1.2", process_id=4711),
-            product=product,
-            nonce=self._nonce,
-            key_share=self._share.public,
+        self._begin(
+            api,
+            HoldSessionRequest(
+                open=session_pb2.Open(
+                    sequence=next(self._numbers),
+                    protocol_version=1,
+                    device=session_pb2.Device(id=device, host_name=device),
+                    app=session_pb2.App(name="cad", version="1.2", process_id=4711),
+                    product=product,
+                    nonce=self._nonce,
+                    key_share=self._share.public,
+                )
+            ),
         )
-        self._frames.put(HoldSessionRequest(open=opening))
-        self.opened = self._next("opened").opened
-        key = self._share.agree(self.opened.key_share, self._nonce, self.opened.session)
-        self._codes = FrameAuthenticator(key)
-        self.generation, self.signed_by = self._verified(self.opened.proof)
+
+    def resume(self, api: Api) -> session_pb2.Resume:
+        """Leave the stream without a word and go on with another; gives what was sent for that."""
+        self.call.cancel()
+        sequence, session, share = next(self._numbers), self.opened.session, KeyShare.generate()
+        self._share, self._nonce = share, os.urandom(32)
+        resume = session_pb2.Resume(
+            sequence=sequence,
+            protocol_version=1,
+            session=session,
+            resume_ticket=self.opened.resume_ticket,
+            nonce=self._nonce,
+            key_share=share.public,
+            mac=self._codes.resume(sequence, session, self._nonce, share.public),
+        )
+        self._begin(api, HoldSessionRequest(resume=resume))
+        return resume
 
     def renew(self) -> None:
         """A signed renewal; `generation` and `signed_by` are those of its proof afterwards."""
@@ -55,10 +69,29 @@ class Stream:
         self._frames.put(HoldSessionRequest(renew=renew))
         self.generation, self.signed_by = self._verified(self._next("renewed").renewed.proof)
 
+    def ask(self, times: int) -> None:
+        """Renewals whose answers nobody reads."""
+        for _ in range(times):
+            sequence, nonce = next(self._numbers), os.urandom(32)
+            mac = self._codes.renew(sequence, nonce)
+            renew = session_pb2.Renew(sequence=sequence, nonce=nonce, mac=mac)
+            self._frames.put(HoldSessionRequest(renew=renew))
+
     def close(self) -> None:
         """End the stream."""
         self._frames.put(None)
         self.call.cancel()
+
+    def _begin(self, api: Api, first: HoldSessionRequest) -> None:
+        """A stream of its own, with its first frame and the answer to that."""
+        self._frames: queue.Queue[HoldSessionRequest | None] = queue.Queue()
+        self._frames.put(first)
+        stub = session_service_pb2_grpc.SessionServiceStub(api.channel)
+        self.call = stub.HoldSession(iter(self._frames.get, None), timeout=SECONDS * 4)
+        self.opened = self._next("opened").opened
+        key = self._share.agree(self.opened.key_share, self._nonce, self.opened.session)
+        self._codes = FrameAuthenticator(key)
+        self.generation, self.signed_by = self._verified(self.opened.proof)
 
     def _next(self, kind: str) -> HoldSessionResponse:
         for frame in self.call:

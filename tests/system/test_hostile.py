@@ -33,7 +33,9 @@ from keypeg.v1 import (
 from keypeg_server.rpc.limits import HANDSHAKE_TIMEOUT_MS
 from lab.processes import Lab
 from lab.world import SITE, Api, World, request_id
+from tests.system.logs import said
 from tests.system.people import SETTINGS, Customer
+from tests.system.streams import Stream
 
 pytestmark = pytest.mark.own_server
 
@@ -249,13 +251,13 @@ def strict(lab: Lab, made_data: Path) -> Iterator[World]:
     folder = lab.folder / "strict"
     folder.mkdir()
     with Lab(folder) as own:
-        limits = "\n[limits]\nuser_calls = 10\nuser_streams = 10\n"
+        limits = "\n[limits]\nuser_calls = 10\nuser_streams = 10\nuser_openings = 1\n"
         yield World(own, settings=SETTINGS + limits, like=made_data)
 
 
 def test_who_calls_without_end_is_told_when_to_come_again_and_others_go_on(strict: World) -> None:
     greedy, other = Customer(strict), Customer(strict)
-    refusal = None
+    refusal, user = None, me(greedy.member)
     for _ in range(200):
         try:
             me(greedy.member)
@@ -266,6 +268,7 @@ def test_who_calls_without_end_is_told_when_to_come_again_and_others_go_on(stric
     assert (refusal.reason, refusal.metadata["limit"]) == (Reason.LIMIT_EXCEEDED, "user_calls")
     assert refusal.retry_after is not None
     assert 0 < refusal.retry_after.total_seconds() <= 0.1
+    assert said(strict, "call refused", reason="LIMIT_EXCEEDED", why="user_calls", user=user)
     me(other.member)
 
 
@@ -286,6 +289,8 @@ def test_who_opens_streams_without_end_is_refused_and_may_again_when_some_have_e
         watch(greedy)
     refusal = translate(caught.value)
     assert (refusal.reason, refusal.metadata["limit"]) == (Reason.LIMIT_EXCEEDED, "user_streams")
+    user = me(greedy.member)
+    assert said(strict, "call refused", reason="LIMIT_EXCEEDED", why="user_streams", user=user)
     watch(other).cancel()
     streams[0].cancel()
     ends = time.monotonic() + SERVED
@@ -299,6 +304,26 @@ def test_who_opens_streams_without_end_is_refused_and_may_again_when_some_have_e
     streams.append(again)
     for stream in streams:
         stream.cancel()
+
+
+def test_who_opens_sessions_without_end_waits_for_each_and_others_do_not(
+    strict: World, new_name: Callable[[str], str]
+) -> None:
+    product = strict.product(new_name("solver"), locations=[SITE])
+    greedy, other = Customer(strict), Customer(strict)
+    for customer in (greedy, other):
+        strict.seats(customer.account, product, 4)
+    begun = time.monotonic()
+    streams = [Stream(greedy.member, strict.root, product, "device-a") for _ in range(3)]
+    assert time.monotonic() - begun > 1.9  # one a second, the first at once
+    begun = time.monotonic()
+    streams.append(Stream(other.member, strict.root, product, "device-b"))
+    assert time.monotonic() - begun < 1.0
+    begun = time.monotonic()
+    streams[0].resume(greedy.member)  # and what is open is taken up again at once
+    assert time.monotonic() - begun < 1.0
+    for stream in streams:
+        stream.close()
 
 
 def test_a_stream_of_pings_and_settings_keeps_nobody_out(world: World, customer: Customer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable
@@ -25,22 +24,14 @@ from keypeg.v1 import (
 from keypeg.v1.session_service_pb2 import HoldSessionRequest
 from keypeg_server import secret_files
 from keypeg_server.clock import to_us
+from keypeg_server.rpc.session_service import UNREAD_TIME
 from keypeg_server.service.token_texts import AccessToken, TokenTexts
 from lab.world import SITE, Api, World, request_id
+from tests.system.logs import said
 from tests.system.people import Customer, refused
 from tests.system.streams import Stream
 
 GET_CALLER = account_service_pb2.GetCallerRequest()
-
-
-def said(world: World, event: str, **fields: object) -> bool:
-    """Whether the server's log has such an event with these fields."""
-    assert world.server is not None
-    for line in world.server.log.read_text().splitlines():
-        found = json.loads(line) if line.startswith("{") else {}
-        if found.get("event") == event and fields.items() <= found.items():
-            return True
-    return False
 
 
 def as_thief(world: World, token: str, call: Callable[[Api], object], reason: Reason) -> None:
@@ -156,3 +147,38 @@ def test_who_guesses_is_told_with_where_they_are(world: World, customer: Custome
                 break
     assert said(world, "sign-in failed", address="127.0.0.1")
     assert said(world, "sign-in refused: too many failures", address="127.0.0.1")
+
+
+@pytest.mark.long  # the server waits for half a minute
+def test_who_asks_and_does_not_read_is_told_with_who_they_are(
+    world: World, customer: Customer, new_name: Callable[[str], str]
+) -> None:
+    product = world.product(new_name("solver"), locations=[SITE])
+    world.seats(customer.account, product, 2)
+    stream = Stream(customer.member, world.root, product, "device-a")
+    user = customer.member.accounts.GetCaller(GET_CALLER).user.name
+    cut_off = partial(
+        said, world, "call refused", reason="LIMIT_EXCEEDED", why="session.unread_frames", user=user
+    )
+    stream.ask(20_000)
+    ends = time.monotonic() + 2 * UNREAD_TIME
+    while not cut_off():
+        assert time.monotonic() < ends
+        time.sleep(0.5)
+    stream.close()
+
+
+def test_a_ticket_that_was_used_is_told_with_who_used_it_again(
+    world: World, customer: Customer, new_name: Callable[[str], str]
+) -> None:
+    product = world.product(new_name("solver"), locations=[SITE])
+    world.seats(customer.account, product, 2)
+    stream = Stream(customer.member, world.root, product, "device-a")
+    used = stream.resume(customer.member)
+    stream.renew()
+    stub = session_service_pb2_grpc.SessionServiceStub(customer.member.channel)
+    with refused(Reason.RESUME_INVALID):
+        list(stub.HoldSession(iter([HoldSessionRequest(resume=used)]), timeout=20))
+    user = customer.member.accounts.GetCaller(GET_CALLER).user.name
+    assert said(world, "call refused", reason="RESUME_INVALID", user=user)
+    stream.close()

@@ -39,6 +39,7 @@ access = "7d"
 [limits]
 user_calls = 1_000_000
 user_frames = 10_000_000
+user_openings = 1_000_000
 user_streams = 1_000_000
 """
 FLOOR: Final = Path(__file__).resolve().parent / "floor.py"

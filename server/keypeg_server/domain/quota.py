@@ -11,6 +11,7 @@ Leaves to others: who calls and what they are told (rpc/quotas.py).
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from math import inf
 from typing import Final
 
 REMEMBERED: Final = 50_000  # users
@@ -43,10 +44,13 @@ class CallRate:
         self._full.move_to_end(user)
         return 0.0
 
-    def reserve(self, user: str, now: float) -> float:
-        """Count a call that comes in any case, and the seconds until it may: each waits for those before it."""
+    def reserve(self, user: str, now: float, most: float = inf) -> float:
+        """Count a call that comes in any case, and the seconds until it may: each waits for those before it.
+
+        Who would wait for `most` seconds or longer is not counted.
+        """
         wait = self.take(user, now)
-        if wait:
+        if 0.0 < wait < most:
             level, at = self._full[user]
             self._full[user] = (level + 1.0, at)
             self._full.move_to_end(user)

@@ -67,10 +67,9 @@ class FrameWriter:
             await self._idle
 
     async def close(self) -> None:
-        """Begin no more, and return when what is being written is: gRPC takes no status in the middle."""
+        """Begin no more, and return when what is being written is, or its stream has ended: gRPC takes no status in the middle."""
         self._closed = True
-        if not self._outbox.cut_off:
-            await self.caught_up()
+        await self.caught_up()
 
     def forget(self) -> None:
         """After `close`: keep nobody alive."""

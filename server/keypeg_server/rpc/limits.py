@@ -35,4 +35,7 @@ def options(*, max_message_bytes: int, max_concurrent_streams: int, max_pending:
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
+        # Nobody has much to send here: what one stream may send ahead of being read stays at 64 KiB, instead of
+        # growing to megabytes with how fast it is sent.
+        ("grpc.http2.bdp_probe", 0),
     ]

@@ -1,7 +1,9 @@
 """What one caller may take of the server: calls and frames in a second, streams at once, bytes of a message.
 
 Promises: a call over its quota is refused before it is served, with the limit's name, and the time after which it
-may come again where that helps. Frames over it are not refused: their stream is read later. A message over the size of its method is not parsed.
+may come again where that helps. Frames over it, and sessions that are opened, are not refused but come later, each after
+those before it; only who would wait long for its session is told when to come again. A message over the size of its
+method is not parsed.
 
 Leaves to others: counting (domain/quota.py), the numbers (settings), places in queues (domain/pool_serving.py).
 """
@@ -29,6 +31,9 @@ FRAMES: Final = frozenset({"/keypeg.v1.SessionService/HoldSession"})
 
 FRAMES_AT_ONCE: Final = 64
 """Frames of a stream that are counted together: a session at rest sends as many in half an hour."""
+
+OPENING_SECONDS: Final = 10.0
+"""A new session that would wait for longer is refused: its app has not run yet, and may rather say so."""
 
 _DOCUMENT: Final = "keypeg.v1.Envelope"
 
@@ -86,12 +91,16 @@ def reader(method: str, parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]
 class Quotas:
     """Of all users."""
 
-    def __init__(self, clock: Clock, *, calls: int, streams: int, frames: int) -> None:
-        """`calls` and `frames` in a second, and in a burst ten times as many."""
+    def __init__(
+        self, clock: Clock, *, calls: int, streams: int, frames: int, openings: int
+    ) -> None:
+        """`calls`, `frames` and `openings` in a second; of calls ten times as many in a burst."""
         self._now = clock.monotonic
         self._calls = CallRate(calls, 10 * calls)
         self._call_limit = calls
-        self._frames = CallRate(frames / FRAMES_AT_ONCE, 10 * frames / FRAMES_AT_ONCE)
+        self._frames = CallRate(frames / FRAMES_AT_ONCE, frames / FRAMES_AT_ONCE)
+        self._openings = CallRate(openings, openings / 2)
+        self._opening_limit = openings
         self._streams = StreamCount(streams)
         self._stream_limit = streams
 
@@ -110,6 +119,19 @@ class Quotas:
     def frames(self, user: str) -> float:
         """FRAMES_AT_ONCE frames more on a stream of a user (name): the seconds to wait before more are read."""
         return self._frames.reserve(user, self._now())
+
+    def opening(self, user: str) -> float:
+        """A new session of a user (name): the seconds until it may be opened; LimitExceeded when they are many."""
+        wait = self._openings.reserve(user, self._now(), OPENING_SECONDS)
+        if wait >= OPENING_SECONDS:
+            raise LimitExceeded(
+                f"{user} opens more than {self._opening_limit:,} sessions a second; come again in {wait:.0f} s "
+                "(limits.user_openings).",
+                limit="user_openings",
+                allowed=str(self._opening_limit),
+                retry_after=timedelta(seconds=wait),
+            )
+        return wait
 
     @contextlib.contextmanager
     def stream(self, user: str) -> Iterator[None]:

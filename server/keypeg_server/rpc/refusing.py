@@ -1,8 +1,9 @@
 """What becomes of a call that is refused: the log says why, and who is refused without end waits for it.
 
 Promises: each kind of refusal that a caller who means harm meets is in the log (`call refused`), once a minute with how
-often, whoever sends how many. Refusals of one caller beyond a rate are held back for a moment, so that who floods comes
-again the less often; whoever is not refused never waits, from the same address or not. So many at most are held.
+often, whoever sends how many. Refusals of one caller beyond a rate are held back, each until the one before it is out, so
+that who floods comes again the less often and never all at once; whoever is not refused never waits, from the same
+address or not. So many at most are held, and for so long.
 
 Leaves to others: refusing (gate.py, the services); what is counted (domain/noticing.py, domain/quota.py).
 """
@@ -62,9 +63,11 @@ FLOODS: Final = frozenset(
 )
 """What is held back when it comes without end."""
 
-RATE: Final = 100.0  # refusals a second that are answered at once: some percent of a core
-BURST: Final = 1_000.0  # more than a program in error makes before somebody looks
-HELD_SECONDS: Final = 1.0
+RATE: Final = 100.0  # refusals a second that are answered: some percent of a core
+BURST: Final = 200.0  # more than a program in error makes before somebody looks; a twentieth of a second's work
+HELD_SECONDS: Final = (
+    2.0  # at most: apps of one address whose tokens ended together are refused together
+)
 HELD: Final = 4_096  # at once; some 20 KiB each
 
 
@@ -84,13 +87,14 @@ class Refusals:
     async def refused(self, error: KeypegError, method: str, user: str, context: Any) -> None:
         """A call of a user (name, empty for nobody) is about to be refused."""
         place = place_of(address_of(context))
-        self._tell(error, method, user, place)
-        if error.reason not in FLOODS or not self._rate.take(user or place, self._now()):
+        self.tell(error, method, user, context)
+        if error.reason not in FLOODS:
             return
-        if self._held < HELD:
+        wait = self._rate.reserve(user or place, self._now(), HELD_SECONDS)
+        if wait and self._held < HELD:
             self._held += 1
             try:
-                await self._wait(HELD_SECONDS)
+                await self._wait(min(wait, HELD_SECONDS))
             finally:
                 self._held -= 1
 
@@ -113,9 +117,11 @@ class Refusals:
             why = "larger than limits.max_message_bytes, headers larger than 16 KiB, or given up"
             _LOG.info("call cut off", extra={"method": method, "why": why, "times": times})
 
-    def _tell(self, error: KeypegError, method: str, user: str, place: str) -> None:
+    def tell(self, error: KeypegError, method: str, user: str, context: Any) -> None:
+        """Say in the log why this call of a user (name, empty for nobody) is refused."""
         if error.reason not in TOLD:
             return
+        place = place_of(address_of(context))
         why = error.metadata.get("why") or error.metadata.get("limit") or ""
         kind = (error.reason, why, user or place)
         if times := self._notices.see(kind, self._now()):

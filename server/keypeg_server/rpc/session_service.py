@@ -1,6 +1,7 @@
 """SessionService: frames off and onto the stream; nothing is decided here.
 
-Promises: a reader that does not read is cut off and costs no memory; the handler ends when either side ends
+Promises: who does not read is read no further, and cut off in time: the session goes on without the stream, which costs no
+more memory, and ends with the reason when its app reads on. The handler ends when either side ends
 the stream, and the session hears of it. No task and no log per frame.
 
 Leaves to others: what frames mean (service/conversation.py), writing them (frame_writer.py), statuses
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -30,7 +32,25 @@ from keypeg_server.service.sessions import Sessions
 
 Context = grpc.aio.ServicerContext  # generic for the type checker only
 
+HOLD_SESSION: Final = "/keypeg.v1.SessionService/HoldSession"
 FIRST_FRAME_TIME = 30.0  # seconds: a stream without a session has no deadline that would end it
+UNREAD_TIME = (
+    30.0  # seconds in which who asks has to read an answer; nothing more is read of them meanwhile
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a user's streams are held to; nothing, unless it is given (rpc/quotas.py, rpc/refusing.py)."""
+
+    frames: Callable[[str], float] = lambda _user: 0.0
+    """FRAMES_AT_ONCE more of them: the seconds to wait before more are read."""
+    openings: Callable[[str], float] = lambda _user: 0.0
+    """A session more: the seconds to wait before it is opened."""
+    tell: Callable[[KeypegError, str, str, Any], None] = lambda _error, _method, _user, _context: (
+        None
+    )
+    """Say in the log why a stream ends whose app cannot be told yet."""
 
 
 class _Stream:
@@ -69,6 +89,15 @@ class _Stream:
             self.failure = error
             self._stop()
 
+    async def caught_up(self) -> None:
+        """Return when what waits to be read is; cut the stream off when that takes too long."""
+        try:
+            async with asyncio.timeout(UNREAD_TIME):
+                await self.writer.caught_up()
+        except TimeoutError:
+            self.conversation.outbox.cut()
+            await asyncio.get_running_loop().create_future()  # until the reader hears of it
+
     def _wake(self) -> None:
         if self.conversation.outbox.cut_off:
             self._stop()
@@ -97,11 +126,11 @@ class SessionService(SessionServiceServicer):
         self,
         sessions: Sessions,
         caller: Callable[[], Caller],
-        frames: Callable[[str], float] = lambda _user: 0.0,
+        bounds: Bounds = Bounds(),
     ) -> None:
-        """`caller` gives who calls (rpc/caller.py: current); `frames` counts a user's (rpc/quotas.py: frames)."""
+        """`caller` gives who calls (rpc/caller.py: current)."""
         self._sessions = sessions
-        self._frames = frames
+        self._bounds = bounds
         self._caller = caller
         self._turn = Turn()
 
@@ -111,7 +140,7 @@ class SessionService(SessionServiceServicer):
         """See the contract."""
         reader = asyncio.current_task()
         assert reader is not None
-        turn = self._turn
+        turn, bounds = self._turn, self._bounds
         caller = self._caller()
         stream, user = _Stream(context, self._sessions, caller, reader, turn), caller.user
         conversation, writer, take = stream.conversation, stream.writer, stream.take
@@ -125,6 +154,8 @@ class SessionService(SessionServiceServicer):
             if request is grpc.aio.EOF:
                 return
             validate.frame(request)
+            if request.WhichOneof("frame") == "open" and (wait := bounds.openings(user)):
+                await asyncio.sleep(wait)
             await conversation.begin(request)
             count = 0
             while True:
@@ -132,7 +163,7 @@ class SessionService(SessionServiceServicer):
                 count += 1
                 if count == FRAMES_AT_ONCE:
                     count = 0
-                    if wait := self._frames(user):
+                    if wait := bounds.frames(user):
                         await asyncio.sleep(wait)  # and the other side, as it is not read
                 if request is grpc.aio.EOF:
                     turn.run()  # what came before
@@ -141,15 +172,18 @@ class SessionService(SessionServiceServicer):
                     await asyncio.get_running_loop().create_future()  # until `closed` is written
                 turn.came(take, request)
                 if writer.behind:
-                    await writer.caught_up()
+                    await stream.caught_up()
         except asyncio.CancelledError:
             if not stream.stopped:
                 raise  # gRPC's own: the client has gone, or the server stops
             reader.uncancel()
             if stream.failure is not None:
                 raise stream.failure from None
-            if conversation.outbox.error is not None:
-                raise conversation.outbox.error from None
+            error = conversation.outbox.error
+            if error is not None:
+                if conversation.outbox.cut_off:
+                    bounds.tell(error, HOLD_SESSION, user, context)
+                raise error from None
         finally:
             conversation.left()
             await stream.close()

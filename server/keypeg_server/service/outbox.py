@@ -39,15 +39,7 @@ class Outbox:
         if self._frames is None:
             self._frames = []
         if len(self._frames) >= self._limit:
-            self._frames.clear()
-            self.cut_off = True
-            self.end(
-                LimitExceeded(
-                    f"{self._limit} frames wait to be read; read faster, and resume the session.",
-                    limit="session.unread_frames",
-                    value=str(self._limit),
-                )
-            )
+            self.cut()
             return
         self._frames.append(frame)
         self._wake()
@@ -66,6 +58,17 @@ class Outbox:
         if not frames:
             self._frames = None
         return frame
+
+    def cut(self) -> None:
+        """End the stream of who does not read, without what is left; also when it has ended, of which nobody heard."""
+        waiting, self._frames = self.count, None
+        self.ended = self.cut_off = True
+        self.error = LimitExceeded(
+            f"{waiting} frames wait to be read; read faster, and resume the session.",
+            limit="session.unread_frames",
+            value=str(self._limit),
+        )
+        self._wake()
 
     def close(self) -> None:
         """Whoever was woken is gone: wake nobody. Takes the cycle of a stream and its outbox apart."""

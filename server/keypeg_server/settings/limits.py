@@ -60,11 +60,18 @@ class Limits:
         high=1_000_000,
     )
     user_frames: int = setting(
-        5_000,
-        "Frames that one user's streams send in a second; ten times as many in a burst. More are not refused: the "
-        "streams are read no faster. An app at rest sends one or two a minute.",
+        2_000,
+        "Frames that one user's streams send in a second. More are not refused: the streams are read no faster. "
+        "An app at rest sends one or two a minute.",
         low=100,
         high=10_000_000,
+    )
+    user_openings: int = setting(
+        200,
+        "New sessions of one user in a second; half as many in a burst. More wait for those before them, and who would wait "
+        "for 10 s is refused with LIMIT_EXCEEDED and when to come again. Sessions that are resumed do not count.",
+        low=1,
+        high=1_000_000,
     )
     user_streams: int = setting(
         20_000,

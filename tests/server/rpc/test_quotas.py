@@ -55,7 +55,7 @@ def test_what_is_too_large_is_not_parsed() -> None:
 
 def test_calls_and_streams_of_one_user_are_bounded_and_the_refusal_says_how() -> None:
     clock = HandClock()
-    quotas = Quotas(clock, calls=10, streams=1, frames=640)
+    quotas = Quotas(clock, calls=10, streams=1, frames=640, openings=10)
     for _ in range(100):
         quotas.call("accounts/acme/users/ada")
     with pytest.raises(LimitExceeded) as caught:
@@ -76,3 +76,19 @@ def test_calls_and_streams_of_one_user_are_bounded_and_the_refusal_says_how() ->
             pass
     with quotas.stream("accounts/acme/users/ada"):
         pass
+
+
+def test_new_sessions_of_one_user_come_one_after_another() -> None:
+    clock = HandClock()
+    quotas = Quotas(clock, calls=10, streams=1, frames=640, openings=10)
+    waits = [quotas.opening("accounts/acme/users/ada") for _ in range(104)]
+    assert waits[:5] == [0.0] * 5
+    assert waits[5:] == pytest.approx([number / 10 for number in range(1, 100)])
+    for _ in range(2):  # who is refused pushes nobody back
+        with pytest.raises(LimitExceeded, match="in 10 s") as caught:
+            quotas.opening("accounts/acme/users/ada")
+        assert caught.value.metadata["limit"] == "user_openings"
+        assert caught.value.retry_after is not None
+    assert quotas.opening("accounts/acme/users/bob") == 0.0
+    clock.now += caught.value.retry_after
+    assert quotas.opening("accounts/acme/users/ada") == 0.0

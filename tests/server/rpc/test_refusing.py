@@ -13,7 +13,7 @@ import pytest
 
 from keypeg.errors import KeypegError, NotFound, PoolExhausted, TokenInvalid
 from keypeg_server.rpc import refusing
-from keypeg_server.rpc.refusing import BURST, HELD, HELD_SECONDS, RATE, Refusals
+from keypeg_server.rpc.refusing import BURST, HELD, RATE, Refusals
 from tests.server.service.office import HandClock
 
 METHOD = "/keypeg.v1.AccountService/GetCaller"
@@ -80,7 +80,7 @@ def test_who_is_refused_without_end_waits_and_nobody_else(clock: HandClock) -> N
     refuse(refusals, FORGED, int(BURST))
     assert not waiting.waited
     refuse(refusals, FORGED, 3)
-    assert waiting.waited == [HELD_SECONDS] * 3
+    assert waiting.waited == pytest.approx([1 / RATE, 2 / RATE, 3 / RATE])
     refuse(refusals, FORGED, at=OTHER)
     refuse(refusals, PoolExhausted("All seats are taken."))
     assert len(waiting.waited) == 3

@@ -33,6 +33,7 @@ from keypeg_server.service.conversation import PROTOCOL, Phase
 from keypeg_server.service.sessions import SessionLimits
 from tests.server.sessions.world import SECONDS, Ended, World, error_of
 
+UNREAD_ANSWERS = 400  # signed: they fill the app's window; their requests do not fill the server's
 HOLD = "/keypeg.v1.SessionService/HoldSession"
 FIRST_FRAMES: dict[str, tuple[dict[str, Any], type[Exception]]] = {
     "nothing": ({}, ProtocolViolation),
@@ -238,7 +239,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_its_session_lives(tmp_
         await asyncio.sleep(0)
     assert isinstance(link.outbox.error, LimitExceeded)
     assert link.outbox.pop() is None
-    app.drop()
+    assert isinstance(await app.ends(), LimitExceeded)
     assert not (await app.resume()).leases
     await world.stop()
 
@@ -274,6 +275,22 @@ async def test_an_app_that_sends_without_end_is_read_later(
     sequences += [(await app.next("renewed")).sequence for _ in range(10)]
     assert sequences == sorted(set(sequences))
     assert asked == [7.0]
+
+
+async def test_who_asks_and_does_not_read_is_cut_off_after_a_while_and_its_session_lives(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session_service, "UNREAD_TIME", 0.2)
+    await world.add_pool(1)
+    app = world.app()
+    await app.open()
+    link = next(iter(world.sessions.presence)).link
+    assert link is not None
+    for _ in range(UNREAD_ANSWERS):
+        await app.send(renew=app.renew_frame(signed=True))
+    await world.hears(lambda: isinstance(link.outbox.error, LimitExceeded))
+    assert isinstance(await app.ends(), LimitExceeded)  # and it hears so when it reads on
+    assert not (await app.resume()).leases
 
 
 async def test_an_app_that_says_no_more_still_hears_its_end(world: World):

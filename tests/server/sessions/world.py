@@ -49,7 +49,7 @@ from keypeg_server.domain.events import PoolCreated
 from keypeg_server.domain.pool import Pool
 from keypeg_server.rpc.borrow_service import BorrowRpc
 from keypeg_server.rpc.seat_service import SeatService
-from keypeg_server.rpc.session_service import SessionService
+from keypeg_server.rpc.session_service import Bounds, SessionService
 from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.history import History
@@ -283,7 +283,10 @@ class World:
         await self.sessions.start()
         self.server = grpc.aio.server(interceptors=[ErrorInterceptor(), _Callers()])
         add_SessionServiceServicer_to_server(
-            SessionService(self.sessions, _CALLER.get, lambda user: self.frames(user)), self.server
+            SessionService(
+                self.sessions, _CALLER.get, Bounds(frames=lambda user: self.frames(user))
+            ),
+            self.server,
         )
         seats = Seats(self.engine, self.licenses, self.clock, self.hub)
         self.watching = Watching(self.engine, self.hub, unread_limit=self.unread_limit)
@@ -313,7 +316,8 @@ class World:
         await self.start()
 
     def connect(self) -> grpc.aio.Channel:
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
+        options = [("grpc.http2.bdp_probe", 0)]  # a window of 64 KiB, which is soon full
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options)
         self._channels.append(channel)
         return channel
 
