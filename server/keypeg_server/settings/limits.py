@@ -68,7 +68,7 @@ class Limits:
     )
     user_openings: int = setting(
         200,
-        "New sessions of one user in a second; half as many in a burst. More wait for those before them, and who would wait "
+        "New sessions of one user in a second; a tenth as many in a burst. More wait for those before them, and who would wait "
         "for 10 s is refused with LIMIT_EXCEEDED and when to come again. Sessions that are resumed do not count.",
         low=1,
         high=1_000_000,
