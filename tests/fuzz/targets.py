@@ -84,7 +84,7 @@ TARGETS: Final[dict[str, Target]] = {
         parsers.card_answers, (joined(b"\x90\x00", b"\x61\x10", b"abc\x90\x00", b"\x6c\x04"),)
     ),
     "security-key-reports": Target(
-        parsers.security_keyreports, (reports(GET_INFO), reports(MAKE, ASSERT))
+        parsers.security_key_reports, (reports(GET_INFO), reports(MAKE, ASSERT))
     ),
     "security-key-answers": Target(parsers.security_key_answers, (reports(b"\x00\xa0"),)),
     "authenticator-requests": Target(
