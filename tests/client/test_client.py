@@ -10,8 +10,8 @@ import pytest
 
 import keypeg
 from keypeg import aio, envelope, errors, events, hostinfo
-from keypeg.client import root_bytes
 from keypeg.errors import Reason
+from keypeg.request import root_bytes
 from keypeg.session_state import State
 from keypeg.testing import FakeClock, StandInHost, StandInPublisher
 from tests.client.sdk_fixtures import computer

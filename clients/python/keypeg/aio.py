@@ -18,13 +18,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from keypeg.aio_seat import Driver, Seat
-from keypeg.client import Cloud, Request, open_first
+from keypeg.client import open_first
 from keypeg.clock import Clock
 from keypeg.cloud import CloudSession
 from keypeg.errors import KeypegError
 from keypeg.event_hub import EventHub, OnEvent
 from keypeg.events import Event
 from keypeg.launching import Launch, launch
+from keypeg.request import Cloud, Request
 from keypeg.seat import Wish, features_of
 from keypeg.session_state import State
 

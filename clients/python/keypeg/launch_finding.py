@@ -16,11 +16,11 @@ import grpc
 import grpc.aio
 
 from keypeg import calls, names, sign_in
-from keypeg.client import KINDS, Request
 from keypeg.cloud import CALL_TIMEOUT
 from keypeg.credential_sign_in import signed_in
 from keypeg.errors import KeypegError, LicenseMissing, TimedOut
 from keypeg.launch_survey import Cloud, Key, Owned, Survey, Used
+from keypeg.request import KINDS, Request
 from keypeg.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,

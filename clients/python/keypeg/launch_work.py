@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from keypeg import launch_finding, launch_profile
 from keypeg import profile as profiles
-from keypeg.client import Request, open_first
+from keypeg.client import open_first
 from keypeg.cloud import CALL_TIMEOUT, CloudSession
 from keypeg.errors import FieldInvalid, KeypegError
 from keypeg.event_hub import EventHub, OnEvent
@@ -35,6 +35,7 @@ from keypeg.launch_flow import (
 )
 from keypeg.launch_memory import Memory
 from keypeg.launch_survey import Survey
+from keypeg.request import Request
 
 if TYPE_CHECKING:
     from keypeg.aio import Session

@@ -24,13 +24,13 @@ from datetime import date
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from keypeg import launch_asking
-from keypeg.client import Cloud, Request
 from keypeg.clock import Clock
 from keypeg.event_hub import OnEvent
 from keypeg.launch_flow import End, LaunchFlow, Terms, Turn
 from keypeg.launch_memory import Memory
 from keypeg.launch_steps import Answer, AskAsync, Step
 from keypeg.launch_work import Worker
+from keypeg.request import Cloud, Request
 
 if TYPE_CHECKING:
     from keypeg.aio import Session

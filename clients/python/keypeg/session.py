@@ -20,12 +20,12 @@ from types import TracebackType
 from typing import Self
 
 from keypeg import aio, background
-from keypeg.client import Cloud
 from keypeg.clock import Clock
 from keypeg.cloud_twin import CloudSession
 from keypeg.errors import KeypegError
 from keypeg.event_hub import OnEvent
 from keypeg.events import Event
+from keypeg.request import Cloud
 from keypeg.seat import Lease, Place, SeatStage
 from keypeg.session_state import State
 

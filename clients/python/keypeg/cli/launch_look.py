@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 from keypeg import launch_asking, launching, names
 from keypeg import profile as profiles
 from keypeg.cli.context import Cli
-from keypeg.client import Request, root_bytes
 from keypeg.errors import FieldInvalid, SignInRequired
 from keypeg.event_hub import OnEvent
 from keypeg.launch_flow import LaunchFlow
 from keypeg.launch_memory import Memory
 from keypeg.launch_steps import Step
 from keypeg.launch_work import Worker, open_session
+from keypeg.request import Request, root_bytes
 
 if TYPE_CHECKING:
     from keypeg.profile import Profile
