@@ -92,7 +92,7 @@ def add_to(server: Any, of: UseCases, callers: Callers, opened: Opened, bounds: 
         server,
     )
     people_service_pb2_grpc.add_PeopleServiceServicer_to_server(
-        PeopleRpc(of.people, opened.wrapping()), server
+        PeopleRpc(of.people, of.factor_resets, opened.wrapping()), server
     )
     report_service_pb2_grpc.add_ReportServiceServicer_to_server(ReportRpc(of.reports), server)
     seat_service_pb2_grpc.add_SeatServiceServicer_to_server(

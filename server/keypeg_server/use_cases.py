@@ -25,6 +25,7 @@ from keypeg_server.service.cloud_watching import CloudWatching
 from keypeg_server.service.credentials import CredentialsService
 from keypeg_server.service.device_sign_ins import DeviceSignIns
 from keypeg_server.service.entitlements import AccountEntitlements
+from keypeg_server.service.factor_resets import FactorResets
 from keypeg_server.service.history import History
 from keypeg_server.service.identities import Identities
 from keypeg_server.service.key_checks import KeyChecks
@@ -113,6 +114,7 @@ class UseCases:
         self.sign_ins: Final = SignIns(
             store, clock, new_id, passwords, callers.tokens, self.factors
         )
+        self.factor_resets: Final = FactorResets(store, clock, self.sign_ins)
         self.device_sign_ins: Final = DeviceSignIns(store, clock, self.sign_ins)
 
         providers = opened.providers()

@@ -440,6 +440,9 @@ _PEOPLE: Final[Mapping[str, Request]] = {
         name=s.reseller, request_id=request_id(), accounts=[s.account]
     ),
     "GetResellerAccounts": lambda s: _people.GetResellerAccountsRequest(name=s.reseller),
+    "ResetSecondFactors": lambda s: _people.ResetSecondFactorsRequest(
+        name=s.user, request_id=request_id()
+    ),
 }
 _KEYS: Final[Mapping[str, Request]] = {
     "CreateApiKey": lambda s: _api_keys.CreateApiKeyRequest(
@@ -716,6 +719,7 @@ MADE_ANEW: Final[Mapping[str, Callable[[Scene], Scene]]] = {
     "EndCloudSession": Scene.with_group,
     "ResumeCloudSession": Scene.with_group,
     "EndUserSignIns": Scene.with_user,
+    "ResetSecondFactors": Scene.with_user,
     "RefreshSignIn": Scene.with_refresh_token,
     "BeginLicenseChange": Scene.with_change,
     "ApplyLicenseChange": Scene.with_change,
@@ -767,5 +771,6 @@ def scene(world: World, customer: Customer, holder: Api, reseller: str) -> Scene
         reseller=reseller,
     )
     found = found.with_key()
+    found.with_lease()  # a simulation needs some demand on record
     replace(found, pool=found.full_pool).with_lease()
     return found

@@ -18,6 +18,7 @@ from keypeg import names
 from .rights import Role
 
 NO_ACCOUNT: Final = "-"
+OUTSIDE_NAME: Final = names.ACCOUNT.build(NO_ACCOUNT)
 
 
 class AccountKind(enum.IntEnum):
@@ -43,6 +44,17 @@ class Account:
 
 
 @dataclass(frozen=True)
+class PublisherPeople:
+    """The publisher's people and resellers, who belong to no account."""
+
+    second_factor_required: bool = False
+
+    @property
+    def name(self) -> str:
+        return OUTSIDE_NAME
+
+
+@dataclass(frozen=True)
 class User:
     """A person, or a program, that signs in."""
 
@@ -58,6 +70,11 @@ class User:
     @property
     def name(self) -> str:
         return names.USER.build(self.account or NO_ACCOUNT, self.id)
+
+    @property
+    def group_name(self) -> str:
+        """That of the account, or what stands for it outside."""
+        return names.ACCOUNT.build(self.account or NO_ACCOUNT)
 
     @property
     def account_name(self) -> str | None:

@@ -1,7 +1,8 @@
 """Who gives which role to whom, and who takes it back.
 
 Promises: pure tables. Nobody gives more than they have; an account that has an owner keeps one; who sets up an
-account for others, a reseller, has no say in its people once it has an owner.
+account for others, a reseller, has no say in its people once it has an owner. Who gives and takes a role has a say in
+the second factors of who has it.
 
 Leaves to others: what each role may do (rights.py), storing people (service/people.py).
 """
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from keypeg.errors import AccountOwned, FieldInvalid, LastOwner, PermissionDenied
+from keypeg_server.domain.account import User
 from keypeg_server.domain.rights import OUTSIDE, Role
 
 _INSIDE: Final = frozenset({Role.MEMBER, Role.ADMIN, Role.OWNER})
@@ -57,6 +59,27 @@ def check_gives(giver: Role, role: Role, owner_count: int) -> None:
         raise AccountOwned(
             "This account has an owner, who invites and removes its people; ask them.",
             role=role.name.lower(),
+        )
+
+
+def check_requires(giver: Role, account: str | None, owner_count: int) -> None:
+    """Refuse who may not say whether people need a second factor; `account` is None for the publisher's."""
+    check_gives(giver, Role.MEMBER if account is not None else Role.PUBLISHER, owner_count)
+
+
+def check_resets(giver: Role, giver_name: str, user: User, owner_count: int) -> None:
+    """Refuse who may not take away the second factors of a user, in an account with so many owners."""
+    check_gives(giver, user.role, owner_count)
+    if user.name == giver_name:
+        what = "is yourself"
+        raise FieldInvalid(
+            f"{user.name} {what}; you remove your own: keypeg one-time-codes remove, keypeg login passkey remove.",
+            fields={"name": what},
+        )
+    if user.service:
+        what = "is a program, which has no second factor"
+        raise FieldInvalid(
+            f"{user.name} {what}; revoke its API keys instead.", fields={"name": what}
         )
 
 

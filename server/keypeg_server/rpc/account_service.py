@@ -30,7 +30,7 @@ from keypeg.v1.account_service_pb2 import (
     SignOutResponse,
 )
 from keypeg.v1.account_service_pb2_grpc import AccountServiceServicer
-from keypeg_server.domain.account import NO_ACCOUNT, Account, AccountKind
+from keypeg_server.domain.account import NO_ACCOUNT, Account, AccountKind, PublisherPeople
 from keypeg_server.domain.rights import Role
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current, current_sign_in
@@ -87,7 +87,7 @@ class AccountRpc(AccountServiceServicer):
     async def GetAccount(self, request: GetAccountRequest, context: Any) -> GetAccountResponse:
         (id,) = names.ACCOUNT.parse(request.name)
         account = await self._accounts.get_account(id)
-        return GetAccountResponse(account=encode.account(account))
+        return GetAccountResponse(account=encode.group(account))
 
     async def SetAccountKind(
         self, request: SetAccountKindRequest, context: Any
@@ -114,8 +114,8 @@ class AccountRpc(AccountServiceServicer):
     ) -> SetSecondFactorRequiredResponse:
         (id,) = names.ACCOUNT.parse(request.name)
 
-        def encoded(account: Account) -> SetSecondFactorRequiredResponse:
-            return SetSecondFactorRequiredResponse(account=encode.account(account))
+        def encoded(group: Account | PublisherPeople) -> SetSecondFactorRequiredResponse:
+            return SetSecondFactorRequiredResponse(account=encode.group(group))
 
         answer = await self._accounts.require_second_factor(
             once(request, encoded), current(), id, required=request.required

@@ -43,7 +43,8 @@ class Rule:
     """Who may call a method: who has the right (None: everyone), and sees what is named.
 
     `field` of the request has the name of something in the account. Without a right, and where it is about one
-    user, people call themselves: an API key may only where the rule says so. `bridges`: whether the certificate of a bridge
+    user, people call themselves: an API key may only where the rule says so. `in_person`: nor may one although it is
+    about others, whatever its scopes. `bridges`: whether the certificate of a bridge
     opens it, which has no right of its own.
     """
 
@@ -52,6 +53,7 @@ class Rule:
     field: str = ""
     keys: bool = False
     bridges: bool = False
+    in_person: bool = False
 
     def __post_init__(self) -> None:
         assert bool(self.field) == (self.access in (Access.ACCOUNT, Access.USER))
@@ -155,6 +157,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "AcceptInvitation": _PUBLIC,  # whoever has the ticket
         "SetResellerAccounts": _of(Right.STAFF_WRITE, "name"),
         "GetResellerAccounts": _of(Right.STAFF_READ, "name"),
+        "ResetSecondFactors": Rule(Access.ACCOUNT, Right.PEOPLE_WRITE, "name", in_person=True),
     },
     "keypeg.v1.ApiKeyService": {
         "CreateApiKey": _user("parent"),
@@ -319,7 +322,8 @@ def check_right(rule: Rule, caller: Caller, method: str) -> None:
         return
     right = rule.right
     by_key = caller.scopes is not None
-    if by_key and not rule.keys and (right is None or rule.access is Access.USER):
+    own = right is None or rule.access is Access.USER or rule.in_person
+    if by_key and not rule.keys and own:
         short = method.rpartition("/")[2]
         raise PermissionDenied(f"API keys may not call {short}; sign in.", method=method)
     if right is None or caller.may(right) or rule.access is Access.USER:

@@ -19,14 +19,16 @@ from keypeg.v1 import (
     location_pb2,
     people_pb2,
     product_pb2,
+    sign_in_pb2,
 )
 from keypeg_server.domain.access import ApiKey, Invitation
-from keypeg_server.domain.account import Account, User
+from keypeg_server.domain.account import Account, PublisherPeople, User
 from keypeg_server.domain.capacity import activations_at, seats_at, us
 from keypeg_server.domain.cloud_change import CloudChange
 from keypeg_server.domain.license import Activation
 from keypeg_server.domain.location import Location
 from keypeg_server.domain.product import Product, Publisher
+from keypeg_server.domain.second_factor import FactorReset
 from keypeg_server.service.capacities import CapacityView
 from keypeg_server.service.cloud import CloudView
 from keypeg_server.service.licenses import LicenseView
@@ -40,6 +42,28 @@ def account(value: Account) -> account_pb2.Account:
         kind=value.kind.value,  # type: ignore[arg-type]  # equal by test
     )
     message.create_time.FromDatetime(value.create_time)
+    return message
+
+
+def group(value: Account | PublisherPeople) -> account_pb2.Account:
+    """An account, or the little that there is to say of those outside."""
+    if isinstance(value, Account):
+        return account(value)
+    return account_pb2.Account(
+        name=value.name,
+        display_name="The publisher's people",
+        second_factor_required=value.second_factor_required,
+    )
+
+
+def factor_reset(value: FactorReset) -> sign_in_pb2.SecondFactorReset:
+    message = sign_in_pb2.SecondFactorReset(
+        by=value.by,
+        by_login=value.by_login,
+        one_time_codes=value.one_time_codes,
+        passkey_count=value.passkey_count,
+    )
+    message.reset_time.FromDatetime(value.reset_time)
     return message
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from keypeg.errors import SecondFactorRequired
+from keypeg_server.domain.account import OUTSIDE_NAME
 from keypeg_server.domain.caller import Caller
 
 METHODS: Final = frozenset(
@@ -32,7 +33,7 @@ def check_method(caller: Caller, method: str) -> None:
     """Refuse what has to wait until there is a second factor."""
     if caller.owes_factor and method not in METHODS:
         raise SecondFactorRequired(
-            f"{caller.account} requires a second factor, and you have none; set one up: `keypeg login passkey add`,"
-            " or `keypeg one-time-codes set-up`.",
-            account=caller.account or "",
+            f"{caller.account or 'The publisher'} requires a second factor, and you have none; set one up:"
+            " `keypeg login passkey add`, or `keypeg one-time-codes set-up`.",
+            account=caller.account or OUTSIDE_NAME,
         )

@@ -103,6 +103,7 @@ RULES: Final[Mapping[str, Fields]] = {
         "accounts": each(_ACCOUNT, high=RESELLER_LIMIT, key=str),
     },
     "GetResellerAccountsRequest": {"name": _USER},
+    "ResetSecondFactorsRequest": {"name": _USER, "request_id": uuid},
     "CreateApiKeyRequest": {
         "parent": _USER,
         "request_id": uuid,

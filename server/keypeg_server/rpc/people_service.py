@@ -18,6 +18,8 @@ from keypeg.v1.people_service_pb2 import (
     GetResellerAccountsResponse,
     ListInvitationsRequest,
     ListInvitationsResponse,
+    ResetSecondFactorsRequest,
+    ResetSecondFactorsResponse,
     SetResellerAccountsRequest,
     SetResellerAccountsResponse,
     UpdateUserRoleRequest,
@@ -31,16 +33,18 @@ from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.calls import cut, once, page_of
 from keypeg_server.rpc.secret_answers import told_once
+from keypeg_server.service.factor_resets import FactorResets, WasReset
 from keypeg_server.service.people import Invited, Joining, PeopleService
 from keypeg_server.service.store import Request
 from keypeg_server.service.wrapping import Wrapping
 
 
 class PeopleRpc(PeopleServiceServicer):
-    """Serves roles, invitations, programs, and what resellers act for."""
+    """Serves roles, invitations, programs, lost factors, and what resellers act for."""
 
-    def __init__(self, people: PeopleService, wrapping: Wrapping) -> None:
+    def __init__(self, people: PeopleService, resets: FactorResets, wrapping: Wrapping) -> None:
         self._people = people
+        self._resets = resets
         self._wrapping = wrapping
 
     async def UpdateUserRole(
@@ -141,6 +145,21 @@ class PeopleRpc(PeopleServiceServicer):
         _, id = names.USER.parse(request.name)
         user = await self._people.accounts_of(id)
         return GetResellerAccountsResponse(accounts=sorted(user.acts_for))
+
+    async def ResetSecondFactors(
+        self, request: ResetSecondFactorsRequest, context: Any
+    ) -> ResetSecondFactorsResponse:
+        account, id = names.USER.parse(request.name)
+        answer = await self._resets.reset(once(request, _was_reset), current(), account, id)
+        return ResetSecondFactorsResponse.FromString(answer)
+
+
+def _was_reset(done: WasReset) -> ResetSecondFactorsResponse:
+    return ResetSecondFactorsResponse(
+        one_time_codes=done.reset.one_time_codes,
+        passkey_count=done.reset.passkey_count,
+        ended_count=done.ended_count,
+    )
 
 
 def _invited(made: Invited) -> CreateInvitationResponse:

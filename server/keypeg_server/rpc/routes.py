@@ -115,6 +115,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "AcceptInvitation": _of("name"),
         "SetResellerAccounts": _of("name"),
         "GetResellerAccounts": _ANYWHERE,
+        "ResetSecondFactors": _of("name"),
     },
     "keypeg.v1.ApiKeyService": {
         "CreateApiKey": _of("parent"),

@@ -176,6 +176,8 @@ def tokens_in(answer: _Answer, new: NewTokens) -> _Answer:
     answer.expire_time.FromDatetime(new.expire_time)
     answer.valid_for.FromTimedelta(new.valid_for)
     answer.refresh_expire_time.FromDatetime(new.sign_in.expire_time)
+    if new.factor_reset is not None:
+        answer.second_factor_reset.CopyFrom(encode.factor_reset(new.factor_reset))
     return answer
 
 

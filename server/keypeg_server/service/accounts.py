@@ -16,12 +16,19 @@ from keypeg import names
 from keypeg.errors import AlreadyExists, LimitExceeded, NotFound
 from keypeg_server.domain import people
 from keypeg_server.domain.access import RESELLER_LIMIT
-from keypeg_server.domain.account import NO_ACCOUNT, Account, AccountKind, User
+from keypeg_server.domain.account import (
+    NO_ACCOUNT,
+    Account,
+    AccountKind,
+    PublisherPeople,
+    User,
+)
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.events import SecondFactorsChanged, UserChanged, UserRemoved
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
+from keypeg_server.service.second_factors import group_of
 from keypeg_server.service.store import Credential, Page, Request, Store, Unit
 
 _T = TypeVar("_T")
@@ -58,6 +65,13 @@ class NewUser:
     display_name: str
     role: Role
     password: str = field(repr=False)
+
+
+def _group(unit: Unit, account: str) -> Account | PublisherPeople:
+    found = group_of(unit, None if account == NO_ACCOUNT else account)
+    if found is None:
+        raise not_found(names.ACCOUNT.build(account))
+    return found
 
 
 class Members(Protocol):
@@ -112,11 +126,9 @@ class AccountService:
 
         return await self._store.once(request, create)
 
-    async def get_account(self, id: str) -> Account:
-        account = await self._store.read(lambda unit: unit.accounts.account(id))
-        if account is None:
-            raise not_found(names.ACCOUNT.build(id))
-        return account
+    async def get_account(self, id: str) -> Account | PublisherPeople:
+        """An account; NO_ACCOUNT is that of the publisher's people."""
+        return await self._store.read(lambda unit: _group(unit, id))
 
     async def list_accounts(self, caller: Caller, page: Page) -> list[Account]:
         """All; for a reseller, those that it acts for."""
@@ -125,22 +137,29 @@ class AccountService:
         return await self._store.read(lambda unit: unit.accounts.list_accounts(page, reseller))
 
     async def require_second_factor(
-        self, request: Request[Account], caller: Caller, id: str, *, required: bool
+        self,
+        request: Request[Account | PublisherPeople],
+        caller: Caller,
+        id: str,
+        *,
+        required: bool,
     ) -> bytes:
-        """Whether the people of an account need a second factor; who decides it are those who give roles there."""
+        """Whether the people of an account need a second factor; NO_ACCOUNT is that of the publisher's people."""
 
-        def change(unit: Unit) -> Account:
-            account = unit.accounts.account(id)
-            if account is None:
-                raise not_found(names.ACCOUNT.build(id))
-            people.check_gives(caller.role, Role.MEMBER, owner_count(unit, id))
-            if account.second_factor_required == required:
-                return account
-            changed = replace(account, second_factor_required=required)
-            unit.accounts.update_account(changed)
-            unit.publish(SecondFactorsChanged(account.name))
+        def change(unit: Unit) -> Account | PublisherPeople:
+            group = _group(unit, id)
+            account = None if id == NO_ACCOUNT else id
+            people.check_requires(caller.role, account, owner_count(unit, account))
+            if group.second_factor_required == required:
+                return group
+            changed = replace(group, second_factor_required=required)
+            if isinstance(changed, PublisherPeople):
+                unit.accounts.update_publisher_people(changed)
+            else:
+                unit.accounts.update_account(changed)
+            unit.publish(SecondFactorsChanged(group.name))
             event = "second_factor_required" if required else "second_factor_not_required"
-            unit.record(account.name, event)
+            unit.record(group.name, event)
             return changed
 
         return await self._store.once(request, change)

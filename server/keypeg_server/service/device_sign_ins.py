@@ -82,7 +82,7 @@ class DeviceSignIns:
 
         def keep(unit: Unit) -> NewTokens:
             if not unit.sign_ins.delete_device_sign_in(digest):
-                raise NotFound("This code was used; begin to sign in again.")
+                raise NotFound("This code was used, or taken back; begin to sign in again.")
             return self._sign_ins.new(unit, user, Method.DEVICE_CODE, found.client_name)
 
         return await self._store.write(keep)

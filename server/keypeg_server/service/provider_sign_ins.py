@@ -39,7 +39,7 @@ from keypeg_server.domain.identity import (
 from keypeg_server.domain.sign_in import Method
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.provider_ports import Provider, Providers, TypedCode
-from keypeg_server.service.second_factors import SecondFactors, owed
+from keypeg_server.service.second_factors import SecondFactors
 from keypeg_server.service.sign_ins import Guarded, SignIns
 from keypeg_server.service.store import Store, Unit
 from keypeg_server.service.tokens import NewTokens
@@ -171,8 +171,7 @@ class ProviderSignIns:
         """Tokens of a user, within a unit of work; the proof is used up."""
         self.use_up(unit, found)
         method = Method.PROVIDER if found.asks_code else Method.TRUSTED_PROVIDER
-        new = self._sign_ins.new(unit, user, method, found.client_name)
-        return replace(new, owes_factor=found.asks_code and owed(unit, user))
+        return self._sign_ins.new(unit, user, method, found.client_name)
 
     def use_up(self, unit: Unit, found: ProviderSignIn) -> None:
         """A proof is good for one thing, once."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from keypeg import names
@@ -22,11 +23,13 @@ from keypeg.errors import (
     SecondFactorRequired,
 )
 from keypeg_server.clock import from_us
-from keypeg_server.domain import totp
-from keypeg_server.domain.account import NO_ACCOUNT, User
+from keypeg_server.domain import second_factor, totp
+from keypeg_server.domain.account import Account, PublisherPeople, User
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.events import SecondFactorsChanged
 from keypeg_server.domain.passkey import is_strong
+from keypeg_server.domain.second_factor import FactorReset
+from keypeg_server.domain.sign_in import Method, SignIn
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.sign_in_ports import Totp
 from keypeg_server.service.store import Store, Unit
@@ -132,16 +135,40 @@ class SecondFactors:
 
 
 def owed(unit: Unit, user: User) -> bool:
-    """Whether a person has no second factor, and their account requires one. Programs have no part in it."""
-    if user.account is None or user.service:
-        return False
-    account = unit.accounts.account(user.account)
-    return account is not None and account.second_factor_required and not has_one(unit, user)
+    """Whether a person has no second factor, where one is required of them."""
+    group = group_of(unit, user.account)
+    return group is not None and second_factor.is_required(group, user) and not has_one(unit, user)
+
+
+def owed_by(unit: Unit, sign_in: SignIn) -> bool:
+    """The same of who signed in; a trusted provider has asked for one."""
+    return sign_in.method is not Method.TRUSTED_PROVIDER and owed(unit, sign_in.user)
+
+
+def group_of(unit: Unit, account: str | None) -> Account | PublisherPeople | None:
+    """Whose people are asked together: an account (id), or for None the publisher's people and resellers."""
+    return unit.accounts.publisher_people() if account is None else unit.accounts.account(account)
+
+
+def has_confirmed_codes(unit: Unit, user: User) -> bool:
+    """Whether one-time codes are asked of a user."""
+    return _confirmed(unit, user) is not None
 
 
 def has_one(unit: Unit, user: User) -> bool:
     """Whether a user has a second factor."""
-    return _confirmed(unit, user) is not None or bool(unit.passkeys.of_user(user.id))
+    return has_confirmed_codes(unit, user) or bool(unit.passkeys.of_user(user.id))
+
+
+def told_reset(unit: Unit, user: str, now: datetime) -> FactorReset | None:
+    """What a sign-in of a user (id) is told of a reset of their second factors; it counts as told."""
+    found = unit.factors.reset_of(user)
+    if found is None or not found.is_told(now):
+        return None
+    told = found.told(now)
+    if told != found:
+        unit.factors.put_reset(told)
+    return told
 
 
 def new_recovery_codes(unit: Unit, user: User) -> list[str]:
@@ -170,15 +197,15 @@ def check_leaves_one(unit: Unit, user: User) -> None:
     """Refuse what has just left a user without the second factor that the account requires."""
     if owed(unit, user):
         raise SecondFactorRequired(
-            f"{user.account_name} requires a second factor, and this is your last one; set up another one first.",
-            account=user.account_name or "",
+            f"{user.account_name or 'The publisher'} requires a second factor, and this is your last one; set up another"
+            " one first.",
+            account=user.group_name,
         )
 
 
 def changed(unit: Unit, user: User) -> None:
     """A user has other second factors than before."""
-    if user.account_name is not None:
-        unit.publish(SecondFactorsChanged(user.account_name, user.name))
+    unit.publish(SecondFactorsChanged(user.group_name, user.name))
 
 
 def _confirmed(unit: Unit, user: User) -> Totp | None:
@@ -212,4 +239,4 @@ def _context(user: str) -> str:
 
 
 def _record(unit: Unit, user: User, event: str) -> None:
-    unit.record(names.ACCOUNT.build(user.account or NO_ACCOUNT), event, user=user.name)
+    unit.record(user.group_name, event, user=user.name)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from keypeg_server.domain.passkey import Passkey
+from keypeg_server.domain.second_factor import FactorReset
 from keypeg_server.domain.sign_in import DeviceSignIn, SignIn
 
 
@@ -51,6 +52,14 @@ class Factors(Protocol):
     def delete_totp(self, user: str) -> None: ...
     def delete_factors(self, user: str) -> None:
         """What makes codes, and the recovery codes."""
+        ...
+
+    def reset_of(self, user: str) -> FactorReset | None:
+        """The last time that those of a user (id) were taken away by somebody else."""
+        ...
+
+    def put_reset(self, reset: FactorReset) -> None:
+        """Instead of the one before."""
         ...
 
 
@@ -106,6 +115,10 @@ class SignInRepository(Protocol):
 
     def decide_device_sign_in(self, waiting: DeviceSignIn) -> bool:
         """Keep its decision and user; False when there was a decision before."""
+        ...
+
+    def delete_decided(self, user: str) -> None:
+        """Those that a user (id) has decided, and that nobody has finished."""
         ...
 
     def delete_device_sign_in(self, digest: bytes) -> bool:

@@ -26,7 +26,7 @@ from keypeg.errors import (
     TokenInvalid,
 )
 from keypeg_server.domain import people
-from keypeg_server.domain.account import NO_ACCOUNT, User
+from keypeg_server.domain.account import User
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.events import TokenRevoked
 from keypeg_server.domain.guessing import Guesses
@@ -34,7 +34,7 @@ from keypeg_server.domain.sign_in import Method, Refresh, SignIn
 from keypeg_server.service.accounts import not_found, owner_count
 from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.second_factors import SecondFactors, owed
+from keypeg_server.service.second_factors import SecondFactors, owed_by, told_reset
 from keypeg_server.service.store import Credential, Request, Store, Unit
 from keypeg_server.service.token_texts import not_ours
 from keypeg_server.service.tokens import NewTokens, Tokens
@@ -150,16 +150,16 @@ class SignIns:
                 raise wrong()
             asked = self._factors.check(unit, credential.user, code)
             method = Method.PASSWORD_AND_CODE if asked else Method.PASSWORD
-            new = self.new(unit, credential.user, method, client_name)
-            return replace(new, owes_factor=owed(unit, credential.user))
+            return self.new(unit, credential.user, method, client_name)
 
         return await self._store.write(keep)
 
     def new(self, unit: Unit, user: User, method: Method, client_name: str) -> NewTokens:
-        """A sign-in and its first tokens, within a unit of work: every way to sign in ends here."""
+        """A sign-in, its first tokens and what its user is told: every way to sign in ends here, in a unit of work."""
         new = self._tokens.new(user, self._new_id(), method, client_name)
         self._keep(unit, new.sign_in)
-        return new
+        reset = told_reset(unit, user.id, self._clock.wall())
+        return replace(new, owes_factor=owed_by(unit, new.sign_in), factor_reset=reset)
 
     def _keep(self, unit: Unit, sign_in: SignIn) -> None:
         there = unit.sign_ins.of_user(sign_in.user.id)
@@ -217,9 +217,7 @@ class SignIns:
     async def sign_out_everywhere(self, caller: Caller) -> int:
         """End all sign-ins of the caller; how many."""
         id = person(caller)
-        return await self._store.write(
-            lambda unit: self._end_all(unit, id, "signed_out_everywhere")
-        )
+        return await self._store.write(lambda unit: self.end_all(unit, id, "signed_out_everywhere"))
 
     async def list(self, caller: Caller) -> list[SignIn]:
         """What the caller is signed in with, oldest first."""
@@ -250,11 +248,13 @@ class SignIns:
             if user is None:
                 raise not_found(names.USER.build(account, id))
             people.check_gives(caller.role, user.role, owner_count(unit, user.account))
-            return self._end_all(unit, id, "ended_by_administrator")
+            return self.end_all(unit, id, "ended_by_administrator")
 
         return await self._store.once(request, end)
 
-    def _end_all(self, unit: Unit, user: str, why: str) -> int:
+    def end_all(self, unit: Unit, user: str, why: str) -> int:
+        """End all of a user (id), and what they have approved elsewhere, within a unit of work; how many."""
+        unit.sign_ins.delete_decided(user)
         found = unit.sign_ins.of_user(user)
         for one in found:
             self._end(unit, one, why)
@@ -268,7 +268,7 @@ class SignIns:
 
 def parent_of(user: User) -> str:
     """In whose log (name) it is what a user does with their sign-ins."""
-    return names.ACCOUNT.build(user.account or NO_ACCOUNT)
+    return user.group_name
 
 
 def person(caller: Caller) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from keypeg_server.domain.account import Account, User
+from keypeg_server.domain.account import Account, PublisherPeople, User
 from keypeg_server.domain.cloud_session import CloudSession
 from keypeg_server.domain.events import Event
 from keypeg_server.domain.license import Activation, License
@@ -109,6 +109,8 @@ class Accounts(Protocol):
         """What may be changed of it: its kind, and whether its people need a second factor."""
         ...
 
+    def publisher_people(self) -> PublisherPeople: ...
+    def update_publisher_people(self, people: PublisherPeople) -> None: ...
     def list_accounts(self, page: Page, reseller: str | None = None) -> list[Account]:
         """All, or those that a reseller (user id) acts for."""
         ...

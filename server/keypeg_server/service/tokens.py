@@ -23,9 +23,10 @@ from keypeg_server.clock import from_us, to_us
 from keypeg_server.domain.account import User
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.events import SecondFactorsChanged
+from keypeg_server.domain.second_factor import FactorReset
 from keypeg_server.domain.sign_in import Method, SignIn
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.second_factors import owed
+from keypeg_server.service.second_factors import owed_by
 from keypeg_server.service.store import Store, Unit
 from keypeg_server.service.token_texts import (
     SALT_BYTES,
@@ -66,6 +67,7 @@ class NewTokens:
     sign_in: SignIn
     valid_for: timedelta
     owes_factor: bool = False  # they are good for nothing but to set up a second factor
+    factor_reset: FactorReset | None = None  # of which this user has to be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,8 @@ class Tokens:
         """Second factors of a user, or of all of an account, are others than before."""
 
         def about(known: _Known) -> bool:
-            caller = known.signed_in.caller
-            return caller.account == event.account and event.user in ("", caller.user)
+            user = known.signed_in.user
+            return user.group_name == event.account and event.user in ("", user.name)
 
         self._drop(about)
 
@@ -188,10 +190,7 @@ class Tokens:
 
 def _found(unit: Unit, sign_in: SignIn | None) -> tuple[SignIn, bool] | None:
     """A sign-in, and whether its user owes a second factor."""
-    if sign_in is None:
-        return None
-    trusted = sign_in.method is Method.TRUSTED_PROVIDER
-    return sign_in, not trusted and owed(unit, sign_in.user)
+    return None if sign_in is None else (sign_in, owed_by(unit, sign_in))
 
 
 def _signed_in(sign_in: SignIn, ends: datetime, *, owes_factor: bool) -> SignedIn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
@@ -10,16 +11,18 @@ from sqlmodel import Session, col, delete, func, select
 
 from keypeg import names
 from keypeg_server.clock import from_us, to_us
-from keypeg_server.domain.account import NO_ACCOUNT, Account, AccountKind, User
+from keypeg_server.domain.account import NO_ACCOUNT, Account, AccountKind, PublisherPeople, User
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
 from keypeg_server.domain.location import BUILT_IN, CLOUD_ID, Location
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.accounts import login_taken
 from keypeg_server.service.store import Credential, Page
 from keypeg_server.storage.place_store import SqlPlaces
-from keypeg_server.storage.tables import AccountRow, UserRow
+from keypeg_server.storage.tables import AccountRow, MetaRow, UserRow
 from keypeg_server.storage.tables_people import ApiKeyRow, ResellerAccountRow
 from keypeg_server.storage.tables_sign_in import SignInRow
+
+_REQUIRED: Final = "publisher.second_factor_required"
 
 
 class SqlAccounts:
@@ -57,6 +60,15 @@ class SqlAccounts:
         row = self._session.get_one(AccountRow, account.id)
         row.second_factor_required = account.second_factor_required
         row.kind = account.kind
+        self._session.flush()
+
+    def publisher_people(self) -> PublisherPeople:
+        row = self._session.get(MetaRow, _REQUIRED)
+        return PublisherPeople(second_factor_required=row is not None and row.value == "yes")
+
+    def update_publisher_people(self, people: PublisherPeople) -> None:
+        required = "yes" if people.second_factor_required else "no"
+        self._session.merge(MetaRow(key=_REQUIRED, value=required))
         self._session.flush()
 
     def list_accounts(self, page: Page, reseller: str | None = None) -> list[Account]:

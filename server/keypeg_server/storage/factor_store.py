@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import update
 from sqlmodel import Session, col, delete
 
+from keypeg_server.clock import from_us, to_us
+from keypeg_server.domain.second_factor import FactorReset
 from keypeg_server.service.sign_in_ports import Totp
-from keypeg_server.storage.tables_sign_in import RecoveryCodeRow, TotpRow
+from keypeg_server.storage.tables_sign_in import FactorResetRow, RecoveryCodeRow, TotpRow
 
 
 class SqlFactors:
@@ -44,6 +46,33 @@ class SqlFactors:
         self._session.exec(delete(RecoveryCodeRow).where(col(RecoveryCodeRow.user) == user))
         for digest in digests:
             self._session.add(RecoveryCodeRow(user=user, digest=digest))
+        self._session.flush()
+
+    def reset_of(self, user: str) -> FactorReset | None:
+        row = self._session.get(FactorResetRow, user)
+        if row is None:
+            return None
+        return FactorReset(
+            row.user,
+            from_us(row.reset_time_us),
+            row.by,
+            row.by_login,
+            row.one_time_codes,
+            row.passkey_count,
+            None if row.first_told_us is None else from_us(row.first_told_us),
+        )
+
+    def put_reset(self, reset: FactorReset) -> None:
+        row = FactorResetRow(
+            user=reset.user,
+            reset_time_us=to_us(reset.reset_time),
+            by=reset.by,
+            by_login=reset.by_login,
+            one_time_codes=reset.one_time_codes,
+            passkey_count=reset.passkey_count,
+            first_told_us=None if reset.first_told is None else to_us(reset.first_told),
+        )
+        self._session.merge(row)
         self._session.flush()
 
     def delete_totp(self, user: str) -> None:

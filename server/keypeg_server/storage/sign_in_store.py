@@ -100,6 +100,9 @@ class SqlSignIns:
         )
         return self._session.exec(change).rowcount == 1
 
+    def delete_decided(self, user: str) -> None:
+        self._session.exec(delete(DeviceSignInRow).where(col(DeviceSignInRow.user) == user))
+
     def delete_device_sign_in(self, digest: bytes) -> bool:
         gone = delete(DeviceSignInRow).where(col(DeviceSignInRow.digest) == digest)
         return self._session.exec(gone).rowcount == 1

@@ -14,6 +14,7 @@ from keypeg_server.storage import tables_seat  # its naming convention comes fir
 
 __all__ = [
     "DeviceSignInRow",
+    "FactorResetRow",
     "PasskeyRow",
     "PasskeyUseRow",
     "RecoveryCodeRow",
@@ -62,6 +63,19 @@ class TotpRow(SQLModel, table=True):
     wrapped_secret: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     confirmed: bool
     last_step: int = Field(sa_type=BigInteger)
+
+
+class FactorResetRow(SQLModel, table=True):
+    """The last time that a user's second factors were taken away by somebody else."""
+
+    __tablename__: ClassVar[str] = "factor_reset"
+    user: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE")
+    reset_time_us: int = Field(sa_type=BigInteger)
+    by: str  # name of who did it
+    by_login: str
+    one_time_codes: bool
+    passkey_count: int
+    first_told_us: int | None = Field(sa_type=BigInteger, nullable=True)
 
 
 class PasskeyRow(SQLModel, table=True):

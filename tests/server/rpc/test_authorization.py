@@ -110,6 +110,14 @@ def test_what_belongs_to_an_account(caller: Caller, name: str, there: bool) -> N
             check_account(rule, caller, request, "/x/Y")
 
 
+def test_no_key_takes_away_second_factors_whatever_its_scopes() -> None:
+    rule = rule_of("/keypeg.v1.PeopleService/ResetSecondFactors")
+    for caller in (ADMIN, STAFF):
+        check_right(rule, caller, "/x/Y")
+        with pytest.raises(PermissionDenied, match="sign in"):
+            check_right(rule, replace(caller, scopes=frozenset(Right)), "/x/Y")
+
+
 @pytest.mark.parametrize("right", Right)
 @pytest.mark.parametrize("caller", [MEMBER, ADMIN, STAFF, SUPPORT, RESELLER])
 def test_who_lacks_a_right_is_denied_and_a_key_has_no_more_than_its_user(

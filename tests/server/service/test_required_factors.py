@@ -10,15 +10,17 @@ import pytest
 
 from keypeg import errors
 from keypeg_server.domain import totp
-from keypeg_server.domain.account import Account
+from keypeg_server.domain.account import Account, PublisherPeople
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.domain.events import SecondFactorsChanged
 from keypeg_server.rpc import authorization, factor_gate
 from tests.server.service.office import PASSWORD, PUBLISHER, Office
 
 
-async def require(office: Office, caller: Caller = PUBLISHER, *, required: bool = True) -> Account:
-    done: list[Account] = []
+async def require(
+    office: Office, caller: Caller = PUBLISHER, *, required: bool = True
+) -> Account | PublisherPeople:
+    done: list[Account | PublisherPeople] = []
     await office.accounts.require_second_factor(
         office.request(done), caller, "studio", required=required
     )

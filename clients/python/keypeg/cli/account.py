@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ACCOUNTS: Final[list[Column[account_pb2.Account]]] = [
     Column("ACCOUNT", lambda one: Name(one.name)),
     Column("CALLED", lambda one: one.display_name),
-    Column("KIND", lambda one: kind(one)),
+    Column("KIND", lambda one: kind(one) if one.kind else ""),
     Column("2ND FACTOR", lambda one: "required" if one.second_factor_required else "optional"),
     Column("SINCE", lambda one: moment(one, "create_time")),
 ]
@@ -97,7 +97,7 @@ async def list_accounts(cli: Cli) -> None:
 @click.argument("account", required=False)
 @pass_cli
 async def show(cli: Cli, account: str | None) -> None:
-    """Show an account; without ACCOUNT, your own.
+    """Show an account; without ACCOUNT, your own; - is the publisher's people.
 
     \b
     Example:
@@ -154,11 +154,13 @@ async def second_factor(cli: Cli, account: str | None, required: bool | None) ->
 
     Where it is required, who has neither one-time codes nor a passkey can do
     nothing but set one up. Programs with API keys, and apps that run, go on.
-    Without ACCOUNT, your own.
+    Without ACCOUNT, your own; - is the publisher's people and resellers, which
+    the publisher's administrators decide.
 
     \b
-    Example:
+    Examples:
       keypeg account second-factor --required
+      keypeg account second-factor - --required
     """
     if required is None:
         raise click.UsageError("Say --required or --optional.")

@@ -19,6 +19,7 @@ from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Command, Group
 from keypeg.cli.login_profile import check_fingerprint, profile_to_write, whole_path
 from keypeg.cli.passkeys import passkey_group, sign_in_by_passkey, usbip_option
+from keypeg.cli.user_factors import tell_reset
 from keypeg.cli.values import Name, Value, entry, moment, word
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ async def _sign_in(
             )
         _show(cli, kept, answered.user, moment(answered, "refresh_expire_time"))
         _welcome(cli, kept, answered.user.login)
+        tell_reset(cli, answered)
         return
     login_name = name or line("Login", "--login")
     password = secret("Password", password_file)
@@ -170,9 +172,10 @@ async def _sign_in(
     kept = sign_in.keep(replace(profile, ca_file=whole_path(profile.ca_file)), answer, begun)
     _show(cli, kept, answer.user, moment(answer, "refresh_expire_time"))
     _welcome(cli, kept, answer.user.login)
+    tell_reset(cli, answer)
     if answer.second_factor_owed:
         cli.printer.note(
-            f"{answer.account} requires a second factor, and you have none. Nothing else works before:"
+            f"{answer.account or 'The publisher'} requires a second factor, and you have none. Nothing else works before:"
             " keypeg login passkey add, or keypeg one-time-codes set-up"
         )
 

@@ -12,6 +12,7 @@ from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.invitation import accept, invitations, invite, uninvite
 from keypeg.cli.lazy import Group
 from keypeg.cli.login import role
+from keypeg.cli.user_factors import reset_factors
 from keypeg.cli.user_roles import accounts, role_option, service
 from keypeg.cli.user_roles import role as change_role
 from keypeg.cli.values import Column, Name, moment
@@ -126,5 +127,14 @@ async def delete(cli: Cli, user: str, account: str | None) -> None:
     cli.printer.note(f"{name} is taken away.")
 
 
-for command in (accept, accounts, change_role, invitations, invite, service, uninvite):
+for command in (
+    accept,
+    accounts,
+    change_role,
+    invitations,
+    invite,
+    reset_factors,
+    service,
+    uninvite,
+):
     user_group.add_command(command)

@@ -25,59 +25,60 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from keypeg.v1 import account_pb2 as keypeg_dot_v1_dot_account__pb2
+from keypeg.v1 import sign_in_pb2 as keypeg_dot_v1_dot_sign__in__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/account_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17keypeg/v1/account.proto\"S\n\rSignInRequest\x12\r\n\x05login\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\"\xab\x02\n\x0eSignInResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x04user\x18\x03 \x01(\x0b\x32\x0f.keypeg.v1.User\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x15\n\rrefresh_token\x18\x05 \x01(\t\x12\x37\n\x13refresh_expire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sign_in\x18\x07 \x01(\t\x12,\n\tvalid_for\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12second_factor_owed\x18\t \x01(\x08\"\x10\n\x0eSignOutRequest\"\x11\n\x0fSignOutResponse\"\x12\n\x10GetCallerRequest\"t\n\x11GetCallerResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.User\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x14\x43reateAccountRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.keypeg.v1.AccountKind\"<\n\x15\x43reateAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Account\"!\n\x11GetAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Account\"_\n\x15SetAccountKindRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.keypeg.v1.AccountKind\"=\n\x16SetAccountKindResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Account\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x14ListAccountsResponse\x12$\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x12.keypeg.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x1eSetSecondFactorRequiredRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\"F\n\x1fSetSecondFactorRequiredResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Account\"\x8d\x01\n\x11\x43reateUserRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05login\x18\x03 \x01(\t\x12\x10\n\x08password\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x1d\n\x04role\x18\x06 \x01(\x0e\x32\x0f.keypeg.v1.Role\"3\n\x12\x43reateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.User\"I\n\x10ListUsersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"L\n\x11ListUsersResponse\x12\x1e\n\x05users\x18\x01 \x03(\x0b\x32\x0f.keypeg.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x11\x44\x65leteUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x14\n\x12\x44\x65leteUserResponse2\xf0\x06\n\x0e\x41\x63\x63ountService\x12=\n\x06SignIn\x12\x18.keypeg.v1.SignInRequest\x1a\x19.keypeg.v1.SignInResponse\x12@\n\x07SignOut\x12\x19.keypeg.v1.SignOutRequest\x1a\x1a.keypeg.v1.SignOutResponse\x12\x46\n\tGetCaller\x12\x1b.keypeg.v1.GetCallerRequest\x1a\x1c.keypeg.v1.GetCallerResponse\x12R\n\rCreateAccount\x12\x1f.keypeg.v1.CreateAccountRequest\x1a .keypeg.v1.CreateAccountResponse\x12I\n\nGetAccount\x12\x1c.keypeg.v1.GetAccountRequest\x1a\x1d.keypeg.v1.GetAccountResponse\x12U\n\x0eSetAccountKind\x12 .keypeg.v1.SetAccountKindRequest\x1a!.keypeg.v1.SetAccountKindResponse\x12O\n\x0cListAccounts\x12\x1e.keypeg.v1.ListAccountsRequest\x1a\x1f.keypeg.v1.ListAccountsResponse\x12p\n\x17SetSecondFactorRequired\x12).keypeg.v1.SetSecondFactorRequiredRequest\x1a*.keypeg.v1.SetSecondFactorRequiredResponse\x12I\n\nCreateUser\x12\x1c.keypeg.v1.CreateUserRequest\x1a\x1d.keypeg.v1.CreateUserResponse\x12\x46\n\tListUsers\x12\x1b.keypeg.v1.ListUsersRequest\x1a\x1c.keypeg.v1.ListUsersResponse\x12I\n\nDeleteUser\x12\x1c.keypeg.v1.DeleteUserRequest\x1a\x1d.keypeg.v1.DeleteUserResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fkeypeg/v1/account_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17keypeg/v1/account.proto\x1a\x17keypeg/v1/sign_in.proto\"S\n\rSignInRequest\x12\r\n\x05login\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x03 \x01(\t\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\"\xe6\x02\n\x0eSignInResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x04user\x18\x03 \x01(\x0b\x32\x0f.keypeg.v1.User\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x15\n\rrefresh_token\x18\x05 \x01(\t\x12\x37\n\x13refresh_expire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sign_in\x18\x07 \x01(\t\x12,\n\tvalid_for\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12second_factor_owed\x18\t \x01(\x08\x12\x39\n\x13second_factor_reset\x18\n \x01(\x0b\x32\x1c.keypeg.v1.SecondFactorReset\"\x10\n\x0eSignOutRequest\"\x11\n\x0fSignOutResponse\"\x12\n\x10GetCallerRequest\"t\n\x11GetCallerResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.User\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x14\x43reateAccountRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.keypeg.v1.AccountKind\"<\n\x15\x43reateAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Account\"!\n\x11GetAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x12GetAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Account\"_\n\x15SetAccountKindRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.keypeg.v1.AccountKind\"=\n\x16SetAccountKindResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Account\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x14ListAccountsResponse\x12$\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x12.keypeg.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x1eSetSecondFactorRequiredRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\"F\n\x1fSetSecondFactorRequiredResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.keypeg.v1.Account\"\x8d\x01\n\x11\x43reateUserRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05login\x18\x03 \x01(\t\x12\x10\n\x08password\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x1d\n\x04role\x18\x06 \x01(\x0e\x32\x0f.keypeg.v1.Role\"3\n\x12\x43reateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.User\"I\n\x10ListUsersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"L\n\x11ListUsersResponse\x12\x1e\n\x05users\x18\x01 \x03(\x0b\x32\x0f.keypeg.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x11\x44\x65leteUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x14\n\x12\x44\x65leteUserResponse2\xf0\x06\n\x0e\x41\x63\x63ountService\x12=\n\x06SignIn\x12\x18.keypeg.v1.SignInRequest\x1a\x19.keypeg.v1.SignInResponse\x12@\n\x07SignOut\x12\x19.keypeg.v1.SignOutRequest\x1a\x1a.keypeg.v1.SignOutResponse\x12\x46\n\tGetCaller\x12\x1b.keypeg.v1.GetCallerRequest\x1a\x1c.keypeg.v1.GetCallerResponse\x12R\n\rCreateAccount\x12\x1f.keypeg.v1.CreateAccountRequest\x1a .keypeg.v1.CreateAccountResponse\x12I\n\nGetAccount\x12\x1c.keypeg.v1.GetAccountRequest\x1a\x1d.keypeg.v1.GetAccountResponse\x12U\n\x0eSetAccountKind\x12 .keypeg.v1.SetAccountKindRequest\x1a!.keypeg.v1.SetAccountKindResponse\x12O\n\x0cListAccounts\x12\x1e.keypeg.v1.ListAccountsRequest\x1a\x1f.keypeg.v1.ListAccountsResponse\x12p\n\x17SetSecondFactorRequired\x12).keypeg.v1.SetSecondFactorRequiredRequest\x1a*.keypeg.v1.SetSecondFactorRequiredResponse\x12I\n\nCreateUser\x12\x1c.keypeg.v1.CreateUserRequest\x1a\x1d.keypeg.v1.CreateUserResponse\x12\x46\n\tListUsers\x12\x1b.keypeg.v1.ListUsersRequest\x1a\x1c.keypeg.v1.ListUsersResponse\x12I\n\nDeleteUser\x12\x1c.keypeg.v1.DeleteUserRequest\x1a\x1d.keypeg.v1.DeleteUserResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.account_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIGNINREQUEST']._serialized_start=136
-  _globals['_SIGNINREQUEST']._serialized_end=219
-  _globals['_SIGNINRESPONSE']._serialized_start=222
-  _globals['_SIGNINRESPONSE']._serialized_end=521
-  _globals['_SIGNOUTREQUEST']._serialized_start=523
-  _globals['_SIGNOUTREQUEST']._serialized_end=539
-  _globals['_SIGNOUTRESPONSE']._serialized_start=541
-  _globals['_SIGNOUTRESPONSE']._serialized_end=558
-  _globals['_GETCALLERREQUEST']._serialized_start=560
-  _globals['_GETCALLERREQUEST']._serialized_end=578
-  _globals['_GETCALLERRESPONSE']._serialized_start=580
-  _globals['_GETCALLERRESPONSE']._serialized_end=696
-  _globals['_CREATEACCOUNTREQUEST']._serialized_start=698
-  _globals['_CREATEACCOUNTREQUEST']._serialized_end=820
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=822
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=882
-  _globals['_GETACCOUNTREQUEST']._serialized_start=884
-  _globals['_GETACCOUNTREQUEST']._serialized_end=917
-  _globals['_GETACCOUNTRESPONSE']._serialized_start=919
-  _globals['_GETACCOUNTRESPONSE']._serialized_end=976
-  _globals['_SETACCOUNTKINDREQUEST']._serialized_start=978
-  _globals['_SETACCOUNTKINDREQUEST']._serialized_end=1073
-  _globals['_SETACCOUNTKINDRESPONSE']._serialized_start=1075
-  _globals['_SETACCOUNTKINDRESPONSE']._serialized_end=1136
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1138
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1198
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1200
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1285
-  _globals['_SETSECONDFACTORREQUIREDREQUEST']._serialized_start=1287
-  _globals['_SETSECONDFACTORREQUIREDREQUEST']._serialized_end=1371
-  _globals['_SETSECONDFACTORREQUIREDRESPONSE']._serialized_start=1373
-  _globals['_SETSECONDFACTORREQUIREDRESPONSE']._serialized_end=1443
-  _globals['_CREATEUSERREQUEST']._serialized_start=1446
-  _globals['_CREATEUSERREQUEST']._serialized_end=1587
-  _globals['_CREATEUSERRESPONSE']._serialized_start=1589
-  _globals['_CREATEUSERRESPONSE']._serialized_end=1640
-  _globals['_LISTUSERSREQUEST']._serialized_start=1642
-  _globals['_LISTUSERSREQUEST']._serialized_end=1715
-  _globals['_LISTUSERSRESPONSE']._serialized_start=1717
-  _globals['_LISTUSERSRESPONSE']._serialized_end=1793
-  _globals['_DELETEUSERREQUEST']._serialized_start=1795
-  _globals['_DELETEUSERREQUEST']._serialized_end=1848
-  _globals['_DELETEUSERRESPONSE']._serialized_start=1850
-  _globals['_DELETEUSERRESPONSE']._serialized_end=1870
-  _globals['_ACCOUNTSERVICE']._serialized_start=1873
-  _globals['_ACCOUNTSERVICE']._serialized_end=2753
+  _globals['_SIGNINREQUEST']._serialized_start=161
+  _globals['_SIGNINREQUEST']._serialized_end=244
+  _globals['_SIGNINRESPONSE']._serialized_start=247
+  _globals['_SIGNINRESPONSE']._serialized_end=605
+  _globals['_SIGNOUTREQUEST']._serialized_start=607
+  _globals['_SIGNOUTREQUEST']._serialized_end=623
+  _globals['_SIGNOUTRESPONSE']._serialized_start=625
+  _globals['_SIGNOUTRESPONSE']._serialized_end=642
+  _globals['_GETCALLERREQUEST']._serialized_start=644
+  _globals['_GETCALLERREQUEST']._serialized_end=662
+  _globals['_GETCALLERRESPONSE']._serialized_start=664
+  _globals['_GETCALLERRESPONSE']._serialized_end=780
+  _globals['_CREATEACCOUNTREQUEST']._serialized_start=782
+  _globals['_CREATEACCOUNTREQUEST']._serialized_end=904
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=906
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=966
+  _globals['_GETACCOUNTREQUEST']._serialized_start=968
+  _globals['_GETACCOUNTREQUEST']._serialized_end=1001
+  _globals['_GETACCOUNTRESPONSE']._serialized_start=1003
+  _globals['_GETACCOUNTRESPONSE']._serialized_end=1060
+  _globals['_SETACCOUNTKINDREQUEST']._serialized_start=1062
+  _globals['_SETACCOUNTKINDREQUEST']._serialized_end=1157
+  _globals['_SETACCOUNTKINDRESPONSE']._serialized_start=1159
+  _globals['_SETACCOUNTKINDRESPONSE']._serialized_end=1220
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1222
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1282
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1284
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1369
+  _globals['_SETSECONDFACTORREQUIREDREQUEST']._serialized_start=1371
+  _globals['_SETSECONDFACTORREQUIREDREQUEST']._serialized_end=1455
+  _globals['_SETSECONDFACTORREQUIREDRESPONSE']._serialized_start=1457
+  _globals['_SETSECONDFACTORREQUIREDRESPONSE']._serialized_end=1527
+  _globals['_CREATEUSERREQUEST']._serialized_start=1530
+  _globals['_CREATEUSERREQUEST']._serialized_end=1671
+  _globals['_CREATEUSERRESPONSE']._serialized_start=1673
+  _globals['_CREATEUSERRESPONSE']._serialized_end=1724
+  _globals['_LISTUSERSREQUEST']._serialized_start=1726
+  _globals['_LISTUSERSREQUEST']._serialized_end=1799
+  _globals['_LISTUSERSRESPONSE']._serialized_start=1801
+  _globals['_LISTUSERSRESPONSE']._serialized_end=1877
+  _globals['_DELETEUSERREQUEST']._serialized_start=1879
+  _globals['_DELETEUSERREQUEST']._serialized_end=1932
+  _globals['_DELETEUSERRESPONSE']._serialized_start=1934
+  _globals['_DELETEUSERRESPONSE']._serialized_end=1954
+  _globals['_ACCOUNTSERVICE']._serialized_start=1957
+  _globals['_ACCOUNTSERVICE']._serialized_end=2837
 # @@protoc_insertion_point(module_scope)

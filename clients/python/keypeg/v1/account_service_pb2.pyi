@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from keypeg.v1 import account_pb2 as _account_pb2
+from keypeg.v1 import sign_in_pb2 as _sign_in_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -74,6 +75,7 @@ class SignInResponse(_message.Message):
     SIGN_IN_FIELD_NUMBER: _builtins.int
     VALID_FOR_FIELD_NUMBER: _builtins.int
     SECOND_FACTOR_OWED_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_RESET_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """Send it as `authorization: Bearer TOKEN`; a secret; lasts for minutes."""
     account: _builtins.str
@@ -84,7 +86,8 @@ class SignInResponse(_message.Message):
     """`signIns/{sign_in}`; the same for as long as the client is signed in."""
     second_factor_owed: _builtins.bool
     """Whether the token is good for nothing but to set up a second factor: the
-    account requires one, and the user has none. Default: false.
+    account requires one, or the publisher of its people and resellers, and the
+    user has none. Default: false.
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -102,6 +105,12 @@ class SignInResponse(_message.Message):
     def valid_for(self) -> _duration_pb2.Duration:
         """How long the token holds from now on, for clients whose clocks are wrong."""
 
+    @_builtins.property
+    def second_factor_reset(self) -> _sign_in_pb2.SecondFactorReset:
+        """To be shown to the user: told at the next sign-in after it, and at every one
+        within 7 days of that. Unset when there is nothing to tell.
+        """
+
     def __init__(
         self,
         *,
@@ -114,10 +123,11 @@ class SignInResponse(_message.Message):
         sign_in: _builtins.str = ...,
         valid_for: _duration_pb2.Duration | None = ...,
         second_factor_owed: _builtins.bool = ...,
+        second_factor_reset: _sign_in_pb2.SecondFactorReset | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "second_factor_reset", b"second_factor_reset", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "second_factor_owed", b"second_factor_owed", "sign_in", b"sign_in", "token", b"token", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "second_factor_owed", b"second_factor_owed", "second_factor_reset", b"second_factor_reset", "sign_in", b"sign_in", "token", b"token", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -274,7 +284,7 @@ class GetAccountRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}`."""
+    """`accounts/{account}`; `accounts/-` for the publisher's people and resellers."""
     def __init__(
         self,
         *,
@@ -430,7 +440,9 @@ class SetSecondFactorRequiredRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accounts/{account}`."""
+    """`accounts/{account}`; `accounts/-` for the publisher's people and resellers,
+    which the publisher's administrators decide.
+    """
     request_id: _builtins.str
     """A UUID; kept 24 h."""
     required: _builtins.bool
@@ -459,7 +471,7 @@ class SetSecondFactorRequiredResponse(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def account(self) -> _account_pb2.Account:
-        """The account."""
+        """The account; for the publisher's people its name and this."""
 
     def __init__(
         self,

@@ -125,7 +125,8 @@ class AccountServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetAccount(self, request, context):
-        """One account.
+        """One account. `accounts/-` for what there is to say of the publisher's people and
+        resellers: whether they need a second factor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,8 +149,8 @@ class AccountServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetSecondFactorRequired(self, request, context):
-        """Sets whether the people of an account need a second factor. Felt at their next
-        call; streams that are open go on.
+        """Sets whether the people of an account need a second factor, or the publisher's
+        people and resellers. Felt at their next call; streams that are open go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,9 @@ class AccountServiceStub:
     CreateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateAccountRequest, _account_service_pb2.CreateAccountResponse]
     """Adds an account."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]
-    """One account."""
+    """One account. `accounts/-` for what there is to say of the publisher's people and
+    resellers: whether they need a second factor.
+    """
     SetAccountKind: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetAccountKindRequest, _account_service_pb2.SetAccountKindResponse]
     """Makes a group of an account, or an account of a group. Every cloud session of
     it is closed by this, and what is in the cloud returns to the account; who has
@@ -51,8 +53,8 @@ class AccountServiceStub:
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]
     """All accounts."""
     SetSecondFactorRequired: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetSecondFactorRequiredRequest, _account_service_pb2.SetSecondFactorRequiredResponse]
-    """Sets whether the people of an account need a second factor. Felt at their next
-    call; streams that are open go on.
+    """Sets whether the people of an account need a second factor, or the publisher's
+    people and resellers. Felt at their next call; streams that are open go on.
     """
     CreateUser: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateUserRequest, _account_service_pb2.CreateUserResponse]
     """Adds a user to an account."""
@@ -75,7 +77,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     CreateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateAccountRequest, _account_service_pb2.CreateAccountResponse]  # type: ignore[assignment]
     """Adds an account."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]  # type: ignore[assignment]
-    """One account."""
+    """One account. `accounts/-` for what there is to say of the publisher's people and
+    resellers: whether they need a second factor.
+    """
     SetAccountKind: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetAccountKindRequest, _account_service_pb2.SetAccountKindResponse]  # type: ignore[assignment]
     """Makes a group of an account, or an account of a group. Every cloud session of
     it is closed by this, and what is in the cloud returns to the account; who has
@@ -84,8 +88,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ListAccounts: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """All accounts."""
     SetSecondFactorRequired: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetSecondFactorRequiredRequest, _account_service_pb2.SetSecondFactorRequiredResponse]  # type: ignore[assignment]
-    """Sets whether the people of an account need a second factor. Felt at their next
-    call; streams that are open go on.
+    """Sets whether the people of an account need a second factor, or the publisher's
+    people and resellers. Felt at their next call; streams that are open go on.
     """
     CreateUser: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateUserRequest, _account_service_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Adds a user to an account."""
@@ -135,7 +139,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.GetAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.GetAccountResponse, _abc.Awaitable[_account_service_pb2.GetAccountResponse]]:
-        """One account."""
+        """One account. `accounts/-` for what there is to say of the publisher's people and
+        resellers: whether they need a second factor.
+        """
 
     @_abc_1.abstractmethod
     def SetAccountKind(
@@ -162,8 +168,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.SetSecondFactorRequiredRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.SetSecondFactorRequiredResponse, _abc.Awaitable[_account_service_pb2.SetSecondFactorRequiredResponse]]:
-        """Sets whether the people of an account need a second factor. Felt at their next
-        call; streams that are open go on.
+        """Sets whether the people of an account need a second factor, or the publisher's
+        people and resellers. Felt at their next call; streams that are open go on.
         """
 
     @_abc_1.abstractmethod

@@ -473,3 +473,59 @@ class GetResellerAccountsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetResellerAccountsResponse: _TypeAlias = GetResellerAccountsResponse  # noqa: Y015
+
+@_typing.final
+class ResetSecondFactorsRequest(_message.Message):
+    """Takes away second factors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}/users/{user}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetSecondFactorsRequest: _TypeAlias = ResetSecondFactorsRequest  # noqa: Y015
+
+@_typing.final
+class ResetSecondFactorsResponse(_message.Message):
+    """They are away; the password is what it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONE_TIME_CODES_FIELD_NUMBER: _builtins.int
+    PASSKEY_COUNT_FIELD_NUMBER: _builtins.int
+    ENDED_COUNT_FIELD_NUMBER: _builtins.int
+    one_time_codes: _builtins.bool
+    """Whether there were one-time codes."""
+    passkey_count: _builtins.int
+    """How many passkeys there were."""
+    ended_count: _builtins.int
+    """How many sign-ins ended."""
+    def __init__(
+        self,
+        *,
+        one_time_codes: _builtins.bool = ...,
+        passkey_count: _builtins.int = ...,
+        ended_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_count", b"ended_count", "one_time_codes", b"one_time_codes", "passkey_count", b"passkey_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetSecondFactorsResponse: _TypeAlias = ResetSecondFactorsResponse  # noqa: Y015

@@ -76,6 +76,11 @@ class PeopleServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_people__service__pb2.GetResellerAccountsRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_people__service__pb2.GetResellerAccountsResponse.FromString,
                 _registered_method=True)
+        self.ResetSecondFactors = channel.unary_unary(
+                '/keypeg.v1.PeopleService/ResetSecondFactors',
+                request_serializer=keypeg_dot_v1_dot_people__service__pb2.ResetSecondFactorsRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_people__service__pb2.ResetSecondFactorsResponse.FromString,
+                _registered_method=True)
 
 
 class PeopleServiceServicer(object):
@@ -139,6 +144,18 @@ class PeopleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResetSecondFactors(self, request, context):
+        """Takes away the second factors of somebody who has lost them, ends everything
+        that they are signed in with, and has their next sign-ins tell them. For who
+        gives and takes their role; not one's own, and not with an API key. The caller
+        has signed in within the last 10 minutes, with a second factor if they have
+        one, and not by a code that was approved elsewhere (SIGN_IN_REQUIRED).
+        ALREADY_EXISTS where there is none to take away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeopleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -181,6 +198,11 @@ def add_PeopleServiceServicer_to_server(servicer, server):
                     servicer.GetResellerAccounts,
                     request_deserializer=keypeg_dot_v1_dot_people__service__pb2.GetResellerAccountsRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_people__service__pb2.GetResellerAccountsResponse.SerializeToString,
+            ),
+            'ResetSecondFactors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetSecondFactors,
+                    request_deserializer=keypeg_dot_v1_dot_people__service__pb2.ResetSecondFactorsRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_people__service__pb2.ResetSecondFactorsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -401,6 +423,33 @@ class PeopleService(object):
             '/keypeg.v1.PeopleService/GetResellerAccounts',
             keypeg_dot_v1_dot_people__service__pb2.GetResellerAccountsRequest.SerializeToString,
             keypeg_dot_v1_dot_people__service__pb2.GetResellerAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetSecondFactors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.PeopleService/ResetSecondFactors',
+            keypeg_dot_v1_dot_people__service__pb2.ResetSecondFactorsRequest.SerializeToString,
+            keypeg_dot_v1_dot_people__service__pb2.ResetSecondFactorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,14 @@ class PeopleServiceStub:
     """Says for which accounts a reseller acts."""
     GetResellerAccounts: _grpc.UnaryUnaryMultiCallable[_people_service_pb2.GetResellerAccountsRequest, _people_service_pb2.GetResellerAccountsResponse]
     """For which accounts a reseller acts."""
+    ResetSecondFactors: _grpc.UnaryUnaryMultiCallable[_people_service_pb2.ResetSecondFactorsRequest, _people_service_pb2.ResetSecondFactorsResponse]
+    """Takes away the second factors of somebody who has lost them, ends everything
+    that they are signed in with, and has their next sign-ins tell them. For who
+    gives and takes their role; not one's own, and not with an API key. The caller
+    has signed in within the last 10 minutes, with a second factor if they have
+    one, and not by a code that was approved elsewhere (SIGN_IN_REQUIRED).
+    ALREADY_EXISTS where there is none to take away.
+    """
 
 @_typing.type_check_only
 class PeopleServiceAsyncStub(PeopleServiceStub):
@@ -75,6 +83,14 @@ class PeopleServiceAsyncStub(PeopleServiceStub):
     """Says for which accounts a reseller acts."""
     GetResellerAccounts: _aio.UnaryUnaryMultiCallable[_people_service_pb2.GetResellerAccountsRequest, _people_service_pb2.GetResellerAccountsResponse]  # type: ignore[assignment]
     """For which accounts a reseller acts."""
+    ResetSecondFactors: _aio.UnaryUnaryMultiCallable[_people_service_pb2.ResetSecondFactorsRequest, _people_service_pb2.ResetSecondFactorsResponse]  # type: ignore[assignment]
+    """Takes away the second factors of somebody who has lost them, ends everything
+    that they are signed in with, and has their next sign-ins tell them. For who
+    gives and takes their role; not one's own, and not with an API key. The caller
+    has signed in within the last 10 minutes, with a second factor if they have
+    one, and not by a code that was approved elsewhere (SIGN_IN_REQUIRED).
+    ALREADY_EXISTS where there is none to take away.
+    """
 
 class PeopleServiceServicer(metaclass=_abc_1.ABCMeta):
     """Roles, invitations, programs, and what resellers act for. `accounts/-` stands for the publisher's people and
@@ -144,5 +160,19 @@ class PeopleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_people_service_pb2.GetResellerAccountsResponse, _abc.Awaitable[_people_service_pb2.GetResellerAccountsResponse]]:
         """For which accounts a reseller acts."""
+
+    @_abc_1.abstractmethod
+    def ResetSecondFactors(
+        self,
+        request: _people_service_pb2.ResetSecondFactorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_people_service_pb2.ResetSecondFactorsResponse, _abc.Awaitable[_people_service_pb2.ResetSecondFactorsResponse]]:
+        """Takes away the second factors of somebody who has lost them, ends everything
+        that they are signed in with, and has their next sign-ins tell them. For who
+        gives and takes their role; not one's own, and not with an API key. The caller
+        has signed in within the last 10 minutes, with a second factor if they have
+        one, and not by a code that was approved elsewhere (SIGN_IN_REQUIRED).
+        ALREADY_EXISTS where there is none to take away.
+        """
 
 def add_PeopleServiceServicer_to_server(servicer: PeopleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

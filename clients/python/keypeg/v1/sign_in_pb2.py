@@ -27,17 +27,19 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from keypeg.v1 import account_pb2 as keypeg_dot_v1_dot_account__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keypeg/v1/sign_in.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17keypeg/v1/account.proto\"\x83\x02\n\x06SignIn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\'\n\x06method\x18\x03 \x01(\x0e\x32\x17.keypeg.v1.SignInMethod\x12\x13\n\x0b\x63lient_name\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x08 \x01(\x08\"\x89\x02\n\x08SignedIn\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12\x37\n\x13refresh_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sign_in\x18\x05 \x01(\t\x12\x1d\n\x04user\x18\x06 \x01(\x0b\x32\x0f.keypeg.v1.User\x12\x0f\n\x07\x61\x63\x63ount\x18\x07 \x01(\t\x12,\n\tvalid_for\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration*\x98\x02\n\x0cSignInMethod\x12\x1e\n\x1aSIGN_IN_METHOD_UNSPECIFIED\x10\x00\x12\x1b\n\x17SIGN_IN_METHOD_PASSWORD\x10\x01\x12$\n SIGN_IN_METHOD_PASSWORD_AND_CODE\x10\x02\x12\x1a\n\x16SIGN_IN_METHOD_PASSKEY\x10\x03\x12\x1b\n\x17SIGN_IN_METHOD_PROVIDER\x10\x04\x12\x1e\n\x1aSIGN_IN_METHOD_DEVICE_CODE\x10\x05\x12#\n\x1fSIGN_IN_METHOD_TRUSTED_PROVIDER\x10\x06\x12\'\n#SIGN_IN_METHOD_PASSWORD_AND_PASSKEY\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17keypeg/v1/sign_in.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17keypeg/v1/account.proto\"\x83\x02\n\x06SignIn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\'\n\x06method\x18\x03 \x01(\x0e\x32\x17.keypeg.v1.SignInMethod\x12\x13\n\x0b\x63lient_name\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x08 \x01(\x08\"\x90\x01\n\x11SecondFactorReset\x12.\n\nreset_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x10\n\x08\x62y_login\x18\x03 \x01(\t\x12\x16\n\x0eone_time_codes\x18\x04 \x01(\x08\x12\x15\n\rpasskey_count\x18\x05 \x01(\r\"\xc4\x02\n\x08SignedIn\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12\x37\n\x13refresh_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sign_in\x18\x05 \x01(\t\x12\x1d\n\x04user\x18\x06 \x01(\x0b\x32\x0f.keypeg.v1.User\x12\x0f\n\x07\x61\x63\x63ount\x18\x07 \x01(\t\x12,\n\tvalid_for\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x39\n\x13second_factor_reset\x18\t \x01(\x0b\x32\x1c.keypeg.v1.SecondFactorReset*\x98\x02\n\x0cSignInMethod\x12\x1e\n\x1aSIGN_IN_METHOD_UNSPECIFIED\x10\x00\x12\x1b\n\x17SIGN_IN_METHOD_PASSWORD\x10\x01\x12$\n SIGN_IN_METHOD_PASSWORD_AND_CODE\x10\x02\x12\x1a\n\x16SIGN_IN_METHOD_PASSKEY\x10\x03\x12\x1b\n\x17SIGN_IN_METHOD_PROVIDER\x10\x04\x12\x1e\n\x1aSIGN_IN_METHOD_DEVICE_CODE\x10\x05\x12#\n\x1fSIGN_IN_METHOD_TRUSTED_PROVIDER\x10\x06\x12\'\n#SIGN_IN_METHOD_PASSWORD_AND_PASSKEY\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.sign_in_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIGNINMETHOD']._serialized_start=659
-  _globals['_SIGNINMETHOD']._serialized_end=939
+  _globals['_SIGNINMETHOD']._serialized_start=865
+  _globals['_SIGNINMETHOD']._serialized_end=1145
   _globals['_SIGNIN']._serialized_start=129
   _globals['_SIGNIN']._serialized_end=388
-  _globals['_SIGNEDIN']._serialized_start=391
-  _globals['_SIGNEDIN']._serialized_end=656
+  _globals['_SECONDFACTORRESET']._serialized_start=391
+  _globals['_SECONDFACTORRESET']._serialized_end=535
+  _globals['_SIGNEDIN']._serialized_start=538
+  _globals['_SIGNEDIN']._serialized_end=862
 # @@protoc_insertion_point(module_scope)

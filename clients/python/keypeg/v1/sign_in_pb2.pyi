@@ -125,6 +125,50 @@ class SignIn(_message.Message):
 Global___SignIn: _TypeAlias = SignIn  # noqa: Y015
 
 @_typing.final
+class SecondFactorReset(_message.Message):
+    """Somebody else took away a user's second factors, because they were lost: what
+    there was of one-time codes, recovery codes and passkeys.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESET_TIME_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    BY_LOGIN_FIELD_NUMBER: _builtins.int
+    ONE_TIME_CODES_FIELD_NUMBER: _builtins.int
+    PASSKEY_COUNT_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Who did it: `accounts/{account}/users/{user}`, below `accounts/-` for the
+    publisher's people and resellers.
+    """
+    by_login: _builtins.str
+    """The name that they signed in with then."""
+    one_time_codes: _builtins.bool
+    """Whether there were one-time codes."""
+    passkey_count: _builtins.int
+    """How many passkeys there were."""
+    @_builtins.property
+    def reset_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        reset_time: _timestamp_pb2.Timestamp | None = ...,
+        by: _builtins.str = ...,
+        by_login: _builtins.str = ...,
+        one_time_codes: _builtins.bool = ...,
+        passkey_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "by_login", b"by_login", "one_time_codes", b"one_time_codes", "passkey_count", b"passkey_count", "reset_time", b"reset_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecondFactorReset: _TypeAlias = SecondFactorReset  # noqa: Y015
+
+@_typing.final
 class SignedIn(_message.Message):
     """What a client that is signed in has."""
 
@@ -138,6 +182,7 @@ class SignedIn(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     VALID_FOR_FIELD_NUMBER: _builtins.int
+    SECOND_FACTOR_RESET_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """Send it as `authorization: Bearer TOKEN`; a secret; lasts for minutes."""
     refresh_token: _builtins.str
@@ -162,6 +207,13 @@ class SignedIn(_message.Message):
     def valid_for(self) -> _duration_pb2.Duration:
         """How long the token holds from now on, for clients whose clocks are wrong."""
 
+    @_builtins.property
+    def second_factor_reset(self) -> Global___SecondFactorReset:
+        """To be shown to the user: told at the next sign-in after it, and at every one
+        within 7 days of that. Unset when there is nothing to tell, and in answer to
+        RefreshSignIn.
+        """
+
     def __init__(
         self,
         *,
@@ -173,10 +225,11 @@ class SignedIn(_message.Message):
         user: _account_pb2.User | None = ...,
         account: _builtins.str = ...,
         valid_for: _duration_pb2.Duration | None = ...,
+        second_factor_reset: Global___SecondFactorReset | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "second_factor_reset", b"second_factor_reset", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "sign_in", b"sign_in", "token", b"token", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "expire_time", b"expire_time", "refresh_expire_time", b"refresh_expire_time", "refresh_token", b"refresh_token", "second_factor_reset", b"second_factor_reset", "sign_in", b"sign_in", "token", b"token", "user", b"user", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
