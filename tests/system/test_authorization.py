@@ -16,7 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from keypeg.calls import translate
 from keypeg.v1 import account_pb2, account_service_pb2, people_service_pb2
-from keypeg_server.rpc.authorization import TABLE, Access
+from keypeg_server.rpc.access_rules import Access
+from keypeg_server.rpc.authorization import TABLE
 from keypeg_server.rpc.authorization_cells import BRIDGES as MACHINES
 from keypeg_server.rpc.authorization_cells import Outcome, Who, outcome
 from keypeg_server.rpc.health import CONTRACT

@@ -1,68 +1,20 @@
 """Who may call what: one table, method by method; what is not in it is denied.
 
-Promises: pure rules. A rule says which right a method takes and, for what belongs to an account, which field of the
-request names it. Who lacks the right is denied before anything is looked at, whatever the request names; what is not
-the caller's and what is not there are the same NOT_FOUND.
+Promises: a rule says which right a method takes and, for what belongs to an account, which field of the request names
+it.
 
-Leaves to others: finding out who calls (gate.py), the rights of roles (domain/rights.py); carrying out the rules for
-pools, seats and borrows, whose account and holder only their service knows; what each rule means for each caller
+Leaves to others: carrying the rules out (access_rules.py), and what each means for each caller
 (authorization_cells.py).
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from keypeg.errors import PermissionDenied
-from keypeg_server.domain.caller import Caller
-from keypeg_server.domain.rights import RIGHTS, Right
-from keypeg_server.service.accounts import not_found
-
-
-class Access(enum.Enum):
-    """To whom, of those who have the right, what a request names is there."""
-
-    PUBLIC = "anyone, without signing in"
-    CALLER = "anyone who is signed in: it names nothing of anybody's, or their own"
-    USER = "the user whom the request names, and who has the right in their account"
-    ACCOUNT = "who sees the account that the request names"
-    POOL = "who sees the account whose pool the request names"
-    HOLDER = "who holds it"
-    BORROWER = "who borrowed it"
-    BORROW = "who borrowed it, and who sees the people of the account"
-    CERTIFICATE = "who calls by a certificate, about that certificate"
-    CREDENTIAL = "for whom it signs in, and who sees the people of the account"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Who may call a method: who has the right (None: everyone), and sees what is named.
-
-    `field` of the request has the name of something in the account. Without a right, and where it is about one
-    user, people call themselves: an API key may only where the rule says so. `in_person`: nor may one although it is
-    about others, whatever its scopes. `bridges`: whether the certificate of a bridge
-    opens it, which has no right of its own.
-    """
-
-    access: Access
-    right: Right | None = None
-    field: str = ""
-    keys: bool = False
-    bridges: bool = False
-    in_person: bool = False
-
-    def __post_init__(self) -> None:
-        assert bool(self.field) == (self.access in (Access.ACCOUNT, Access.USER))
-        assert self.right is not None or self.access in (
-            Access.PUBLIC,
-            Access.CALLER,
-            Access.CERTIFICATE,
-        )
-
+from keypeg_server.domain.rights import Right
+from keypeg_server.rpc.access_rules import Access, Rule, denied
 
 _PUBLIC, _CALLER = Rule(Access.PUBLIC), Rule(Access.CALLER)
 _HEALTH = Rule(Access.PUBLIC, bridges=True)
@@ -310,60 +262,5 @@ def rule_of(method: str) -> Rule:
     """The rule of a method, as `/package.Service/Method`; PermissionDenied when it has none."""
     rule = TABLE.get(method) or CHANNELS.get(method)
     if rule is None:
-        raise _denied(method)
+        raise denied(method)
     return rule
-
-
-def check_right(rule: Rule, caller: Caller, method: str) -> None:
-    """Refuse who lacks the right of a method; before the request is looked at."""
-    if caller.certificate or rule.access is Access.CERTIFICATE:
-        if not (caller.certificate and rule.bridges):
-            raise by_certificate(method) if caller.certificate else _denied(method)
-        return
-    right = rule.right
-    by_key = caller.scopes is not None
-    own = right is None or rule.access is Access.USER or rule.in_person
-    if by_key and not rule.keys and own:
-        short = method.rpartition("/")[2]
-        raise PermissionDenied(f"API keys may not call {short}; sign in.", method=method)
-    if right is None or caller.may(right) or rule.access is Access.USER:
-        return
-    if right in RIGHTS[caller.role]:
-        short = method.rpartition("/")[2]
-        raise PermissionDenied(
-            f"This API key may not call {short}, which takes the scope {right.value}; use a key that has it.",
-            method=method,
-            scope=right.value,
-        )
-    raise _denied(method)
-
-
-def check_account(rule: Rule, caller: Caller, request: Any, method: str) -> None:
-    """Refuse what belongs to an account that the caller does not see; the request's names are well-formed by now."""
-    if not rule.field:
-        return
-    name = getattr(request, rule.field)
-    if rule.access is Access.USER and "/".join(name.split("/", 4)[:4]) != caller.user:
-        assert rule.right is not None
-        if not caller.may(rule.right):
-            raise _denied(method)
-    elif rule.access is Access.USER:
-        return
-    if not caller.sees_account("/".join(name.split("/", 2)[:2])):
-        raise not_found(name)
-
-
-def by_certificate(method: str) -> PermissionDenied:
-    """The refusal for a bridge that asks for what bridges do not need."""
-    short = method.rpartition("/")[2]
-    return PermissionDenied(
-        f"The certificate of a bridge does not open {short}; call it with a token.", method=method
-    )
-
-
-def _denied(method: str) -> PermissionDenied:
-    short = method.rpartition("/")[2]
-    return PermissionDenied(
-        f"You may not call {short}; ask an administrator of your account, or the publisher.",
-        method=method,
-    )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from keypeg_server.domain.rights import RIGHTS, Right, Role
-from keypeg_server.rpc.authorization import Access, Rule
+from keypeg_server.rpc.access_rules import Access, Rule
 
 
 class Who(enum.Enum):

@@ -17,7 +17,7 @@ from keypeg.errors import PermissionDenied, TokenInvalid
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.client_certificate import CertificateRole
 from keypeg_server.rpc import relayed
-from keypeg_server.rpc.authorization import Access, Rule, by_certificate
+from keypeg_server.rpc.access_rules import Access, Rule, by_certificate
 from keypeg_server.service.carried_certificates import CarriedCertificates
 from keypeg_server.service.client_certificates import ClientCertificates
 from keypeg_server.service.tokens import SignedIn

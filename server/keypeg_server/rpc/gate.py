@@ -20,7 +20,7 @@ import grpc.aio
 from keypeg.errors import KeypegError, SignInRequired, TokenInvalid
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
 from keypeg_server.rpc import authorization, caller, credential_gate, factor_gate, validate
-from keypeg_server.rpc.authorization import Access, Rule
+from keypeg_server.rpc.access_rules import Access, Rule, check_account, check_right
 from keypeg_server.rpc.certificate_door import CertificateDoor, check_client
 from keypeg_server.rpc.client_versions import ANY, ClientVersions
 from keypeg_server.rpc.doors import check_port
@@ -115,7 +115,7 @@ class Gate(grpc.aio.ServerInterceptor):
         def enter(signed_in: SignedIn | None, request: Any) -> None:
             if signed_in is not None:
                 quotas.call(signed_in.user.name)
-                authorization.check_right(rule, signed_in.caller, method)
+                check_right(rule, signed_in.caller, method)
                 if not administers and door is None:
                     check_port(rule.right, method)
                 credential_gate.check_method(signed_in.caller, method)
@@ -126,7 +126,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 validate.request(request)
                 if signed_in is not None:
                     credential_gate.check_request(signed_in.caller, request)
-                    authorization.check_account(rule, signed_in.caller, request, method)
+                    check_account(rule, signed_in.caller, request, method)
 
         async def admitted(request: Any, context: Any) -> SignedIn | None:
             refusals.read()

@@ -13,14 +13,8 @@ from keypeg.errors import NotFound, PermissionDenied
 from keypeg.v1 import account_service_pb2
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.rights import RIGHTS, Right, Role
-from keypeg_server.rpc.authorization import (
-    TABLE,
-    Access,
-    Rule,
-    check_account,
-    check_right,
-    rule_of,
-)
+from keypeg_server.rpc.access_rules import Access, Rule, check_account, check_right
+from keypeg_server.rpc.authorization import TABLE, rule_of
 from keypeg_server.rpc.health import CONTRACT
 
 MEMBER = Caller("accounts/acme/users/anna", "anna", "accounts/acme", Role.MEMBER, "t1")
