@@ -218,6 +218,24 @@ def test_a_kill_at_any_step_of_a_move_leaves_a_sign_in(
         assert desk.keeper().load() == OLD
 
 
+def test_who_loads_while_another_program_moves_them_finds_them(desk: Desk) -> None:
+    desk.put(KEYRING)
+    vault = desk.vault
+
+    class Moving:
+        """Another program is done before this one gets its answer."""
+
+        def get(self, entry: str) -> str | None:
+            desk.keeper("file").settle()
+            return vault.get(entry)
+
+        check, set, delete = vault.check, vault.set, vault.delete
+
+    keeper = PlacedKeeper(desk.path, Setting.AUTO, Moving)
+    assert keeper.load() == OLD
+    assert desk.keeper().place() is FILE
+
+
 def test_who_asked_for_the_keyring_hears_before_signing_in_that_there_is_none(desk: Desk) -> None:
     desk.lock()
     with pytest.raises(FieldInvalid, match="locked"):

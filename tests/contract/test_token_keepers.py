@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from keypeg.errors import FieldInvalid
 from keypeg.token_file import Tokens
 from keypeg.token_keeping import FileKeeper, Keeper, KeyringKeeper, MemoryKeeper, alone
 from keypeg.token_place import PlacedKeeper, Setting
@@ -133,6 +134,13 @@ def test_the_lock_ends_with_the_process_that_has_it(tmp_path: Path) -> None:
     other.join(30)
     with alone(path):
         pass
+
+
+def test_a_directory_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    nowhere = alone(tmp_path / "file" / "tokens" / "lab")
+    with pytest.raises(FieldInvalid, match=r"lab\.lock.*KEYPEG_CONFIG_DIR"), nowhere:
+        raise AssertionError("nobody is alone there")
 
 
 def test_no_secret_of_a_keyring_is_in_the_file(tmp_path: Path) -> None:

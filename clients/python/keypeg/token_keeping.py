@@ -13,9 +13,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from keypeg import files, token_file
+from keypeg.errors import FieldInvalid
 from keypeg.keyring_trouble import KeyringTrouble, Trouble
 from keypeg.token_file import Tokens
 
@@ -141,8 +142,7 @@ class MemoryKeeper:
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """No other process of this computer changes the tokens of that path meanwhile, where the system can say so."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.with_name(f"{path.name}.lock").open("ab") as file:
+    with _opened(path.with_name(f"{path.name}.lock")) as file:
         try:
             import fcntl
         except ImportError:  # Windows: two processes may ask at once, by one request id on disk
@@ -150,3 +150,14 @@ def alone(path: Path) -> Iterator[None]:
             return
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _opened(lock: Path) -> BinaryIO:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return lock.open("ab")
+    except OSError as error:
+        raise FieldInvalid(
+            f"{lock} can not be written: {error.strerror}; set KEYPEG_CONFIG_DIR to a directory of your own.",
+            field="config",
+        ) from error

@@ -106,7 +106,9 @@ class PlacedKeeper:
         if self.place() is not Place.KEYRING:
             return self._file.load()
         try:
-            return self._keyring.load()
+            found = self._keyring.load()
+            # Who loads is not alone: they may have moved since the file was looked at.
+            return found if found.token else self._file.load()
         except KeyringTrouble as error:
             raise SignInRequired(
                 f"The tokens of the profile {self._path.name} are in the system's keyring, and {error.what}: {error.to_do}; "
