@@ -64,7 +64,7 @@ FLOODS: Final = frozenset(
 """What is held back when it comes without end."""
 
 RATE: Final = 100.0  # refusals a second that are answered: some percent of a core
-BURST: Final = 200.0  # more than a program in error makes before somebody looks; a twentieth of a second's work
+BURST: Final = 50.0  # more than a program in error makes before somebody looks, and a sixtieth of a second of work
 HELD_SECONDS: Final = (
     2.0  # at most: apps of one address whose tokens ended together are refused together
 )
