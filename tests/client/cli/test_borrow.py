@@ -12,7 +12,7 @@ import pytest
 
 from keypeg import errors
 from keypeg.borrow_shelf import Shelf
-from keypeg.cli import borrow_calls
+from keypeg.cli import asking
 from keypeg.v1 import borrow_pb2, borrow_service_pb2_grpc
 from tests.client.cli import fakes
 from tests.client.cli.conftest import CommandLine
@@ -323,7 +323,7 @@ def test_a_write_off_says_what_it_exposes_and_asks(keypeg, borrows, monkeypatch)
         asked.append(question)
         return False
 
-    monkeypatch.setattr(borrow_calls, "confirmed", no)
+    monkeypatch.setattr(asking, "confirmed", no)
     result = keypeg(*arguments)
     assert result.exit_code == 1
     assert "1 unit may be used twice" in result.stderr

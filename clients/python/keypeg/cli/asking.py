@@ -36,3 +36,10 @@ def line(what: str, option: str) -> str:
     if not sys.stdin.isatty():
         raise click.UsageError(f"Nobody can be asked here: give {option}.")
     return str(click.prompt(what, err=True))
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person says yes; nobody to ask is a usage error."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("Nobody can be asked here: give --yes, or --dry-run.")
+    return click.confirm(question, err=True)

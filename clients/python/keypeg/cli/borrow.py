@@ -4,7 +4,8 @@ Promises: a key is on the disk before the server is asked, and an answer that wa
 next `take`, so that no borrow is lost on the way. What is given back works no more from the moment that this
 program says so, whether the server has heard it or not. A write-off says what it exposes before it happens.
 
-Leaves to others: the disk (keypeg.borrow_shelf), the calls and the columns (borrow_calls, borrow_views).
+Leaves to others: the disk (keypeg.borrow_shelf), the calls and the columns (borrow_calls, borrow_ends,
+borrow_views).
 """
 
 from __future__ import annotations
@@ -67,12 +68,13 @@ async def take(
       keypeg borrow take acme/solver --for 3d
     """
     from keypeg.cli import borrow_calls as calls
+    from keypeg.cli import borrow_ends as ends
     from keypeg.cli import resolve
     from keypeg.cli.values import moment
 
     shelf = calls.shelf(cli)
     async with cli.server() as link:
-        await calls.hand_in(cli, link, shelf)
+        await ends.hand_in(cli, link, shelf)
         name = await resolve.pool_name(link, pool, account)
         made = await calls.finish(cli, link, shelf, name)
         if made is None:
@@ -101,6 +103,7 @@ async def list_borrows(cli: Cli, pool: str | None, here: bool, account: str | No
       keypeg borrow list
     """
     from keypeg.cli import borrow_calls as calls
+    from keypeg.cli import borrow_ends as ends
     from keypeg.cli import resolve
     from keypeg.errors import KeypegError, SignInRequired, TimedOut, Unreachable
 
@@ -112,7 +115,7 @@ async def list_borrows(cli: Cli, pool: str | None, here: bool, account: str | No
     if not here:
         try:
             async with cli.server() as link:
-                await calls.hand_in(cli, link, shelf)
+                await ends.hand_in(cli, link, shelf)
                 owner = await link.account(account)
                 parent = await resolve.pool_name(link, pool, account) if pool else owner
                 found = await resolve.borrows(link, parent)
@@ -180,28 +183,29 @@ async def give_back(
       keypeg borrow return --from-file returned.keypeg
     """
     from keypeg.cli import borrow_calls as calls
+    from keypeg.cli import borrow_ends as ends
     from keypeg.errors import NotFound
 
     if from_file is not None:
         if borrow or to_file:
             raise click.UsageError("--from-file stands alone: the file names the borrow.")
         async with cli.server() as link:
-            found, refusal = await calls.hand_in_file(link, from_file)
+            found, refusal = await ends.hand_in_file(link, from_file)
         if found:
             cli.printer.listing(found, BORROWS)
         if refusal is not None:
             raise refusal
         return
     shelf = calls.shelf(cli)
-    given_up = calls.give_up(cli, shelf, borrow)
+    given_up = ends.give_up(cli, shelf, borrow)
     if to_file is not None:
-        calls.save(given_up, to_file)
+        ends.save(given_up, to_file)
         cli.printer.note(
             f"The statement is in {to_file}; hand it in with `keypeg borrow return --from-file`."
         )
         return
     async with cli.server() as link:
-        unknown = await calls.hand_in(cli, link, shelf)
+        unknown = await ends.hand_in(cli, link, shelf)
     if unknown:
         raise NotFound(
             f"{unknown[0]} can not be handed in here; use the server and the account of which it was borrowed.",
@@ -229,19 +233,20 @@ async def write_off(
     Example:
       keypeg borrow write-off 5d2b9a41 --reason "Laptop was stolen" --dry-run
     """
-    from keypeg.cli import borrow_calls as calls
+    from keypeg.cli import borrow_ends as ends
     from keypeg.cli import resolve
+    from keypeg.cli.asking import confirmed
 
     async with cli.server() as link:
         name = await resolve.borrow_name(link, borrow, account)
-        answer = await calls.write_off(link, name, reason, dry_run=True)
+        answer = await ends.write_off(link, name, reason, dry_run=True)
         if not dry_run:
             if not yes:
-                cli.printer.note(calls.exposed(cli, answer))
-                if not calls.confirmed(f"Write {name} off?"):
+                cli.printer.note(ends.exposed(cli, answer))
+                if not confirmed(f"Write {name} off?"):
                     cli.printer.note("Nothing was changed.")
                     raise click.exceptions.Exit(1)
-            answer = await calls.write_off(link, name, reason, dry_run=False)
+            answer = await ends.write_off(link, name, reason, dry_run=False)
     cli.printer.item(answer, EXPOSURE)
     if dry_run:
         cli.printer.note("Nothing was changed: it was asked what would be.")

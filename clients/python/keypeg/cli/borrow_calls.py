@@ -1,38 +1,28 @@
-"""Borrowing step by step: what is asked of the server, and what of this computer's shelf.
+"""Borrowing step by step, and what is borrowed: what is asked of the server, and what of this computer's shelf.
 
 Promises: the server's answer is on the disk before it is shown; a refusal leaves nothing behind; an answer that
 was lost leaves the request, to be asked again with the same id.
 
-Leaves to others: options and printing (borrow), locks and files (keypeg.borrow_shelf).
+Leaves to others: giving back (borrow_ends), options and printing (borrow), locks and files (keypeg.borrow_shelf).
 """
 
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
-import click
-
-from keypeg import borrowed, errors, fingerprint, hostinfo, names, profile
-from keypeg.borrow_place import Asked, GivenUp, Kept
+from keypeg import errors, fingerprint, hostinfo, names, profile
+from keypeg.borrow_place import Asked, Kept
 from keypeg.borrow_shelf import Shelf
-from keypeg.cli import resolve, short, when
+from keypeg.cli import resolve
 from keypeg.cli.context import Cli
 from keypeg.cli.link import Link, request_id
-from keypeg.cli.values import moment
 from keypeg.envelope import (
-    RETURN_TYPE,
-    TEXT_CHARACTERS,
     Ed25519Signer,
-    all_from_text,
-    to_text,
 )
 from keypeg.errors import KeypegError, Reason
-from keypeg.files import read, write
 from keypeg.v1 import (
     borrow_pb2,
     borrow_service_pb2,
@@ -43,7 +33,7 @@ from keypeg.v1 import (
 )
 
 # After these nobody knows whether the server has done it; the request is kept, and asked again.
-_UNKNOWN: Final = (
+UNKNOWN: Final = (
     Reason.UNREACHABLE,
     Reason.TIMED_OUT,
     Reason.INTERNAL,
@@ -71,7 +61,8 @@ def shelf(cli: Cli) -> Shelf:
     return Shelf(profile.borrows_dir())
 
 
-def _stub(link: Link) -> borrow_service_pb2_grpc.BorrowServiceAsyncStub:
+def stub(link: Link) -> borrow_service_pb2_grpc.BorrowServiceAsyncStub:
+    """Where borrows are asked for."""
     return borrow_service_pb2_grpc.BorrowServiceStub(link.channel)
 
 
@@ -140,7 +131,7 @@ async def _ask(
     try:
         made, proof = await _lent(link, asked)
     except KeypegError as error:
-        if error.reason in _NOT_DONE or (not again and error.reason not in _UNKNOWN):
+        if error.reason in _NOT_DONE or (not again and error.reason not in UNKNOWN):
             here.refused(asked)
             raise
         cli.printer.note(
@@ -154,14 +145,14 @@ async def _ask(
 async def _lent(link: Link, asked: Asked) -> tuple[borrow_pb2.Borrow, proof_pb2.BorrowProof]:
     request = borrow_service_pb2.CreateBorrowRequest.FromString(asked.request)
     try:
-        answer = await link.call(_stub(link).CreateBorrow, request)
+        answer = await link.call(stub(link).CreateBorrow, request)
     except errors.AlreadyExists as error:
         # It was asked so long ago that the server does not remember the request: it names the borrow.
         name = error.metadata.get("resource", "")
         if not names.BORROW.matches(name):
             raise
         found = await link.call(
-            _stub(link).GetBorrow, borrow_service_pb2.GetBorrowRequest(name=name)
+            stub(link).GetBorrow, borrow_service_pb2.GetBorrowRequest(name=name)
         )
         if not found.HasField("proof"):
             raise
@@ -175,79 +166,9 @@ async def renew(
     """Gives a borrow a later end."""
     request = borrow_service_pb2.RenewBorrowRequest(name=kept.name, request_id=request_id())
     request.duration.FromTimedelta(duration)
-    answer = await link.call(_stub(link).RenewBorrow, request)
+    answer = await link.call(stub(link).RenewBorrow, request)
     here.keep(kept.directory, answer.proof, cli.now())
     return answer.borrow
-
-
-# Giving back.
-
-
-def give_up(cli: Cli, here: Shelf, text: str | None) -> tuple[GivenUp, ...]:
-    """Gives a borrow of this computer up, for good; all statements that are to be handed in.
-
-    One that is given up already is not given up again; without a word, those that wait come first.
-    """
-    waiting = {one.name: one for one in here.given_up()}
-    if text is None and waiting:
-        return tuple(waiting.values())
-    if text is not None and (meant := short.match(text, waiting)):
-        return tuple(waiting[name] for name in meant)
-    made = here.give_up(pick(here, text), cli.now())
-    cli.printer.note(f"{made.name} is given up: it opens nothing here any more.")
-    return (made,)
-
-
-def save(statements: Sequence[GivenUp], path: Path) -> None:
-    """Writes statements to a file, as text."""
-    write(path.absolute(), "".join(to_text(one.statement) for one in statements).encode())
-
-
-async def hand_in(cli: Cli, link: Link, here: Shelf) -> tuple[str, ...]:
-    """Hands in what this computer has given up and nobody has handed in yet; what is not known to the server.
-
-    That is kept until its end has come for sure: it may be another server, or another account.
-    """
-    unknown = []
-    for one in here.given_up():
-        request = borrow_service_pb2.ReturnBorrowRequest(name=one.name, statement=one.statement)
-        try:
-            await link.call(_stub(link).ReturnBorrow, request)
-        except errors.NotFound:
-            if not here.is_over(one.name, cli.now()):
-                unknown.append(one.name)
-                cli.printer.note(
-                    f"{one.name} is not known to this server and user; its statement is kept, to be handed in "
-                    "where it was borrowed."
-                )
-                continue
-        here.handed_in(one)
-        cli.printer.note(f"{one.name} is given back.")
-    return tuple(unknown)
-
-
-async def hand_in_file(
-    link: Link, path: Path
-) -> tuple[list[borrow_pb2.Borrow], KeypegError | None]:
-    """Hands in all statements of a file; what was given back, and the first refusal."""
-    text = read(path, TEXT_CHARACTERS).decode(errors="replace")
-    statements = [one for one in all_from_text(text) if one.payload_type == RETURN_TYPE]
-    if not statements:
-        raise errors.DocumentMalformed(
-            f"There is no statement of return in {path}; write one with `keypeg borrow return --to-file`."
-        )
-    found, refusal = [], None
-    for statement in statements:
-        request = borrow_service_pb2.ReturnBorrowRequest(
-            name=borrowed.named_by(statement), statement=statement
-        )
-        try:
-            found.append((await link.call(_stub(link).ReturnBorrow, request)).borrow)
-        except KeypegError as error:
-            refusal = refusal or error
-            if error.reason in _UNKNOWN:
-                break  # it would be the same for all others
-    return found, refusal
 
 
 # What is there.
@@ -295,37 +216,3 @@ def _known(kept: Kept) -> borrow_pb2.Borrow:
         expire_time=document.expire_time,
         serial=document.serial,
     )
-
-
-# Writing off.
-
-
-async def write_off(
-    link: Link, name: str, reason: str, *, dry_run: bool
-) -> borrow_service_pb2.WriteOffBorrowResponse:
-    """Gives a borrow up for lost, or asks what that would expose."""
-    request = borrow_service_pb2.WriteOffBorrowRequest(
-        name=name, request_id=request_id(), reason=reason, dry_run=dry_run
-    )
-    return await link.call(_stub(link).WriteOffBorrow, request)
-
-
-def exposed(cli: Cli, answer: borrow_service_pb2.WriteOffBorrowResponse) -> str:
-    """What a write-off exposes, in a few sentences."""
-    one, exposure = answer.borrow, answer.exposure
-    until, over = moment(exposure, "expire_time"), moment(exposure, "free_time")
-    where = one.host_name or one.device
-    units = "1 unit" if exposure.units == 1 else f"{exposure.units} units"
-    return (
-        f"{where} can not be told: its document works there until "
-        f"{when.local(until, cli.now()) if until else 'its end'}. Until "
-        f"{when.local(over, cli.now()) if over else 'then'}, {units} may be used twice; with this one, "
-        f"{exposure.exposed_count} of {exposure.budget_count} units that may be exposed are."
-    )
-
-
-def confirmed(question: str) -> bool:
-    """Whether a person says yes; nobody to ask is a usage error."""
-    if not sys.stdin.isatty():
-        raise click.UsageError("Nobody can be asked here: give --yes, or --dry-run.")
-    return click.confirm(question, err=True)

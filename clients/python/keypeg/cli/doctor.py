@@ -3,7 +3,7 @@
 Promises: a check that needs an earlier one is skipped when that failed, so that one cause gives one ✗;
 nothing is changed; every wait is bounded; exit code 1 when a check fails.
 
-Leaves to others: the judgment of clocks and certificates (health.py, pure), connections (probe.py).
+Leaves to others: the judgment of clocks and certificates (health.py, pure), connections (probe.py), the bridge (bridge_check.py).
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import shutil
 import ssl
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from keypeg.cli import health, probe, token_check
+from keypeg.cli import bridge_check, health, probe, token_check
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.exits import Exit
 from keypeg.cli.health import Check, Verdict
@@ -102,14 +101,10 @@ class Doctor:
     async def checks(self) -> list[Check]:
         """Every check, in order."""
         out = [self.configuration(), token_check.check(self.profile), self.device()]
-        steps: tuple[Callable[[], Awaitable[list[Check]]], ...] = (
-            self.server,
-            self.signed_in,
-            self.bridge,
-        )
-        for step in steps:
-            out += await step()
-        return [*out, self.agent(), self.clock(), self.versions()]
+        out += await self.server()
+        out += await self.signed_in()
+        out += await bridge_check.checks(self.cli)
+        return [*out, bridge_check.agent(), self.clock(), self.versions()]
 
     def configuration(self) -> Check:
         """The profile can be read and names a server."""
@@ -239,75 +234,6 @@ class Doctor:
                 Check("Signed in", Verdict.FAILED, error.sentence, "Run: keypeg --debug whoami")
             ]
         return [Check("Signed in", Verdict.OK, f"as {caller.user.login}")]
-
-    async def bridge(self) -> list[Check]:
-        """The bridge answers, and so do the keys."""
-        from keypeg import errors
-        from keypeg.discovery import bridge_socket
-        from keypeg.v1 import key_pb2
-        from keypeg.v1 import key_service_pb2 as pb
-        from keypeg.v1 import key_service_pb2_grpc as rpc
-
-        try:
-            target = self.cli.bridge_target()
-        except errors.FieldInvalid:
-            return [Check("Bridge", Verdict.SKIPPED, "no profile")]
-        if target is None:
-            return [
-                Check("Bridge", Verdict.SKIPPED, f"none runs here (no socket {bridge_socket()})")
-            ]
-        try:
-            async with self.cli.bridge() as bridge:
-                stub = rpc.KeyServiceStub(bridge.channel)
-                answer = await bridge.call(stub.ListKeys, pb.ListKeysRequest())
-        except errors.KeypegError as error:
-            return [
-                Check(
-                    "Bridge",
-                    Verdict.FAILED,
-                    error.sentence,
-                    "Start keypeg-bridge, or correct KEYPEG_BRIDGE or --bridge.",
-                )
-            ]
-        out = [Check("Bridge", Verdict.OK, f"{target} ({answer.location_host})")]
-        out += [
-            Check("Keys", Verdict.FAILED, problem, "See the log of keypeg-bridge.")
-            for problem in answer.problems
-        ]
-        for key in answer.keys:
-            faulty = key.state == key_pb2.KEY_STATE_FAULTY
-            out.append(
-                Check(
-                    f"Key {key.model} {key.serial}".strip(),
-                    Verdict.FAILED if faulty else Verdict.OK,
-                    key.fault or "answers",
-                    "Unplug it and plug it in again; try another port." if faulty else "",
-                )
-            )
-        return out
-
-    def agent(self) -> Check:
-        """Whether something on this computer would notice that an app died."""
-        from keypeg.discovery import agent_target
-
-        target = agent_target()
-        if target is None:
-            return Check(
-                "Agent",
-                Verdict.WARNING,
-                "none: seats of a killed app are freed by time only",
-                "Start keypeg-bridge, or start apps with: keypeg run -- CMD",
-            )
-        path = target.removeprefix("unix:")
-        problem = probe.socket_problem(path) if path != target else ""
-        if problem:
-            return Check(
-                "Agent",
-                Verdict.FAILED,
-                f"{target}: {problem}",
-                "Start keypeg-bridge, or unset KEYPEG_AGENT.",
-            )
-        return Check("Agent", Verdict.OK, target)
 
     def clock(self) -> Check:
         """The computer's date, as far as the server's answers show."""

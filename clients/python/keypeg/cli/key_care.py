@@ -116,7 +116,7 @@ async def report_lost(cli: Cli, key: str, reason: str, yes: bool, account: str |
     Example:
       keypeg key report-lost "Ada's blue key" --reason "Left in a train"
     """
-    from keypeg.cli.borrow_calls import confirmed
+    from keypeg.cli.asking import confirmed
     from keypeg.cli.link import request_id
     from keypeg.v1 import location_service_pb2 as pb
     from keypeg.v1 import location_service_pb2_grpc as rpc

@@ -82,7 +82,7 @@ async def revoke(
     Example:
       keypeg license revoke acme/cad --account studio --reason "Order 12 was returned"
     """
-    from keypeg.cli.borrow_calls import confirmed
+    from keypeg.cli.asking import confirmed
 
     if not yes and not confirmed(f"Revoke {license_id}, for good?"):
         raise click.Abort
@@ -175,7 +175,7 @@ async def recover(cli: Cli, activation: str, reason: str, yes: bool, account: st
       keypeg license recover 5d2b9a41 --reason "Left in a train"
     """
     from keypeg.cli import resolve
-    from keypeg.cli.borrow_calls import confirmed
+    from keypeg.cli.asking import confirmed
     from keypeg.cli.license import LICENSE
     from keypeg.cli.link import request_id
     from keypeg.v1 import license_service_pb2 as pb
