@@ -20,6 +20,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from keypeg.calls import translate
 from keypeg.errors import Reason
@@ -31,6 +32,7 @@ from keypeg.v1 import (
     session_pb2,
 )
 from keypeg_server.rpc.limits import HANDSHAKE_TIMEOUT_MS
+from keypeg_server.rpc.quotas import PLACE_STREAMS
 from lab.processes import Lab
 from lab.world import SITE, Api, World, request_id
 from tests.system.logs import said
@@ -324,6 +326,22 @@ def test_who_opens_sessions_without_end_waits_for_each_and_others_do_not(
     assert time.monotonic() - begun < 1.0
     for stream in streams:
         stream.close()
+
+
+def test_who_has_not_signed_in_opens_so_many_streams(strict: World) -> None:
+    other = Customer(strict)
+    ca = grpc.ssl_channel_credentials(strict.ca_file.read_bytes())
+    with grpc.secure_channel(strict.address, ca) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        streams = [watch(health_pb2.HealthCheckRequest()) for _ in range(PLACE_STREAMS)]
+        for one in streams:
+            assert next(one).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            next(watch(health_pb2.HealthCheckRequest()))
+        assert translate(caught.value).metadata["limit"] == "strange_streams"
+        me(other.member)
+        for one in streams:
+            one.cancel()
 
 
 def test_a_stream_of_pings_and_settings_keeps_nobody_out(world: World, customer: Customer) -> None:

@@ -19,11 +19,13 @@ import grpc.aio
 
 from keypeg.errors import KeypegError, SignInRequired, TokenInvalid
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
+from keypeg_server.domain.guessing import place_of
 from keypeg_server.rpc import authorization, caller, credential_gate, factor_gate, validate
 from keypeg_server.rpc.access_rules import Access, Rule, check_account, check_right
 from keypeg_server.rpc.certificate_door import CertificateDoor, check_client
 from keypeg_server.rpc.client_versions import ANY, ClientVersions
 from keypeg_server.rpc.doors import check_port
+from keypeg_server.rpc.peer import address_of
 from keypeg_server.rpc.quotas import Quotas, TooLarge, reader
 from keypeg_server.rpc.refusing import Refusals
 from keypeg_server.service.tokens import SignedIn
@@ -142,8 +144,12 @@ class Gate(grpc.aio.ServerInterceptor):
             enter(signed_in, request)
             return signed_in
 
-        def held(signed_in: SignedIn | None) -> contextlib.AbstractContextManager[None]:
-            return quotas.stream(signed_in.user.name) if signed_in else contextlib.nullcontext()
+        def held(
+            signed_in: SignedIn | None, context: Any
+        ) -> contextlib.AbstractContextManager[None]:
+            if signed_in is not None:
+                return quotas.stream(signed_in.user.name)
+            return quotas.strange_stream(place_of(address_of(context)))
 
         async def call(request: Any, context: Any) -> Any:
             try:
@@ -155,7 +161,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
         async def stream(request: Any, context: Any) -> Any:
             try:
-                with held(await admitted(request, context)):
+                with held(await admitted(request, context), context):
                     return await behavior(request, context)
             except KeypegError as error:
                 await refusals.refused(error, method, caller.name(), context)
@@ -163,7 +169,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
         async def generator(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                with held(await admitted(request, context)):
+                with held(await admitted(request, context), context):
                     async with contextlib.aclosing(behavior(request, context)) as responses:
                         async for response in responses:
                             yield response

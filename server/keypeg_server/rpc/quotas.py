@@ -35,6 +35,12 @@ FRAMES_AT_ONCE: Final = 16
 OPENING_SECONDS: Final = 10.0
 """A new session that would wait for longer is refused: its app has not run yet, and may rather say so."""
 
+PLACE_STREAMS: Final = 100
+"""Streams at once from one place of who has not signed in: balancers that watch a server's health."""
+
+STRANGE_STREAMS: Final = 4_096
+"""The same of all places together; some 23 KiB each."""
+
 _DOCUMENT: Final = "keypeg.v1.Envelope"
 
 
@@ -103,6 +109,8 @@ class Quotas:
         self._opening_limit = openings
         self._streams = StreamCount(streams)
         self._stream_limit = streams
+        self._of_places = StreamCount(PLACE_STREAMS)
+        self._strange = StreamCount(STRANGE_STREAMS)
 
     def call(self, user: str) -> None:
         """One call of a user (name); LimitExceeded when it is one too many."""
@@ -147,3 +155,27 @@ class Quotas:
             yield
         finally:
             self._streams.give(user)
+
+    @contextlib.contextmanager
+    def strange_stream(self, place: str) -> Iterator[None]:
+        """A stream of who has not signed in, from a place, while it lasts; LimitExceeded when it is one too many."""
+        if not self._of_places.take(place):
+            raise _too_many_strange("from one place", PLACE_STREAMS)
+        try:
+            if not self._strange.take(""):
+                raise _too_many_strange("in all", STRANGE_STREAMS)
+            try:
+                yield
+            finally:
+                self._strange.give("")
+        finally:
+            self._of_places.give(place)
+
+
+def _too_many_strange(where: str, limit: int) -> LimitExceeded:
+    return LimitExceeded(
+        f"{limit:,} streams {where} are open of who has not signed in, which is the limit; end some of them, or ask "
+        "with calls that end.",
+        limit="strange_streams",
+        allowed=str(limit),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 from datetime import timedelta
@@ -12,7 +13,15 @@ import keypeg.v1
 from keypeg.errors import LimitExceeded
 from keypeg.v1 import activation_service_pb2, seat_service_pb2
 from keypeg_server.rpc import authorization
-from keypeg_server.rpc.quotas import SMALL, Quotas, TooLarge, reader, size_limit
+from keypeg_server.rpc.quotas import (
+    PLACE_STREAMS,
+    SMALL,
+    STRANGE_STREAMS,
+    Quotas,
+    TooLarge,
+    reader,
+    size_limit,
+)
 from tests.server.service.office import HandClock
 
 for module in pkgutil.iter_modules(keypeg.v1.__path__, "keypeg.v1."):  # all methods are known then
@@ -91,3 +100,20 @@ def test_new_sessions_of_one_user_come_one_after_another() -> None:
     assert caught.value.retry_after is not None
     clock.now += caught.value.retry_after
     assert quotas.opening("accounts/acme/users/ada") == 0.0
+
+
+def test_streams_of_who_has_not_signed_in_are_bounded_by_place_and_in_all() -> None:
+    quotas = Quotas(HandClock(), calls=10, streams=1, frames=640, openings=10)
+    with contextlib.ExitStack() as held:
+        for _ in range(PLACE_STREAMS):
+            held.enter_context(quotas.strange_stream("192.0.2.7"))
+        with pytest.raises(LimitExceeded, match="from one place"):
+            held.enter_context(quotas.strange_stream("192.0.2.7"))
+        for number in range(STRANGE_STREAMS - PLACE_STREAMS):
+            held.enter_context(quotas.strange_stream(f"place {number}"))
+        for _ in range(2):  # and what is refused is not counted
+            with pytest.raises(LimitExceeded, match="in all") as refused:
+                held.enter_context(quotas.strange_stream("192.0.2.8"))
+        assert refused.value.metadata["limit"] == "strange_streams"
+    with quotas.strange_stream("192.0.2.7"):
+        pass
