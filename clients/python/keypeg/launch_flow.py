@@ -116,7 +116,9 @@ class Surveyed:
 
 @dataclass(frozen=True)
 class Done:
-    """The work is done."""
+    """The work is done; `tells` is what the person has to hear first, empty for nothing."""
+
+    tells: str = ""
 
 
 Outcome = Found | Refused | Surveyed | Done
@@ -172,7 +174,7 @@ class LaunchFlow:
                 self._survey = outcome.survey
                 return self._surveyed(outcome)
             case Done():
-                return self._done()
+                return self._warned(outcome.tells) if outcome.tells else self._done()
 
     def answered(self, answer: Answer) -> Turn:
         """A person has answered the step: what to do or ask now."""
@@ -235,6 +237,10 @@ class LaunchFlow:
         self._goes(Happening.CLOSED)
         family = terms.called if terms.family == terms.product else terms.family
         return self._ask(words.offer(terms.called, family, survey, self._why))
+
+    def _warned(self, sentence: str) -> Turn:
+        self._goes(Happening.WARNED)
+        return self._ask(words.warned(sentence, self._why))
 
     def _done(self) -> Turn:
         self._goes(

@@ -39,6 +39,7 @@ class Happening(enum.Enum):
     FAILED = "something else is in the way"
     SIGNS_IN = "the person signs in"
     SIGNED_IN = "they are signed in"
+    WARNED = "they are signed in, and have to hear something"
     CLOSED = "the cloud session would help, and is closed"
     ALWAYS = "the same, and always was the answer once"
     ELSEWHERE = "the cloud session would help, and another device has it"
@@ -62,6 +63,7 @@ TRANSITIONS: Final[Mapping[tuple[LaunchState, Happening], LaunchState]] = {
     (_L.SIGN_IN, _H.SIGNS_IN): _L.SIGNING_IN,
     (_L.SIGN_IN, _H.LEAVES): _L.LEFT,
     (_L.SIGNING_IN, _H.SIGNED_IN): _L.LOOKING,
+    (_L.SIGNING_IN, _H.WARNED): _L.TOLD,
     (_L.SIGNING_IN, _H.FAILED): _L.SIGN_IN,
     (_L.SURVEYING, _H.NOBODY): _L.SIGN_IN,
     (_L.SURVEYING, _H.CLOSED): _L.OFFER,

@@ -121,6 +121,12 @@ def told(product: str, why: KeypegError, first: KeypegError | None = None) -> St
     return Step("told", title, why.sentence, (AGAIN, OTHER, QUIT), error=first or why)
 
 
+def warned(sentence: str, why: KeypegError) -> Step:
+    """What whoever has just signed in has to hear before the app goes on."""
+    go_on = Choice("again", "Go on", is_default=True)
+    return Step("told", "About your sign-in", sentence, (go_on, OTHER, QUIT), error=why)
+
+
 def _moment(moment: datetime, now: datetime) -> str:
     local = moment.astimezone(now.tzinfo)
     return f"{local:%H:%M}" if local.date() == now.date() else f"{local:%Y-%m-%d %H:%M}"

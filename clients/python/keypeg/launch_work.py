@@ -86,7 +86,7 @@ class Worker:
                 case Look():
                     return Found(await self._opens(self._request, self._on_event))
                 case SignIn():
-                    await self._sign_in(work)
+                    return Done(tells=await self._sign_in(work))
                 case Find():
                     return await self._find()
                 case OpenCloud():
@@ -103,10 +103,12 @@ class Worker:
             return Refused(error, signed_in, profile.server)
         return Done()
 
-    async def _sign_in(self, work: SignIn) -> None:
+    async def _sign_in(self, work: SignIn) -> str:
+        """What the person has to hear; empty for nothing."""
         import grpc
 
         from keypeg import calls, sign_in
+        from keypeg.factor_reset import told_in
         from keypeg.v1 import account_service_pb2 as pb
         from keypeg.v1 import account_service_pb2_grpc as rpc
 
@@ -135,6 +137,7 @@ class Worker:
             await asyncio.to_thread(sign_in.keep_tokens, profile, tokens)
             signed_in = launch_profile.kept(replace(signed_in, in_memory=None))
         self._request = replace(self._request, profile=signed_in)
+        return told_in(answer)
 
     async def _find(self) -> Surveyed:
         request = self._request

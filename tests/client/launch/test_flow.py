@@ -116,6 +116,15 @@ def test_a_one_time_code_is_asked_for_where_the_server_needs_one() -> None:
     assert "123456" not in repr(work)
 
 
+def test_what_a_sign_in_tells_is_shown_before_the_app_goes_on() -> None:
+    typed = Answer("sign_in", {"login": "ada", "password": "x" * 8})
+    flow, turn = flow_at(Refused(NOBODY), typed, Done(tells="Your second factors were taken away."))
+    step = asked(turn)
+    assert (step.name, step.sentence) == ("told", "Your second factors were taken away.")
+    assert step.default.label == "Go on"
+    assert flow.answered(Answer(step.default.name)) == Look()
+
+
 def test_a_closed_cloud_session_that_helps_is_offered() -> None:
     flow, turn = flow_at(Refused(CLOUD_CLOSED), Surveyed(survey(owned())))
     step = asked(turn)

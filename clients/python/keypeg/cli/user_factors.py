@@ -16,7 +16,7 @@ from keypeg.cli.values import Name, Value, entry
 
 if TYPE_CHECKING:
     from keypeg.v1.account_service_pb2 import SignInResponse
-    from keypeg.v1.sign_in_pb2 import SecondFactorReset, SignedIn
+    from keypeg.v1.sign_in_pb2 import SignedIn
 
 
 @click.command("reset-factors", cls=Command)
@@ -75,16 +75,7 @@ async def reset_factors(cli: Cli, user: str, yes: bool, account: str | None) -> 
 
 def tell_reset(cli: Cli, answer: SignInResponse | SignedIn) -> None:
     """Tell who signed in that somebody took their second factors away, if so."""
-    if not answer.HasField("second_factor_reset"):
-        return
-    reset: SecondFactorReset = answer.second_factor_reset
-    gone = [
-        *(["one-time codes"] if reset.one_time_codes else []),
-        *([f"{reset.passkey_count} passkeys"] if reset.passkey_count > 1 else []),
-        *(["a passkey"] if reset.passkey_count == 1 else []),
-    ]
-    when = f"{reset.reset_time.ToDatetime():%Y-%m-%d %H:%M} UTC"
-    cli.printer.note(
-        f"Your second factors ({' and '.join(gone)}) were taken away by {reset.by_login} at {when}. If you did not ask"
-        " for that, somebody may want to sign in as you: tell the owners of your account, and look at keypeg sign-ins list."
-    )
+    from keypeg.factor_reset import told_in
+
+    if told := told_in(answer):
+        cli.printer.note(told)
