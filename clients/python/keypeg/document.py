@@ -4,7 +4,8 @@ Promises: bytes are verified before they are parsed; steps 1 to 9 of docs/format
 with its own error; the one time that every check uses comes in as `now`. Unknown fields are kept, unknown
 algorithms passed over. A document whose verification does not raise is one that the root stands behind.
 
-Leaves to others: what a document means for this app, on this device, in this session (proof.py).
+Leaves to others: what is said of what is wrong (document_checks.py), what a document means for this app, on
+this device, in this session (proof.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from keypeg.document_checks import (
+    check_generation,
+    check_publisher,
+    period_error,
+    purpose_error,
+    signature_error,
+)
 from keypeg.envelope import (
     BORROW_TYPE,
     DELEGATION_TYPE,
@@ -39,21 +47,14 @@ from keypeg.envelope import (
     to_text,
 )
 from keypeg.errors import (
-    DelegationExpired,
-    DelegationNotYetValid,
     DocumentExpired,
     DocumentMalformed,
-    DocumentOtherPublisher,
-    DocumentSuperseded,
     KeypegError,
     PurposeNotDelegated,
-    SignatureInvalid,
-    SignerUnknown,
 )
 from keypeg.instants import BEGIN_TOLERANCE, after, instant, span, time_text
 from keypeg.v1 import document_pb2
 from keypeg.v1.document_pb2 import (
-    DelegatedKey,
     Delegation,
     Envelope,
     Grant,
@@ -124,10 +125,10 @@ def verify_delegation(
             f"The delegation of {delegation.publisher} names {len(delegation.keys)} keys, "
             f"not 1 to {DELEGATED_KEY_COUNT}; ask the publisher for a new one."
         )
-    _check_generation(
+    check_generation(
         "delegation", delegation.publisher, delegation.generation, seen.get(delegation.publisher, 0)
     )
-    errors = [_period_error(key, now) for key in delegation.keys]
+    errors = [period_error(key, now) for key in delegation.keys]
     if errors[0] is not None and all(type(error) is type(errors[0]) for error in errors):
         raise errors[0]
     return delegation
@@ -156,14 +157,14 @@ def verify_document(
             continue
         # Step 4: the same key may be delegated more than once, for other purposes and periods.
         for key in keys:
-            error = _purpose_error(key, purpose) or _period_error(key, now)
+            error = purpose_error(key, purpose) or period_error(key, now)
             if error is None:
                 return envelope.payload
             refusals.append(error)
     if refusals:
         # An entry for the purpose, at another time, says more than one for another purpose.
         raise next((e for e in refusals if not isinstance(e, PurposeNotDelegated)), refusals[0])
-    raise _signature_error(envelope, known_key_is_wrong)
+    raise signature_error(envelope, known_key_is_wrong)
 
 
 def verify_with_key(envelope: Envelope, payload_type: str, public_key: PublicKey) -> bytes:
@@ -175,7 +176,7 @@ def verify_with_key(envelope: Envelope, payload_type: str, public_key: PublicKey
     mine = [one.signature for one in envelope.signatures if one.key_id == trusted]
     # Step 3.
     if not any(signature_is_right(public_key, signed, signature) for signature in mine):
-        raise _signature_error(envelope, bool(mine))
+        raise signature_error(envelope, bool(mine))
     return envelope.payload
 
 
@@ -194,7 +195,7 @@ def verify_license(
     document = parsed(LicenseDocument, payload)
     # Step 8: the publisher, and the generation.
     check_publisher("license document", document.publisher, delegation.publisher)
-    _check_generation(
+    check_generation(
         "license document",
         document.activation,
         document.generation,
@@ -243,80 +244,3 @@ def parsed(message: type[_M], payload: bytes) -> _M:
         raise DocumentMalformed(
             f"The payload is no {message.__name__}; ask its publisher for a new one."
         ) from error
-
-
-def _signature_error(envelope: Envelope, known_key_is_wrong: bool) -> KeypegError:
-    ids = ", ".join(repr(one.key_id) for one in envelope.signatures)
-    if known_key_is_wrong:
-        return SignatureInvalid(
-            "The signature of the document is wrong: it was changed, or it is forged. "
-            "Fetch it again from where it came.",
-            payload_type=envelope.payload_type,
-            key_ids=ids,
-        )
-    return SignerUnknown(
-        f"The document is signed by {ids}, which is not trusted here; "
-        "check that it comes from this app's publisher, and that its delegation is the newest.",
-        payload_type=envelope.payload_type,
-        key_ids=ids,
-    )
-
-
-def _purpose_error(key: DelegatedKey, purpose: int) -> KeypegError | None:
-    if purpose in key.purposes:
-        return None
-    wanted = _purpose_name(purpose)
-    has = ", ".join(_purpose_name(one) for one in key.purposes) or "nothing"
-    return PurposeNotDelegated(
-        f"Key {key_id(key.public_key)} may sign {has}, not {wanted}; "
-        "the publisher must delegate it for that.",
-        key_id=key_id(key.public_key),
-        purpose=wanted,
-    )
-
-
-def _purpose_name(purpose: int) -> str:
-    known = document_pb2.Purpose.DESCRIPTOR.values_by_number.get(purpose)
-    return known.name.removeprefix("PURPOSE_") if known else str(purpose)
-
-
-def _period_error(key: DelegatedKey, now: datetime) -> KeypegError | None:
-    one = key_id(key.public_key)
-    if not after(now + BEGIN_TOLERANCE, key.not_before_time):
-        when = time_text(key.not_before_time)
-        return DelegationNotYetValid(
-            f"Key {one} may sign from {when} on, and it is {now:%Y-%m-%dT%H:%M:%SZ} here; "
-            "check this computer's clock.",
-            key_id=one,
-            not_before_time=when,
-        )
-    if after(now, key.not_after_time):
-        when = time_text(key.not_after_time)
-        return DelegationExpired(
-            f"Key {one} might sign until {when}; connect, so that a newer delegation can be fetched, "
-            "and check this computer's clock.",
-            key_id=one,
-            not_after_time=when,
-        )
-    return None
-
-
-def check_publisher(what: str, found: str, expected: str) -> None:
-    """Step 8: the publisher is the one that is expected."""
-    if found != expected:
-        raise DocumentOtherPublisher(
-            f"The {what} is of {found!r}, not of {expected!r}; use one of the app's own publisher.",
-            publisher=found,
-            expected=expected,
-        )
-
-
-def _check_generation(what: str, name: str, generation: int, seen: int) -> None:
-    if generation < seen:
-        raise DocumentSuperseded(
-            f"The {what} of {name} has generation {generation}, and {seen} has been seen; "
-            "fetch the newest.",
-            name=name,
-            generation=str(generation),
-            seen=str(seen),
-        )

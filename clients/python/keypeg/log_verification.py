@@ -4,14 +4,13 @@ Promises: pure; `verify` reads lines once, whatever they are, and says where a l
 or rolled back, each finding with its line and record. A verdict without findings, under the pinned root,
 means that the server wrote exactly these records in this order up to the export.
 
-Leaves to others: what a line says (log.py), files (cli/audit.py), what records mean (usage.py).
+Leaves to others: what a line says (log.py), the verdict (log_verdict.py), files (cli/audit.py), what records mean (usage.py).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -32,49 +31,15 @@ from keypeg.log import (
     genesis,
     parse_line,
 )
+from keypeg.log_verdict import Finding as Finding
+from keypeg.log_verdict import LogVerdict as LogVerdict
+from keypeg.log_verdict import Verdict as Verdict
 from keypeg.v1 import document_pb2, log_pb2
 from keypeg.v1.document_pb2 import Delegation, Envelope
 from keypeg.v1.log_pb2 import LogHead
 
 FINDINGS_LIMIT: Final = 100  # where a file is wrong all over, more say no more
 GAP_LIMIT: Final = 100_000  # records of a gap that may be found again elsewhere
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong."""
-
-    kind: str  # `cut`, `edited`, `reordered`, `rolled_back`, `signature`, `malformed` or `reported`
-    line: int  # in the file, from 1; 0 when it is about the whole
-    log: str
-    sequence: int  # of the record; 0 when it is about the whole
-    sentence: str
-
-
-@dataclass
-class LogVerdict:
-    """What was found of one log."""
-
-    log: str
-    begins_after: int  # records up to here were kept long enough, and are not in the export
-    last: Seen
-    record_count: int = 0
-    head_count: int = 0
-    exported: bool = False  # its last line is a head that was signed for this export
-
-
-@dataclass
-class Verdict:
-    """What was found in a file."""
-
-    logs: list[LogVerdict] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    pinned: bool = False  # the signatures were checked under the publisher's root
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.findings
 
 
 def verify(

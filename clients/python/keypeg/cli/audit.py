@@ -19,7 +19,7 @@ from keypeg.cli.values import Column, entry
 if TYPE_CHECKING:
     from keypeg.cli.link import Link
     from keypeg.log import Seen
-    from keypeg.log_verification import Verdict
+    from keypeg.log_verdict import Verdict
 
 FINDINGS: Final[list[Column[Any]]] = [
     entry("WHAT", "kind"),

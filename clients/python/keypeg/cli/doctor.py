@@ -3,7 +3,8 @@
 Promises: a check that needs an earlier one is skipped when that failed, so that one cause gives one ✗;
 nothing is changed; every wait is bounded; exit code 1 when a check fails.
 
-Leaves to others: the judgment of clocks and certificates (health.py, pure), connections (probe.py), the bridge (bridge_check.py).
+Leaves to others: the judgment of clocks and certificates (health.py, pure), connections (probe.py), the
+bridge (bridge_check.py).
 """
 
 from __future__ import annotations
