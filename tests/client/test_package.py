@@ -41,6 +41,7 @@ def test_the_public_names_are_these():
         "Launch",
         "Lease",
         "Place",
+        "Progress",
         "Reason",
         "Seat",
         "SeatStage",

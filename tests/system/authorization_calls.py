@@ -20,6 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from keypeg import fingerprint
 from keypeg.v1 import (
     account_pb2,
     account_service_pb2,
@@ -610,6 +611,14 @@ _LOCATIONS: Final[Mapping[str, Request]] = {
         emulated=True,
     ),
     "CreateKeyLocation": _key_location,
+    "CreateHostLocation": lambda s: _locations.CreateHostLocationRequest(
+        parent=s.account,
+        request_id=request_id(),
+        device=DEVICE,
+        fingerprint=fingerprint.make(
+            {"machine_id": "0011223344556677"}, bytes(fingerprint.SALT_BYTES)
+        ),
+    ),
     "CheckKey": lambda s: _locations.CheckKeyRequest(
         parent=s.account,
         card_id="00" * 16,

@@ -93,10 +93,13 @@ def test_the_first_launch_signs_in_and_asks_for_a_cloud_session_which_no_leaves_
     computer = world.computer(new_name("first"))
 
     with at_terminal(world, computer, product) as person:
+        person.answer("Choose 1 to 4", "")  # with a password
         person.answer("Login: ", customer.member_login)
         person.answer("Password: ", "not the password")
         person.answer("Remember me", "no")
-        person.answer("User name or password is wrong", "")  # the login stands there already
+        person.until("User name or password is wrong")
+        person.answer("Choose 1 to 4", "")
+        person.answer("Login [", "")  # it stands there already
         person.answer("Password: ", PASSWORD)
         person.answer("Remember me", "")
         person.until("A USB key: no")
@@ -118,7 +121,7 @@ def test_the_first_launch_signs_in_and_asks_for_a_cloud_session_which_no_leaves_
         assert "Login" not in person.shown
     kept = computer.folder / "launch.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert world.keypeg(computer, "status")[1]["always_open_cloud"][0]["family"] == product
+    assert world.keypeg(computer, "status")[1]["always_use"][0]["family"] == product
     close_cloud(customer, computer)
     with at_terminal(world, computer, product) as person:
         person.event("running")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from lab.processes import BIN
 from lab.world import APP, CLOUD, PASSWORD, World
-from tests.client.launch.screen import INSTALL, virtual_screen
+from tests.client.launch.screen import INSTALL, press, virtual_screen
 from tests.system.people import Customer
 from tests.system.terminal import Terminal, at_terminal
 
@@ -58,17 +57,13 @@ def test_a_person_at_a_desktop_signs_in_and_opens_the_cloud_session_with_the_key
         env = {"DISPLAY": next(screens), "KEYPEG_ASK": "auto"}
         app = world.app(new_name("app"), computer, product, env=env)
 
-        def press(title: str, *words: str) -> None:
-            deadline = time.monotonic() + 40
-            focused = ["xdotool", "getwindowfocus", "getwindowname"]
-            while world.lab.run(focused, env=env, check=False).stdout.strip() != title:
-                assert time.monotonic() < deadline, f"no window {title!r}"
-            world.lab.run(["xdotool", *words], env=env)  # as a keyboard: to whatever has the focus
+        def run(argv: Sequence[str]) -> str:
+            return world.lab.run(argv, env=env, check=False).stdout
 
-        press("Sign in", "type", customer.member_login)
-        press("Sign in", "key", "Tab", "type", PASSWORD)
-        press("Sign in", "key", "Return")
-        press("Open a cloud session?", "key", "alt+y")
+        press(run, "Sign in", "type", customer.member_login)
+        press(run, "Sign in", "key", "Tab", "type", PASSWORD)
+        press(run, "Sign in", "key", "Return")
+        press(run, "Open a cloud session?", "key", "alt+y")
         app.expect("running")
         assert app.stop() == 0
 
@@ -94,6 +89,7 @@ def test_the_command_line_asks_before_it_runs_an_app_and_says_so_when_it_can_not
     app = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
     argv = [str(BIN / "keypeg"), "run", "--product", short, "--", *app, "--ask", "never"]
     with Terminal(argv, computer.env) as person:
+        person.answer("Choose 1 to 4", "1")
         person.answer("Login: ", customer.member_login)
         person.answer("Password: ", PASSWORD)
         person.answer("Remember me", "no")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keypeg.cloud_twin import CloudSession
     from keypeg.errors import KeypegError, Reason
     from keypeg.events import Event
-    from keypeg.launch_steps import Answer, Step
+    from keypeg.launch_steps import Answer, Progress, Step
     from keypeg.launch_twin import Launch, launch
     from keypeg.seat import Lease, Place, SeatStage
     from keypeg.session import Seat, Session, open_session
@@ -44,6 +44,7 @@ __all__ = [
     "Launch",
     "Lease",
     "Place",
+    "Progress",
     "Reason",
     "Seat",
     "SeatStage",
@@ -68,6 +69,7 @@ _HOMES: Final = {
     "Launch": "keypeg.launch_twin",
     "Lease": "keypeg.seat",
     "Place": "keypeg.seat",
+    "Progress": "keypeg.launch_steps",
     "Reason": "keypeg.errors",
     "Seat": "keypeg.session",
     "SeatStage": "keypeg.seat",

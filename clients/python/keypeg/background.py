@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextlib
 import gc
 import os
@@ -66,8 +67,14 @@ _lock = threading.Lock()
 _current: _Background | None = None
 
 
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Runs it on the loop and waits for it. Ctrl+C cancels it there too."""
+def run(
+    work: Coroutine[Any, Any, _T],
+    during: Callable[[concurrent.futures.Future[Any]], None] | None = None,
+) -> _T:
+    """Runs it on the loop and waits for it. Ctrl+C cancels it there too.
+
+    `during` is called on the caller's thread with what is waited for, and may return before that is done.
+    """
     background = _background(work)
     if background.is_here:
         work.close()
@@ -77,6 +84,8 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
         )
     future = asyncio.run_coroutine_threadsafe(work, background.loop)
     try:
+        if during is not None:
+            during(future)
         return future.result()
     except BaseException:
         future.cancel()

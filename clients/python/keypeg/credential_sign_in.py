@@ -84,7 +84,7 @@ def source_of(profile: Profile, device: str) -> CredentialSource | None:
     """Tokens for a profile that signs in with a credential file; None for others."""
     if not profile.credential or profile.token:
         return None
-    file = credential_file.load(profile.credential)
+    file = profile.opened or credential_file.load(profile.credential)
     place = Place(profile.server, profile.ca_certificates(), device, hostinfo.host_name())
     return CredentialSource(file, file.signer(passphrase_from(os.environ)), place)
 

@@ -126,8 +126,12 @@ async def activate_onto_key(
     account: str,
     *,
     request_id: str,
+    on_writing: Callable[[], None] | None = None,
 ) -> KeyActivation:
-    """Activate a license on a key and write it there; an activation that is there already is written again."""
+    """Activate a license on a key and write it there; an activation that is there already is written again.
+
+    `on_writing` is called when the license is activated, and the key is written to from now on.
+    """
     location = await location_of(server, account, key.card_id)
     if location is None:
         raise KeyNotEnrolled(
@@ -163,6 +167,8 @@ async def activate_onto_key(
             made = await server.call(
                 stub.GetActivation, activation_service_pb2.GetActivationRequest(name=existing.name)
             )
+        if on_writing is not None:
+            on_writing()
         try:
             written = await bridge.call(
                 key_service_pb2_grpc.KeyServiceStub(bridge.channel).WriteKeyLicense,

@@ -8,14 +8,22 @@ Leaves to others: asking (launch_terminal, launch_dialog).
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
-from typing import Final, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+if TYPE_CHECKING:
+    from keypeg.launch_waiting import Waiting
 
 from keypeg.errors import FieldInvalid, KeypegError, LicenseMissing
-from keypeg.launch_steps import Answer, Ask, Step
+from keypeg.launch_steps import Answer, Ask, Progress, Step
+
+During = Callable[["concurrent.futures.Future[Any]"], None]
+"""Shows on its caller's thread what is told until the future is done; it may return at once."""
 
 VARIABLE: Final = "KEYPEG_ASK"
 WAYS: Final = ("auto", "terminal", "dialog", "never")
@@ -23,10 +31,64 @@ WAYS: Final = ("auto", "terminal", "dialog", "never")
 # What to do by hand instead of answering a step.
 INSTEAD: Final[Mapping[str, str]] = {
     "sign_in": "sign in with `keypeg login`",
+    "file": "import the credential file with `keypeg credential import`",
+    "code": "sign in with `keypeg login --device`",
     "offer": "open the cloud session with `keypeg session open`",
+    "choose": "open the cloud session with `keypeg session open`, or use `keypeg activation create`",
     "move": "move the cloud session here with `keypeg session open`",
     "places": "see `keypeg license list` for what the account owns",
 }
+
+
+# The same for an offer of another place than the cloud.
+INSTEAD_AT: Final[Mapping[str, str]] = {
+    "key": "write the license to the key with `keypeg activation create --key`",
+    "host": "activate it here with `keypeg activation create --here`",
+}
+
+
+class Showing:
+    """A ready way to ask, which shows what is being done as well; it is found out when it is needed first."""
+
+    def __init__(self, wanted: str | None = None) -> None:
+        self._wanted = wanted
+        self._ask: Ask | None = None
+        self._waiting: Waiting | None = None
+
+    def ask(self, step: Step) -> Answer:
+        """Asks; raises where nobody can be asked."""
+        return self._way()(step)
+
+    def tell(self, progress: Progress) -> None:
+        """Shows what is being done; at a desktop `during` does, on the thread of windows."""
+        if self._way() is _in_terminal():
+            from keypeg.launch_terminal import tell_in_terminal
+
+            tell_in_terminal(progress)
+        elif self._waiting is not None:
+            self._waiting.tell(progress)
+
+    def during(self, future: concurrent.futures.Future[Any]) -> None:
+        """Shows at a desktop what is told, until it is done."""
+        with contextlib.suppress(KeypegError):  # which is told when somebody is to be asked
+            self._way()
+        if self._waiting is not None:
+            self._waiting.until(future)
+
+    def _way(self) -> Ask:
+        if self._ask is None:
+            self._ask = asker(self._wanted)
+            if self._ask not in (_in_terminal(), _refuse, _unaskable):
+                from keypeg.launch_waiting import Waiting
+
+                self._waiting = Waiting()
+        return self._ask
+
+
+def _in_terminal() -> Ask:
+    from keypeg.launch_terminal import ask_in_terminal
+
+    return ask_in_terminal
 
 
 def asker(wanted: str | None = None) -> Ask:
@@ -36,9 +98,7 @@ def asker(wanted: str | None = None) -> Ask:
         where = "ask" if wanted else VARIABLE
         raise FieldInvalid(f"{where} is one of {', '.join(WAYS)}, not {way!r}.", field="ask")
     if way in ("auto", "terminal") and is_terminal():
-        from keypeg.launch_terminal import ask_in_terminal
-
-        return ask_in_terminal
+        return _in_terminal()
     if way in ("auto", "dialog") and is_desktop():
         from keypeg.launch_dialog import ask_in_dialog
 
@@ -66,7 +126,7 @@ def _refuse(step: Step) -> NoReturn:
 
 def _unaskable(step: Step) -> Answer:
     error = _error(step)
-    instead = INSTEAD.get(step.name, "")
+    instead = INSTEAD_AT.get(step.place) or INSTEAD.get(step.name, "")
     then = f"; {instead}, and start again" if instead else ""
     told = type(error)(
         f"{error.sentence} Nobody can be asked here, as there is neither a terminal nor a desktop{then}.",

@@ -11,12 +11,12 @@ the window; macOS allows that of the main thread only.
 from __future__ import annotations
 
 import tkinter as tk
-from tkinter import ttk
+from tkinter import filedialog, ttk
 from typing import Final
 
 from keypeg.errors import FieldInvalid
+from keypeg.launch_sign_in_words import YES
 from keypeg.launch_steps import Answer, Choice, Field, FieldKind, Step
-from keypeg.launch_words import YES
 
 WIDTH: Final = 420  # pixels of a line of text, at 96 to the inch
 _PADDING: Final = 14  # pixels
@@ -36,6 +36,7 @@ class Dialog:
         self.answer: Answer = Answer(step.leaving.name)
         self.buttons: dict[str, ttk.Button] = {}
         self.inputs: dict[str, ttk.Entry | ttk.Checkbutton] = {}
+        self.browse: dict[str, ttk.Button] = {}
         self._step = step
         self._variables: dict[str, tk.StringVar] = {}
         self._row = 0
@@ -70,7 +71,7 @@ class Dialog:
         if step.note:
             self._text(step.note)
         bar = ttk.Frame(self._frame)
-        bar.grid(row=self._row, column=0, columnspan=2, sticky="e", pady=(_PADDING, 0))
+        bar.grid(row=self._row, column=0, columnspan=3, sticky="e", pady=(_PADDING, 0))
         taken: set[str] = set()
         for index, choice in enumerate(step.choices):
             self._button(bar, choice, index, taken)
@@ -84,7 +85,7 @@ class Dialog:
             font=font,
             foreground=color,
         )
-        label.grid(row=self._row, column=0, columnspan=2, sticky="w", pady=(0, 8))
+        label.grid(row=self._row, column=0, columnspan=3, sticky="w", pady=(0, 8))
         self._row += 1
 
     def _pair(self, first: str, second: str) -> None:
@@ -111,8 +112,22 @@ class Dialog:
             shown = "\N{BULLET}" if field.kind is FieldKind.SECRET else ""
             made = ttk.Entry(self._frame, textvariable=variable, show=shown, width=34)
             made.grid(row=self._row, column=1, sticky="we", pady=4)
+            if field.kind is FieldKind.FILE:
+                self._browser(field, variable)
         self.inputs[field.name] = made
         self._row += 1
+
+    def _browser(self, field: Field, variable: tk.StringVar) -> None:
+        """A button that lets the system's own dialog find a file."""
+
+        def browse() -> None:
+            if path := filedialog.askopenfilename(parent=self.window, title=field.label):
+                variable.set(path)
+
+        button = ttk.Button(self._frame, text="Browse\N{HORIZONTAL ELLIPSIS}", command=browse)
+        button.grid(row=self._row, column=2, padx=(6, 0))
+        self.browse[field.name] = button
+        button.bind("<Return>", lambda _: button.invoke() or "break")
 
     def _button(self, bar: ttk.Frame, choice: Choice, index: int, taken: set[str]) -> None:
         def take() -> None:

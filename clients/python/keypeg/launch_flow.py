@@ -5,8 +5,8 @@
     turn = flow.happened(outcome)  # after a Work
     turn = flow.answered(answer)   # after a Step
 
-Promises: pure. A license is never taken from another device unless a person said so at this launch; the cloud
-session is opened unasked only for who said `always`, and once in a launch. No leaves everything as it is. A
+Promises: pure. A license is never taken from another device unless a person said so at this launch; a place is
+used unasked only for who said `always` of it, and once in a launch. No leaves everything as it is. A
 password is in the one Work that needs it, and in no repr.
 
 Leaves to others: doing the work (launch_work), the words (launch_words), showing steps.
@@ -15,132 +15,48 @@ Leaves to others: doing the work (launch_work), the words (launch_words), showin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from keypeg import launch_words as words
 from keypeg.errors import KeypegError, LicenseMissing, Reason
+from keypeg.launch_reasons import MISSING, NOBODY
 from keypeg.launch_state import Happening, LaunchState, next_state
 from keypeg.launch_steps import Answer, Step
-from keypeg.launch_survey import Survey
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What is launched."""
-
-    product: str  # name
-    called: str  # what people call it
-    family: str  # for which `always` is remembered; the product when the app names none
-    offers_cloud: bool = True
-
-
-# What to do.
-
-
-@dataclass(frozen=True)
-class Look:
-    """Open a session, wherever there is a license."""
-
-
-@dataclass(frozen=True)
-class SignIn:
-    """Sign in with a password."""
-
-    server: str  # empty: the one that is set
-    login: str
-    password: str = field(repr=False)
-    remember: bool = True
-    code: str = field(default="", repr=False)  # a one-time code, of users who have them
-
-
-@dataclass(frozen=True)
-class Find:
-    """Find out what the account owns, and where it could be used."""
-
-
-@dataclass(frozen=True)
-class OpenCloud:
-    """Open the cloud session here; `move`: also when another device has it."""
-
-    move: bool
-    always: bool = False  # remember it first
-
-
-@dataclass(frozen=True)
-class PutIntoCloud:
-    """Put a license into the cloud; whether to open the cloud session is asked apart."""
-
-    license: str
-
-
-@dataclass(frozen=True)
-class End:
-    """It is over: with a session, or with the reason why not."""
-
-    session: Any = None
-    error: KeypegError | None = None
-
-
-Work = Look | SignIn | Find | OpenCloud | PutIntoCloud
-Turn = Work | Step | End
-
-
-# What has happened.
-
-
-@dataclass(frozen=True)
-class Found:
-    """A session is open."""
-
-    session: Any
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The work could not be done; `signed_in`: whether there is somebody to ask for."""
-
-    error: KeypegError
-    signed_in: bool = True
-    server: str = ""
-    login: str = ""
-
-
-@dataclass(frozen=True)
-class Surveyed:
-    """What was found out; `always` is what the user said once."""
-
-    survey: Survey
-    always: bool = False
-
-
-@dataclass(frozen=True)
-class Done:
-    """The work is done; `tells` is what the person has to hear first, empty for nothing."""
-
-    tells: str = ""
-
-
-Outcome = Found | Refused | Surveyed | Done
-
-_NOBODY: Final = frozenset({Reason.SIGN_IN_REQUIRED, Reason.TOKEN_INVALID, Reason.TOKEN_EXPIRED})
-# There is no license here, but perhaps the account has one that could be.
-_MISSING: Final = frozenset(
-    {
-        Reason.LICENSE_MISSING,
-        Reason.LICENSE_EXPIRED,
-        Reason.LICENSE_SUSPENDED,
-        Reason.LICENSE_REVOKED,
-        Reason.LOCATION_NOT_ALLOWED,
-        Reason.CLOUD_SESSION_CLOSED,
-        Reason.CLOUD_SESSION_ELSEWHERE,
-        Reason.KEY_MISSING,
-        Reason.KEY_NOT_ENROLLED,
-        Reason.KEY_LOST,
-        Reason.DOCUMENT_EXPIRED,
-        Reason.DOCUMENT_OTHER_DEVICE,
-    }
+from keypeg.launch_survey import CLOUD, HOST, KEY, PUT, Survey
+from keypeg.launch_works import (
+    BeginCode,
+    CodeShown,
+    Done,
+    End,
+    Find,
+    FinishCode,
+    Found,
+    Import,
+    Look,
+    OntoHost,
+    OntoKey,
+    OpenCloud,
+    Outcome,
+    PutIntoCloud,
+    Refused,
+    SignIn,
+    Surveyed,
+    Terms,
+    Turn,
 )
+
+_UNASKED: Final = {
+    CLOUD: Happening.ALWAYS_CLOUD,
+    KEY: Happening.ALWAYS_KEY,
+    HOST: Happening.ALWAYS_HOST,
+}
+_ASKED: Final = {
+    CLOUD: Happening.OPENS,
+    PUT: Happening.PUTS,
+    KEY: Happening.TO_KEY,
+    HOST: Happening.TO_HOST,
+}
+_SIGNS_IN: Final = frozenset({LaunchState.SIGNING_IN, LaunchState.IMPORTING, LaunchState.FINISHING})
 
 
 class LaunchFlow:
@@ -153,8 +69,11 @@ class LaunchFlow:
         self._why: KeypegError = LicenseMissing(f"There is no license for {terms.called}.")
         self._server = ""
         self._login = ""
+        self._path = ""
+        self._is_sealed = False
+        self._code: CodeShown | None = None
         self._survey: Survey | None = None
-        self._opened_unasked = False
+        self._unasked: set[str] = set()
 
     def begin(self) -> Turn:
         """The first thing to do."""
@@ -170,87 +89,129 @@ class LaunchFlow:
                 self._server = outcome.server or self._server
                 self._login = outcome.login or self._login
                 return self._refused(outcome)
+            case CodeShown():
+                self._code = outcome
+                self._goes(Happening.SHOWN)
+                return self._ask(self._code_step(is_pending=False))
             case Surveyed():
                 self._survey = outcome.survey
                 return self._surveyed(outcome)
+            case Done(tells) if tells:
+                self._goes(Happening.WARNED)
+                return self._ask(words.warned(tells, self._why))
             case Done():
-                return self._warned(outcome.tells) if outcome.tells else self._done()
+                signed_in = self.state in _SIGNS_IN
+                self._goes(Happening.SIGNED_IN if signed_in else Happening.PLACED)
+                return Look()
 
     def answered(self, answer: Answer) -> Turn:
         """A person has answered the step: what to do or ask now."""
         assert self._step is not None, "nothing was asked"
         self._step.check(answer)
         step, self._step = self._step, None
-        answers: Mapping[str, Callable[[Answer], Turn]] = {
-            "sign_in": self._signs_in,
-            "yes": self._opens,
-            "always": self._opens,
-            "move": self._opens,
-            "put": self._puts,
-            "again": self._again,
-            "other": self._other,
-        }
         if next(one for one in step.choices if one.name == answer.choice).leaves:
             self._goes(Happening.LEAVES)
             return End(error=self._why)
-        return answers[answer.choice](answer)
+        answers: Mapping[str, Callable[[Answer], Turn]] = {
+            "sign_in": self._signs_in,
+            "by_code": self._by_code,
+            "by_file": self._by_file,
+            "use": self._imports,
+            "go_on": self._approved,
+            "back": self._back,
+            "again": self._again,
+            "other": self._other,
+        }
+        if answer.choice in answers:
+            return answers[answer.choice](answer)
+        place = step.place if answer.choice in ("yes", "always") else answer.choice
+        always = answer.choice == "always" or answer.fields.get("always") == words.YES
+        is_move = place == "move"
+        place = CLOUD if is_move else place
+        self._goes(_ASKED[place])
+        return self._use(place, move=is_move, always=always)
 
     # What has happened.
 
     def _refused(self, outcome: Refused) -> Turn:
         error = outcome.error
-        if self.state is LaunchState.SIGNING_IN:
-            self._goes(Happening.FAILED)
-            return self._ask(self._sign_in(problem=error))
-        if self.state is LaunchState.OPENING and error.reason is Reason.CLOUD_SESSION_ELSEWHERE:
-            self._goes(Happening.ELSEWHERE)  # another device was faster: it is offered by name
-            return Find()
-        may_sign_in = self.state in (LaunchState.LOOKING, LaunchState.SURVEYING)
-        nobody = error.reason in _NOBODY
-        if self.state is LaunchState.LOOKING:
-            self._why = error
-            nobody = nobody or (error.reason in _MISSING and not outcome.signed_in)
-            if error.reason in _MISSING and not nobody:
-                self._goes(Happening.MISSING)
+        match self.state:
+            case LaunchState.SIGNING_IN | LaunchState.BEGINNING:
+                self._goes(Happening.FAILED)
+                return self._ask(self._sign_in(problem=error))
+            case LaunchState.FINISHING if error.reason is Reason.SIGN_IN_PENDING:
+                self._goes(Happening.PENDING)
+                return self._ask(self._code_step(is_pending=True))
+            case LaunchState.FINISHING:
+                self._goes(Happening.FAILED)
+                return self._ask(self._sign_in(problem=error))
+            case LaunchState.IMPORTING:
+                self._is_sealed = self._is_sealed or outcome.is_sealed
+                self._goes(Happening.FAILED)
+                return self._ask(self._file(problem=error))
+            case LaunchState.OPENING if error.reason is Reason.CLOUD_SESSION_ELSEWHERE:
+                self._goes(Happening.ELSEWHERE)  # another device was faster: it is offered by name
                 return Find()
-        if nobody and may_sign_in:
-            self._goes(Happening.NOBODY)
-            return self._ask(self._sign_in())
+            case LaunchState.LOOKING:
+                self._why = error
+                return self._not_found(outcome)
+        if error.reason in NOBODY and self.state is LaunchState.SURVEYING:
+            return self._nobody()
         first = self._why if self.state is LaunchState.SURVEYING else None
+        return self._failed(error, first)
+
+    def _not_found(self, outcome: Refused) -> Turn:
+        reason = outcome.error.reason
+        if reason in NOBODY or (reason in MISSING and not outcome.signed_in):
+            return self._nobody()
+        if reason in MISSING:
+            self._goes(Happening.MISSING)
+            return Find()
+        return self._failed(outcome.error)
+
+    def _nobody(self) -> Turn:
+        self._goes(Happening.NOBODY)
+        return self._ask(self._sign_in())
+
+    def _failed(self, error: KeypegError, first: KeypegError | None = None) -> Turn:
         self._goes(Happening.FAILED)
         return self._ask(words.told(self._terms.called, error, first))
 
     def _surveyed(self, outcome: Surveyed) -> Turn:
         survey, terms = outcome.survey, self._terms
         self._login = survey.login
-        if not terms.offers_cloud or not survey.opening_helps:
-            self._goes(Happening.NO_CLOUD)
-            put = terms.offers_cloud and survey.to_put is not None
-            return self._ask(words.places(terms.called, survey, self._why, put=put))
-        if survey.cloud.is_open:
+        helping = survey.helps(terms.kinds)
+        place = outcome.always
+        if place in helping and place in _UNASKED and place not in self._unasked:
+            self._unasked.add(place)
+            self._goes(_UNASKED[place])
+            return self._use(place)
+        if CLOUD in terms.kinds and survey.is_elsewhere:
             self._goes(Happening.ELSEWHERE)
-            return self._ask(words.move(survey, self._why))
-        if outcome.always and not self._opened_unasked:
-            self._opened_unasked = True
-            self._goes(Happening.ALWAYS)
-            return OpenCloud(move=False)
-        self._goes(Happening.CLOSED)
+            return self._ask(words.move(survey, self._why, helping))
         family = terms.called if terms.family == terms.product else terms.family
-        return self._ask(words.offer(terms.called, family, survey, self._why))
+        if helping in ((), (PUT,)):
+            self._goes(Happening.NO_PLACE)
+            return self._ask(words.places(terms.called, survey, self._why, put=bool(helping)))
+        if len(helping) == 1:
+            self._goes(Happening.ONE)
+            return self._ask(words.offer(helping[0], terms.called, family, survey, self._why))
+        self._goes(Happening.SEVERAL)
+        return self._ask(words.choose(helping, terms.called, family, survey, self._why))
 
-    def _warned(self, sentence: str) -> Turn:
-        self._goes(Happening.WARNED)
-        return self._ask(words.warned(sentence, self._why))
-
-    def _done(self) -> Turn:
-        self._goes(
-            {
-                LaunchState.SIGNING_IN: Happening.SIGNED_IN,
-                LaunchState.OPENING: Happening.OPENED,
-                LaunchState.PUTTING: Happening.PUT,
-            }[self.state]
-        )
-        return Look()
+    def _use(self, place: str, *, move: bool = False, always: bool = False) -> Turn:
+        """The work that uses a place that was chosen, or remembered."""
+        survey = self._survey
+        assert survey is not None
+        if place == CLOUD:
+            return OpenCloud(move=move, always=always)
+        if place == KEY:
+            assert survey.onto_key is not None
+            key, owned = survey.onto_key
+            return OntoKey(owned.name, key.name, always=always)
+        chosen = survey.to_put if place == PUT else survey.onto_host
+        assert chosen is not None
+        return PutIntoCloud(chosen.name) if place == PUT else OntoHost(chosen.name, always=always)
 
     # What was answered.
 
@@ -262,19 +223,33 @@ class LaunchFlow:
             server=fields.get("server", "").strip(),
             login=self._login,
             password=fields.get("password", ""),
-            remember=fields.get("remember", words.YES) == words.YES,
+            remember=_remembers(answer),
             code=fields.get("code", "").strip(),
         )
 
-    def _opens(self, answer: Answer) -> Turn:
-        self._goes(Happening.OPENS)
-        return OpenCloud(move=answer.choice == "move", always=answer.choice == "always")
+    def _by_code(self, answer: Answer) -> Turn:
+        self._goes(Happening.BY_CODE)
+        return BeginCode(answer.fields.get("server", "").strip())
 
-    def _puts(self, answer: Answer) -> Turn:
-        assert self._survey is not None
-        assert self._survey.to_put is not None
-        self._goes(Happening.PUTS)
-        return PutIntoCloud(self._survey.to_put.name)
+    def _by_file(self, answer: Answer) -> Turn:
+        self._goes(Happening.BY_FILE)
+        self._path, self._is_sealed = "", False
+        return self._ask(self._file())
+
+    def _imports(self, answer: Answer) -> Turn:
+        path = answer.fields.get("path", "").strip()
+        self._is_sealed = self._is_sealed and path == self._path
+        self._path = path
+        self._goes(Happening.IMPORTS)
+        return Import(path, answer.fields.get("passphrase", ""), remember=_remembers(answer))
+
+    def _approved(self, answer: Answer) -> Turn:
+        self._goes(Happening.APPROVED)
+        return FinishCode(remember=_remembers(answer))
+
+    def _back(self, answer: Answer) -> Turn:
+        self._goes(Happening.BACK)
+        return self._ask(self._sign_in())
 
     def _again(self, answer: Answer) -> Turn:
         self._goes(Happening.AGAIN)
@@ -288,9 +263,20 @@ class LaunchFlow:
     def _sign_in(self, problem: KeypegError | None = None) -> Step:
         return words.sign_in(self._terms.called, self._server, self._login, problem, self._why)
 
+    def _file(self, problem: KeypegError | None = None) -> Step:
+        return words.file(self._path, is_sealed=self._is_sealed, problem=problem, why=self._why)
+
+    def _code_step(self, *, is_pending: bool) -> Step:
+        assert self._code is not None, "no code was shown"
+        return words.code(self._code.code, self._code.server, is_pending=is_pending, why=self._why)
+
     def _ask(self, step: Step) -> Step:
         self._step = step
         return step
 
     def _goes(self, happening: Happening) -> None:
         self.state = next_state(self.state, happening)
+
+
+def _remembers(answer: Answer) -> bool:
+    return answer.fields.get("remember", words.YES) == words.YES

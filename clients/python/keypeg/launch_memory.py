@@ -1,4 +1,4 @@
-"""Who wants a cloud session opened without being asked: remembered per user and product family.
+"""Who wants a place used without being asked, and which: remembered per user and product family.
 
 Promises: one small file, `launch.json` in the configuration directory, readable by its owner only, written whole
 or not at all. A file that can not be read means: ask. It holds no secret.
@@ -31,6 +31,7 @@ class Remembered:
     login: str  # for people
     family: str  # a product's name, or what its publisher calls some of them
     time: str  # when, ISO 8601 in UTC
+    place: str = "cloud"  # what is always used: `cloud`, `key` or `host`
 
 
 class Memory:
@@ -53,14 +54,15 @@ class Memory:
         texts = [text for one in found for text in vars(one).values()]
         return found if all(isinstance(text, str) for text in texts) else ()
 
-    def is_always(self, user: str, family: str) -> bool:
-        """Whether this user has said: always, for this family."""
-        return any((one.user, one.family) == (user, family) for one in self.all())
+    def always(self, user: str, family: str) -> str:
+        """The kind of place that this user always wants for this family; empty for none."""
+        found = (one for one in self.all() if (one.user, one.family) == (user, family))
+        return next((one.place for one in found), "")
 
-    def remember(self, user: str, login: str, family: str, now: datetime) -> None:
-        """Always, from now on."""
+    def remember(self, user: str, login: str, family: str, now: datetime, place: str) -> None:
+        """Always this place, from now on."""
         others = [one for one in self.all() if (one.user, one.family) != (user, family)]
-        added = Remembered(user, login, family, now.isoformat(timespec="seconds"))
+        added = Remembered(user, login, family, now.isoformat(timespec="seconds"), place)
         self._write([*others, added][-KEPT:])
 
     def reset(self, *, user: str | None = None, family: str | None = None) -> int:

@@ -48,6 +48,19 @@ def kept(profile: Profile) -> Profile:
     return whole
 
 
+def shares_host(one: str, other: str) -> bool:
+    """Whether two lists of servers name a host in common."""
+    return bool(_hosts(one) & _hosts(other))
+
+
+def named_for(profile: Profile) -> str:
+    """The name to keep a profile under: its own, unless that is another server's."""
+    own = _stored().get(profile.name)
+    if own is None or not own.server or shares_host(own.server, profile.server):
+        return profile.name
+    return _name(profile.server)
+
+
 def _stored() -> dict[str, Profile]:
     only_files = {"KEYPEG_CONFIG_DIR": str(profiles.config_dir())}
     return {name: profiles.load(name, only_files) for name in profiles.names(only_files)}

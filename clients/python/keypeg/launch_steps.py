@@ -24,6 +24,7 @@ class FieldKind(enum.Enum):
     TEXT = "text"
     SECRET = "secret"  # noqa: S105 (typed, but shown nowhere)
     CHECK = "check"  # `yes`, or empty
+    FILE = "file"  # a path on this computer
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Choice:
     name: str
     label: str
     is_default: bool = False  # what the Enter key takes
+    takes: tuple[str, ...] = ()  # names of the fields that go with it
     leaves: bool = False  # what closing the dialog takes: nothing happens, the app does not run
 
 
@@ -68,7 +70,7 @@ class Answer:
 class Step:
     """One question: shown as title, problem, sentence, places, fields and choices."""
 
-    name: str  # `sign_in`, `offer`, `move`, `places` or `told`
+    name: str  # `sign_in`, `file`, `code`, `offer`, `choose`, `move`, `places` or `told`
     title: str
     sentence: str
     choices: tuple[Choice, ...]
@@ -77,6 +79,7 @@ class Step:
     note: str = ""  # what the choices mean, where they do not say it themselves
     problem: str = ""  # why the answer before did not do
     error: KeypegError | None = None  # what is in the way
+    place: str = ""  # the kind of place that `offer` is about
 
     @property
     def default(self) -> Choice:
@@ -107,6 +110,19 @@ class Step:
                 f"The field {wrong[0]} takes {TEXT_SIZE} characters at most.", field=wrong[0]
             )
 
+
+@dataclass(frozen=True)
+class Progress:
+    """What is being done, for a person who waits for it; nothing is to be answered."""
+
+    name: str  # `preparing`, `writing` or `written`
+    title: str
+    sentence: str
+    is_last: bool = False  # it is done
+
+
+Tell = Callable[[Progress], None]
+"""Shows a progress, and returns at once; called on a thread of keypeg's own, or on the event loop."""
 
 Ask = Callable[[Step], Answer]
 """Shows a step, and waits for the answer."""

@@ -1,9 +1,10 @@
-"""What an account owns of a product, and where that could be used from this computer.
+"""What an account owns of a product, and which places of this computer it could go to.
 
-Promises: pure. Whether opening the cloud session would help, and each kind of place with the reason why not. The
+Promises: pure. Which places would help an app that finds no license here, and which license would go there. The
 server decides again, by its own rules, when something is changed.
 
-Leaves to others: finding it out (launch_work), what becomes of it (launch_flow).
+Leaves to others: finding it out (launch_finding), what is said of each place (launch_places), what becomes of it
+(launch_flow).
 """
 
 from __future__ import annotations
@@ -13,16 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from keypeg.launch_steps import Place
-
-CALLED: Final = {
-    "cloud": "The cloud",
-    "key": "A USB key",
-    "host": "This computer",
-    "site": "Shared seats",
-}
 ACTIVE: Final = "active"
-SHOWN: Final = 3  # places that a sentence names
+CLOUD: Final = "cloud"
+PUT: Final = "put"  # into the cloud, in managed mode
+KEY: Final = "key"
+HOST: Final = "host"
+OFFERED: Final = frozenset({CLOUD, KEY, HOST})
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,7 @@ class Used:
 
     kind: str
     called: str
+    location: str = ""  # name
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,7 @@ class Owned:
     allowed: frozenset[str]  # kinds of place
     activation_count: int
     used: tuple[Used, ...] = ()
+    is_counted: bool = False  # it has seats, which are shared at a site and live nowhere else
 
     @property
     def is_active(self) -> bool:
@@ -57,6 +56,14 @@ class Owned:
         """Whether an activation is at a place of this kind."""
         return any(one.kind == kind for one in self.used)
 
+    def lives_on(self, location: str) -> bool:
+        """Whether an activation is at this place."""
+        return bool(location) and any(one.location == location for one in self.used)
+
+    def may_go(self, kind: str) -> bool:
+        """Whether it may live at a kind of place."""
+        return kind in self.allowed and self.is_counted == (kind == "site")
+
 
 @dataclass(frozen=True)
 class Key:
@@ -64,6 +71,19 @@ class Key:
 
     called: str
     enrolled: bool
+    name: str = ""  # as its bridge calls it
+    location: str = ""  # name, where the account has enrolled it
+    problem: str = ""  # why nothing can be written to it; empty when it can
+    is_full: bool = False  # it has no room for one more
+
+
+@dataclass(frozen=True)
+class Host:
+    """This computer as a place."""
+
+    called: str
+    location: str = ""  # name, where the account knows it
+    problem: str = ""  # why it can not be a place; empty when it can
 
 
 @dataclass(frozen=True)
@@ -90,6 +110,7 @@ class Survey:
     now: datetime  # in this computer's zone
     keys: tuple[Key, ...] | None = None  # None: no bridge runs
     is_blind: bool = False  # who signed in may not see licenses: by a credential file
+    host: Host = Host("this computer", problem="it is not known what it is")
 
     @property
     def is_here(self) -> bool:
@@ -103,99 +124,64 @@ class Survey:
             self.is_blind
             or any(
                 one.is_active
-                and (one.is_at("cloud") or (self.cloud.mode == "automatic" and self._fits(one)))
+                and (one.is_at(CLOUD) or (self.cloud.mode == "automatic" and self._fits(one)))
                 for one in self.licenses
             )
         )
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether it would help, and another device has it."""
+        return self.opening_helps and self.cloud.is_open
+
+    @property
     def to_put(self) -> Owned | None:
         """The license to put into the cloud, in managed mode; None when there is none, or it is no use."""
-        if self.cloud.mode != "managed" or any(one.is_at("cloud") for one in self._usable):
+        if self.cloud.mode != "managed" or any(one.is_at(CLOUD) for one in self.usable):
             return None
         return next(filter(self._fits, self.licenses), None)
 
     @property
-    def places(self) -> tuple[Place, ...]:
-        """Each kind of place, the usable ones first; shared seats where they are allowed at all."""
-        if self.is_blind:
-            return ()
-        found = [self._cloud(), self._key(), self._host()]
-        if any("site" in one.allowed for one in self.licenses):
-            found.append(self._site())
-        return tuple(sorted(found, key=lambda one: not one.usable))
+    def onto_key(self) -> tuple[Key, Owned] | None:
+        """The key that would help, and the license that would go there; what is there already comes first."""
+        ready = [
+            (key, owned)
+            for key in self.keys or ()
+            if key.location and not key.problem
+            if (owned := self.for_place(KEY, key.location)) is not None
+        ]
+        writable = (
+            pair for pair in ready if not pair[0].is_full or pair[1].lives_on(pair[0].location)
+        )
+        return min(writable, key=lambda pair: not pair[1].lives_on(pair[0].location), default=None)
 
     @property
-    def _usable(self) -> tuple[Owned, ...]:
+    def onto_host(self) -> Owned | None:
+        """The license that would go onto this computer; None when none can."""
+        return None if self.host.problem else self.for_place(HOST, self.host.location)
+
+    def helps(self, kinds: Iterable[str]) -> tuple[str, ...]:
+        """Which of these kinds of place would help, in the order in which they are offered."""
+        wanted = frozenset(kinds)
+        found = {
+            CLOUD: CLOUD in wanted and self.opening_helps and not self.cloud.is_open,
+            PUT: CLOUD in wanted and self.to_put is not None,
+            KEY: KEY in wanted and self.onto_key is not None,
+            HOST: HOST in wanted and self.onto_host is not None,
+        }
+        return tuple(place for place, there in found.items() if there)
+
+    def for_place(self, kind: str, location: str) -> Owned | None:
+        """The license that would go to a place: one that lives there already, else one that is free."""
+        fitting = [one for one in self.usable if one.may_go(kind)]
+        there = (one for one in fitting if one.lives_on(location))
+        return next(there, next((one for one in fitting if one.has_free), None))
+
+    @property
+    def usable(self) -> tuple[Owned, ...]:
+        """The licenses that may be used at all."""
         return tuple(one for one in self.licenses if one.is_active)
 
     @staticmethod
     def _fits(one: Owned) -> bool:
-        return one.is_active and "cloud" in one.allowed and one.has_free
-
-    def _why_not(self, kind: str) -> str:
-        """Why no license can come to this kind of place; empty when one can."""
-        if not self.licenses:
-            return "your account has no license for it"
-        if not self._usable:
-            states = sorted({one.state for one in self.licenses})
-            return f"your license is {' or '.join(states)}"
-        allowed = [one for one in self._usable if kind in one.allowed]
-        if not allowed:
-            return "its publisher does not allow it"
-        if not any(one.has_free or one.is_at(kind) for one in allowed):
-            count = sum(one.activation_count for one in allowed)
-            where = [used.called for one in allowed for used in one.used]
-            return f"all activations ({count}) are in use: {_listed(where)}"
-        return ""
-
-    def _cloud(self) -> Place:
-        reason = self._why_not("cloud")
-        if not reason and self.is_here:
-            if self.to_put is None:
-                reason = "the cloud session is open here, but does not open it"
-            else:
-                return _place("cloud", True, "put it there: the cloud session is open here")
-        if reason:
-            return _place("cloud", False, reason)
-        where = f"open on {self.cloud.host_name}" if self.cloud.is_open else "closed"
-        return _place("cloud", True, f"the cloud session is {where}")
-
-    def _key(self) -> Place:
-        if reason := self._why_not("key"):
-            return _place("key", False, reason)
-        if self.keys is None:
-            return _place("key", False, "no keypeg-bridge runs on this computer; start it")
-        if not self.keys:
-            return _place("key", False, "none is plugged in")
-        enrolled = [one for one in self.keys if one.enrolled]
-        if not enrolled:
-            called = _listed(one.called for one in self.keys)
-            return _place(
-                "key", False, f"{called} is not enrolled; enroll it with `keypeg key enroll`"
-            )
-        called = enrolled[0].called
-        return _place("key", True, f"{called}: `keypeg activation create` writes the license to it")
-
-    def _host(self) -> Place:
-        if reason := self._why_not("host"):
-            return _place("host", False, reason)
-        return _place("host", False, "ask your administrator for a license file of this computer")
-
-    def _site(self) -> Place:
-        if reason := self._why_not("site"):
-            return _place("site", False, reason)
-        if any(one.is_at("site") for one in self._usable):
-            return _place("site", True, "its seats are shared by the server")
-        return _place("site", False, "an administrator activates it at the server first")
-
-
-def _place(kind: str, usable: bool, says: str) -> Place:
-    return Place(kind, CALLED[kind], usable, says)
-
-
-def _listed(words: Iterable[str]) -> str:
-    """Some words as a list; of many, the first ones and how many more."""
-    found = list(dict.fromkeys(words))
-    more = [f"{len(found) - SHOWN} more"] if len(found) > SHOWN else []
-    return ", ".join(found[:SHOWN] + more) or "nowhere"
+        return one.is_active and one.may_go(CLOUD) and one.has_free

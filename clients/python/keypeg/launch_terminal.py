@@ -15,8 +15,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from keypeg.launch_steps import Answer, Choice, Field, FieldKind, Step
-from keypeg.launch_words import YES
+from keypeg.launch_sign_in_words import YES
+from keypeg.launch_steps import Answer, Choice, Field, FieldKind, Progress, Step
 
 WIDTH: Final = 78  # characters of a line
 TRIES: Final = (
@@ -44,8 +44,9 @@ class Terminal:
         """Shows a step, and waits for the answer."""
         self._show(step)
         try:
-            choice = step.default if step.fields else self._choose(step)
-            filled = {one.name: self._fill(one) for one in step.fields}
+            staying = [one for one in step.choices if not one.leaves]
+            choice = staying[0] if step.fields and len(staying) == 1 else self._choose(step)
+            filled = {one.name: self._fill(one) for one in step.fields if one.name in choice.takes}
         except EOFError:
             self._say("")
             return Answer(step.leaving.name)
@@ -64,6 +65,10 @@ class Terminal:
             self._wrapped(step.note)
         if step.fields:
             self._wrapped(f"Press Ctrl+D to leave ({step.leaving.label}).")
+
+    def tell(self, progress: Progress) -> None:
+        """Says what is being done."""
+        self._wrapped(f"{progress.title}: {progress.sentence[:1].lower()}{progress.sentence[1:]}")
 
     def _choose(self, step: Step) -> Choice:
         for number, choice in enumerate(step.choices, 1):
@@ -116,6 +121,11 @@ class Terminal:
 def ask_in_terminal(step: Step) -> Answer:
     """Asks at this process's terminal."""
     return Terminal(sys.stderr, _line, _secret).ask(step)
+
+
+def tell_in_terminal(progress: Progress) -> None:
+    """Says at this process's terminal what is being done."""
+    Terminal(sys.stderr, _line, _secret).tell(progress)
 
 
 def _line() -> str:

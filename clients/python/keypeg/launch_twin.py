@@ -14,7 +14,8 @@ import os
 from typing import Unpack
 
 from keypeg import background, launch_asking, launching
-from keypeg.launch_steps import Answer, Ask, Step
+from keypeg.launch_asking import During
+from keypeg.launch_steps import Answer, Ask, Step, Tell
 from keypeg.launching import OpenArguments
 from keypeg.session import Session
 
@@ -31,11 +32,14 @@ class Launch:
         root: bytes | str,
         title: str | None = None,
         family: str | None = None,
+        tell: Tell | None = None,
         **opening: Unpack[OpenArguments],
     ) -> None:
         self._process_id = os.getpid()
         self._session: Session | None = None
-        self._launch = launching.Launch(product, root=root, title=title, family=family, **opening)
+        self._launch = launching.Launch(
+            product, root=root, title=title, family=family, tell=tell, **opening
+        )
 
     @property
     def session(self) -> Session:
@@ -55,6 +59,13 @@ class Launch:
         return background.run(self._launch.answer(answer))
 
 
+def _go_on(one: Launch, answer: Answer | None, during: During) -> Step | None:
+    """Begins, or goes on with an answer, with `during` called on this thread until the next step is there."""
+    background.check_process(one._process_id, "launch")
+    work = one._launch.begin() if answer is None else one._launch.answer(answer)
+    return background.run(work, during)
+
+
 def launch(
     product: str,
     *,
@@ -62,19 +73,25 @@ def launch(
     ask: str | Ask | None = None,
     title: str | None = None,
     family: str | None = None,
+    tell: Tell | None = None,
     **opening: Unpack[OpenArguments],
 ) -> Session:
     """Opens a session, asking a person when there is no license here; raises why the app may not run.
 
     `ask`: how a person is asked: `terminal`, `dialog`, `auto` (whichever there is), `never`, or a function that
     takes a Step and returns an Answer; KEYPEG_ASK, else `auto`, when not given. `title`: what people call the
-    product. `family`: for what `always` is remembered, the product when not given. The others are as of
-    `open_session`; with `cloud="never"` no cloud session is offered.
+    product. `family`: for what `always` is remembered, the product when not given. `tell`: gets each Progress of what
+    takes its time; the ready ways show it themselves when not given. The others are as of `open_session`; with `cloud="never"` no cloud session is offered.
     """
-    one = Launch(product, root=root, title=title, family=family, **opening)
-    step = one.begin()
-    if step is not None:
-        asks = ask if callable(ask) else launch_asking.asker(ask)
+    if callable(ask):
+        one = Launch(product, root=root, title=title, family=family, tell=tell, **opening)
+        step = one.begin()
         while step is not None:
-            step = one.answer(asks(step))
+            step = one.answer(ask(step))
+        return one.session
+    way = launch_asking.Showing(ask)
+    one = Launch(product, root=root, title=title, family=family, tell=tell or way.tell, **opening)
+    step = _go_on(one, None, way.during)
+    while step is not None:
+        step = _go_on(one, way.ask(step), way.during)
     return one.session

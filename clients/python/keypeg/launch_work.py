@@ -1,9 +1,9 @@
-"""The works of a launch, done: looking, signing in, finding out, opening the cloud session.
+"""The works of a launch, done: looking, finding out, using a place.
 
 Promises: what is refused comes back as an outcome with its error, never as an exception; a call ends within its
-time. A password is sent once, over TLS or a Unix socket, and kept nowhere.
+time. `always` is remembered before the place is used.
 
-Leaves to others: what is done when (launch_flow).
+Leaves to others: what is done when (launch_flow), signing in (launch_sign_in), keys and this computer (launch_placing).
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from keypeg import launch_finding, launch_profile
-from keypeg import profile as profiles
+from keypeg import launch_finding, launch_placing, launch_profile, launch_sign_in
 from keypeg.client import open_first
-from keypeg.cloud import CALL_TIMEOUT, CloudSession
-from keypeg.errors import FieldInvalid, KeypegError
+from keypeg.cloud import CloudSession
+from keypeg.errors import KeypegError
 from keypeg.event_hub import EventHub, OnEvent
-from keypeg.launch_flow import (
+from keypeg.launch_memory import Memory
+from keypeg.launch_steps import Tell
+from keypeg.launch_survey import CLOUD, HOST, KEY, Survey
+from keypeg.launch_works import (
+    BeginCode,
     Done,
     Find,
+    FinishCode,
     Found,
+    Import,
     Look,
+    OntoHost,
+    OntoKey,
     OpenCloud,
     Outcome,
     PutIntoCloud,
@@ -33,8 +40,6 @@ from keypeg.launch_flow import (
     Terms,
     Work,
 )
-from keypeg.launch_memory import Memory
-from keypeg.launch_survey import Survey
 from keypeg.request import Request
 
 if TYPE_CHECKING:
@@ -66,12 +71,15 @@ class Worker:
         memory: Memory,
         on_event: OnEvent | None = None,
         opens: Open = open_session,
+        tell: Tell | None = None,
     ) -> None:
         self._request = replace(request, profile=launch_profile.settled(request.profile))
         self._terms = terms
         self._memory = memory
         self._on_event = on_event
         self._opens = opens
+        self._tell: Tell = tell or (lambda progress: None)
+        self._sign_ins = launch_sign_in.SignIns(request.clock, request.pinned.device)
         self._survey: Survey | None = None
 
     @property
@@ -82,62 +90,47 @@ class Worker:
     async def do(self, work: Work) -> Outcome:
         """Does it."""
         try:
-            match work:
-                case Look():
-                    return Found(await self._opens(self._request, self._on_event))
-                case SignIn():
-                    return Done(tells=await self._sign_in(work))
-                case Find():
-                    return await self._find()
-                case OpenCloud():
-                    if work.always:
-                        self._remember()
-                    async with self._cloud() as cloud:
-                        await cloud.open(move=work.move)
-                case PutIntoCloud(license):
-                    async with self._cloud() as cloud:
-                        await cloud.choose(add=[license])
+            return await self._done(work)
         except KeypegError as error:
             profile = self.profile
+            sealed = isinstance(work, Import) and launch_sign_in.is_sealed(work.path)
             signed_in = bool(profile.token or profile.credential)
-            return Refused(error, signed_in, profile.server)
+            return Refused(error, signed_in, profile.server, is_sealed=sealed)
+
+    async def _done(self, work: Work) -> Outcome:
+        match work:
+            case Look():
+                return Found(await self._opens(self._request, self._on_event))
+            case SignIn():
+                return self._sign_in_as(await self._sign_ins.with_password(self.profile, work))
+            case Import():
+                profile = await self._sign_ins.with_file(self.profile, work)
+                return self._sign_in_as((profile, ""))
+            case BeginCode():
+                return await self._sign_ins.begin_code(self.profile, work)
+            case FinishCode():
+                return self._sign_in_as(await self._sign_ins.finish_code(work))
+            case Find():
+                return await self._find()
+            case OpenCloud():
+                self._remember(CLOUD, work.always)
+                async with self._cloud() as cloud:
+                    await cloud.open(move=work.move)
+            case PutIntoCloud(license):
+                async with self._cloud() as cloud:
+                    await cloud.choose(add=[license])
+            case OntoKey():
+                self._remember(KEY, work.always)
+                await launch_placing.onto_key(self._request, work, self._tell)
+            case OntoHost():
+                self._remember(HOST, work.always)
+                await launch_placing.onto_host(self._request, work, self._tell)
         return Done()
 
-    async def _sign_in(self, work: SignIn) -> str:
-        """What the person has to hear; empty for nothing."""
-        import grpc
-
-        from keypeg import calls, sign_in
-        from keypeg.factor_reset import told_in
-        from keypeg.v1 import account_service_pb2 as pb
-        from keypeg.v1 import account_service_pb2_grpc as rpc
-
-        profile = replace(self.profile, server=self.profile.server or work.server)
-        for text, field in ((profile.server, "server"), (work.login, "login")):
-            if not text:
-                raise FieldInvalid(f"Fill in the {field}.", field=field)
-        if work.remember:
-            keeper = profiles.keeper(profile.name, profile.tokens)
-            await asyncio.to_thread(keeper.check)
-        ca = None if profile.server.startswith("unix:") else profile.ca_certificates()
-        channel = calls.connect(profile.server, ca=ca)
-        begun = self._request.clock.wall()
-        try:
-            answer = await rpc.AccountServiceStub(channel).SignIn(
-                pb.SignInRequest(login=work.login, password=work.password, code=work.code),
-                timeout=CALL_TIMEOUT,
-            )
-        except grpc.RpcError as error:
-            raise calls.translate(error) from None
-        finally:
-            await channel.close()
-        signed_in = sign_in.in_memory(profile, answer, begun)
-        if work.remember:
-            tokens = sign_in.tokens_in(answer, begun)
-            await asyncio.to_thread(sign_in.keep_tokens, profile, tokens)
-            signed_in = launch_profile.kept(replace(signed_in, in_memory=None))
-        self._request = replace(self._request, profile=signed_in)
-        return told_in(answer)
+    def _sign_in_as(self, signed_in: tuple[Profile, str]) -> Done:
+        profile, tells = signed_in
+        self._request = replace(self._request, profile=profile)
+        return Done(tells)
 
     async def _find(self) -> Surveyed:
         request = self._request
@@ -147,12 +140,13 @@ class Worker:
         except TimeoutError:
             raise launch_finding.too_slow(FIND_TIME) from None
         self._survey = survey
-        return Surveyed(survey, self._memory.is_always(survey.user, self._terms.family))
+        return Surveyed(survey, self._memory.always(survey.user, self._terms.family))
 
-    def _remember(self) -> None:
+    def _remember(self, place: str, always: bool) -> None:
         assert self._survey is not None, "nobody was offered it"
         survey, now = self._survey, self._request.clock.wall()
-        self._memory.remember(survey.user, survey.login, self._terms.family, now)
+        if always:
+            self._memory.remember(survey.user, survey.login, self._terms.family, now, place)
 
     def _cloud(self) -> CloudSession:
         assert self._survey is not None

@@ -18,24 +18,29 @@ asyncio (launch_twin).
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from datetime import date
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from keypeg import launch_asking
 from keypeg.clock import Clock
 from keypeg.event_hub import OnEvent
-from keypeg.launch_flow import End, LaunchFlow, Terms, Turn
+from keypeg.launch_flow import LaunchFlow
 from keypeg.launch_memory import Memory
-from keypeg.launch_steps import Answer, AskAsync, Step
+from keypeg.launch_steps import Answer, AskAsync, Step, Tell
+from keypeg.launch_survey import CLOUD, OFFERED
 from keypeg.launch_work import Worker
+from keypeg.launch_works import End, Terms, Turn
 from keypeg.request import Cloud, Request
 
 if TYPE_CHECKING:
     from keypeg.aio import Session
 
 __all__ = ["Launch", "launch"]
+
+T = TypeVar("T")
 
 
 class OpenArguments(TypedDict, total=False):
@@ -59,10 +64,11 @@ class OpenArguments(TypedDict, total=False):
 
 
 class Launch:
-    """One launch, step by step; the arguments are those of `open_session`, and two more.
+    """One launch, step by step; the arguments are those of `open_session`, and three more.
 
     `title`: what people call the product; its id when not given. `family`: for what `always` is remembered: the
-    same words in several products of a publisher share the answer; the product itself when not given.
+    same words in several products of a publisher share the answer; the product itself when not given. `tell`: gets
+    each Progress of what takes its time.
     """
 
     def __init__(
@@ -72,12 +78,13 @@ class Launch:
         root: bytes | str,
         title: str | None = None,
         family: str | None = None,
+        tell: Tell | None = None,
         **opening: Unpack[OpenArguments],
     ) -> None:
         request = request_of(product, root, opening)
         terms = terms_of(request, title, family)
         self._flow = LaunchFlow(terms)
-        self._worker = Worker(request, terms, Memory(), opening.get("on_event"))
+        self._worker = Worker(request, terms, Memory(), opening.get("on_event"), tell=tell)
         self._session: Session | None = None
 
     @property
@@ -118,19 +125,33 @@ async def launch(
     ask: str | AskAsync | None = None,
     title: str | None = None,
     family: str | None = None,
+    tell: Tell | None = None,
     **opening: Unpack[OpenArguments],
 ) -> Session:
     """Opens a session, asking a person when there is no license here; see `keypeg.launch`."""
-    one = Launch(product, root=root, title=title, family=family, **opening)
-    step = await one.begin()
-    while step is not None:
-        if callable(ask):
+    if callable(ask):
+        one = Launch(product, root=root, title=title, family=family, tell=tell, **opening)
+        step = await one.begin()
+        while step is not None:
             answered = ask(step)
-            answer = await answered if inspect.isawaitable(answered) else answered
-        else:
-            answer = await asyncio.to_thread(launch_asking.asker(ask), step)
-        step = await one.answer(answer)
+            step = await one.answer(await answered if inspect.isawaitable(answered) else answered)
+        return one.session
+    way = launch_asking.Showing(ask)
+    one = Launch(product, root=root, title=title, family=family, tell=tell or way.tell, **opening)
+    step = await shown(way, one.begin())
+    while step is not None:
+        answer = await asyncio.to_thread(way.ask, step)
+        step = await shown(way, one.answer(answer))
     return one.session
+
+
+async def shown(way: launch_asking.Showing, work: Coroutine[Any, Any, T]) -> T:
+    """Does it, while a way that has windows shows what it is told."""
+    task = asyncio.ensure_future(work)
+    over: concurrent.futures.Future[None] = concurrent.futures.Future()
+    task.add_done_callback(lambda _: over.set_result(None))
+    await asyncio.gather(asyncio.to_thread(way.during, over), asyncio.wait([task]))
+    return await task
 
 
 def request_of(product: str, root: bytes | str, given: OpenArguments) -> Request:
@@ -159,5 +180,7 @@ def terms_of(request: Request, title: str | None, family: str | None) -> Terms:
     """What is launched, for a request."""
     product = request.pinned.product
     called = title or product.rpartition("/")[2]
-    cloud = request.cloud != "never" and request.wants("cloud")
-    return Terms(product, called, family or product, offers_cloud=cloud)
+    kinds = {kind for kind in OFFERED if request.wants(kind)}
+    if request.cloud == "never":
+        kinds.discard(CLOUD)
+    return Terms(product, called, family or product, frozenset(kinds))

@@ -23,7 +23,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import platformdirs
 
@@ -31,6 +31,9 @@ from keypeg import config_text, files, servers, token_place
 from keypeg.errors import FieldInvalid, SignInRequired
 from keypeg.token_file import Tokens
 from keypeg.token_place import PlacedKeeper
+
+if TYPE_CHECKING:
+    from keypeg.credential_file import CredentialFile
 
 CONFIG_FILE: Final = "config.toml"
 DEVICE_FILE: Final = "device.toml"
@@ -65,6 +68,8 @@ class Profile:
     # The token is the kept one, or one that is kept in memory: it is refreshed.
     follows: bool = field(default=False, compare=False)
     in_memory: Tokens | None = field(default=None, repr=False, compare=False)
+    # The credential file, where a person has opened it for this process alone.
+    opened: CredentialFile | None = field(default=None, repr=False, compare=False)
 
     def readable(self) -> Profile:
         """This profile; raises why its token can not be read, where that is so."""
@@ -82,7 +87,7 @@ class Profile:
 _STORED: Final = tuple(
     f.name
     for f in fields(Profile)
-    if f.name not in ("name", "token", "unread", "follows", "in_memory", "ca_pem")
+    if f.name not in ("name", "token", "unread", "follows", "in_memory", "ca_pem", "opened")
 )
 
 

@@ -48,7 +48,7 @@ def member_of(location: str) -> str:
 
 @dataclass(frozen=True)
 class Location:
-    """A place of an account; what is only known of keys is empty for others."""
+    """A place of an account; what is only known of keys, or of hosts, is empty for others."""
 
     account: str  # id
     id: str
@@ -64,6 +64,8 @@ class Location:
     lost_time: datetime | None = None  # when it was reported lost
     lost_reason: str = ""
     suspect_time: datetime | None = None  # when old contents or a copy were seen last
+    device: str = ""  # id of the device that a host is
+    fingerprint: bytes = b""  # of a host: HostFingerprint, serialized
 
     @property
     def name(self) -> str:

@@ -187,6 +187,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListLocations": _reads("parent"),
         "AuthorizeKeyWrite": _uses("parent"),
         "CreateKeyLocation": _uses("parent"),
+        "CreateHostLocation": _uses("parent"),
         "CheckKey": Rule(Access.ACCOUNT, Right.LICENSES_USE, "parent", bridges=True),
         "ReportKeyLost": _manages("name"),
         "ReplaceKey": _manages("name"),

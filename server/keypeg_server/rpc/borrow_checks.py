@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from keypeg.fingerprint import COMPONENT_COUNT, SALT_BYTES
+from keypeg.fingerprint import COMPONENT_COUNT, SALT_BYTES, required_of
 from keypeg.v1.document_pb2 import KEY_ALGORITHM_ED25519, KeyAlgorithm
 from keypeg_server.rpc.checks import (
     Check,
@@ -61,6 +61,17 @@ RETURN_KEY: Final[Check] = message(
 def borrow_duration(value: Any) -> Iterable[Problem]:
     """For how long; has to be said."""
     return (("", "is missing"),) if value is None else _DURATION(value)
+
+
+def whole_fingerprint(value: Any) -> Iterable[Problem]:
+    """The parts of a computer; has to be said, and two thirds have to be found again."""
+    if value is None:
+        yield ("", "is missing")
+        return
+    yield from fingerprint(value)
+    wanted = required_of(len(value.components))
+    if value.required_count != wanted:
+        yield (".required_count", f"is {value.required_count}, and two thirds are {wanted}")
 
 
 def fingerprint(value: Any) -> Iterable[Problem]:

@@ -208,6 +208,7 @@ def location(value: Location) -> location_pb2.Location:
         emulated=value.emulated,
         card_id=value.card_id,
         lost_reason=value.lost_reason,
+        device=value.device,
     )
     _set(message.lost_time, value.lost_time)
     _set(message.suspect_time, value.suspect_time)

@@ -26,6 +26,7 @@ from keypeg_server.rpc.checks import (
 )
 from keypeg_server.rpc.parts import (
     ACCOUNT,
+    DEVICE,
     KEY_ATTESTATION,
     OPTIONAL_LABEL,
     PUBLIC_KEY,
@@ -57,6 +58,12 @@ RULES: Final[Mapping[str, Fields]] = {
         "serial": OPTIONAL_LABEL,
         "emulated": anything,
         "attestation": message(KEY_ATTESTATION, required=False),
+    },
+    "CreateHostLocationRequest": {
+        "parent": ACCOUNT,
+        "request_id": uuid,
+        "device": message(DEVICE),
+        "fingerprint": borrow_checks.whole_fingerprint,
     },
     "CheckKeyRequest": {
         "parent": ACCOUNT,

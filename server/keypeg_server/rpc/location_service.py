@@ -12,6 +12,8 @@ from keypeg.v1.location_service_pb2 import (
     AuthorizeKeyWriteResponse,
     CheckKeyRequest,
     CheckKeyResponse,
+    CreateHostLocationRequest,
+    CreateHostLocationResponse,
     CreateKeyLocationRequest,
     CreateKeyLocationResponse,
     GetLocationRequest,
@@ -107,6 +109,24 @@ class LocationRpc(LocationServiceServicer):
             ),
         )
         return CreateKeyLocationResponse.FromString(answer)
+
+    async def CreateHostLocation(
+        self, request: CreateHostLocationRequest, context: Any
+    ) -> CreateHostLocationResponse:
+        (account,) = names.ACCOUNT.parse(request.parent, "parent")
+        host = Location(
+            account=account,
+            id="",  # the service gives one
+            kind=LocationKind.HOST,
+            display_name=request.device.host_name[:128] or "computer",
+            device=request.device.id,
+            fingerprint=request.fingerprint.SerializeToString(deterministic=True),
+        )
+        answer = await self._locations.create_host_location(
+            once(request, lambda made: CreateHostLocationResponse(location=encode.location(made))),
+            host,
+        )
+        return CreateHostLocationResponse.FromString(answer)
 
     async def CheckKey(self, request: CheckKeyRequest, context: Any) -> CheckKeyResponse:
         (account,) = names.ACCOUNT.parse(request.parent, "parent")

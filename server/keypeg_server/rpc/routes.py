@@ -190,6 +190,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "ListLocations": _ANYWHERE,
         "AuthorizeKeyWrite": _of("parent"),
         "CreateKeyLocation": _of("parent"),
+        "CreateHostLocation": _of("parent"),
         "CheckKey": _of("parent"),
         "ReportKeyLost": _of("name"),
         "ReplaceKey": _of("name"),

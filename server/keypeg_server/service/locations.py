@@ -6,6 +6,8 @@ a card is derived from the server's master key, the account and the card's id, s
 members can never learn that of a card of another. Emulated keys are refused unless settings allow them, and
 where settings name makers, so is a key that none of them vouches for (attestation.py).
 
+A computer becomes one by the hashes of its parts, which it tells itself.
+
 Leaves to others: talking to the key, which a bridge does (docs/protocols.md).
 """
 
@@ -20,7 +22,14 @@ from datetime import timedelta
 from typing import Final
 
 from keypeg import names
-from keypeg.errors import AlreadyExists, FieldInvalid, KeyEmulated, KeyLost, KeyUnsuitable
+from keypeg.errors import (
+    AlreadyExists,
+    FieldInvalid,
+    KeyEmulated,
+    KeyLost,
+    KeyUnsuitable,
+    LimitExceeded,
+)
 from keypeg.management import (
     DEFAULT_MANAGEMENT_KEY,
     DIVERSIFIED_ALGORITHM,
@@ -38,6 +47,8 @@ from keypeg_server.service.store import Page, Request, Store, Unit
 
 NONCE_BYTES: Final = 32
 ENROLLMENT_TIME: Final = timedelta(minutes=10)  # a person plugs the key in, and out, and in again
+
+HOST_LIMIT: Final = 10_000  # computers of an account; more than any was seen to have
 
 ALGORITHMS: Final = {
     "3des": ManagementAlgorithm.TRIPLE_DES,
@@ -186,12 +197,50 @@ class LocationService:
 
         return await self._store.once(request, create)
 
+    async def create_host_location(self, request: Request[Location], host: Location) -> bytes:
+        """Add a computer; one that is a location already gets its new parts, unless a license lives there."""
+        name = names.ACCOUNT.build(host.account)
+        now = self._clock.wall()
+
+        def create(unit: Unit) -> Location:
+            if unit.accounts.account(host.account) is None:
+                raise not_found(name)
+            old = unit.places.host_location(host.account, host.device)
+            if old is None:
+                _check_room(unit, host.account)
+                location = replace(host, id=self._new_id(), create_time=now)
+                unit.places.add_location(location)
+            elif any(
+                one.location == old.id for one in unit.licenses.list_activations(host.account)
+            ):
+                return old  # its documents name the parts that it had
+            else:
+                location = replace(host, id=old.id, create_time=old.create_time)
+                unit.places.update_location(location)
+            where = names.LOCATION.build(location.account, location.id)
+            unit.record(
+                name, "host_added", location=where, device=host.device, host=host.display_name
+            )
+            return location
+
+        return await self._store.once(request, create)
+
     def _check_emulated(self, emulated: bool) -> None:
         if emulated and not self._allow_emulated:
             raise KeyEmulated(
                 "This key is emulated, and this server takes none: what is emulated can be copied. "
                 "In a laboratory, set keys.allow_emulated = true."
             )
+
+
+def _check_room(unit: Unit, account: str) -> None:
+    """Any member may add a computer: not without end."""
+    if unit.places.host_count(account) >= HOST_LIMIT:
+        raise LimitExceeded(
+            f"{names.ACCOUNT.build(account)} has {HOST_LIMIT} computers as locations, which is the limit.",
+            limit="locations.hosts",
+            value=str(HOST_LIMIT),
+        )
 
 
 def _check_not_lost(unit: Unit, account: str, asked: WriteRequest) -> None:

@@ -126,6 +126,8 @@ class Signing:
             document.features.add(feature=feature.id, seat_count=feature.seat_count)
         if location.kind is LocationKind.SITE:
             document.location_key.CopyFrom(self._site.public_key)
+        elif location.kind is LocationKind.HOST:
+            document.fingerprint.MergeFromString(location.fingerprint)
         elif location.public_key:
             document.location_key.algorithm = location.key_algorithm  # type: ignore[assignment]
             document.location_key.key = location.public_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import col, delete, select
+from sqlmodel import col, delete, func, select
 
 from keypeg_server.clock import from_us, to_us
 from keypeg_server.domain.location import Location, LocationKind
@@ -38,6 +38,21 @@ class SqlPlaces(SqlClouds):
         )
         row = self._session.exec(wanted).first()
         return None if row is None else location_of(row)
+
+    def host_location(self, account: str, device: str) -> Location | None:
+        wanted = select(LocationRow).where(
+            col(LocationRow.account) == account,
+            col(LocationRow.kind) == LocationKind.HOST,
+            col(LocationRow.device) == device,
+        )
+        row = self._session.exec(wanted).first()
+        return None if row is None else location_of(row)
+
+    def host_count(self, account: str) -> int:
+        wanted = select(func.count()).where(
+            col(LocationRow.account) == account, col(LocationRow.kind) == LocationKind.HOST
+        )
+        return self._session.exec(wanted).one()
 
     def add_location(self, location: Location) -> None:
         row = LocationRow(account=location.account, id=location.id, **_columns(location))
@@ -92,6 +107,8 @@ def _columns(location: Location) -> dict[str, Any]:
         "lost_time_us": _us(location.lost_time),
         "lost_reason": location.lost_reason,
         "suspect_time_us": _us(location.suspect_time),
+        "device": location.device,
+        "fingerprint": location.fingerprint or None,
     }
 
 
@@ -120,4 +137,6 @@ def location_of(row: LocationRow) -> Location:
         lost_time=_moment(row.lost_time_us),
         lost_reason=row.lost_reason,
         suspect_time=_moment(row.suspect_time_us),
+        device=row.device,
+        fingerprint=row.fingerprint or b"",
     )

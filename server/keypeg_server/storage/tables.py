@@ -189,6 +189,8 @@ class LocationRow(SQLModel, table=True):
     lost_time_us: int | None = _time(nullable=True)
     lost_reason: str = ""
     suspect_time_us: int | None = _time(nullable=True)
+    device: str = ""
+    fingerprint: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
 
 class EnrollmentRow(SQLModel, table=True):

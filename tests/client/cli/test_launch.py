@@ -19,13 +19,14 @@ def memory(keypeg: CommandLine) -> Memory:
 def test_what_is_remembered_is_shown_and_forgotten(keypeg: CommandLine) -> None:
     assert "Nothing is remembered" in keypeg("launch", "show").stderr
     kept = memory(keypeg)
-    for family in (CAD, "acme plug-ins"):
-        kept.remember(ADA, "ada", family, fakes.NOW)
+    for family, place in ((CAD, "cloud"), ("acme plug-ins", "key")):
+        kept.remember(ADA, "ada", family, fakes.NOW, place)
     shown = keypeg("launch", "show").stdout
     assert "acme/cad" in shown
     assert "acme plug-ins" in shown
-    assert "for acme/cad, as ada: opened without asking" in keypeg("status").stdout
-    assert [one["family"] for one in keypeg.json("status")["always_open_cloud"]] == [
+    assert [one["place"] for one in keypeg.json("launch", "show")] == ["cloud", "key"]
+    assert "for acme/cad, as ada: cloud session opened without asking" in keypeg("status").stdout
+    assert [one["family"] for one in keypeg.json("status")["always_use"]] == [
         CAD,
         "acme plug-ins",
     ]

@@ -12,10 +12,14 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import pytest
+
+Run = Callable[[Sequence[str]], str]
+"""Runs a program on the screen; what it printed, also when it has failed."""
 
 INSTALL = "apt-get install xvfb xdotool python3-tk"
 
@@ -38,3 +42,11 @@ def virtual_screen(folder: Path) -> Generator[str, None, None]:
     finally:
         server.terminate()
         server.wait(10)
+
+
+def press(run: Run, title: str, *words: str, seconds: float = 40) -> None:
+    """Types words of xdotool as a keyboard does: to what has the focus, once that is the window of this title."""
+    deadline = time.monotonic() + seconds
+    while run(["xdotool", "getwindowfocus", "getwindowname"]).strip() != title:
+        assert time.monotonic() < deadline, f"no window {title!r}"
+    run(["xdotool", *words])

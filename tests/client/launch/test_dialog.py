@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import tkinter as tk
 from collections.abc import Iterator
-from tkinter import ttk
+from tkinter import filedialog, ttk
 
 import pytest
 
 from keypeg import errors, launch_asking
 from keypeg import launch_words as words
 from keypeg.launch_dialog import Dialog, ask_in_dialog
-from keypeg.launch_steps import Answer, Step
+from keypeg.launch_steps import Answer, Progress, Step
+from keypeg.launch_waiting import Waiting
 from tests.client.launch.cases import ELSEWHERE, KEY, owned, survey
 from tests.client.launch.screen import virtual_screen
 
@@ -19,7 +21,16 @@ WHY = errors.LicenseMissing("There is none.")
 SIGN_IN = words.sign_in(
     "CAD", "lan:7400", "", errors.CredentialsInvalid("Login or password is wrong."), WHY
 )
-OFFER = words.offer("CAD", "CAD", survey(owned(), keys=(KEY,)), WHY)
+OFFER = words.offer("cloud", "CAD", "CAD", survey(owned(), keys=(KEY,)), WHY)
+CHOOSE = words.choose(
+    ("cloud", "key", "host"),
+    "CAD",
+    "CAD",
+    survey(owned(allowed="cloud key host"), keys=(KEY,)),
+    WHY,
+)
+FILE = words.file("~/studio.keypeg", is_sealed=True, problem=None, why=WHY)
+CODE = words.code("BCDF-GHJK", "lan:7400", is_pending=True, why=WHY)
 MOVE = words.move(survey(owned("cloud"), cloud=ELSEWHERE), WHY)
 
 
@@ -69,10 +80,11 @@ class Person:
 def test_the_focus_goes_through_fields_and_choices_in_their_order_and_back() -> None:
     person = Person(SIGN_IN)
     order = [person.at]
-    for _ in range(5):
+    for _ in range(7):
         person.press("Tab")
         order.append(person.at)
-    assert order == ["login", "password", "remember", "sign_in", "leave", "login"]
+    fields = ["login", "password", "remember"]
+    assert order == [*fields, "sign_in", "by_code", "by_file", "leave", "login"]
     person.press("Shift-Tab")
     assert person.at == "leave"
     person.dialog.window.after_idle(person.press, "Return")
@@ -107,6 +119,7 @@ def test_a_sign_in_is_typed_and_sent_by_the_enter_key_with_the_secret_as_dots() 
         (OFFER, ("Alt-n",), "no"),
         (MOVE, ("Return",), "leave"),
         (MOVE, ("Alt-m",), "move"),
+        (SIGN_IN, ("Escape",), "leave"),
     ],
 )
 def test_keys_answer(step: Step, keys: tuple[str, ...], choice: str) -> None:
@@ -127,7 +140,15 @@ def texts(widget: tk.Misc, right: int) -> list[str]:
 
 
 def test_everything_of_a_step_is_on_the_screen() -> None:
-    for step in (SIGN_IN, OFFER, MOVE, words.places("CAD", survey(owned()), WHY, put=True)):
+    for step in (
+        SIGN_IN,
+        OFFER,
+        MOVE,
+        CHOOSE,
+        FILE,
+        CODE,
+        words.places("CAD", survey(owned()), WHY, put=True),
+    ):
         person = Person(step)
         window = person.dialog.window
         shown = texts(window, window.winfo_rootx() + window.winfo_width())
@@ -137,6 +158,51 @@ def test_everything_of_a_step_is_on_the_screen() -> None:
         assert not step.problem or step.problem in shown
         window.after_idle(window.event_generate, "<Escape>")
         person.answer()
+
+
+def test_a_place_is_chosen_with_always_beside_it() -> None:
+    person = Person(CHOOSE)
+    assert person.at == "always"
+    person.dialog.window.after_idle(person.press, "space", "Alt-n")  # Onto SmartKey 12
+    answer = person.answer()
+    assert (answer.choice, dict(answer.fields)) == ("key", {"always": "yes"})
+
+
+def test_a_file_is_found_with_the_systems_own_dialog(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def found(*, parent: tk.Misc, title: str) -> str:
+        asked.append(title)
+        return "/media/studio.keypeg"
+
+    monkeypatch.setattr(filedialog, "askopenfilename", found)
+    person = Person(FILE)
+    person.dialog.browse["path"].invoke()
+    person.dialog.window.after_idle(person.press, "Return")
+    answer = person.answer()
+    assert (asked, answer.choice) == (["Credential file"], "use")
+    assert answer.fields["path"] == "/media/studio.keypeg"
+
+
+def test_what_is_told_while_a_person_waits_is_shown_until_it_is_over() -> None:
+    waiting = Waiting()
+    over: concurrent.futures.Future[None] = concurrent.futures.Future()
+    shown: list[str] = []
+
+    def look(window: tk.Tk) -> None:
+        shown.extend(texts(window, window.winfo_rootx() + window.winfo_width()))
+        assert waiting.shown is not None
+        waiting.shown.event_generate("<Escape>")  # which does nothing
+        over.set_result(None)
+
+    waiting.tell(Progress("writing", "Writing to SmartKey 12", "Leave it plugged in."))
+    waiting.until(over, look)
+    assert shown == ["Writing to SmartKey 12", "Leave it plugged in."]
+    assert waiting.shown is None
+    quiet = Waiting()
+    over = concurrent.futures.Future()
+    over.set_result(None)
+    quiet.until(over, look)  # nothing was told: no window
 
 
 def test_closing_the_window_leaves() -> None:
@@ -159,7 +225,7 @@ def test_it_is_asked_where_there_is_a_desktop_and_no_terminal(
 
 def test_the_whole_window_is_on_a_small_screen() -> None:
     """The window is drawn: it is as large as it asks to be, and on the screen."""
-    for step in (SIGN_IN, OFFER):
+    for step in (SIGN_IN, OFFER, CHOOSE, FILE, CODE):
         person = Person(step)
         window = person.dialog.window
         assert window.winfo_viewable()

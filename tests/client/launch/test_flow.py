@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -11,20 +12,7 @@ from hypothesis import strategies as st
 
 from keypeg import errors
 from keypeg.errors import KeypegError, Reason, error_class
-from keypeg.launch_flow import (
-    Done,
-    End,
-    Find,
-    Found,
-    LaunchFlow,
-    Look,
-    OpenCloud,
-    PutIntoCloud,
-    Refused,
-    SignIn,
-    Surveyed,
-    Turn,
-)
+from keypeg.launch_flow import LaunchFlow
 from keypeg.launch_state import (
     ASKING,
     OVER,
@@ -34,9 +22,30 @@ from keypeg.launch_state import (
     next_state,
 )
 from keypeg.launch_steps import Answer, Step
+from keypeg.launch_works import (
+    BeginCode,
+    CodeShown,
+    Done,
+    End,
+    Find,
+    FinishCode,
+    Found,
+    Import,
+    Look,
+    OntoHost,
+    OntoKey,
+    OpenCloud,
+    PutIntoCloud,
+    Refused,
+    SignIn,
+    Surveyed,
+    Terms,
+    Turn,
+)
 from tests.client.launch.cases import (
     CLOSED,
     ELSEWHERE,
+    KEY,
     MANAGED,
     OPEN_HERE,
     TERMS,
@@ -137,11 +146,11 @@ def test_a_closed_cloud_session_that_helps_is_offered() -> None:
 def test_always_is_remembered_and_then_opens_unasked_once_in_a_launch() -> None:
     first = flow_at(Refused(CLOUD_CLOSED), Surveyed(survey(owned())), Answer("always"))[1]
     assert first == OpenCloud(move=False, always=True)
-    flow, turn = flow_at(Refused(CLOUD_CLOSED), Surveyed(survey(owned()), always=True))
+    flow, turn = flow_at(Refused(CLOUD_CLOSED), Surveyed(survey(owned()), always="cloud"))
     assert turn == OpenCloud(move=False)
     flow.happened(Done())
     flow.happened(Refused(CLOUD_CLOSED))
-    assert asked(flow.happened(Surveyed(survey(owned()), always=True))).name == "offer"
+    assert asked(flow.happened(Surveyed(survey(owned()), always="cloud"))).name == "offer"
 
 
 def test_no_ends_it_with_the_reason_why_the_app_may_not_run() -> None:
@@ -150,7 +159,7 @@ def test_no_ends_it_with_the_reason_why_the_app_may_not_run() -> None:
 
 
 def test_moving_is_offered_by_name_also_to_who_said_always() -> None:
-    for always in (False, True):
+    for always in ("", "cloud"):
         surveyed = Surveyed(survey(owned("cloud"), cloud=ELSEWHERE), always=always)
         flow, turn = flow_at(Refused(errors.CloudSessionElsewhere("There.")), surveyed)
         step = asked(turn)
@@ -184,7 +193,7 @@ def test_in_managed_mode_a_license_is_put_into_the_cloud_only_when_asked_for() -
 
 
 def test_an_app_that_wants_no_cloud_offers_none() -> None:
-    terms = type(TERMS)(TERMS.product, "CAD", TERMS.family, offers_cloud=False)
+    terms = Terms(TERMS.product, "CAD", TERMS.family, frozenset({"key", "host"}))
     for cloud in (CLOSED, MANAGED, ELSEWHERE):
         turn = flow_at(Refused(MISSING), Surveyed(survey(owned(), cloud=cloud)), terms=terms)[1]
         assert [one.name for one in asked(turn).choices] == ["again", "other", "leave"]
@@ -234,30 +243,157 @@ def test_an_answer_that_is_none_is_refused_and_may_be_given_again() -> None:
     assert flow.answered(Answer("yes")) == OpenCloud(move=False)
 
 
+CODE = CodeShown("BCDF-GHJK", "lan:7400")
+
+
+def test_there_are_ways_to_sign_in_and_each_leads_back_to_the_others() -> None:
+    flow, turn = flow_at(Refused(NOBODY, server="lan:7400"))
+    assert [one.name for one in asked(turn).choices] == ["sign_in", "by_code", "by_file", "leave"]
+    file = asked(flow.answered(Answer("by_file")))
+    assert file.name == "file"
+    assert asked(flow.answered(Answer("back"))).name == "sign_in"
+    assert flow.answered(Answer("by_code")) == BeginCode("")
+    assert asked(flow.happened(CODE)).name == "code"
+    assert asked(flow.answered(Answer("back"))).name == "sign_in"
+
+
+def test_a_code_is_shown_until_somebody_has_approved_it() -> None:
+    flow, turn = flow_at(Refused(NOBODY), Answer("by_code", {"server": " lan:7400 "}), CODE)
+    step = asked(turn)
+    assert "BCDF-GHJK" in step.title
+    assert "keypeg sign-ins approve BCDF-GHJK" in step.sentence
+    assert flow.answered(Answer("go_on", {"remember": ""})) == FinishCode(remember=False)
+    again = asked(flow.happened(Refused(errors.SignInPending("Not yet."))))
+    assert (again.name, again.problem) == ("code", "Nobody has approved it yet.")
+    assert flow.answered(Answer("go_on")) == FinishCode()
+    assert flow.happened(Done()) == Look()
+
+
+def test_a_code_that_was_declined_leads_back_to_signing_in() -> None:
+    flow, _ = flow_at(Refused(NOBODY), Answer("by_code"), CODE, Answer("go_on"))
+    step = asked(flow.happened(Refused(errors.SignInDeclined("It was refused."))))
+    assert (step.name, step.problem) == ("sign_in", "It was refused.")
+
+
+def test_a_sealed_credential_file_is_asked_for_its_passphrase_until_another_file_is_named() -> None:
+    flow, _ = flow_at(Refused(NOBODY), Answer("by_file"))
+    work = flow.answered(Answer("use", {"path": " studio.keypeg ", "remember": "yes"}))
+    assert work == Import("studio.keypeg", "")
+    sealed = Refused(errors.FieldInvalid("It is sealed."), is_sealed=True)
+    step = asked(flow.happened(sealed))
+    assert [one.name for one in step.fields] == ["path", "passphrase", "remember"]
+    assert step.fields[0].value == "studio.keypeg"
+    answer = Answer("use", {"path": "studio.keypeg", "passphrase": " s3cret ", "remember": ""})
+    work = flow.answered(answer)
+    assert work == Import("studio.keypeg", " s3cret ", remember=False)
+    assert "s3cret" not in f"{work!r}{answer!r}"
+    wrong = asked(flow.happened(Refused(errors.CredentialsInvalid("Wrong."))))
+    assert [one.name for one in wrong.fields] == ["path", "passphrase", "remember"]
+    flow.answered(Answer("use", {"path": "other.keypeg"}))
+    other = asked(flow.happened(Refused(errors.FieldInvalid("There is none."))))
+    assert [one.name for one in other.fields] == ["path", "remember"]
+    assert other.problem == "There is none."
+
+
+BOTH = survey(owned(allowed="cloud key host"), keys=(KEY,))
+ONE = "accounts/studio/licenses/one"
+
+
+@pytest.mark.parametrize(
+    ("found", "place", "title", "work"),
+    [
+        (survey(owned(allowed="key"), keys=(KEY,)), "key", "Use SmartKey 12?", OntoKey(ONE, "keys/12")),
+        (survey(owned(allowed="host")), "host", "Use it on this computer?", OntoHost(ONE)),
+        (survey(owned()), "cloud", "Open a cloud session?", OpenCloud(move=False)),
+    ],
+)  # fmt: skip
+def test_one_place_that_would_help_is_offered_with_yes_always_and_no(
+    found: Any, place: str, title: str, work: Any
+) -> None:
+    for answer, always in (("yes", False), ("always", True)):
+        flow, turn = flow_at(Refused(MISSING), Surveyed(found))
+        step = asked(turn)
+        assert (step.name, step.place, step.title) == ("offer", place, title)
+        assert [one.name for one in step.choices] == ["yes", "always", "no"]
+        assert flow.answered(Answer(answer)) == dataclasses.replace(work, always=always)
+        assert flow.happened(Done()) == Look()
+    end = flow_at(Refused(MISSING), Surveyed(found), Answer("no"))[1]
+    assert end == End(error=MISSING)
+
+
+@pytest.mark.parametrize(
+    ("place", "work"),
+    [
+        ("cloud", OpenCloud(move=False)),
+        ("key", OntoKey(ONE, "keys/12")),
+        ("host", OntoHost(ONE)),
+    ],
+)
+def test_of_several_places_one_is_chosen_and_always_is_a_field(place: str, work: Any) -> None:
+    for always in (False, True):
+        flow, turn = flow_at(Refused(MISSING), Surveyed(BOTH))
+        step = asked(turn)
+        assert step.name == "choose"
+        assert [one.name for one in step.choices] == ["cloud", "key", "host", "leave"]
+        answer = Answer(place, {"always": "yes" if always else ""})
+        assert flow.answered(answer) == dataclasses.replace(work, always=always)
+
+
+def test_what_is_remembered_is_used_unasked_where_it_would_help_and_once() -> None:
+    works = {"cloud": OpenCloud(move=False), "key": OntoKey(ONE, "keys/12"), "host": OntoHost(ONE)}
+    for place, work in works.items():
+        flow, turn = flow_at(Refused(MISSING), Surveyed(BOTH, always=place))
+        assert turn == work, "it is remembered already"
+        flow.happened(Done())
+        flow.happened(Refused(MISSING))
+        assert asked(flow.happened(Surveyed(BOTH, always=place))).name == "choose"
+    gone = survey(owned(allowed="cloud key"))
+    assert asked(flow_at(Refused(MISSING), Surveyed(gone, always="key"))[1]).place == "cloud"
+
+
+def test_beside_moving_the_cloud_session_other_places_are_offered() -> None:
+    found = survey(owned("cloud", count=2, allowed="cloud key"), cloud=ELSEWHERE, keys=(KEY,))
+    flow, turn = flow_at(Refused(MISSING), Surveyed(found))
+    step = asked(turn)
+    assert [one.name for one in step.choices] == ["move", "key", "leave"]
+    assert step.default.leaves
+    assert flow.answered(Answer("key")) == OntoKey(ONE, "keys/12")
+
+
+def test_a_key_that_can_not_be_written_is_told_and_can_be_tried_again() -> None:
+    flow, _ = flow_at(Refused(MISSING), Surveyed(BOTH), Answer("key"))
+    step = asked(flow.happened(Refused(errors.KeyMissing("The key was unplugged."))))
+    assert (step.name, step.sentence) == ("told", "The key was unplugged.")
+    assert flow.answered(Answer("again")) == Look()
+
+
 CLOUDS = (CLOSED, MANAGED, OPEN_HERE, ELSEWHERE)
-OUTCOMES = [
+REFUSALS = [
     Refused(MISSING),
     Refused(NOBODY),
     Refused(CLOUD_CLOSED),
     Refused(errors.Unreachable("Gone.")),
-    Done(),
-    *(
-        Surveyed(survey(*licenses, cloud=cloud), always=always)
-        for licenses in ((), (owned(),), (owned("cloud"),))
-        for cloud in CLOUDS
-        for always in (False, True)
-    ),
+    Refused(errors.SignInPending("Not yet.")),
+    Refused(errors.FieldInvalid("Sealed."), is_sealed=True),
 ]
+SURVEYS = [
+    Surveyed(survey(*licenses, cloud=cloud, keys=keys), always=always)
+    for licenses in ((), (owned(allowed="cloud key host"),), (owned("cloud", count=2),))
+    for cloud in CLOUDS
+    for keys in ((), (KEY,))
+    for always in ("", "cloud", "key", "host")
+]
+USES = {OpenCloud: "cloud", OntoKey: "key", OntoHost: "host"}
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=30))
-def test_whatever_happens_nothing_is_taken_from_another_device_unasked(
+@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 999)), max_size=40))
+def test_whatever_happens_nothing_is_taken_or_used_unasked_but_what_is_remembered_and_once(
     picks: list[tuple[int, int]],
 ) -> None:
     flow = LaunchFlow(TERMS)
     turn: Turn = flow.begin()
-    unasked = 0
+    unasked: list[str] = []
     for first, second in picks:
         if isinstance(turn, End):
             assert flow.state in OVER
@@ -265,21 +401,29 @@ def test_whatever_happens_nothing_is_taken_from_another_device_unasked(
         if isinstance(turn, Step):
             assert flow.state in ASKING
             choice = turn.choices[first % len(turn.choices)]
-            is_move = turn.name == "move" and not choice.leaves
+            wanted = {"yes": turn.place, "always": turn.place, "move": "cloud"}
+            place = wanted.get(choice.name, choice.name)
             turn = flow.answered(Answer(choice.name))
-            if isinstance(turn, OpenCloud):
-                assert turn.move == is_move
+            if isinstance(turn, OpenCloud | OntoKey | OntoHost):
+                assert USES[type(turn)] == place, "what the person said"
+                assert not isinstance(turn, OpenCloud) or turn.move == (choice.name == "move")
             continue
-        fitting: list[Any] = [one for one in OUTCOMES if isinstance(one, Refused)]
+        assert flow.state not in ASKING | OVER
+        fitting: list[Any] = list(REFUSALS)
         if isinstance(turn, Find):
-            fitting += [one for one in OUTCOMES if isinstance(one, Surveyed)]
+            fitting += SURVEYS
+        elif isinstance(turn, BeginCode):
+            fitting.append(CODE)
         elif not isinstance(turn, Look):
             fitting.append(Done())
-        turn = flow.happened(fitting[second % len(fitting)])
-        if isinstance(turn, OpenCloud):
-            unasked += 1
-            assert not turn.move
-            assert unasked == 1
+        outcome = fitting[second % len(fitting)]
+        turn = flow.happened(outcome)
+        if isinstance(turn, OpenCloud | OntoKey | OntoHost):
+            assert isinstance(outcome, Surveyed)
+            assert USES[type(turn)] == outcome.always, "what is remembered"
+            assert not isinstance(turn, OpenCloud) or not turn.move
+            unasked.append(outcome.always)
+            assert len(set(unasked)) == len(unasked), "each place once"
 
 
 def test_the_error_is_the_one_of_looking_and_not_of_a_later_work() -> None:

@@ -9,7 +9,7 @@ from keypeg import errors, launch_asking
 from keypeg import launch_words as words
 from keypeg.launch_state import TRANSITIONS
 from keypeg.launch_steps import Step
-from tests.client.launch.cases import ELSEWHERE, owned, survey
+from tests.client.launch.cases import ELSEWHERE, KEY, owned, survey
 
 TEXT = (Path(__file__).parents[3] / "docs" / "launch.md").read_text()
 
@@ -26,7 +26,16 @@ def test_every_step_is_there_with_its_fields_and_choices() -> None:
     why = errors.LicenseMissing("There is none.")
     steps: list[Step] = [
         words.sign_in("CAD", "", "", None, why),
-        words.offer("CAD", "CAD", survey(owned()), why),
+        words.offer("cloud", "CAD", "CAD", survey(owned()), why),
+        words.choose(
+            ("cloud", "put", "key", "host"),
+            "CAD",
+            "CAD",
+            survey(owned(allowed="cloud key host"), keys=(KEY,)),
+            why,
+        ),
+        words.file("", is_sealed=True, problem=None, why=why),
+        words.code("BCDF-GHJK", "lan:7400", is_pending=False, why=why),
         words.move(survey(owned("cloud"), cloud=ELSEWHERE), why),
         words.places("CAD", survey(), why, put=True),
         words.told("CAD", why),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -23,17 +24,31 @@ def test_it_is_remembered_for_one_user_and_one_family(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "config")
     assert memory.all() == ()
     assert memory.reset() == 0
-    memory.remember(ADA, "ada", "cad", NOW)
-    memory.remember(ADA, "ada", "cad", NOW)
+    memory.remember(ADA, "ada", "cad", NOW, "cloud")
+    memory.remember(ADA, "ada", "cad", NOW, "cloud")
     again = Memory(tmp_path / "config")
-    assert again.is_always(ADA, "cad")
-    assert not again.is_always(BEN, "cad")
-    assert not again.is_always(ADA, "eq")
+    assert again.always(ADA, "cad") == "cloud"
+    assert again.always(BEN, "cad") == ""
+    assert again.always(ADA, "eq") == ""
     assert [one.time for one in again.all()] == ["2026-11-22T12:00:00+00:00"]
 
 
+def test_the_place_is_kept_and_the_newest_answer_counts(tmp_path: Path) -> None:
+    memory = Memory(tmp_path)
+    for place in ("cloud", "host", "key"):
+        memory.remember(ADA, "ada", "cad", NOW, place)
+        assert Memory(tmp_path).always(ADA, "cad") == place
+    assert len(memory.all()) == 1
+
+
+def test_an_answer_of_before_there_were_places_means_the_cloud(tmp_path: Path) -> None:
+    one = {"user": ADA, "login": "ada", "family": "cad", "time": "2026-11-22T12:00:00+00:00"}
+    (tmp_path / FILE).write_text(json.dumps({"version": 1, "always": [one]}))
+    assert Memory(tmp_path).always(ADA, "cad") == "cloud"
+
+
 def test_only_its_owner_reads_the_file(tmp_path: Path) -> None:
-    Memory(tmp_path).remember(ADA, "ada", "cad", NOW)
+    Memory(tmp_path).remember(ADA, "ada", "cad", NOW, "cloud")
     assert stat.S_IMODE(os.stat(tmp_path / FILE).st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
@@ -42,12 +57,12 @@ def test_it_is_reset_for_a_user_a_family_or_all(tmp_path: Path) -> None:
     memory = Memory(tmp_path)
     for user in (ADA, BEN):
         for family in ("cad", "eq"):
-            memory.remember(user, user[-3:], family, NOW)
+            memory.remember(user, user[-3:], family, NOW, "key")
     assert memory.reset(user=ADA, family="eq") == 1
     assert memory.reset(user=ADA, family="eq") == 0
     assert memory.reset(family="cad") == 2
     assert memory.reset(user=ADA) == 0
-    assert memory.is_always(BEN, "eq")
+    assert memory.always(BEN, "eq") == "key"
     assert memory.reset() == 1
     assert memory.all() == ()
 
@@ -62,15 +77,15 @@ def test_a_damaged_file_means_that_a_person_is_asked(tmp_path: Path, content: by
     (tmp_path / FILE).write_bytes(content)
     memory = Memory(tmp_path)
     assert memory.all() == ()
-    memory.remember(ADA, "ada", "cad", NOW)
-    assert memory.is_always(ADA, "cad")
+    memory.remember(ADA, "ada", "cad", NOW, "cloud")
+    assert memory.always(ADA, "cad") == "cloud"
 
 
 def test_the_file_does_not_grow_without_end(tmp_path: Path) -> None:
     memory = Memory(tmp_path)
     memory._write([])  # the file is there
     for number in (0, *range(KEPT - 2, KEPT + 1)):
-        memory.remember(ADA, "ada", f"family-{number}", NOW)
+        memory.remember(ADA, "ada", f"family-{number}", NOW, "cloud")
     assert len(memory.all()) <= KEPT
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from keypeg.launch_survey import Cloud, Key, Survey
+from keypeg import launch_places
+from keypeg.launch_survey import Cloud, Host, Key, Survey
 from tests.client.launch.cases import (
     CLOSED,
     ELSEWHERE,
     HERE,
+    HOST_PLACE,
     KEY,
+    KEY_PLACE,
     MANAGED,
     OPEN_HERE,
     owned,
@@ -53,6 +56,70 @@ def test_whether_the_cloud_session_would_help(name: str) -> None:
     assert (found.to_put is not None) is puts
 
 
+# What the account owns and what is here; which places would help.
+HELPING: dict[str, tuple[Survey, str]] = {
+    "nothing owned": (survey(keys=(KEY,)), ""),
+    "the cloud alone": (survey(owned()), "cloud"),
+    "the cloud and a key": (survey(owned(), keys=(KEY,)), "cloud key"),
+    "all of them": (survey(owned(allowed="cloud key host"), keys=(KEY,)), "cloud key host"),
+    "a key in managed mode": (survey(owned(), cloud=MANAGED, keys=(KEY,)), "put key"),
+    "a key while another device has the cloud": (
+        survey(owned("cloud", count=2), cloud=ELSEWHERE, keys=(KEY,)),
+        "key",
+    ),
+    "used up elsewhere": (survey(owned("key"), keys=(KEY,)), ""),
+    "on this key, not written": (survey(owned("this-key"), keys=(KEY,)), "key"),
+    "on another key": (survey(owned("key", allowed="key"), keys=(KEY,)), ""),
+    "on this computer, its file gone": (
+        survey(owned("this-host", allowed="host"), host=Host("desk-1", HOST_PLACE)),
+        "host",
+    ),
+    "on another computer": (survey(owned("host", allowed="host")), ""),
+    "a key of another account": (survey(owned(), keys=(Key("SmartKey 7", True, "k"),)), "cloud"),
+    "a broken key": (
+        survey(owned(allowed="key"), keys=(Key("K", True, "k", KEY_PLACE, "it is faulty"),)),
+        "",
+    ),
+    "a full key": (
+        survey(owned(allowed="key"), keys=(Key("K", True, "k", KEY_PLACE, is_full=True),)),
+        "",
+    ),
+    "a full key that has it": (
+        survey(
+            owned("this-key", allowed="key"), keys=(Key("K", True, "k", KEY_PLACE, is_full=True),)
+        ),
+        "key",
+    ),
+    "seats": (survey(owned(allowed="key host site", counted=True), keys=(KEY,)), ""),
+    "a computer that tells nothing": (
+        survey(owned(allowed="host"), host=Host("desk-1", problem="it tells nothing")),
+        "",
+    ),
+    "suspended": (survey(owned(state="suspended"), keys=(KEY,)), ""),
+}
+
+
+@pytest.mark.parametrize("name", HELPING)
+def test_which_places_would_help_and_each_says_that_it_is_usable(name: str) -> None:
+    found, helping = HELPING[name]
+    assert " ".join(found.helps({"cloud", "key", "host"})) == helping
+    usable = {one.kind for one in launch_places.places(found) if one.usable}
+    assert {"key", "host"} & usable == {"key", "host"} & set(helping.split())
+
+
+def test_what_an_app_does_not_want_does_not_help() -> None:
+    found = survey(owned(allowed="cloud key host"), keys=(KEY,))
+    for kinds in ({"cloud"}, {"key"}, {"host"}, {"key", "host"}, set[str]()):
+        assert set(found.helps(kinds)) == kinds
+
+
+def test_what_lives_on_a_key_already_goes_to_that_key() -> None:
+    other = Key("SmartKey 3", True, "keys/3", "accounts/studio/locations/key-3")
+    found = survey(owned("this-key", count=2), keys=(other, KEY))
+    assert found.onto_key is not None
+    assert found.onto_key[0] is KEY
+
+
 PLACES: dict[str, tuple[Survey, str, bool, str]] = {
     "cloud closed": (survey(owned()), "cloud", True, "is closed"),
     "cloud elsewhere": (survey(owned("cloud"), cloud=ELSEWHERE), "cloud", True, "studio-1"),
@@ -72,25 +139,68 @@ PLACES: dict[str, tuple[Survey, str, bool, str]] = {
     "no key": (survey(owned()), "key", False, "none is plugged in"),
     "a new key": (survey(owned(), keys=(Key("SmartKey 7", False),)), "key", False, "SmartKey 7"),
     "a key": (survey(owned(), keys=(KEY,)), "key", True, "SmartKey 12"),
-    "host": (survey(owned(allowed="host")), "host", False, "license file"),
-    "site": (survey(owned("site", allowed="site")), "site", True, "shared"),
-    "site, not activated": (survey(owned(allowed="site")), "site", False, "administrator"),
+    "a key of another account": (
+        survey(owned(), keys=(Key("SmartKey 7", True, "k"),)),
+        "key",
+        False,
+        "not enrolled at your account",
+    ),
+    "a lost key": (
+        survey(owned(), keys=(Key("K", True, "k", KEY_PLACE, "it was reported lost"),)),
+        "key",
+        False,
+        "K: it was reported lost",
+    ),
+    "a full key": (
+        survey(owned(), keys=(Key("K", True, "k", KEY_PLACE, is_full=True),)),
+        "key",
+        False,
+        "no room",
+    ),
+    "a key that should have it": (survey(owned("this-key"), keys=(KEY,)), "key", True, "belongs"),
+    "seats on a key": (
+        survey(owned(allowed="key site", counted=True), keys=(KEY,)),
+        "key",
+        False,
+        "shared by the server",
+    ),
+    "host": (survey(owned(allowed="host")), "host", True, "without a connection"),
+    "host, not allowed": (survey(owned()), "host", False, "does not allow"),
+    "host, used up": (survey(owned("host", allowed="host")), "host", False, "in use: on the host"),
+    "host that tells nothing": (
+        survey(owned(allowed="host"), host=Host("desk-1", problem="it tells nothing")),
+        "host",
+        False,
+        "it tells nothing",
+    ),
+    "site": (survey(owned("site", allowed="site", counted=True)), "site", True, "shared"),
+    "site, not activated": (
+        survey(owned(allowed="site", counted=True)),
+        "site",
+        False,
+        "administrator",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", PLACES)
 def test_each_place_says_how_or_why_not(name: str) -> None:
     found, kind, usable, says = PLACES[name]
-    (place,) = [one for one in found.places if one.kind == kind]
+    (place,) = [one for one in launch_places.places(found) if one.kind == kind]
     assert place.usable is usable
     assert says in place.says
 
 
 def test_usable_places_come_first_and_shared_seats_only_where_they_are_allowed() -> None:
-    assert [one.kind for one in survey(owned(), keys=(KEY,)).places] == ["cloud", "key", "host"]
-    kinds: list[Any] = [one.kind for one in survey(owned("site", allowed="site cloud")).places]
+    assert [one.kind for one in launch_places.places(survey(owned(), keys=(KEY,)))] == [
+        "cloud",
+        "key",
+        "host",
+    ]
+    mixed = survey(owned("site", allowed="site cloud", counted=True))
+    kinds: list[Any] = [one.kind for one in launch_places.places(mixed)]
     assert kinds[0] == "site"
 
 
 def test_who_signed_in_by_a_credential_file_is_told_nothing_of_licenses() -> None:
-    assert survey(is_blind=True).places == ()
+    assert launch_places.places(survey(is_blind=True)) == ()

@@ -10,12 +10,12 @@ import pytest
 
 from keypeg import errors, launch_asking
 from keypeg import launch_words as words
-from keypeg.launch_steps import Answer, Step
+from keypeg.launch_steps import Answer, Progress, Step
 from keypeg.launch_terminal import Terminal
 from tests.client.launch.cases import ELSEWHERE, KEY, owned, survey
 
 MISSING = errors.LicenseMissing("There is none.", product="cad")
-OFFER = words.offer("CAD", "CAD", survey(owned(), keys=(KEY,)), MISSING)
+OFFER = words.offer("cloud", "CAD", "CAD", survey(owned(), keys=(KEY,)), MISSING)
 SIGN_IN = words.sign_in("CAD", "lan:7400", "", None, MISSING)
 
 
@@ -50,7 +50,7 @@ def test_what_is_none_of_the_choices_is_asked_again_and_the_end_of_the_input_lea
     assert answer == Answer("always")
     assert shown.count("is none of these") == 2
     assert typed(OFFER)[0] == Answer("no")
-    assert typed(SIGN_IN, "ada")[0] == Answer("leave")
+    assert typed(SIGN_IN, "1", "ada")[0] == Answer("leave")
     assert typed(OFFER, *["x"] * 1_000)[0] == Answer("no"), "it ends"
 
 
@@ -71,10 +71,34 @@ def test_what_another_computer_calls_itself_moves_no_cursor() -> None:
 
 
 def test_a_password_is_read_as_a_secret_and_shown_nowhere() -> None:
-    answer, shown = typed(SIGN_IN, "ada", "s3cret", "maybe", "no")
+    answer, shown = typed(SIGN_IN, "1", "ada", "s3cret", "maybe", "no")
     assert answer.fields == {"login": "ada", "password": "s3cret", "remember": ""}
     assert "s3cret" not in shown + repr(answer)
-    assert typed(SIGN_IN, "ada", "s3cret", "")[0].fields["remember"] == "yes"
+    assert typed(SIGN_IN, "1", "ada", "s3cret", "")[0].fields["remember"] == "yes"
+
+
+def test_a_choice_asks_for_what_goes_with_it_and_no_more() -> None:
+    assert typed(SIGN_IN, "with a credential file")[0] == Answer("by_file")
+    assert typed(SIGN_IN, "by_code")[0] == Answer("by_code")
+    unknown = words.sign_in("CAD", "", "", None, MISSING)
+    assert typed(unknown, "by_code", "lan:7400")[0] == Answer("by_code", {"server": "lan:7400"})
+    file = words.file("", is_sealed=True, problem=None, why=MISSING)
+    answer = typed(file, "1", "~/studio.keypeg", "s3cret", "no")[0]
+    assert answer.fields == {"path": "~/studio.keypeg", "passphrase": "s3cret", "remember": ""}
+    assert typed(file, "2")[0] == Answer("back")
+    both = survey(owned(allowed="cloud key host"), keys=(KEY,))
+    choose = words.choose(("cloud", "key", "host"), "CAD", "CAD", both, MISSING)
+    answer, shown = typed(choose, "2", "yes")
+    assert answer == Answer("key", {"always": "yes"})
+    assert "2) Onto SmartKey 12" in shown
+    assert typed(choose, "4")[0] == Answer("leave")
+
+
+def test_what_is_done_meanwhile_is_one_line() -> None:
+    out = io.StringIO()
+    terminal = Terminal(out, lambda: "", lambda _: "")
+    terminal.tell(Progress("writing", "Writing to SmartKey\x1b 12", "Leave the key plugged in."))
+    assert out.getvalue() == "Writing to SmartKey? 12: leave the key plugged in.\n"
 
 
 class Pipe(io.StringIO):

@@ -116,6 +116,7 @@ async def list_activations(cli: Cli, license_id: str | None, account: str | None
     metavar="KEY",
     help="A key that is plugged in here and enrolled; the license is written to it.",
 )
+@click.option("--here", is_flag=True, help="This computer; the license is kept on it.")
 @click.option(
     "--save",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -129,19 +130,26 @@ async def create(
     license_id: str,
     location: str | None,
     key_id: str | None,
+    here: bool,
     save: Path | None,
     account: str | None,
 ) -> None:
-    """Activate LICENSE in the cloud, at this server's site, or on a key.
+    """Activate LICENSE in the cloud, at this server's site, on a key, or here.
 
     \b
     Examples:
       keypeg activation create acme/solver --location site
       keypeg activation create acme/cad --key 4f1c22a9
+      keypeg activation create acme/cad --here
     """
-    if bool(location) == bool(key_id):
-        raise click.UsageError("Say where: either --location or --key.")
+    if [bool(location), bool(key_id), here].count(True) != 1:
+        raise click.UsageError("Say where: one of --location, --key and --here.")
+    if here and save is not None:
+        raise click.UsageError("--here keeps the document by itself; leave out --save.")
     async with cli.server() as link:
+        if here:
+            cli.printer.item(await _onto_host(cli, link, license_id, account), ACTIVATION)
+            return
         if key_id:
             made: KeyActivation | activation_service_pb2.CreateActivationResponse = await _onto_key(
                 cli, link, license_id, key_id, account
@@ -186,6 +194,22 @@ async def _onto_key(
         )
     cli.printer.note(f"Written to the key {key.name}: {len(made.key.licenses)} on it now.")
     return made
+
+
+async def _onto_host(
+    cli: Cli, link: Link, license_id: str, account: str | None
+) -> license_pb2.Activation:
+    from keypeg import hostinfo, hosts, names
+    from keypeg import profile as profiles
+    from keypeg.cli import resolve
+
+    license_name = await resolve.license_name(link, license_id, account)
+    owner = names.parent(license_name)
+    activation, path = await hosts.activate_onto_host(
+        link, license_name, owner, cli.device(), hostinfo.parts(), profiles.licenses_dir()
+    )
+    cli.printer.note(f"It works on this computer from now on; its document is {path}.")
+    return activation
 
 
 @activation_group.command("show")

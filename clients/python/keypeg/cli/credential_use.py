@@ -108,10 +108,9 @@ async def import_file(
       keypeg --profile guest credential import studio.keypeg
       keypeg credential import studio.keypeg --once -- my-daw song.daw
     """
-    from keypeg import credential_file, files
+    from keypeg import credential_file, credential_keeping
     from keypeg import profile as profiles
     from keypeg.credential_sign_in import Place, sign_in
-    from keypeg.sign_in import forget_tokens
 
     if once != bool(command):
         raise click.UsageError("--once takes a command to run, and a command takes --once.")
@@ -136,19 +135,7 @@ async def import_file(
         click.get_current_context().exit(code)
     answer = await sign_in(found, signer, place)
     profile_name = name or _current()
-    path = profiles.config_dir() / profiles.CREDENTIAL_DIRECTORY / profile_name
-    kept = credential_file.make(found.envelope, signer.private_bytes())
-    files.write(path, kept.text().encode())
-    forget_tokens(profile_name)
-    profiles.save(
-        profiles.Profile(
-            name=profile_name,
-            server=place.server,
-            account=answer.account,
-            user=answer.user.name,
-            credential=str(path),
-        )
-    )
+    credential_keeping.keep(profile_name, found, signer, place.server, answer)
     cli.printer.note(
         f"{document.credential} is in use here (profile {profile_name}); `keypeg session open` opens the "
         "account's cloud session."

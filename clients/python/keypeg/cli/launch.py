@@ -7,7 +7,7 @@ Leaves to others: the flow itself (keypeg.launch_flow), running an app with it (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -15,14 +15,12 @@ from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
 from keypeg.cli.values import Column, Name, Product, Value, entry
 
-if TYPE_CHECKING:
-    from keypeg.launch_memory import Remembered
-
-REMEMBERED: Final[list[Column[Remembered]]] = [
-    Column("LOGIN", lambda one: one.login),
-    Column("ALWAYS FOR", lambda one: Product(one.family)),
-    Column("SINCE", lambda one: one.time),
-    Column("USER", lambda one: Name(one.user)),
+REMEMBERED: Final[list[Column[dict[str, str]]]] = [
+    Column("LOGIN", lambda one: one["login"]),
+    Column("ALWAYS FOR", lambda one: Product(one["family"])),
+    Column("PLACE", lambda one: one["place"]),
+    Column("SINCE", lambda one: one["time"]),
+    Column("USER", lambda one: Name(one["user"])),
 ]
 
 
@@ -49,9 +47,9 @@ async def ask(
 ) -> None:
     """Look for a license of PRODUCT as an app does, and ask what helps.
 
-    Asks to sign in, and to open or move the cloud session here, where that
-    gives the product a license; without a terminal or desktop it says what is
-    in the way. `keypeg run --product` does this before it runs an app.
+    Asks to sign in, and whether to open or move the cloud session here, or to
+    activate a license onto a key or this computer, where that gives the product
+    one; without a terminal or desktop it says what is in the way. `keypeg run --product` does this before it runs an app.
 
     \b
     Examples:
@@ -79,7 +77,7 @@ async def ask(
 @launch_group.command("show")
 @pass_cli
 def show(cli: Cli) -> None:
-    """Show who said: always open a cloud session, and for what.
+    """Show who said always, for what, and which place it is used at.
 
     \b
     Example:
@@ -87,7 +85,8 @@ def show(cli: Cli) -> None:
     """
     from keypeg.launch_memory import Memory
 
-    cli.printer.listing(list(Memory().all()), REMEMBERED, nothing="Nothing is remembered.")
+    remembered = [dict(vars(one)) for one in Memory().all()]
+    cli.printer.listing(remembered, REMEMBERED, nothing="Nothing is remembered.")
 
 
 @launch_group.command("reset")
@@ -96,7 +95,7 @@ def show(cli: Cli) -> None:
 def reset(cli: Cli, family: str | None) -> None:
     """Forget remembered answers: all, or those for FAMILY (a product).
 
-    Apps ask again before they open a cloud session here.
+    Apps ask again before they open a cloud session or use a key here.
 
     \b
     Examples:

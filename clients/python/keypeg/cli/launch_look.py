@@ -64,12 +64,14 @@ async def look(
         finally:
             await session.close()
 
-    worker = Worker(request, terms, Memory(), opens=opens)
+    way = launch_asking.Showing()
+    worker = Worker(request, terms, Memory(), opens=opens, tell=way.tell)
     flow = LaunchFlow(terms)
-    end = await launching.until_asked(flow, worker, flow.begin())
+    end = await launching.shown(way, launching.until_asked(flow, worker, flow.begin()))
     while isinstance(end, Step):
-        answer = await asyncio.to_thread(launch_asking.asker(), end)
-        end = await launching.until_asked(flow, worker, flow.answered(answer))
+        answer = await asyncio.to_thread(way.ask, end)
+        turn = flow.answered(answer)
+        end = await launching.shown(way, launching.until_asked(flow, worker, turn))
     if end.error is not None:
         raise end.error
     found: FoundLicense = end.session
@@ -107,6 +109,10 @@ async def _root(profile: Profile, product: str) -> bytes:
 
 def _environment(profile: Profile) -> dict[str, str]:
     """What an app needs to be signed in as the one who was asked."""
+    if profile.opened is not None:
+        return {"KEYPEG_CREDENTIAL": profile.credential, "KEYPEG_TOKEN": ""}
+    if profile.credential and profile.name in profiles.names():
+        return {"KEYPEG_PROFILE": profile.name}
     if not profile.token or os.environ.get("KEYPEG_TOKEN") == profile.token:
         return {}
     if profile.in_memory is None and profile.name in profiles.names():

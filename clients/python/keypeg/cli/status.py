@@ -53,7 +53,7 @@ async def status(cli: Cli) -> None:
         "bridge": None,
         "keys": None,
         "agent": None,
-        "always_open_cloud": [],
+        "always_use": [],
     }
     try:
         async with cli.server(signed_in=False) as link:
@@ -140,8 +140,9 @@ def _agent(facts: Facts) -> None:
 def _launch(facts: Facts) -> None:
     from keypeg.launch_memory import Memory
 
-    facts["always_open_cloud"] = [
-        {"login": one.login, "user": one.user, "family": one.family} for one in Memory().all()
+    facts["always_use"] = [
+        {"login": one.login, "user": one.user, "family": one.family, "place": one.place}
+        for one in Memory().all()
     ]
 
 
@@ -200,9 +201,13 @@ def lines(cli: Cli, facts: Facts) -> list[tuple[str, str, str]]:
     out.append(
         ("Agent", agent["target"] if agent else "none: a killed app's seats are freed by time", "")
     )
-    for index, one in enumerate(facts["always_open_cloud"]):
-        text = f"for {short.product(one['family'])}, as {one['login']}: opened without asking"
-        out.append(("Cloud, always" if not index else "", text, ""))
+    for index, one in enumerate(facts["always_use"]):
+        does = {
+            "key": "activated onto a key",
+            "host": "activated onto this computer",
+        }.get(one["place"], "cloud session opened")
+        text = f"for {short.product(one['family'])}, as {one['login']}: {does} without asking"
+        out.append(("Always" if not index else "", text, ""))
     return out
 
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18keypeg/v1/location.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n\x08Location\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06serial\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x10\n\x08\x65mulated\x18\x07 \x01(\x08\x12\x0f\n\x07\x63\x61rd_id\x18\x08 \x01(\t\x12-\n\tlost_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blost_reason\x18\n \x01(\t\x12\x30\n\x0csuspect_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x8d\x01\n\x0cLocationKind\x12\x1d\n\x19LOCATION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13LOCATION_KIND_CLOUD\x10\x01\x12\x15\n\x11LOCATION_KIND_KEY\x10\x02\x12\x16\n\x12LOCATION_KIND_HOST\x10\x03\x12\x16\n\x12LOCATION_KIND_SITE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18keypeg/v1/location.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x02\n\x08Location\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.keypeg.v1.LocationKind\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06serial\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x10\n\x08\x65mulated\x18\x07 \x01(\x08\x12\x0f\n\x07\x63\x61rd_id\x18\x08 \x01(\t\x12-\n\tlost_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blost_reason\x18\n \x01(\t\x12\x30\n\x0csuspect_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65vice\x18\x0c \x01(\t*\x8d\x01\n\x0cLocationKind\x12\x1d\n\x19LOCATION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13LOCATION_KIND_CLOUD\x10\x01\x12\x15\n\x11LOCATION_KIND_KEY\x10\x02\x12\x16\n\x12LOCATION_KIND_HOST\x10\x03\x12\x16\n\x12LOCATION_KIND_SITE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.location_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOCATIONKIND']._serialized_start=394
-  _globals['_LOCATIONKIND']._serialized_end=535
+  _globals['_LOCATIONKIND']._serialized_start=410
+  _globals['_LOCATIONKIND']._serialized_end=551
   _globals['_LOCATION']._serialized_start=73
-  _globals['_LOCATION']._serialized_end=391
+  _globals['_LOCATION']._serialized_end=407
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,7 @@ class Location(_message.Message):
     LOST_TIME_FIELD_NUMBER: _builtins.int
     LOST_REASON_FIELD_NUMBER: _builtins.int
     SUSPECT_TIME_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/locations/{location}`."""
     kind: Global___LocationKind.ValueType
@@ -85,6 +86,8 @@ class Location(_message.Message):
     """The card's own id (16 bytes, lower-case hexadecimal); empty for others."""
     lost_reason: _builtins.str
     """Why it was reported lost, in people's words."""
+    device: _builtins.str
+    """The id of the device that a host is; empty for others."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was added; unset for `cloud` and `site`."""
@@ -111,10 +114,11 @@ class Location(_message.Message):
         lost_time: _timestamp_pb2.Timestamp | None = ...,
         lost_reason: _builtins.str = ...,
         suspect_time: _timestamp_pb2.Timestamp | None = ...,
+        device: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "lost_time", b"lost_time", "suspect_time", b"suspect_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "create_time", b"create_time", "display_name", b"display_name", "emulated", b"emulated", "kind", b"kind", "lost_reason", b"lost_reason", "lost_time", b"lost_time", "model", b"model", "name", b"name", "serial", b"serial", "suspect_time", b"suspect_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "create_time", b"create_time", "device", b"device", "display_name", b"display_name", "emulated", b"emulated", "kind", b"kind", "lost_reason", b"lost_reason", "lost_time", b"lost_time", "model", b"model", "name", b"name", "serial", b"serial", "suspect_time", b"suspect_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,49 +26,54 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from keypeg.v1 import document_pb2 as keypeg_dot_v1_dot_document__pb2
 from keypeg.v1 import key_pb2 as keypeg_dot_v1_dot_key__pb2
 from keypeg.v1 import location_pb2 as keypeg_dot_v1_dot_location__pb2
+from keypeg.v1 import session_pb2 as keypeg_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keypeg/v1/location_service.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\x1a\x13keypeg/v1/key.proto\x1a\x18keypeg/v1/location.proto\"\"\n\x12GetLocationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13GetLocationResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\"M\n\x14ListLocationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x15ListLocationsResponse\x12&\n\tlocations\x18\x01 \x03(\x0b\x32\x13.keypeg.v1.Location\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x93\x01\n\x18\x41uthorizeKeyWriteRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x02 \x01(\t\x12\x1c\n\x14management_algorithm\x18\x03 \x01(\t\x12\x11\n\tchallenge\x18\x04 \x01(\x0c\x12\x13\n\x0b\x66\x61\x63tory_key\x18\x05 \x01(\x08\x12\x10\n\x08\x65mulated\x18\x06 \x01(\x08\"\x85\x01\n\x19\x41uthorizeKeyWriteResponse\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x1a\n\x12new_management_key\x18\x02 \x01(\x0c\x12 \n\x18new_management_algorithm\x18\x03 \x01(\t\x12\x18\n\x10\x65nrollment_nonce\x18\x04 \x01(\x0c\"\x9d\x02\n\x18\x43reateKeyLocationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x03 \x01(\t\x12(\n\npublic_key\x18\x04 \x01(\x0b\x32\x14.keypeg.v1.PublicKey\x12\x18\n\x10\x65nrollment_nonce\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06serial\x18\t \x01(\t\x12\x10\n\x08\x65mulated\x18\n \x01(\x08\x12.\n\x0b\x61ttestation\x18\x0b \x01(\x0b\x32\x19.keypeg.v1.KeyAttestation\"B\n\x19\x43reateKeyLocationResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\"\x97\x01\n\x0f\x43heckKeyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x02 \x01(\t\x12(\n\npublic_key\x18\x03 \x01(\x0b\x32\x14.keypeg.v1.PublicKey\x12%\n\x08\x63ontents\x18\x04 \x03(\x0b\x32\x13.keypeg.v1.Envelope\x12\x12\n\nsuspicions\x18\x05 \x03(\t\"\xa5\x01\n\x10\x43heckKeyResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\x12(\n\x08standing\x18\x02 \x01(\x0e\x32\x16.keypeg.v1.KeyStanding\x12+\n\nstatements\x18\x03 \x03(\x0b\x32\x17.keypeg.v1.KeyStatement\x12\x13\n\x0b\x61\x63tivations\x18\x04 \x03(\t\"^\n\x0cKeyStatement\x12%\n\x08\x63ontents\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"H\n\x14ReportKeyLostRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"a\n\x15ReportKeyLostResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\x12!\n\x05moves\x18\x02 \x03(\x0b\x32\x12.keypeg.v1.KeyMove\"n\n\x07KeyMove\x12\x12\n\nactivation\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12-\n\tfree_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07refusal\x18\x04 \x01(\t\"J\n\x11ReplaceKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0breplacement\x18\x03 \x01(\t\"\x80\x01\n\x12ReplaceKeyResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\x12!\n\x05moved\x18\x02 \x03(\x0b\x32\x12.keypeg.v1.KeyMove\x12 \n\x04left\x18\x03 \x03(\x0b\x32\x12.keypeg.v1.KeyMove*\x93\x01\n\x0bKeyStanding\x12\x1c\n\x18KEY_STANDING_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_STANDING_CURRENT\x10\x01\x12\x17\n\x13KEY_STANDING_BEHIND\x10\x02\x12\x1c\n\x18KEY_STANDING_ROLLED_BACK\x10\x03\x12\x15\n\x11KEY_STANDING_LOST\x10\x04\x32\xd7\x04\n\x0fLocationService\x12L\n\x0bGetLocation\x12\x1d.keypeg.v1.GetLocationRequest\x1a\x1e.keypeg.v1.GetLocationResponse\x12R\n\rListLocations\x12\x1f.keypeg.v1.ListLocationsRequest\x1a .keypeg.v1.ListLocationsResponse\x12^\n\x11\x41uthorizeKeyWrite\x12#.keypeg.v1.AuthorizeKeyWriteRequest\x1a$.keypeg.v1.AuthorizeKeyWriteResponse\x12^\n\x11\x43reateKeyLocation\x12#.keypeg.v1.CreateKeyLocationRequest\x1a$.keypeg.v1.CreateKeyLocationResponse\x12\x43\n\x08\x43heckKey\x12\x1a.keypeg.v1.CheckKeyRequest\x1a\x1b.keypeg.v1.CheckKeyResponse\x12R\n\rReportKeyLost\x12\x1f.keypeg.v1.ReportKeyLostRequest\x1a .keypeg.v1.ReportKeyLostResponse\x12I\n\nReplaceKey\x12\x1c.keypeg.v1.ReplaceKeyRequest\x1a\x1d.keypeg.v1.ReplaceKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keypeg/v1/location_service.proto\x12\tkeypeg.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18keypeg/v1/document.proto\x1a\x13keypeg/v1/key.proto\x1a\x18keypeg/v1/location.proto\x1a\x17keypeg/v1/session.proto\"\"\n\x12GetLocationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13GetLocationResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\"M\n\x14ListLocationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x15ListLocationsResponse\x12&\n\tlocations\x18\x01 \x03(\x0b\x32\x13.keypeg.v1.Location\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x93\x01\n\x18\x41uthorizeKeyWriteRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x02 \x01(\t\x12\x1c\n\x14management_algorithm\x18\x03 \x01(\t\x12\x11\n\tchallenge\x18\x04 \x01(\x0c\x12\x13\n\x0b\x66\x61\x63tory_key\x18\x05 \x01(\x08\x12\x10\n\x08\x65mulated\x18\x06 \x01(\x08\"\x85\x01\n\x19\x41uthorizeKeyWriteResponse\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x1a\n\x12new_management_key\x18\x02 \x01(\x0c\x12 \n\x18new_management_algorithm\x18\x03 \x01(\t\x12\x18\n\x10\x65nrollment_nonce\x18\x04 \x01(\x0c\"\x9d\x02\n\x18\x43reateKeyLocationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x03 \x01(\t\x12(\n\npublic_key\x18\x04 \x01(\x0b\x32\x14.keypeg.v1.PublicKey\x12\x18\n\x10\x65nrollment_nonce\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06serial\x18\t \x01(\t\x12\x10\n\x08\x65mulated\x18\n \x01(\x08\x12.\n\x0b\x61ttestation\x18\x0b \x01(\x0b\x32\x19.keypeg.v1.KeyAttestation\"B\n\x19\x43reateKeyLocationResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\"\x93\x01\n\x19\x43reateHostLocationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12!\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x11.keypeg.v1.Device\x12/\n\x0b\x66ingerprint\x18\x04 \x01(\x0b\x32\x1a.keypeg.v1.HostFingerprint\"C\n\x1a\x43reateHostLocationResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\"\x97\x01\n\x0f\x43heckKeyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x02 \x01(\t\x12(\n\npublic_key\x18\x03 \x01(\x0b\x32\x14.keypeg.v1.PublicKey\x12%\n\x08\x63ontents\x18\x04 \x03(\x0b\x32\x13.keypeg.v1.Envelope\x12\x12\n\nsuspicions\x18\x05 \x03(\t\"\xa5\x01\n\x10\x43heckKeyResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\x12(\n\x08standing\x18\x02 \x01(\x0e\x32\x16.keypeg.v1.KeyStanding\x12+\n\nstatements\x18\x03 \x03(\x0b\x32\x17.keypeg.v1.KeyStatement\x12\x13\n\x0b\x61\x63tivations\x18\x04 \x03(\t\"^\n\x0cKeyStatement\x12%\n\x08\x63ontents\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Envelope\x12\'\n\ndelegation\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.Envelope\"H\n\x14ReportKeyLostRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"a\n\x15ReportKeyLostResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\x12!\n\x05moves\x18\x02 \x03(\x0b\x32\x12.keypeg.v1.KeyMove\"n\n\x07KeyMove\x12\x12\n\nactivation\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12-\n\tfree_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07refusal\x18\x04 \x01(\t\"J\n\x11ReplaceKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x13\n\x0breplacement\x18\x03 \x01(\t\"\x80\x01\n\x12ReplaceKeyResponse\x12%\n\x08location\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Location\x12!\n\x05moved\x18\x02 \x03(\x0b\x32\x12.keypeg.v1.KeyMove\x12 \n\x04left\x18\x03 \x03(\x0b\x32\x12.keypeg.v1.KeyMove*\x93\x01\n\x0bKeyStanding\x12\x1c\n\x18KEY_STANDING_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_STANDING_CURRENT\x10\x01\x12\x17\n\x13KEY_STANDING_BEHIND\x10\x02\x12\x1c\n\x18KEY_STANDING_ROLLED_BACK\x10\x03\x12\x15\n\x11KEY_STANDING_LOST\x10\x04\x32\xba\x05\n\x0fLocationService\x12L\n\x0bGetLocation\x12\x1d.keypeg.v1.GetLocationRequest\x1a\x1e.keypeg.v1.GetLocationResponse\x12R\n\rListLocations\x12\x1f.keypeg.v1.ListLocationsRequest\x1a .keypeg.v1.ListLocationsResponse\x12^\n\x11\x41uthorizeKeyWrite\x12#.keypeg.v1.AuthorizeKeyWriteRequest\x1a$.keypeg.v1.AuthorizeKeyWriteResponse\x12^\n\x11\x43reateKeyLocation\x12#.keypeg.v1.CreateKeyLocationRequest\x1a$.keypeg.v1.CreateKeyLocationResponse\x12\x61\n\x12\x43reateHostLocation\x12$.keypeg.v1.CreateHostLocationRequest\x1a%.keypeg.v1.CreateHostLocationResponse\x12\x43\n\x08\x43heckKey\x12\x1a.keypeg.v1.CheckKeyRequest\x1a\x1b.keypeg.v1.CheckKeyResponse\x12R\n\rReportKeyLost\x12\x1f.keypeg.v1.ReportKeyLostRequest\x1a .keypeg.v1.ReportKeyLostResponse\x12I\n\nReplaceKey\x12\x1c.keypeg.v1.ReplaceKeyRequest\x1a\x1d.keypeg.v1.ReplaceKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.location_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYSTANDING']._serialized_start=1973
-  _globals['_KEYSTANDING']._serialized_end=2120
-  _globals['_GETLOCATIONREQUEST']._serialized_start=153
-  _globals['_GETLOCATIONREQUEST']._serialized_end=187
-  _globals['_GETLOCATIONRESPONSE']._serialized_start=189
-  _globals['_GETLOCATIONRESPONSE']._serialized_end=249
-  _globals['_LISTLOCATIONSREQUEST']._serialized_start=251
-  _globals['_LISTLOCATIONSREQUEST']._serialized_end=328
-  _globals['_LISTLOCATIONSRESPONSE']._serialized_start=330
-  _globals['_LISTLOCATIONSRESPONSE']._serialized_end=418
-  _globals['_AUTHORIZEKEYWRITEREQUEST']._serialized_start=421
-  _globals['_AUTHORIZEKEYWRITEREQUEST']._serialized_end=568
-  _globals['_AUTHORIZEKEYWRITERESPONSE']._serialized_start=571
-  _globals['_AUTHORIZEKEYWRITERESPONSE']._serialized_end=704
-  _globals['_CREATEKEYLOCATIONREQUEST']._serialized_start=707
-  _globals['_CREATEKEYLOCATIONREQUEST']._serialized_end=992
-  _globals['_CREATEKEYLOCATIONRESPONSE']._serialized_start=994
-  _globals['_CREATEKEYLOCATIONRESPONSE']._serialized_end=1060
-  _globals['_CHECKKEYREQUEST']._serialized_start=1063
-  _globals['_CHECKKEYREQUEST']._serialized_end=1214
-  _globals['_CHECKKEYRESPONSE']._serialized_start=1217
-  _globals['_CHECKKEYRESPONSE']._serialized_end=1382
-  _globals['_KEYSTATEMENT']._serialized_start=1384
-  _globals['_KEYSTATEMENT']._serialized_end=1478
-  _globals['_REPORTKEYLOSTREQUEST']._serialized_start=1480
-  _globals['_REPORTKEYLOSTREQUEST']._serialized_end=1552
-  _globals['_REPORTKEYLOSTRESPONSE']._serialized_start=1554
-  _globals['_REPORTKEYLOSTRESPONSE']._serialized_end=1651
-  _globals['_KEYMOVE']._serialized_start=1653
-  _globals['_KEYMOVE']._serialized_end=1763
-  _globals['_REPLACEKEYREQUEST']._serialized_start=1765
-  _globals['_REPLACEKEYREQUEST']._serialized_end=1839
-  _globals['_REPLACEKEYRESPONSE']._serialized_start=1842
-  _globals['_REPLACEKEYRESPONSE']._serialized_end=1970
-  _globals['_LOCATIONSERVICE']._serialized_start=2123
-  _globals['_LOCATIONSERVICE']._serialized_end=2722
+  _globals['_KEYSTANDING']._serialized_start=2217
+  _globals['_KEYSTANDING']._serialized_end=2364
+  _globals['_GETLOCATIONREQUEST']._serialized_start=178
+  _globals['_GETLOCATIONREQUEST']._serialized_end=212
+  _globals['_GETLOCATIONRESPONSE']._serialized_start=214
+  _globals['_GETLOCATIONRESPONSE']._serialized_end=274
+  _globals['_LISTLOCATIONSREQUEST']._serialized_start=276
+  _globals['_LISTLOCATIONSREQUEST']._serialized_end=353
+  _globals['_LISTLOCATIONSRESPONSE']._serialized_start=355
+  _globals['_LISTLOCATIONSRESPONSE']._serialized_end=443
+  _globals['_AUTHORIZEKEYWRITEREQUEST']._serialized_start=446
+  _globals['_AUTHORIZEKEYWRITEREQUEST']._serialized_end=593
+  _globals['_AUTHORIZEKEYWRITERESPONSE']._serialized_start=596
+  _globals['_AUTHORIZEKEYWRITERESPONSE']._serialized_end=729
+  _globals['_CREATEKEYLOCATIONREQUEST']._serialized_start=732
+  _globals['_CREATEKEYLOCATIONREQUEST']._serialized_end=1017
+  _globals['_CREATEKEYLOCATIONRESPONSE']._serialized_start=1019
+  _globals['_CREATEKEYLOCATIONRESPONSE']._serialized_end=1085
+  _globals['_CREATEHOSTLOCATIONREQUEST']._serialized_start=1088
+  _globals['_CREATEHOSTLOCATIONREQUEST']._serialized_end=1235
+  _globals['_CREATEHOSTLOCATIONRESPONSE']._serialized_start=1237
+  _globals['_CREATEHOSTLOCATIONRESPONSE']._serialized_end=1304
+  _globals['_CHECKKEYREQUEST']._serialized_start=1307
+  _globals['_CHECKKEYREQUEST']._serialized_end=1458
+  _globals['_CHECKKEYRESPONSE']._serialized_start=1461
+  _globals['_CHECKKEYRESPONSE']._serialized_end=1626
+  _globals['_KEYSTATEMENT']._serialized_start=1628
+  _globals['_KEYSTATEMENT']._serialized_end=1722
+  _globals['_REPORTKEYLOSTREQUEST']._serialized_start=1724
+  _globals['_REPORTKEYLOSTREQUEST']._serialized_end=1796
+  _globals['_REPORTKEYLOSTRESPONSE']._serialized_start=1798
+  _globals['_REPORTKEYLOSTRESPONSE']._serialized_end=1895
+  _globals['_KEYMOVE']._serialized_start=1897
+  _globals['_KEYMOVE']._serialized_end=2007
+  _globals['_REPLACEKEYREQUEST']._serialized_start=2009
+  _globals['_REPLACEKEYREQUEST']._serialized_end=2083
+  _globals['_REPLACEKEYRESPONSE']._serialized_start=2086
+  _globals['_REPLACEKEYRESPONSE']._serialized_end=2214
+  _globals['_LOCATIONSERVICE']._serialized_start=2367
+  _globals['_LOCATIONSERVICE']._serialized_end=3065
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from keypeg.v1 import document_pb2 as _document_pb2
 from keypeg.v1 import key_pb2 as _key_pb2
 from keypeg.v1 import location_pb2 as _location_pb2
+from keypeg.v1 import session_pb2 as _session_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -332,6 +333,70 @@ class CreateKeyLocationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateKeyLocationResponse: _TypeAlias = CreateKeyLocationResponse  # noqa: Y015
+
+@_typing.final
+class CreateHostLocationRequest(_message.Message):
+    """Adds a computer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`accounts/{account}`."""
+    request_id: _builtins.str
+    """A UUID; kept 24 h."""
+    @_builtins.property
+    def device(self) -> _session_pb2.Device:
+        """The computer: its device id, and its name, by which people know it."""
+
+    @_builtins.property
+    def fingerprint(self) -> _document_pb2.HostFingerprint:
+        """Its parts, hashed (docs/formats.md); two thirds of them, rounded up, are the
+        `required_count`.
+        """
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        device: _session_pb2.Device | None = ...,
+        fingerprint: _document_pb2.HostFingerprint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "fingerprint", b"fingerprint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "fingerprint", b"fingerprint", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateHostLocationRequest: _TypeAlias = CreateHostLocationRequest  # noqa: Y015
+
+@_typing.final
+class CreateHostLocationResponse(_message.Message):
+    """The computer is a location."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def location(self) -> _location_pb2.Location:
+        """The location."""
+
+    def __init__(
+        self,
+        *,
+        location: _location_pb2.Location | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateHostLocationResponse: _TypeAlias = CreateHostLocationResponse  # noqa: Y015
 
 @_typing.final
 class CheckKeyRequest(_message.Message):

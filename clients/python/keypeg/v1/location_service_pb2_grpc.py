@@ -56,6 +56,11 @@ class LocationServiceStub(object):
                 request_serializer=keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationRequest.SerializeToString,
                 response_deserializer=keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationResponse.FromString,
                 _registered_method=True)
+        self.CreateHostLocation = channel.unary_unary(
+                '/keypeg.v1.LocationService/CreateHostLocation',
+                request_serializer=keypeg_dot_v1_dot_location__service__pb2.CreateHostLocationRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_location__service__pb2.CreateHostLocationResponse.FromString,
+                _registered_method=True)
         self.CheckKey = channel.unary_unary(
                 '/keypeg.v1.LocationService/CheckKey',
                 request_serializer=keypeg_dot_v1_dot_location__service__pb2.CheckKeyRequest.SerializeToString,
@@ -107,6 +112,14 @@ class LocationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateHostLocation(self, request, context):
+        """Adds the computer that calls as a location, by the hashes of its parts. A
+        device that is one already gets its new parts, unless a license lives there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckKey(self, request, context):
         """Compares what a plugged-in key carries with what it should, and says what
         its bridge should know. Old contents that were put back are recorded.
@@ -153,6 +166,11 @@ def add_LocationServiceServicer_to_server(servicer, server):
                     servicer.CreateKeyLocation,
                     request_deserializer=keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationRequest.FromString,
                     response_serializer=keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationResponse.SerializeToString,
+            ),
+            'CreateHostLocation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateHostLocation,
+                    request_deserializer=keypeg_dot_v1_dot_location__service__pb2.CreateHostLocationRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_location__service__pb2.CreateHostLocationResponse.SerializeToString,
             ),
             'CheckKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckKey,
@@ -280,6 +298,33 @@ class LocationService(object):
             '/keypeg.v1.LocationService/CreateKeyLocation',
             keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationRequest.SerializeToString,
             keypeg_dot_v1_dot_location__service__pb2.CreateKeyLocationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateHostLocation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.LocationService/CreateHostLocation',
+            keypeg_dot_v1_dot_location__service__pb2.CreateHostLocationRequest.SerializeToString,
+            keypeg_dot_v1_dot_location__service__pb2.CreateHostLocationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class LocationServiceStub:
     """Adds a key as a location, by its public key and a proof that it has the
     private one.
     """
+    CreateHostLocation: _grpc.UnaryUnaryMultiCallable[_location_service_pb2.CreateHostLocationRequest, _location_service_pb2.CreateHostLocationResponse]
+    """Adds the computer that calls as a location, by the hashes of its parts. A
+    device that is one already gets its new parts, unless a license lives there.
+    """
     CheckKey: _grpc.UnaryUnaryMultiCallable[_location_service_pb2.CheckKeyRequest, _location_service_pb2.CheckKeyResponse]
     """Compares what a plugged-in key carries with what it should, and says what
     its bridge should know. Old contents that were put back are recorded.
@@ -74,6 +78,10 @@ class LocationServiceAsyncStub(LocationServiceStub):
     CreateKeyLocation: _aio.UnaryUnaryMultiCallable[_location_service_pb2.CreateKeyLocationRequest, _location_service_pb2.CreateKeyLocationResponse]  # type: ignore[assignment]
     """Adds a key as a location, by its public key and a proof that it has the
     private one.
+    """
+    CreateHostLocation: _aio.UnaryUnaryMultiCallable[_location_service_pb2.CreateHostLocationRequest, _location_service_pb2.CreateHostLocationResponse]  # type: ignore[assignment]
+    """Adds the computer that calls as a location, by the hashes of its parts. A
+    device that is one already gets its new parts, unless a license lives there.
     """
     CheckKey: _aio.UnaryUnaryMultiCallable[_location_service_pb2.CheckKeyRequest, _location_service_pb2.CheckKeyResponse]  # type: ignore[assignment]
     """Compares what a plugged-in key carries with what it should, and says what
@@ -125,6 +133,16 @@ class LocationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_location_service_pb2.CreateKeyLocationResponse, _abc.Awaitable[_location_service_pb2.CreateKeyLocationResponse]]:
         """Adds a key as a location, by its public key and a proof that it has the
         private one.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateHostLocation(
+        self,
+        request: _location_service_pb2.CreateHostLocationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_location_service_pb2.CreateHostLocationResponse, _abc.Awaitable[_location_service_pb2.CreateHostLocationResponse]]:
+        """Adds the computer that calls as a location, by the hashes of its parts. A
+        device that is one already gets its new parts, unless a license lives there.
         """
 
     @_abc_1.abstractmethod
