@@ -4,13 +4,13 @@ Promises: members borrow for themselves, and hand in any return of their account
 publisher's staff see all borrows, and write off within the budget. A document ends no later than the license
 and what signs for it. Nobody learns of another account's borrows.
 
-Leaves to others: the rules (domain/pool_borrowing.py), documents (borrow_documents.py), what goes through the committer (borrow_operations.py), the
-end (borrow_ends.py), decoding and encoding (rpc/borrow_service.py).
+Leaves to others: the rules (domain/pool_borrowing.py), who sees which (borrow_sight.py), documents
+(borrow_documents.py), what goes through the committer (borrow_operations.py), the end (borrow_ends.py), decoding and encoding (rpc/borrow_service.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -24,7 +24,7 @@ from keypeg.v1.location_pb2 import LOCATION_KIND_SITE
 from keypeg.v1.proof_pb2 import BorrowProof
 from keypeg_server.domain import pool_borrowing
 from keypeg_server.domain.borrow import Borrow, Exposure
-from keypeg_server.domain.caller import Caller, Right
+from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.decision import Ask
 from keypeg_server.domain.lease import Features, Holder
 from keypeg_server.domain.license_life import Command, Switch, Switches, check_switch, who_is
@@ -34,6 +34,8 @@ from keypeg_server.service import frames
 from keypeg_server.service.borrow_documents import document_of, proof_of, terms_of
 from keypeg_server.service.borrow_ends import BorrowEnds
 from keypeg_server.service.borrow_operations import Lent, WrittenOff
+from keypeg_server.service.borrow_sight import Known as Known
+from keypeg_server.service.borrow_sight import Sight, no_borrow, seen
 from keypeg_server.service.commits import RequestKey, settled
 from keypeg_server.service.lease_ids import LeaseIds
 from keypeg_server.service.pools import Engine
@@ -63,14 +65,6 @@ class Wanted:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A borrow and its pool."""
-
-    pool: Pool
-    borrow: Borrow
-
-
 class Borrows:
     """The use cases."""
 
@@ -91,6 +85,7 @@ class Borrows:
         self._signer = signer
         self._clock = clock
         self._ids = LeaseIds()
+        self._sight = Sight(engine)
         self.ends: Final = BorrowEnds(clock, date_us, engine.pools.has, self._end)
         engine.heard.append(self.ends.came)
 
@@ -139,7 +134,7 @@ class Borrows:
         self, caller: Caller, request_id: str, name: str, duration: timedelta
     ) -> tuple[Known, BorrowProof]:
         """A later end for a borrow of the caller's own."""
-        known = self._known(caller, name)
+        known = self._sight.known(caller, name)
         pool, borrow = known.pool, known.borrow
         if borrow.holder.user != caller.user:
             raise PermissionDenied(
@@ -167,7 +162,7 @@ class Borrows:
 
     async def give_back(self, caller: Caller, name: str, statement: Envelope) -> Known:
         """A seat comes back by the statement of its computer, whoever hands it in."""
-        pool, borrow = self._any(caller, name)
+        pool, borrow = self._sight.any(caller, name)
         verify_return(statement, name, borrow.holder.device, ed25519_key(borrow.return_key))
         back: Borrow = await settled(
             lambda done: self._engine.carry(
@@ -180,7 +175,7 @@ class Borrows:
         self, caller: Caller, request_id: str, name: str, reason: str
     ) -> tuple[Known, Exposure]:
         """A lost seat goes to others; what that exposes. For administrators, within the budget."""
-        known = self._to_write_off(caller, name)
+        known = self._sight.to_write_off(caller, name)
         pool = known.pool
         request = RequestKey(caller.user, request_id, frames.digest("write off", name, reason))
         done_with: WrittenOff = await settled(
@@ -195,7 +190,7 @@ class Borrows:
 
     async def exposure(self, caller: Caller, name: str) -> tuple[Known, Exposure]:
         """What a write-off would expose, or the refusal that it would get; nothing is changed."""
-        known = self._to_write_off(caller, name)
+        known = self._sight.to_write_off(caller, name)
         pool = known.pool
 
         def look() -> tuple[Known, Exposure]:
@@ -209,11 +204,11 @@ class Borrows:
 
     async def get(self, caller: Caller, name: str) -> tuple[Known, BorrowProof | None]:
         """A borrow; with its newest documents for the one who has it out."""
-        known = self._known(caller, name)
+        known = self._sight.known(caller, name)
         pool, id = known.pool, known.borrow.id
         borrow = await self._engine.looked(lambda: pool.borrows.get(id))
         if borrow is None:
-            raise _no_borrow(name)
+            raise no_borrow(name)
         if not borrow.is_out or borrow.holder.user != caller.user:
             return Known(pool, borrow), None
         device = DeviceInfo(borrow.holder.device, borrow.holder.host_name)
@@ -239,7 +234,7 @@ class Borrows:
         def look() -> list[Known]:
             there = pools or self._engine.pools_of_account(account)
             found = (Known(pool, borrow) for pool in there for borrow in pool.borrows.values())
-            return sorted(_seen(caller, found), key=lambda one: (one.borrow.end_us, one.borrow.id))
+            return sorted(seen(caller, found), key=lambda one: (one.borrow.end_us, one.borrow.id))
 
         return await self._engine.looked(look)
 
@@ -254,31 +249,6 @@ class Borrows:
 
     def _end(self, pool: Pool, id: str, done: operations.Ended) -> None:
         self._engine.carry(pool, operations.End(self._place(pool), id, done))
-
-    def _any(self, caller: Caller, name: str) -> tuple[Pool, Borrow]:
-        """A borrow of an account that the caller sees, whoever's it is."""
-        pool_id, id = names.BORROW.parse(name)
-        pool = self._engine.by_id(pool_id)
-        borrow = None if pool is None else pool.borrows.get(id)
-        if pool is None or borrow is None or not caller.sees_account(pool.account):
-            raise _no_borrow(name)
-        return pool, borrow
-
-    def _known(self, caller: Caller, name: str) -> Known:
-        """A borrow of the caller's own, or of its account for administrators."""
-        known = Known(*self._any(caller, name))
-        if not list(_seen(caller, (known,))):
-            raise _no_borrow(name)
-        return known
-
-    def _to_write_off(self, caller: Caller, name: str) -> Known:
-        known = self._known(caller, name)
-        if not caller.may(Right.SEATS_MANAGE):
-            raise PermissionDenied(
-                f"Only administrators of {known.pool.account} write off what is borrowed; ask one.",
-                resource=name,
-            )
-        return known
 
     def _sealed(self, pool: Pool, entitlement: Entitlement, borrow: Borrow) -> bytes:
         document = document_of(pool, entitlement, borrow, self._engine.now_us())
@@ -303,15 +273,4 @@ def _check_lent(caller: Caller, entitlement: Entitlement) -> None:
         who_is(caller),
         entitlement.license,
         entitlement.sold_as,
-    )
-
-
-def _seen(caller: Caller, found: Iterable[Known]) -> Iterable[Known]:
-    return (one for one in found if caller.sees_holder(one.pool.account, one.borrow.holder.user))
-
-
-def _no_borrow(name: str) -> NotFound:
-    return NotFound(
-        f"There is no {name} that you can see; it may be over, which needs nothing more.",
-        resource=name,
     )
