@@ -87,7 +87,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "FinishProviderSignIn": _PUBLIC,  # the same
         "LinkIdentity": _CALLER,
         "AcceptInvitationAsIdentity": _PUBLIC,  # whoever has the ticket
-        "CreateIdentity": _of(Right.PEOPLE_WRITE, "parent"),
+        "CreateIdentity": Rule(Access.ACCOUNT, Right.PEOPLE_WRITE, "parent", in_person=True),
         "ListIdentities": _user("parent"),
         "DeleteIdentity": _user("name"),
     },

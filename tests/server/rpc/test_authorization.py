@@ -104,8 +104,11 @@ def test_what_belongs_to_an_account(caller: Caller, name: str, there: bool) -> N
             check_account(rule, caller, request, "/x/Y")
 
 
-def test_no_key_takes_away_second_factors_whatever_its_scopes() -> None:
-    rule = rule_of("/keypeg.v1.PeopleService/ResetSecondFactors")
+@pytest.mark.parametrize(
+    "method", ["PeopleService/ResetSecondFactors", "IdentityService/CreateIdentity"]
+)
+def test_no_key_says_who_signs_in_as_somebody_whatever_its_scopes(method: str) -> None:
+    rule = rule_of(f"/keypeg.v1.{method}")
     for caller in (ADMIN, STAFF):
         check_right(rule, caller, "/x/Y")
         with pytest.raises(PermissionDenied, match="sign in"):

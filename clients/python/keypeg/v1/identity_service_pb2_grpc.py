@@ -130,7 +130,8 @@ class IdentityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateIdentity(self, request, context):
-        """Links an identity to a user: the word of who manages the account's people.
+        """Links an identity to a user: the word of who manages the account's people,
+        signed in; no API key gives it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

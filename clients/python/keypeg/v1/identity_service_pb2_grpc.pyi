@@ -59,7 +59,9 @@ class IdentityServiceStub:
     password.
     """
     CreateIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.CreateIdentityRequest, _identity_service_pb2.CreateIdentityResponse]
-    """Links an identity to a user: the word of who manages the account's people."""
+    """Links an identity to a user: the word of who manages the account's people,
+    signed in; no API key gives it.
+    """
     ListIdentities: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListIdentitiesRequest, _identity_service_pb2.ListIdentitiesResponse]
     """The identities of a user, oldest first; 20 at most."""
     DeleteIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.DeleteIdentityRequest, _identity_service_pb2.DeleteIdentityResponse]
@@ -98,7 +100,9 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     password.
     """
     CreateIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateIdentityRequest, _identity_service_pb2.CreateIdentityResponse]  # type: ignore[assignment]
-    """Links an identity to a user: the word of who manages the account's people."""
+    """Links an identity to a user: the word of who manages the account's people,
+    signed in; no API key gives it.
+    """
     ListIdentities: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListIdentitiesRequest, _identity_service_pb2.ListIdentitiesResponse]  # type: ignore[assignment]
     """The identities of a user, oldest first; 20 at most."""
     DeleteIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.DeleteIdentityRequest, _identity_service_pb2.DeleteIdentityResponse]  # type: ignore[assignment]
@@ -170,7 +174,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.CreateIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.CreateIdentityResponse, _abc.Awaitable[_identity_service_pb2.CreateIdentityResponse]]:
-        """Links an identity to a user: the word of who manages the account's people."""
+        """Links an identity to a user: the word of who manages the account's people,
+        signed in; no API key gives it.
+        """
 
     @_abc_1.abstractmethod
     def ListIdentities(
