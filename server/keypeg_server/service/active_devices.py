@@ -47,7 +47,10 @@ class ActiveDevices:
         opens_cloud: bool = False,
     ) -> None:
         """Refuse a device that would be one too many in the account (id); in a group, of that member (user id)."""
-        active = _active(unit, account, now, member)
+        lent = _by_credentials(unit, account, now, member)
+        if opens_cloud and not lent:
+            return  # else at most one is active: who has the cloud session, and loses it
+        active = rules.merged(lent + _by_cloud(unit, account, member), now)
         own = unit.credentials.device_limit(account)
         limit = self._limit if own is None else own
         rules.check_room(account, active, device, limit, moves_cloud=opens_cloud)
@@ -57,7 +60,10 @@ class ActiveDevices:
             if unit.accounts.account(account) is None:
                 raise not_found(names.ACCOUNT.build(account))
             own = unit.credentials.device_limit(account)
-            active = _active(unit, account, self._clock.wall())
+            now = self._clock.wall()
+            active = rules.merged(
+                _by_credentials(unit, account, now) + _by_cloud(unit, account), now
+            )
             return ActiveView(active, self._limit if own is None else own, own is not None)
 
         return await self._store.read(look)
@@ -77,9 +83,11 @@ class ActiveDevices:
         return await self._store.once(request, change)
 
 
-def _active(unit: Unit, account: str, now: datetime, member: str = "") -> tuple[ActiveDevice, ...]:
-    """Of an account, or of one member of a group."""
-    found = [
+def _by_credentials(
+    unit: Unit, account: str, now: datetime, member: str = ""
+) -> list[ActiveDevice]:
+    """Where credentials are in use: of an account, or of one member of a group."""
+    return [
         ActiveDevice(
             one.device,
             one.host_name,
@@ -91,9 +99,13 @@ def _active(unit: Unit, account: str, now: datetime, member: str = "") -> tuple[
         for one in credential.devices
         if one.is_active(now)
     ]
-    for session in unit.places.list_cloud_sessions(account):
-        holder = session.holder
-        if holder is not None and session.member in ("", member or session.member):
-            device = ActiveDevice(holder.device, holder.host_name, session.user, holds_cloud=True)
-            found.append(device)
-    return rules.merged(found, now)
+
+
+def _by_cloud(unit: Unit, account: str, member: str = "") -> list[ActiveDevice]:
+    """Where cloud sessions are open: of an account, or of one member of a group."""
+    return [
+        ActiveDevice(holder.device, holder.host_name, session.user, holds_cloud=True)
+        for session in unit.places.list_cloud_sessions(account)
+        if (holder := session.holder) is not None
+        and session.member in ("", member or session.member)
+    ]
