@@ -61,10 +61,14 @@ class SqliteDatabase(Database):
         lock = _take(path)
         url = f"sqlite+pysqlite:///{path}"
         arguments: dict[str, Any] = {"check_same_thread": False, "timeout": 10}
-        writer = create_engine(url, module=module, connect_args=arguments, poolclass=NullPool)
-        reader = create_engine(
-            url, module=module, connect_args=arguments, poolclass=QueuePool, pool_size=READERS
-        )
+        # Errors say the statement, and not what was to be written: secrets' hashes, people's names.
+        options: dict[str, Any] = {
+            "module": module,
+            "connect_args": arguments,
+            "hide_parameters": True,
+        }
+        writer = create_engine(url, poolclass=NullPool, **options)
+        reader = create_engine(url, poolclass=QueuePool, pool_size=READERS, **options)
         _configure(writer, "BEGIN IMMEDIATE", ["PRAGMA journal_mode=WAL"])
         _configure(reader, "BEGIN", ["PRAGMA query_only=ON"])
         database = cls(path, lock, writer, reader)
