@@ -23,11 +23,11 @@ from keypeg_server import computer, tls
 from keypeg_server.domain.events import CatalogChanged
 from keypeg_server.opened import Opened, StartError, new_ids
 from keypeg_server.rpc import caller
+from keypeg_server.rpc.parents import Routes
 from keypeg_server.rpc.peers import Peers, dialer
 from keypeg_server.rpc.persons import Persons
 from keypeg_server.rpc.relay import Relay
 from keypeg_server.rpc.relayed import Seal
-from keypeg_server.rpc.routes import Routes
 from keypeg_server.service.authenticators import Authenticators
 from keypeg_server.service.cluster import Cluster
 from keypeg_server.service.household import ServerHousehold

@@ -27,9 +27,10 @@ from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS, rich_status
 from keypeg_server.domain.caller import Caller
 from keypeg_server.rpc import relayed, routes
 from keypeg_server.rpc.carrying import FOLLOW, NOT_HOME, Carrier, Gone, NotHome
+from keypeg_server.rpc.parents import Routes
 from keypeg_server.rpc.peers import Peers
 from keypeg_server.rpc.relayed import Seal
-from keypeg_server.rpc.routes import By, Route, Routes
+from keypeg_server.rpc.routes import By, Route
 from keypeg_server.service.homes import Finder, Here, There
 from keypeg_server.service.homes_port import acting_for
 from keypeg_server.service.refusals import draining, elsewhere

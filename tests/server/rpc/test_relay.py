@@ -44,11 +44,11 @@ from keypeg.v1.session_service_pb2_grpc import (
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.rpc import relayed
 from keypeg_server.rpc.carrying import FOLLOW
+from keypeg_server.rpc.parents import Routes
 from keypeg_server.rpc.peer import address_of
 from keypeg_server.rpc.peers import Peers
 from keypeg_server.rpc.relay import Relay
 from keypeg_server.rpc.relayed import Seal
-from keypeg_server.rpc.routes import Routes
 from keypeg_server.service.homes import Here, There
 from keypeg_server.service.homes_port import parents
 

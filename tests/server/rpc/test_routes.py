@@ -14,7 +14,8 @@ from keypeg.v1 import (
 from keypeg_server.domain.caller import Caller, Role
 from keypeg_server.rpc import authorization, routes
 from keypeg_server.rpc.health import CONTRACT
-from keypeg_server.rpc.routes import By, Routes
+from keypeg_server.rpc.parents import Routes
+from keypeg_server.rpc.routes import By
 
 METHODS = {
     f"/{service.full_name}/{method.name}": method
