@@ -33,7 +33,7 @@ from keypeg_server.service import borrow_operations as operations
 from keypeg_server.service import frames
 from keypeg_server.service.borrow_documents import document_of, proof_of, terms_of
 from keypeg_server.service.borrow_ends import BorrowEnds
-from keypeg_server.service.borrow_operations import Lent, WrittenOff
+from keypeg_server.service.borrow_operation import Lent, Place, WrittenOff
 from keypeg_server.service.borrow_sight import Known as Known
 from keypeg_server.service.borrow_sight import Sight, no_borrow, seen
 from keypeg_server.service.commits import RequestKey, settled
@@ -244,8 +244,8 @@ class Borrows:
 
     # Inside.
 
-    def _place(self, pool: Pool) -> operations.Place:
-        return operations.Place(self._engine.aftermath, pool, self.ends.watch)
+    def _place(self, pool: Pool) -> Place:
+        return Place(self._engine.aftermath, pool, self.ends.watch)
 
     def _end(self, pool: Pool, id: str, done: operations.Ended) -> None:
         self._engine.carry(pool, operations.End(self._place(pool), id, done))
