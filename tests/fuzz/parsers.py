@@ -12,10 +12,22 @@ from keypeg_bridge.emulator.attachment import Attachment
 from keypeg_bridge.emulator.emulated_key import EmulatedKey, Make
 from keypeg_bridge.emulator.fido.authenticator import Authenticator
 from keypeg_bridge.emulator.state import KeyState, new_key
-from keypeg_bridge.emulator.usbip_server import Bus
+from keypeg_bridge.emulator.usbip_bus import Bus
 from keypeg_bridge.keys.errors import KeyDriverError
 from keypeg_bridge.keys.fido2_commands import Fido2Key
-from keypeg_bridge.wire import apdu, cbor, ccid, ctaphid, hid, piv, smartkey, tlv, usb, usbip
+from keypeg_bridge.wire import (
+    apdu,
+    cbor,
+    ccid,
+    ctaphid,
+    ctaphid_host,
+    hid,
+    piv,
+    smartkey,
+    tlv,
+    usb,
+    usbip,
+)
 from keypeg_bridge.wire.ccid_host import HostSlot
 from keypeg_bridge.wire.conversation import converse
 from keypeg_bridge.wire.errors import MalformedFrame
@@ -123,7 +135,7 @@ def security_key_reports(data: bytes) -> None:
 
 
 def security_key_answers(data: bytes) -> None:
-    link = ctaphid.HostLink()
+    link = ctaphid_host.HostLink()
     link.open(bytes(8))
     for report in OPENED:
         link.receive(report)

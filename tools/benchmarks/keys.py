@@ -27,7 +27,7 @@ from benchmarks.suite import Given
 from keypeg_bridge.keys.driver import KeyDriver
 from keypeg_bridge.keys.opening import open_driver
 from keypeg_bridge.transport.ports import HidPipe
-from keypeg_bridge.wire import ctaphid
+from keypeg_bridge.wire import ctaphid, ctaphid_host
 from lab.processes import Program
 
 ECHOES: Final = 500  # a round
@@ -150,9 +150,9 @@ def _wire(given: Given, key: Keys) -> dict[str, Any]:
 
 def _echoes(pipe: HidPipe) -> list[float]:
     """PINGs that fill one report each way."""
-    link = ctaphid.HostLink()
+    link = ctaphid_host.HostLink()
 
-    def ask(packets: Sequence[bytes]) -> ctaphid.HostEvent:
+    def ask(packets: Sequence[bytes]) -> ctaphid_host.HostEvent:
         for packet in packets:
             pipe.write(packet, 1.0)
         while (event := link.receive(pipe.read(1.0))) is None:
@@ -164,7 +164,7 @@ def _echoes(pipe: HidPipe) -> list[float]:
     def ping(number: int) -> None:
         payload = bytes([number % 256]) * PAYLOAD
         event = ask(link.request(ctaphid.Command.PING, payload))
-        if not isinstance(event, ctaphid.Answer) or event.payload != payload:
+        if not isinstance(event, ctaphid_host.Answer) or event.payload != payload:
             raise LoadError(f"an echo came back as {event}")
 
     return _timed(ping, ECHOES)

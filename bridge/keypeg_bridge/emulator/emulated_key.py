@@ -26,7 +26,7 @@ from keypeg_bridge.emulator.smartkey_applet import SmartkeyApplet
 from keypeg_bridge.emulator.state import KeyState, StateFile, Vault, new_key
 from keypeg_bridge.emulator.touch import Finger, TouchPolicy
 from keypeg_bridge.emulator.usb_device import UsbKey
-from keypeg_bridge.emulator.usbip_server import Bus
+from keypeg_bridge.emulator.usbip_bus import Bus
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from keypeg_bridge.emulator.errors import EmulatorError
-from keypeg_bridge.emulator.usbip_server import Bus, Port, transfers
+from keypeg_bridge.emulator.usbip_bus import Bus, Port
+from keypeg_bridge.emulator.usbip_server import transfers
 from keypeg_bridge.wire import usb, usbip
 from keypeg_bridge.wire.errors import MalformedFrame
 from keypeg_bridge.wire.usbip_stream import ServerDecoder

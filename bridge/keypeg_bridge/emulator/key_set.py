@@ -13,7 +13,7 @@ from keypeg_bridge.emulator.emulated_key import EmulatedKey, Make, load_or_make,
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.key_specs import KeySpec
 from keypeg_bridge.emulator.state import KeyState, StateFile
-from keypeg_bridge.emulator.usbip_server import MAX_PORTS, Bus
+from keypeg_bridge.emulator.usbip_bus import MAX_PORTS, Bus
 
 
 def state_path(path: Path, number: int) -> Path:

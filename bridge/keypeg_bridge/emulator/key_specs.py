@@ -17,7 +17,7 @@ from keypeg_bridge.emulator.emulated_key import Make
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.piv.session import PROFILES
 from keypeg_bridge.emulator.touch import TouchPolicy
-from keypeg_bridge.emulator.usbip_server import MAX_PORTS
+from keypeg_bridge.emulator.usbip_bus import MAX_PORTS
 
 MAX_FILE: Final = 65_536  # bytes; 24 keys have about 2,000
 _E = TypeVar("_E", bound=StrEnum)

@@ -24,7 +24,7 @@ from keypeg_bridge.emulator.piv import attestation
 from keypeg_bridge.emulator.piv.session import PROFILES
 from keypeg_bridge.emulator.serving import Options, serve
 from keypeg_bridge.emulator.touch import TouchPolicy
-from keypeg_bridge.emulator.usbip_server import MAX_PORTS
+from keypeg_bridge.emulator.usbip_bus import MAX_PORTS
 
 COMMANDS: Final = ("plug", "unplug", "touch", "status", "fault", "faults", "clear", "history")
 

@@ -27,7 +27,8 @@ from keypeg_bridge.emulator.faults_script import Script
 from keypeg_bridge.emulator.kernel_port import Controller, KernelPorts
 from keypeg_bridge.emulator.key_set import KeySet
 from keypeg_bridge.emulator.key_specs import KeySpec
-from keypeg_bridge.emulator.usbip_server import Bus, UsbIpServer, loopback
+from keypeg_bridge.emulator.usbip_bus import Bus
+from keypeg_bridge.emulator.usbip_server import UsbIpServer, loopback
 from keypeg_bridge.emulator.virtual_reader import VirtualReader, address_of
 
 

@@ -13,7 +13,8 @@ from typing import Final
 
 from keypeg_bridge.emulator.card import ATR, Card
 from keypeg_bridge.emulator.errors import EmulatorError
-from keypeg_bridge.emulator.usbip_server import Bus, Port, loopback
+from keypeg_bridge.emulator.usbip_bus import Bus, Port
+from keypeg_bridge.emulator.usbip_server import loopback
 from keypeg_bridge.wire import usbip
 from keypeg_bridge.wire.vpcd import Apdu, CardDecoder, Order, frame
 

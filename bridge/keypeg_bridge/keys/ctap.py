@@ -14,7 +14,7 @@ from typing import Final
 from keypeg_bridge.keys.errors import MalformedReply, NotSupported, NotTouched, TouchWanted
 from keypeg_bridge.transport.errors import DeviceBusy, DeviceTimeout, TransportError
 from keypeg_bridge.transport.ports import HidPipe, Monotonic
-from keypeg_bridge.wire import ctaphid
+from keypeg_bridge.wire import ctaphid, ctaphid_host
 from keypeg_bridge.wire.errors import MalformedFrame
 
 OPEN_SECONDS: Final = 1.0  # for a channel
@@ -35,7 +35,7 @@ class CtapLink:
         self._pipe = pipe
         self._now = now
         self._random = random
-        self._link = ctaphid.HostLink()
+        self._link = ctaphid_host.HostLink()
         self._clean = False
 
     @property
@@ -48,10 +48,12 @@ class CtapLink:
         packets = self._link.open(self._random(ctaphid.NONCE_BYTES))
         deadline = self._now() + OPEN_SECONDS
         event = self._exchange(packets, deadline)
-        while isinstance(event, ctaphid.Failed) and event.code == ctaphid.ErrorCode.CHANNEL_BUSY:
+        while (
+            isinstance(event, ctaphid_host.Failed) and event.code == ctaphid.ErrorCode.CHANNEL_BUSY
+        ):
             self._rest(deadline)
             event = self._exchange(self._link.open(self._random(ctaphid.NONCE_BYTES)), deadline)
-        if isinstance(event, ctaphid.Failed):
+        if isinstance(event, ctaphid_host.Failed):
             raise TransportError(f"No channel to the key: {ctaphid.describe_error(event.code)}.")
         info = self._link.info
         assert info is not None  # an answer to INIT carries it
@@ -74,7 +76,7 @@ class CtapLink:
             packets = self._link.request(ctaphid.Command.CBOR, request)
             event = self._exchange(packets, deadline, touch=touch)
             self._clean = True
-            if isinstance(event, ctaphid.Answer):
+            if isinstance(event, ctaphid_host.Answer):
                 if not event.payload:
                     raise MalformedReply("The key gave an empty answer.")
                 return event.payload
@@ -91,7 +93,7 @@ class CtapLink:
 
     def _exchange(
         self, packets: list[bytes], deadline: float, *, touch: bool = True
-    ) -> ctaphid.Answer | ctaphid.Failed:
+    ) -> ctaphid_host.Answer | ctaphid_host.Failed:
         for packet in packets:
             self._pipe.write(packet, self._left(deadline))
         asked = False
@@ -105,7 +107,7 @@ class CtapLink:
                 raise NotTouched(
                     "The key was not touched in time. Begin again, and touch it when it blinks."
                 ) from None
-            if isinstance(event, ctaphid.Keepalive):
+            if isinstance(event, ctaphid_host.Keepalive):
                 if event.status == ctaphid.KeepaliveStatus.UP_NEEDED:
                     asked = True
                     if not touch:
@@ -122,13 +124,13 @@ class CtapLink:
             self._pipe.write(packet, self._left(deadline))
         try:
             for _ in range(MAX_STRAY):
-                if isinstance(self._receive(deadline), ctaphid.Answer | ctaphid.Failed):
+                if isinstance(self._receive(deadline), ctaphid_host.Answer | ctaphid_host.Failed):
                     self._clean = True
                     return
         except (DeviceTimeout, MalformedReply):
             return  # the next request begins with a new channel
 
-    def _receive(self, deadline: float) -> ctaphid.HostEvent | None:
+    def _receive(self, deadline: float) -> ctaphid_host.HostEvent | None:
         try:
             return self._link.receive(self._pipe.read(self._left(deadline)))
         except MalformedFrame as error:

@@ -18,14 +18,8 @@ from keypeg_bridge.emulator.fido.state import FidoState
 from keypeg_bridge.emulator.touch import Finger, TouchPolicy
 from keypeg_bridge.wire import cbor, ctap
 from keypeg_bridge.wire.ctap import Status
-from keypeg_bridge.wire.ctaphid import (
-    Answer,
-    Command,
-    Failed,
-    HostEvent,
-    HostLink,
-    Keepalive,
-)
+from keypeg_bridge.wire.ctaphid import Command
+from keypeg_bridge.wire.ctaphid_host import Answer, Failed, HostEvent, HostLink, Keepalive
 
 RP: Final = "keypeg.test"
 HASH: Final = hashlib.sha256(b"client data").digest()

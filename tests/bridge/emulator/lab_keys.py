@@ -13,7 +13,7 @@ from keypeg_bridge.emulator.faults_runner import Runner
 from keypeg_bridge.emulator.faults_script import Script
 from keypeg_bridge.emulator.key_set import KeySet
 from keypeg_bridge.emulator.key_specs import same
-from keypeg_bridge.emulator.usbip_server import Bus
+from keypeg_bridge.emulator.usbip_bus import Bus
 from keypeg_bridge.wire import ctaphid, piv, tlv
 
 

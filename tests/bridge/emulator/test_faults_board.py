@@ -14,7 +14,7 @@ from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.faults_line import Side
 from keypeg_bridge.emulator.fido.credential import Trait
 from keypeg_bridge.emulator.fido.parameters import Refused
-from keypeg_bridge.emulator.usbip_server import MAX_PORTS
+from keypeg_bridge.emulator.usbip_bus import MAX_PORTS
 from keypeg_bridge.wire import piv
 from keypeg_bridge.wire.apdu import Status
 from tests.bridge.emulator.lab_keys import KeyLaboratory, put_object, verify_pin

@@ -21,15 +21,13 @@ from keypeg_bridge.wire.ctaphid import (
     BROADCAST,
     MAX_MESSAGE,
     REPORT_DESCRIPTOR,
-    Answer,
     Command,
     ErrorCode,
-    Failed,
-    Keepalive,
     KeepaliveStatus,
     Packet,
     fragment,
 )
+from keypeg_bridge.wire.ctaphid_host import Answer, Failed, Keepalive
 from tests.bridge.cards import DirectKey
 from tests.bridge.emulator.authenticator_host import (
     HASH,

@@ -15,7 +15,7 @@ from keypeg_bridge.emulator.emulated_key import EmulatedKey, Make
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.kernel_port import Controller, KernelPorts, free_port
 from keypeg_bridge.emulator.state import KeyState, new_key
-from keypeg_bridge.emulator.usbip_server import Bus
+from keypeg_bridge.emulator.usbip_bus import Bus
 from keypeg_bridge.wire import usb, usbip
 
 HEADING = "hub port sta spd dev      sockfd local_busid\n"

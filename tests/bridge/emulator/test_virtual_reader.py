@@ -13,7 +13,7 @@ from keypeg_bridge.emulator.emulated_key import EmulatedKey, Make
 from keypeg_bridge.emulator.errors import EmulatorError
 from keypeg_bridge.emulator.state import KeyState, new_key
 from keypeg_bridge.emulator.touch import TouchPolicy
-from keypeg_bridge.emulator.usbip_server import Bus
+from keypeg_bridge.emulator.usbip_bus import Bus
 from keypeg_bridge.emulator.virtual_reader import DEFAULT_PORT, VirtualReader, address_of
 from keypeg_bridge.wire import piv
 from keypeg_bridge.wire.apdu import Command, Response

@@ -10,19 +10,16 @@ from keypeg_bridge.wire.ctaphid import (
     BROADCAST,
     MAX_MESSAGE,
     REPORT_DESCRIPTOR,
-    Answer,
     Assembly,
     Capability,
     Command,
     ErrorCode,
-    Failed,
-    HostLink,
     InitReply,
-    Keepalive,
     Packet,
     describe_error,
     fragment,
 )
+from keypeg_bridge.wire.ctaphid_host import Answer, Failed, HostLink, Keepalive
 from keypeg_bridge.wire.errors import MalformedFrame
 
 NONCE = bytes(range(8))
