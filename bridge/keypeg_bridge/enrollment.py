@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -148,7 +149,7 @@ def _read(both: bytes) -> Enrolled:
         found = x509.load_pem_x509_certificate(both)
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (says,) = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except (ValueError, x509.ExtensionNotFound) as error:
+    except (ValueError, x509.ExtensionNotFound, x509.InvalidVersion) as error:
         raise ValueError("it holds no private key with a certificate of keypeg") from error
     if found.public_key() != key.public_key():
         raise ValueError("it was issued for another key")
@@ -162,7 +163,10 @@ def _read(both: bytes) -> Enrolled:
 
 
 def _key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    key = load_pem_private_key(pem, password=None)
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError("a key that needs a password, or of an unknown kind") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("no P-256 key")
     return key

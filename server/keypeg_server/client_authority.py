@@ -70,7 +70,7 @@ class ClientAuthority:
             found = x509.load_pem_x509_csr(request)
             key = found.public_key()
             signed = found.is_signature_valid
-        except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+        except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
             raise ValueError("is no certificate request (PKCS #10, PEM)") from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
             key.curve, ec.SECP256R1
@@ -114,7 +114,7 @@ class ClientAuthority:
             (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
         except InvalidSignature as error:
             raise ValueError("other authority") from error
-        except (ValueError, x509.ExtensionNotFound) as error:
+        except (ValueError, x509.ExtensionNotFound, x509.InvalidVersion) as error:
             raise ValueError("not understood") from error
         scheme, _, rest = uri.partition(":")
         role, _, name = rest.partition(":")

@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
 
 from keypeg_bridge import enrollment
 from keypeg_bridge.enrollment import EnrollmentError
@@ -71,6 +77,12 @@ def test_what_can_not_be_used_is_said(tmp_path: Path) -> None:
     with pytest.raises(EnrollmentError, match="is damaged"):
         enrollment.load(tmp_path)
     (tmp_path / enrollment.PENDING_FILE).write_bytes(b"nonsense")
+    with pytest.raises(EnrollmentError, match="is damaged"):
+        enrollment.begin(tmp_path)
+    locked = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a password")
+    )
+    (tmp_path / enrollment.PENDING_FILE).write_bytes(locked)
     with pytest.raises(EnrollmentError, match="is damaged"):
         enrollment.begin(tmp_path)
     (tmp_path / "file").touch()

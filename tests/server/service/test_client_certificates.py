@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -174,10 +175,18 @@ def of_another_key() -> bytes:
     return x509.load_der_x509_csr(forged).public_bytes(Encoding.PEM)
 
 
+def of_another_version() -> bytes:
+    raw = x509.load_pem_x509_csr(asked()).public_bytes(Encoding.DER)
+    later = base64.encodebytes(raw.replace(b"\x02\x01\x00", b"\x02\x01\x01", 1))
+    begins, ends = (f"-----{what} CERTIFICATE REQUEST-----\n".encode() for what in ("BEGIN", "END"))
+    return begins + later + ends
+
+
 @pytest.mark.parametrize(
     ("make", "what"),
     [
         (lambda: b"nonsense", "is no certificate request"),
+        (of_another_version, "is no certificate request"),
         (of_rsa, "another kind of key than P-256"),
         (of_another_key, "is not signed by the key that it is for"),
     ],
