@@ -145,6 +145,8 @@ class Identities:
             if one.proven or not proven:
                 raise AlreadyExists(f"{subject} of {issuer} is linked to {user.name} already.")
             unit.identities.delete(one.id)
+            there.remove(one)
+            break  # there is one at most
         if len(there) >= IDENTITIES_LIMIT:
             raise LimitExceeded(
                 f"{user.name} has {IDENTITIES_LIMIT} identities, which is the limit; unlink one that is not used.",

@@ -13,7 +13,7 @@ from keypeg.v1.identity_service_pb2 import FinishProviderSignInRequest
 from keypeg_server.domain import totp
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.id_token import Proven
-from keypeg_server.domain.identity import Derived, Identity, SecondFactor
+from keypeg_server.domain.identity import IDENTITIES_LIMIT, Derived, Identity, SecondFactor
 from keypeg_server.domain.rights import Right, Role
 from keypeg_server.domain.sign_in import Method
 from keypeg_server.oidc.registry import KnownProviders
@@ -218,6 +218,18 @@ async def test_a_code_that_is_typed_is_asked_about_no_oftener_than_the_provider_
     world.there.says = Proven("ada-there", frozenset())
     await world.proofs.prove(begun.secret, "", "", "")
     assert (await world.proofs.finish(begun.secret, "", HERE)).sign_in.user.login == "ada"
+
+
+async def test_who_proves_what_an_administrator_said_needs_no_room_for_it(world: World) -> None:
+    ada = await world.office.user("ada")
+    for number in range(IDENTITIES_LIMIT):
+        await world.said(ada, f"ada-{number}")
+    with pytest.raises(errors.LimitExceeded):
+        await world.said(ada, "ada-there")
+    proven = await world.identities.link(ada, await world.proven("ada-7"), PASSWORD, HERE)
+    assert proven.proven
+    account, id = names.USER.parse(ada.user)
+    assert len(await world.identities.list(account, id)) == IDENTITIES_LIMIT
 
 
 async def test_a_sign_in_ends(world: World) -> None:
