@@ -6,12 +6,15 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 
 import keypeg
 from keypeg import aio, envelope, errors, events, hostinfo
+from keypeg.client import until_heard
 from keypeg.errors import Reason
 from keypeg.request import root_bytes
+from keypeg.rpc_errors import from_code
 from keypeg.session_state import State
 from keypeg.testing import FakeClock, StandInHost, StandInPublisher
 from tests.client.sdk_fixtures import computer
@@ -242,3 +245,24 @@ def test_a_root_may_be_hexadecimal():
 async def test_wrong_arguments_are_refused_by_name(computer, publisher, wrong):
     with pytest.raises(errors.FieldInvalid):
         await aio.open_session("demo", root=publisher.root, **wrong)
+
+
+async def test_a_refusal_whose_status_was_lost_under_a_write_is_asked_for_again() -> None:
+    lost = from_code(grpc.StatusCode.INTERNAL, "Internal error from Core")
+    away = from_code(grpc.StatusCode.UNAVAILABLE, "")
+    refused = errors.SignInRequired("Sign in.")
+    for outcomes, raised, count in (
+        ([lost, refused], refused, 2),
+        ([lost, lost, refused], refused, 3),
+        ([lost, lost, lost], lost, 3),
+        ([away, refused], away, 1),
+    ):
+        left = list(outcomes)
+
+        async def attempt(left: list[errors.KeypegError] = left) -> None:
+            raise left.pop(0)
+
+        with pytest.raises(errors.KeypegError) as told:
+            await until_heard(attempt)
+        assert told.value is raised
+        assert len(outcomes) - len(left) == count

@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from keypeg import cloud as cloud_sessions
 from keypeg import hostinfo, offline, servers, sign_in
-from keypeg.errors import KeypegError, LicenseMissing, Reason
+from keypeg.errors import KeypegError, LicenseMissing, Reason, Unreachable
 from keypeg.event_hub import EventHub
 from keypeg.offline_session import LocalDriver, OfflineDriver
 from keypeg.randomness import SystemRandomness
@@ -28,6 +28,10 @@ from keypeg.session_machine import SessionMachine
 if TYPE_CHECKING:
     from keypeg.dialing import TokenSource
     from keypeg.stream_driver import StreamDriver
+
+_T = TypeVar("_T")
+
+REPEATS: Final = 2  # of an opening whose refusal was lost on the way
 
 # When several places were asked and all refused, the error that a person can act on is raised.
 _UNINFORMATIVE: Final = (
@@ -115,7 +119,7 @@ async def _open_server(request: Request, hub: EventHub) -> StreamDriver:
         )
 
     try:
-        return await attempt()
+        return await until_heard(attempt)
     except KeypegError as error:
         if not cloud_sessions.can_help(error, request.cloud):
             raise
@@ -167,6 +171,17 @@ async def _open_stream(
     )
     await driver.open()
     return driver
+
+
+async def until_heard(attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """Opens, again where the status of a refusal was lost on the way: gRPC loses one that comes while a client sends."""
+    for _ in range(REPEATS):
+        try:
+            return await attempt()
+        except Unreachable as error:
+            if error.metadata.get("code") != "INTERNAL":
+                raise
+    return await attempt()
 
 
 def _token_source(request: Request) -> TokenSource | None:
