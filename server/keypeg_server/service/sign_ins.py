@@ -73,7 +73,7 @@ class Guarded:
         except self._failure:
             _LOG.info("sign-in failed", extra={"address": address})
             raise
-        except BaseException:
+        except Exception:  # what the caller gave up counts: it is carried out all the same
             guesses.forgive(login, address, now())
             raise
         succeeded = guesses.succeeded if clears else guesses.forgive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from datetime import UTC, datetime, timedelta
@@ -129,6 +130,27 @@ async def test_showing_the_password_alone_brings_no_more_guesses(office: Office)
         await office.sign_ins.knows("anna", PASSWORD, "")
     with pytest.raises(errors.LimitExceeded):
         await office.sign_ins.with_password("anna", PASSWORD, code=device.shows())
+
+
+async def test_a_try_that_its_caller_gave_up_counts(office: Office) -> None:
+    """It was carried out all the same: who gives each up could else guess without end, and see what became of it."""
+    anna, device, _ = await set_up(office)
+    user = await office.sign_ins.again(anna, PASSWORD, "")
+    guarded = office.sign_ins.guarded
+
+    async def give_up(code: str) -> None:
+        begun = asyncio.ensure_future(
+            guarded.attempt("anna", "", lambda: office.factors.remove(user, code))
+        )
+        await asyncio.sleep(0)
+        begun.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await begun
+
+    for number in range(10):
+        await give_up(f"{number:06d}x")
+    with pytest.raises(errors.LimitExceeded):
+        await guarded.attempt("anna", "", lambda: office.factors.remove(user, device.shows()))
 
 
 async def test_codes_are_removed_with_password_and_code(office: Office) -> None:
