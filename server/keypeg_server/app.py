@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +26,7 @@ from keypeg_server.callers import Callers
 from keypeg_server.certificates import Certificates
 from keypeg_server.listening import bind
 from keypeg_server.opened import MARKER, Opened, StartError
+from keypeg_server.repeating import died, every
 from keypeg_server.rpc import accepting
 from keypeg_server.rpc.certificate_door import CertificateDoor
 from keypeg_server.rpc.client_versions import ClientVersions
@@ -264,35 +265,19 @@ class App:
         await does.capacity_keeper.start()
         await self._server.start()
         self._tasks += [
-            _every(CLOCK_EVERY, lambda: upkeep.keep_clock(opened.database, clock)),
+            every(CLOCK_EVERY, lambda: upkeep.keep_clock(opened.database, clock)),
             asyncio.create_task(sweep_forever(opened.database, clock)),
-            _every(certificates.EVERY, self._refresh_certificates),
-            _every(signing_keys.EVERY, lambda: self._keys.refresh(signing)),
-            _every(CHANGES_EVERY, lambda: does.life.changes.apply_due(self._is_mine)),
-            _every(HEADS_EVERY, lambda: self._sign_heads(log_store.PERIOD)),
-            _every(
+            every(certificates.EVERY, self._refresh_certificates),
+            every(signing_keys.EVERY, lambda: self._keys.refresh(signing)),
+            every(CHANGES_EVERY, lambda: does.life.changes.apply_due(self._is_mine)),
+            every(HEADS_EVERY, lambda: self._sign_heads(log_store.PERIOD)),
+            every(
                 REMOVAL_EVERY,
                 lambda: log_store.remove_old(opened.database, log, clock, keeping, **self._mine()),
             ),
         ]
         for task in self._tasks:
-            task.add_done_callback(_died)
-
-
-def _died(task: asyncio.Task[None]) -> None:
-    """Say so when what should go on for ever has ended by a fault."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _LOG.error("upkeep ended", exc_info=error)
-
-
-def _every(pause: float, work: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
-    async def run() -> None:
-        while True:
-            await asyncio.sleep(pause)
-            with contextlib.suppress(KeypegError):  # storage has logged it; next time may be better
-                await work()
-
-    return asyncio.create_task(run())
+            task.add_done_callback(died)
 
 
 def _warn(opened: Opened) -> None:

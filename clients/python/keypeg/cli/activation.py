@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from keypeg.cli import activation_places as places
 from keypeg.cli.arguments import account_option
 from keypeg.cli.context import Cli, pass_cli
 from keypeg.cli.lazy import Group
 from keypeg.cli.values import Column, Name, Product, Value, moment, word
 
 if TYPE_CHECKING:
-    from keypeg.cli.link import Link
     from keypeg.keys import KeyActivation
     from keypeg.v1 import activation_service_pb2, document_pb2, license_pb2, location_pb2
 
@@ -148,68 +148,18 @@ async def create(
         raise click.UsageError("--here keeps the document by itself; leave out --save.")
     async with cli.server() as link:
         if here:
-            cli.printer.item(await _onto_host(cli, link, license_id, account), ACTIVATION)
+            cli.printer.item(await places.onto_host(cli, link, license_id, account), ACTIVATION)
             return
         if key_id:
-            made: KeyActivation | activation_service_pb2.CreateActivationResponse = await _onto_key(
-                cli, link, license_id, key_id, account
-            )
+            made: (
+                KeyActivation | activation_service_pb2.CreateActivationResponse
+            ) = await places.onto_key(cli, link, license_id, key_id, account)
         else:
             assert location is not None
-            made = await _onto_location(link, license_id, location, account)
+            made = await places.onto_location(link, license_id, location, account)
     cli.printer.item(made.activation, ACTIVATION)
     if save is not None:
         _save(cli, save, made.document, made.delegation)
-
-
-async def _onto_location(
-    link: Link, license_id: str, location: str, account: str | None
-) -> activation_service_pb2.CreateActivationResponse:
-    from keypeg import names
-    from keypeg.cli import resolve
-    from keypeg.cli.link import request_id
-    from keypeg.v1 import activation_service_pb2 as pb
-    from keypeg.v1 import activation_service_pb2_grpc as rpc
-
-    license_name = await resolve.license_name(link, license_id, account)
-    place = await resolve.location_name(link, location, names.parent(license_name))
-    return await link.call(
-        rpc.ActivationServiceStub(link.channel).CreateActivation,
-        pb.CreateActivationRequest(parent=license_name, request_id=request_id(), location=place),
-    )
-
-
-async def _onto_key(
-    cli: Cli, link: Link, license_id: str, key_id: str, account: str | None
-) -> KeyActivation:
-    from keypeg import keys, names
-    from keypeg.cli import resolve
-    from keypeg.cli.link import request_id
-
-    async with cli.bridge() as bridge:
-        key = await resolve.key(bridge, key_id)
-        license_name = await resolve.license_name(link, license_id, account)
-        made = await keys.activate_onto_key(
-            link, bridge, key, license_name, names.parent(license_name), request_id=request_id()
-        )
-    cli.printer.note(f"Written to the key {key.name}: {len(made.key.licenses)} on it now.")
-    return made
-
-
-async def _onto_host(
-    cli: Cli, link: Link, license_id: str, account: str | None
-) -> license_pb2.Activation:
-    from keypeg import hostinfo, hosts, names
-    from keypeg import profile as profiles
-    from keypeg.cli import resolve
-
-    license_name = await resolve.license_name(link, license_id, account)
-    owner = names.parent(license_name)
-    activation, path = await hosts.activate_onto_host(
-        link, license_name, owner, cli.device(), hostinfo.parts(), profiles.licenses_dir()
-    )
-    cli.printer.note(f"It works on this computer from now on; its document is {path}.")
-    return activation
 
 
 @activation_group.command("show")
@@ -269,10 +219,10 @@ async def delete(cli: Cli, activation: str, account: str | None) -> None:
         name = await resolve.activation_name(link, activation, account)
         stub = rpc.ActivationServiceStub(link.channel)
         found = (await link.call(stub.GetActivation, pb.GetActivationRequest(name=name))).activation
-        key = await _key_of(link, found)
+        key = await places.key_of(link, found)
         switched = False
         if key is not None:
-            await _from_key(cli, link, found, key)
+            await places.from_key(cli, link, found, key)
         else:
             request = pb.DeleteActivationRequest(name=name, request_id=request_id())
             answer = await link.call(stub.DeleteActivation, request)
@@ -280,39 +230,6 @@ async def delete(cli: Cli, activation: str, account: str | None) -> None:
     cli.printer.note(f"{name} is taken back.")
     if switched:
         cli.printer.note(SWITCHED)
-
-
-async def _key_of(link: Link, activation: license_pb2.Activation) -> location_pb2.Location | None:
-    """The key that has to confirm; None for what lives elsewhere, or on a key that was reported lost."""
-    from keypeg.v1 import location_pb2
-    from keypeg.v1 import location_service_pb2 as pb
-    from keypeg.v1 import location_service_pb2_grpc as rpc
-
-    if activation.location_kind != location_pb2.LOCATION_KIND_KEY:
-        return None
-    stub = rpc.LocationServiceStub(link.channel)
-    request = pb.GetLocationRequest(name=activation.location)
-    place = (await link.call(stub.GetLocation, request)).location
-    return None if place.HasField("lost_time") else place
-
-
-async def _from_key(
-    cli: Cli, link: Link, activation: license_pb2.Activation, place: location_pb2.Location
-) -> None:
-    from keypeg import errors, key_care, names
-
-    account = names.ACCOUNT.build(activation.name.split("/")[1])
-    try:
-        async with cli.bridge() as bridge:
-            key = await key_care.plugged_in(bridge, place)
-            if key is None:
-                raise key_care.not_here(activation, place)
-            left = await key_care.deactivate_from_key(link, bridge, key, activation, account)
-    except errors.Unreachable as error:
-        if error.metadata.get("target") == link.target or "servers" in error.metadata:
-            raise
-        raise key_care.not_here(activation, place) from error
-    cli.printer.note(f"Removed from the key {left.name}: {len(left.licenses)} on it now.")
 
 
 def _save(
