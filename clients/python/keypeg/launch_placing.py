@@ -38,10 +38,14 @@ async def onto_key(request: Request, work: OntoKey, tell: Tell) -> None:
         touch = " Touch it if it blinks." if key.driver == _TOUCHED else ""
         tell(
             Progress(
-                "preparing", title, f"The license is activated. Leave the key plugged in.{touch}"
+                "preparing",
+                title,
+                f"The license is being activated. Leave the key plugged in.{touch}",
             )
         )
-        writing = Progress("writing", title, "The license is written. Leave the key plugged in.")
+        writing = Progress(
+            "writing", title, "The license is being written. Leave the key plugged in."
+        )
         await keys.activate_onto_key(
             Side(channel),
             bridge,
@@ -69,7 +73,7 @@ async def onto_host(request: Request, work: OntoHost, tell: Tell) -> None:
     """Activates a license onto this computer, and keeps its document here."""
     called = hostinfo.host_name()
     title = f"Activating on {called}"
-    tell(Progress("preparing", title, "The license is activated for this computer."))
+    tell(Progress("preparing", title, "The license is being activated for this computer."))
     async with at_server(request) as channel:
         await hosts.activate_onto_host(
             Side(channel),

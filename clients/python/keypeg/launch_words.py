@@ -27,7 +27,8 @@ OTHER: Final = Choice("other", "Sign in as another")
 _RESET: Final = "Always is remembered until you run `keypeg launch reset`."
 _STAYS: Final = "It stays there until it is taken back with `keypeg activation delete`, with the key plugged in."
 _STAYS_HERE: Final = (
-    "It stays on this computer until it is taken back with `keypeg license recover`."
+    "It stays on this computer for good, unless its publisher takes it back, or lets you run "
+    "`keypeg license recover`."
 )
 
 
