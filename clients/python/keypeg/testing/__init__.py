@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from keypeg.testing.clock import FakeClock, FakeTimer
 from keypeg.testing.host import StandInHost
+from keypeg.testing.pool import Terms
 from keypeg.testing.publisher import StandInPublisher
-from keypeg.testing.sessions import Terms
 
 __all__ = ["FakeClock", "FakeTimer", "StandInHost", "StandInPublisher", "Terms"]

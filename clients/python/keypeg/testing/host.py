@@ -1,10 +1,10 @@
 """A location host inside the test's own process: a real gRPC server with a publisher of its own.
 
 Promises: what a session with it sees is what a real host sends: verified proofs, codes, seats, a queue,
-statuses with reasons. Every fault of the field is one call: refuse, deny, recall, unplug, drop, drain,
-forget, tamper. It listens on a Unix socket, or on loopback with TLS.
+statuses with reasons. It listens on a Unix socket, or on loopback with TLS.
 
-Leaves to others: whole systems; a real keypegd starts in a second (`keypegd dev`).
+Leaves to others: the faults of the field (testing.scripts); whole systems: a real keypegd starts in a second
+(`keypegd dev`).
 """
 
 from __future__ import annotations
@@ -13,34 +13,28 @@ import asyncio
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import grpc
 import grpc.aio
 
 from keypeg import background, errors
 from keypeg.clock import Clock, SystemClock
-from keypeg.errors import KeypegError
 from keypeg.serving import ErrorInterceptor
 from keypeg.testing.certificates import Certificate, make_certificate
+from keypeg.testing.pool import StandInPool, Terms
 from keypeg.testing.publisher import StandInPublisher
+from keypeg.testing.scripts import Scripts
 from keypeg.testing.services import SessionServicer, account_handlers
-from keypeg.testing.sessions import Out, StandInPool, StandInSession, Terms
-from keypeg.v1 import (
-    error_pb2,
-    session_pb2,
-    session_service_pb2_grpc,
-)
+from keypeg.testing.sessions import Out, StandInSession
+from keypeg.v1 import session_pb2, session_service_pb2_grpc
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
 
-_T = TypeVar("_T")
 
-
-class StandInHost:
+class StandInHost(Scripts):
     """Start it with `with` (in plain tests) or `async with` (in coroutines).
 
         with StandInHost(product="demo") as host:
@@ -66,8 +60,9 @@ class StandInHost:
         self.publisher: StandInPublisher = (
             beside.publisher if beside else publisher or StandInPublisher()
         )
-        self.sessions: dict[str, StandInSession] = beside.sessions if beside else {}
-        self.pool: StandInPool = beside.pool if beside else StandInPool(self.terms)
+        super().__init__(
+            beside.sessions if beside else {}, beside.pool if beside else StandInPool(self.terms)
+        )
         self.home = ""  # the address of the server that clients which can follow are sent to
         self.following: list[bool] = []  # of every stream: whether it said that it can follow
         self.received: list[HoldSessionRequest] = []
@@ -76,9 +71,6 @@ class StandInHost:
         self.password = "stand-in-password"  # noqa: S105 (with which anybody signs in)
         self.tokens: list[str | None] = []  # the token of every stream
         self.tamper: Callable[[HoldSessionResponse], HoldSessionResponse | None] | None = None
-        self._check_cloud = False
-        self._refusals: list[KeypegError] = []
-        self._away: KeypegError | None = None
         self._clock = clock or SystemClock()
         self._tls: bool = tls or bool(beside and beside._tls)
         self._certificate: Certificate | None = beside._certificate if beside else None
@@ -87,8 +79,6 @@ class StandInHost:
         self._numbers: Iterator[int] = (
             beside._numbers if beside else itertools.count(1)
         )  # of sessions
-        self._changed: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.target = ""
         self.ca: bytes | None = None
 
@@ -96,99 +86,6 @@ class StandInHost:
     def root(self) -> bytes:
         """What the app pins."""
         return self.publisher.root
-
-    # Scripts; each may be called from any thread.
-
-    def refuse_next_open(self, *refusals: KeypegError) -> None:
-        """Refuses the next `open` or `resume` with each of these, one after the other."""
-        self._refusals.extend(refusals)
-
-    def guard_cloud_session(self) -> None:
-        """From now on `open` needs the account's cloud session on the app's device."""
-        self._check_cloud = True
-
-    def end(self, error: KeypegError) -> None:
-        """Ends every stream with a status."""
-
-        def ended() -> None:
-            for session in self.sessions.values():
-                if session.out is not None:
-                    session.out.put_nowait(error)
-
-        self._on_loop(ended)
-
-    def drop(self) -> None:
-        """Loses every stream, and what is on its way."""
-        self.end(errors.Unreachable("The connection is gone."))
-
-    def go_away(self, error: KeypegError | None = None) -> None:
-        """Loses every stream and takes no new one, until `come_back`."""
-        self._away = error or errors.Unreachable("The server is not there.")
-        self.drop()
-
-    def come_back(self) -> None:
-        """Takes streams again."""
-        self._away = None
-
-    def forget(self) -> None:
-        """Loses all sessions and seats, as if their time had run out."""
-
-        def forgotten() -> None:
-            for session in self.sessions.values():
-                if session.out:
-                    session.out.put_nowait(errors.Unreachable("The connection is gone."))
-                self.pool.release_all(session)
-            self.sessions.clear()
-
-        self._on_loop(forgotten)
-
-    def drain(self, closes_in: timedelta = timedelta(seconds=5)) -> None:
-        """Tells every stream that the server goes away."""
-        frame = session_pb2.Draining()
-        frame.closes_in.FromTimedelta(closes_in)
-        self._say(draining=frame)
-
-    def recall(self, reason: str = "The administrator needs it.") -> None:
-        """Takes every lease back."""
-
-        def recalled() -> None:
-            for name, (session, _) in tuple(self.pool.leases.items()):
-                frame = session_pb2.Recalled(lease=name)
-                frame.explanation.reason = error_pb2.REASON_LEASE_RECALLED
-                frame.explanation.sentence = reason
-                session.say(recalled=frame)
-                self.pool.release(name)
-
-        self._on_loop(recalled)
-
-    def unplug(self, grace: timedelta = timedelta(seconds=30)) -> None:
-        """The key is pulled."""
-        frame = session_pb2.Missing(reason=error_pb2.REASON_KEY_UNPLUGGED, resource="keys/stand-in")
-        frame.grace.FromTimedelta(grace)
-        self._set_key(False)
-        self._say(missing=frame)
-
-    def plug_in(self) -> None:
-        """The key is back."""
-        self._set_key(True)
-        self.change(session_pb2.CHANGE_KEY_RETURNED, "keys/stand-in")
-
-    def change(self, change: session_pb2.Change.ValueType, resource: str = "") -> None:
-        """Tells every stream that something has changed."""
-        self._say(changed=session_pb2.Changed(change=change, resource=resource))
-
-    async def until(self, holds: Callable[[], _T], timeout: float = 10.0) -> _T:
-        """Waits until `holds()` is true; looked at whenever a frame, stream or call has come."""
-        assert self._changed is not None
-        async with asyncio.timeout(timeout):
-            while not (value := holds()):
-                self._changed.clear()
-                await self._changed.wait()
-        return value
-
-    def wait_until(self, holds: Callable[[], _T], timeout: float = 10.0) -> _T:
-        """`until`, for plain tests."""
-        return background.run(self.until(holds, timeout))
 
     # Starting and stopping.
 
@@ -322,35 +219,3 @@ class StandInHost:
         session.out = out
         session.answer_first(frame.sequence, frame.nonce, frame.key_share, resumed=True)
         return session
-
-    def _say(self, **frame: Any) -> None:
-        def said() -> None:
-            for session in self.sessions.values():
-                session.say(**frame)
-
-        self._on_loop(said)
-
-    def _set_key(self, is_here: bool) -> None:
-        for session in self.sessions.values():
-            session.key_is_here = is_here
-
-    def _on_loop(self, work: Callable[[], object]) -> None:
-        if self._loop is None:  # not started: it is used without a network
-            work()
-            return
-        try:
-            here = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            here = False
-        if here:
-            work()
-        else:
-            _called(work, self._loop)
-
-
-def _called(work: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
-    async def called() -> None:
-        work()
-
-    done: Coroutine[Any, Any, None] = called()
-    asyncio.run_coroutine_threadsafe(done, loop).result()
