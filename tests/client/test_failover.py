@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from keypeg import aio, calls, dialing, errors, events, failover, status, stream_driver
+from keypeg import aio, calls, dialing, errors, events, failover, status, stream_calls
 from keypeg.agent.closer import close_session
 from keypeg.servers import Server
 from keypeg.session_state import State
@@ -158,7 +158,7 @@ def test_a_write_that_found_no_connection_is_a_lost_connection():
         raised = grpc.aio.AioRpcError(
             grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), trailing, "Internal error from Core"
         )
-        return stream_driver._what_ended(raised)
+        return stream_calls.what_ended(raised)
 
     packed = status.to_status(errors.Internal("It failed.", incident="i-1")).SerializeToString()
     assert isinstance(ended(grpc.aio.Metadata()), errors.Unreachable)

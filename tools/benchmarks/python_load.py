@@ -12,13 +12,10 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
-import math
 import os
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,9 +25,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.python_run import Operate, run, say
 from benchmarks.python_session import (
     Place,
-    WrongAnswer,
     app,
     ask,
     device,
@@ -45,11 +42,7 @@ from keypeg.v1.session_service_pb2 import HoldSessionRequest
 
 ECHO: Final = "/keypeg.bench.Floor/Echo"
 NOTHING: Final = "/keypeg.bench.Floor/Nothing"
-BUCKET: Final = math.log(1.02)  # as in load.cc
 OPENING_AT_ONCE: Final = 64
-ANSWER_SECONDS: Final = 20.0
-
-Operate = Callable[[], Awaitable[None]]
 
 
 async def echo(place: Place, number: int, *, acquire: bool) -> Operate:
@@ -185,62 +178,6 @@ def _acquire_seat(place: Place, number: int) -> seat_service_pb2.AcquireSeatRequ
         device=device(number),
         app=app(),
     )
-
-
-class Run:
-    """One round: what was counted, and whether it goes on."""
-
-    def __init__(self, idle: deque[Operate]) -> None:
-        self.idle = idle
-        self.going = True
-        self.recording = False
-        self.buckets: Counter[int] = Counter()
-        self.errors: list[str] = []
-
-    async def keep_busy(self) -> None:
-        """One operation after the other, each by the worker that has waited longest."""
-        while self.going and not self.errors:
-            operate = self.idle.popleft()
-            begun = time.monotonic()
-            try:
-                await operate()
-            except (grpc.RpcError, WrongAnswer, asyncio.InvalidStateError) as error:
-                self.errors.append(str(error)[:300])
-                return
-            if self.recording:
-                took = max((time.monotonic() - begun) * 1e6, 1.0)
-                self.buckets[int(math.log(took) / BUCKET)] += 1
-            self.idle.append(operate)
-
-
-async def run(idle: deque[Operate], outstanding: int, warm: float, seconds: float) -> None:
-    """Work for a while, and say what came of it."""
-    going = Run(idle)
-    tasks = [asyncio.create_task(going.keep_busy()) for _ in range(outstanding)]
-    await asyncio.sleep(warm)
-    say(event="recording")
-    begun = time.monotonic()
-    going.recording = True
-    await asyncio.sleep(seconds)
-    going.recording = going.going = False
-    took = time.monotonic() - begun
-    say(event="recorded")
-    _, missing = await asyncio.wait(tasks, timeout=ANSWER_SECONDS)
-    if missing:
-        going.errors.append("answers are missing")
-    say(
-        event="result",
-        operations=sum(going.buckets.values()),
-        seconds=took,
-        errors=len(going.errors),
-        first_error=(going.errors or [""])[0],
-        latencies=list(going.buckets.items()),
-    )
-
-
-def say(**fields: object) -> None:
-    """One line for who gave the command."""
-    print(json.dumps(fields), flush=True)
 
 
 async def main() -> None:

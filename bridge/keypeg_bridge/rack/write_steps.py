@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from keypeg_bridge.rack.ports import Timer
@@ -55,3 +56,15 @@ class Write:
 
     def __repr__(self) -> str:
         return f"Write(key={self.key}, step={self.step.value})"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a caller needs to get a key's authorization."""
+
+    write: str
+    card_id: bytes
+    management_algorithm: str
+    challenge: bytes
+    factory_key: bool
+    valid_for: timedelta

@@ -11,7 +11,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -37,7 +36,7 @@ from keypeg_bridge.rack.reading import Reading, read_key
 from keypeg_bridge.rack.record import KeyRecord
 from keypeg_bridge.rack.shelf import KeyChange
 from keypeg_bridge.rack.states import State
-from keypeg_bridge.rack.write_steps import STEPS, Deed, Step, Write
+from keypeg_bridge.rack.write_steps import STEPS, Begun, Deed, Step, Write
 
 T = TypeVar("T")
 
@@ -46,18 +45,6 @@ VALID_FOR: Final = timedelta(seconds=30)
 STEP_LIMIT: Final = 20.0
 """Seconds for one step on the key: making a private key takes the slowest cards several."""
 _LOG = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What a caller needs to get a key's authorization."""
-
-    write: str
-    card_id: bytes
-    management_algorithm: str
-    challenge: bytes
-    factory_key: bool
-    valid_for: timedelta
 
 
 class Writes:

@@ -4,13 +4,12 @@ Promises: everything runs on one event loop; the machine is stepped from one pla
 is renewed and the timer set. Each stream goes to the server that the route names at that moment. Whatever is
 cancelled or fails, no task, call or channel is left behind.
 
-Leaves to others: deciding (session_machine), the objects that apps hold (aio).
+Leaves to others: deciding (session_machine), what a call is and how it ends (stream_calls), the objects that apps hold (aio).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -18,7 +17,6 @@ from typing import Final
 import grpc
 import grpc.aio
 
-from keypeg import calls
 from keypeg.agent_link import AgentLink, Watched
 from keypeg.clock import Clock
 from keypeg.device_mark import Mark
@@ -40,15 +38,15 @@ from keypeg.session_frames import (
 from keypeg.session_machine import SessionMachine
 from keypeg.session_state import State
 from keypeg.session_view import View
+from keypeg.stream_calls import Call, close_from_outside, what_ended, write
 from keypeg.timers import TimerHandle, call_at, now_of
-from keypeg.v1 import session_service_pb2, session_service_pb2_grpc
+from keypeg.v1 import session_service_pb2_grpc
 from keypeg.v1.session_service_pb2 import HoldSessionRequest, HoldSessionResponse
 
 CLOSE_TIME: Final = 2.0  # s for the other side to say that the session is closed
 RELEASE_TIME: Final = 5.0  # s for the other side to say that a seat is given back
 
 _LOG: Final = logging.getLogger(__name__)
-_Call = grpc.aio.StreamStreamCall[HoldSessionRequest, HoldSessionResponse]
 
 
 class StreamDriver:
@@ -212,8 +210,8 @@ class StreamDriver:
             self._do(self._machine.lost(given_up, now_of(self._clock, self._begun)))
             return
         stub = session_service_pb2_grpc.SessionServiceStub(channel)
-        call: _Call = stub.HoldSession(metadata=self._line.metadata)
-        writing = asyncio.create_task(_write(call, outgoing))
+        call: Call = stub.HoldSession(metadata=self._line.metadata)
+        writing = asyncio.create_task(write(call, outgoing))
         error: KeypegError | None = None
         try:
             while number == self._number:
@@ -223,7 +221,7 @@ class StreamDriver:
                 if number == self._number:
                     self._do(self._machine.received(response, now_of(self._clock, self._begun)))
         except grpc.aio.AioRpcError as raised:
-            error = _what_ended(raised)
+            error = what_ended(raised)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -256,26 +254,13 @@ class StreamDriver:
         if self._marks is not None and self._mark is not None:
             self._marks.remove(self._mark)
         if self._machine.must_tell:
-            await self._close_from_outside()
+            await close_from_outside(self._server, self._ca, self._machine.held, CLOSE_TIME)
         for task in tuple(self._streams):
             task.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)
         if self._agent is not None:
             await self._agent.unwatch()
         await self._line.close()
-
-    async def _close_from_outside(self) -> None:
-        """One try to tell a server with which there is no stream."""
-        held = self._machine.held
-        if held is None or not held.release_token:
-            return
-        request = session_service_pb2.CloseSessionRequest(
-            session=held.session, release_token=held.release_token
-        )
-        async with calls.connect(self._server, ca=self._ca or None) as channel:
-            stub = session_service_pb2_grpc.SessionServiceStub(channel)
-            with contextlib.suppress(grpc.RpcError):
-                await stub.CloseSession(request, timeout=CLOSE_TIME)
 
     async def _within(self, seconds: float, work: Awaitable[object]) -> bool:
         try:
@@ -300,20 +285,3 @@ class StreamDriver:
                 held.session, self._server, self._ca, held.release_token
             )
         return last
-
-
-def _what_ended(raised: grpc.aio.AioRpcError) -> KeypegError:
-    """The error of a stream. INTERNAL without a word of ours is gRPC's own for a write that found no connection."""
-    error = calls.translate(raised)
-    if isinstance(error, Internal) and raised.code().name == error.metadata.get("code"):
-        return Unreachable(
-            "The connection broke while something was sent; check the other side's address, and that it runs."
-        )
-    return error
-
-
-async def _write(call: _Call, outgoing: asyncio.Queue[HoldSessionRequest]) -> None:
-    """Writes until the stream ends; what ended it, the reader sees."""
-    with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
-        while True:
-            await call.write(await outgoing.get())

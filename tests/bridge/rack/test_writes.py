@@ -32,7 +32,8 @@ from keypeg.v1 import document_pb2
 from keypeg.v1.key_contents_pb2 import Receipt
 from keypeg_bridge.rack import contents
 from keypeg_bridge.rack.states import Happening
-from keypeg_bridge.rack.writes import VALID_FOR, Begun, Writes
+from keypeg_bridge.rack.write_steps import Begun
+from keypeg_bridge.rack.writes import VALID_FOR, Writes
 from tests.bridge.fakes import CHALLENGE, RESPONSE, FakeKey, FakeSource
 from tests.bridge.publisher import ACCOUNT, Publisher
 from tests.bridge.rack.conftest import Bench, OpenBench
