@@ -1,6 +1,7 @@
 """Work that a server does again and again.
 
-Promises: a refusal ends nothing: the next time may be better. What has ended by a fault is in the log.
+Promises: neither a refusal nor a fault ends it: the next time may be better. Faults are in the log, once until it works
+again.
 
 Leaves to others: what is done, and how often (app.py).
 """
@@ -8,7 +9,6 @@ Leaves to others: what is done, and how often (app.py).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -29,9 +29,18 @@ def every(pause: float, work: Callable[[], Awaitable[object]]) -> asyncio.Task[N
     """Do this again and again, with a pause in seconds before each time."""
 
     async def run() -> None:
+        failing = False
         while True:
             await asyncio.sleep(pause)
-            with contextlib.suppress(KeypegError):  # storage has logged it; next time may be better
+            try:
                 await work()
+            except KeypegError:
+                continue  # storage has logged it
+            except Exception as fault:  # of a file that is away, say: a server goes on for months
+                if not failing:
+                    _LOG.error("upkeep failed, and is tried again", exc_info=fault)
+                failing = True
+            else:
+                failing = False
 
     return asyncio.create_task(run())
