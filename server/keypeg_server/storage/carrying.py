@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from keypeg_server.address import PostgresUrl
 from keypeg_server.storage import schema, sqlite
-from keypeg_server.storage.lane import MARK_PREFIX
+from keypeg_server.storage.marks import MARK_PREFIX
 from keypeg_server.storage.snapshot import (
     Contents,
     SnapshotError,

@@ -6,14 +6,14 @@ anything is answered: every transaction moves a mark of this writer's own, from 
 other. So who moves the mark away afterwards either finds that it was moved, and the transaction is there, or has
 made sure that it never will be. Until the database answers, the transaction and all after it wait.
 
-Leaves to others: what is sent together (script.py), how a connection is set up and ended (connections.py), readers and other connections (postgres.py).
+Leaves to others: the mark (marks.py), what is sent together (script.py), how a connection is set up and ended
+(connections.py), readers and other connections (postgres.py).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -21,16 +21,16 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import pq
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from keypeg.errors import StorageUnavailable
 from keypeg_server.clock import SystemClock
+from keypeg_server.storage import marks
 from keypeg_server.storage.connections import after, cut, prepared, was_ended
-from keypeg_server.storage.database import RETRY_AFTER, unavailable
+from keypeg_server.storage.database import unavailable
 from keypeg_server.storage.fence import GUARD, MISSED, Fence
 from keypeg_server.storage.script import CommitUnknown, Script
-from keypeg_server.storage.statements import KEY, Prepared, literal, script_of
+from keypeg_server.storage.statements import KEY, literal, script_of
 
 _LOG: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -41,13 +41,6 @@ RETRY_PAUSE: Final = 0.005  # seconds, doubled with each try
 SETTLE_PAUSE: Final = (0.05, 1.0)  # seconds between attempts to reach a database that went away
 IDLE: Final = 0.2  # seconds, after which a connection is looked at before it is used
 CLOSE_PATIENCE: Final = 10.0  # seconds for a database that does not answer, when the server stops
-_MARK: Final = Prepared(
-    "keypeg_mark",
-    ("text", "text", "text"),
-    "WITH moved AS (UPDATE meta SET value = $2 WHERE key = $1 AND value = $3 RETURNING key) "
-    "SELECT 1 / count(*) FROM moved",
-)
-MARK_PREFIX: Final = "writer/"  # of keys in table meta: one row for each writer
 
 
 class Lane:
@@ -154,8 +147,9 @@ class Lane:
         fenced = False
         if marked:
             if not self._mark:
-                self._make_mark(connection)
-            opening.append(sending.call(_MARK, *map(literal, self._moves(self._number + 1))))
+                self._mark, self._number = marks.make(connection), 0
+            move = (self._mark, str(self._number + 1), str(self._number))
+            opening.append(sending.call(marks.MOVE, *map(literal, move)))
         if fence is not None and (epochs := fence.epochs(parents)):
             opening.append(sending.call(GUARD, *fence.values(epochs)))
             fenced = True
@@ -179,41 +173,20 @@ class Lane:
             self._number += 1
         return result
 
-    def _moves(self, number: int) -> tuple[str, str, str]:
-        return self._mark, str(number), str(self._number)
-
-    def _make_mark(self, connection: Connection) -> None:
-        mark = f"{MARK_PREFIX}{uuid.uuid4().hex}"
-        with connection.begin():
-            connection.execute(
-                text("INSERT INTO meta (key, value) VALUES (:key, '0')"), {"key": mark}
-            )
-        self._mark, self._number = mark, 0
-
     def _settled(self) -> bool:
         """Whether the transaction that moved the mark on by one is there; waits until that can be told."""
         _LOG.warning("connection lost in a commit, settling")
         pause = SETTLE_PAUSE[0]
-        after = (
-            self._number + 2
-        )  # what the mark is if the transaction is not there, and never will be
+        after = self._number + 2  # if the transaction is not there, and never will be
         while True:
             try:
                 connection = self._connected()
-                with connection.begin():
-                    connection.execute(text("SET TRANSACTION READ WRITE"))  # whatever the default
-                    moved = connection.execute(
-                        text("UPDATE meta SET value = :new WHERE key = :key AND value = :old"),
-                        {"new": str(after), "key": self._mark, "old": str(self._number)},
-                    ).rowcount
-                    found = connection.execute(
-                        text("SELECT value FROM meta WHERE key = :key"), {"key": self._mark}
-                    ).scalar()
+                moved, found = marks.move_away(connection, self._mark, self._number, after)
             except (SQLAlchemyError, psycopg.Error) as error:
                 # It may have been moved just now: `found` tells next time.
                 self._drop()
                 if self._closing.is_set():
-                    raise _unsettled() from error
+                    raise marks.unsettled() from error
                 self._closing.wait(pause)
                 pause = min(pause * 2, SETTLE_PAUSE[1])
                 continue
@@ -286,10 +259,8 @@ class Lane:
     def _leave(self) -> None:
         """Take the mark away, and disconnect."""
         if self._connection is not None and self._mark and self._is_open():
-            with suppress(SQLAlchemyError, psycopg.Error), self._connection.begin():
-                self._connection.execute(
-                    text("DELETE FROM meta WHERE key = :key"), {"key": self._mark}
-                )
+            with suppress(SQLAlchemyError, psycopg.Error):
+                marks.remove(self._connection, self._mark)
         self._drop()
 
 
@@ -298,11 +269,3 @@ def _in_order(connection: Connection, *_: object) -> None:
     sending = script_of(connection)
     if sending is not None:
         sending.flush()
-
-
-def _unsettled() -> StorageUnavailable:
-    return StorageUnavailable(
-        "The database went away while it was committing, and this server stops before it is back. Ask again, with "
-        "the same request id: the answer tells what became of it.",
-        retry_after=RETRY_AFTER,
-    )

@@ -24,7 +24,7 @@ from keypeg_server.storage import lane as module
 from keypeg_server.storage import tables
 from keypeg_server.storage.committer import BatchCommitter
 from keypeg_server.storage.fence import Fence
-from keypeg_server.storage.lane import MARK_PREFIX
+from keypeg_server.storage.marks import MARK_PREFIX
 from keypeg_server.storage.pool_store import SqlPoolStore
 from keypeg_server.storage.postgres import PostgresDatabase
 from keypeg_server.storage.statements import array, literal, script_of
