@@ -377,6 +377,7 @@ _SIGN_INS: Final[Mapping[str, Request]] = {
 }
 _identities = identity_service_pb2
 _IDENTITIES: Final[Mapping[str, Request]] = {
+    "ListSignInProviders": lambda s: _identities.ListSignInProvidersRequest(),
     "BeginProviderSignIn": lambda s: _identities.BeginProviderSignInRequest(
         provider="work", redirect_uri="http://example.com/callback"
     ),

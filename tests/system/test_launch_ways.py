@@ -89,7 +89,7 @@ def test_the_command_line_asks_before_it_runs_an_app_and_says_so_when_it_can_not
     app = [sys.executable, str(APP), "--product", product, "--root", world.root.hex()]
     argv = [str(BIN / "keypeg"), "run", "--product", short, "--", *app, "--ask", "never"]
     with Terminal(argv, computer.env) as person:
-        person.answer("Choose 1 to 4", "1")
+        person.answer("Choose 1 to", "1")
         person.answer("Login: ", customer.member_login)
         person.answer("Password: ", PASSWORD)
         person.answer("Remember me", "no")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 
 from lab import oidc
 from lab.processes import Lab
-from lab.world import PASSWORD, Computer, World
+from lab.world import CLOUD, PASSWORD, Computer, World
 from tests.system.commands import begun
 from tests.system.people import SETTINGS, Customer, recorded
+from tests.system.terminal import at_terminal
 
 Namer = Callable[[str], str]
 pytestmark = pytest.mark.skipif(bool(oidc.missing()), reason=oidc.missing() or "it is there")
@@ -97,6 +99,33 @@ def test_a_code_that_is_typed_at_the_provider_signs_in(
     assert (code, answer["login"]) == (0, customer.member_login), said
     [linked] = recorded(customer, "identity_linked")
     assert (linked["subject"], linked["proven"]) == (subject, False)
+
+
+@pytest.mark.long
+@pytest.mark.system
+def test_an_app_that_finds_no_license_offers_the_provider_whose_code_is_typed_in_any_browser(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[CLOUD])
+    world.license(customer.account, product)
+    subject, mine = new_name("subject"), world.computer(new_name("studio"))
+    admin = world.computer(new_name("office"), token=customer.admin_token)
+    world.keypeg(
+        admin,
+        *("identity", "create", customer.member_login, "--provider", "lab", "--subject", subject),
+    )
+    with at_terminal(world, mine, product) as person:
+        person.answer("Choose 1 to", "At lab")
+        person.until("Choose 1 to 3")
+        found = re.search(r"Open (\S+) in any\s", person.shown)
+        assert found, person.shown
+        assert oidc.Browser(subject).visit(found[1]).status_code == 200
+        person.answer("Choose 1 to 3", "It is typed")
+        person.answer("Remember me", "yes")
+        person.answer("Choose 1 to 3", "yes")
+        person.event("running")
+        assert person.end() == 0
+    assert world.keypeg(mine, "whoami")[1]["login"] == customer.member_login
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from keypeg.launch_sign_in_words import YES
 from keypeg.launch_steps import Answer, Choice, Field, FieldKind, Step
 
 WIDTH: Final = 420  # pixels of a line of text, at 96 to the inch
+IN_A_ROW: Final = 4  # choices
 _PADDING: Final = 14  # pixels
 _PROBLEM_COLOR: Final = "#a40000"  # on any light ground; the words say it too
 
@@ -141,7 +142,8 @@ class Dialog:
             default="active" if choice.is_default else "normal",
             underline=choice.label.lower().find(letter) if letter else -1,
         )
-        button.grid(row=0, column=index, padx=(8 if index else 0, 0))
+        row, column = divmod(index, IN_A_ROW)
+        button.grid(row=row, column=column, padx=(8 if column else 0, 0), pady=(8 if row else 0, 0))
         button.bind("<Return>", lambda _: self._take(choice))
         if letter:
             taken.add(letter)

@@ -56,6 +56,7 @@ _ASKED: Final = {
     KEY: Happening.TO_KEY,
     HOST: Happening.TO_HOST,
 }
+_NOT_YET: Final = frozenset({Reason.SIGN_IN_PENDING, Reason.CODE_REQUIRED})
 _SIGNS_IN: Final = frozenset({LaunchState.SIGNING_IN, LaunchState.IMPORTING, LaunchState.FINISHING})
 
 
@@ -69,6 +70,7 @@ class LaunchFlow:
         self._why: KeypegError = LicenseMissing(f"There is no license for {terms.called}.")
         self._server = ""
         self._login = ""
+        self._providers: tuple[str, ...] = ()
         self._path = ""
         self._is_sealed = False
         self._code: CodeShown | None = None
@@ -88,11 +90,12 @@ class LaunchFlow:
             case Refused():
                 self._server = outcome.server or self._server
                 self._login = outcome.login or self._login
+                self._providers = outcome.providers or self._providers
                 return self._refused(outcome)
             case CodeShown():
                 self._code = outcome
                 self._goes(Happening.SHOWN)
-                return self._ask(self._code_step(is_pending=False))
+                return self._ask(self._code_step())
             case Surveyed():
                 self._survey = outcome.survey
                 return self._surveyed(outcome)
@@ -122,6 +125,8 @@ class LaunchFlow:
             "again": self._again,
             "other": self._other,
         }
+        if answer.choice.startswith(words.AT):
+            return self._by_code(answer)
         if answer.choice in answers:
             return answers[answer.choice](answer)
         place = step.place if answer.choice in ("yes", "always") else answer.choice
@@ -139,9 +144,9 @@ class LaunchFlow:
             case LaunchState.SIGNING_IN | LaunchState.BEGINNING:
                 self._goes(Happening.FAILED)
                 return self._ask(self._sign_in(problem=error))
-            case LaunchState.FINISHING if error.reason is Reason.SIGN_IN_PENDING:
+            case LaunchState.FINISHING if error.reason in _NOT_YET:
                 self._goes(Happening.PENDING)
-                return self._ask(self._code_step(is_pending=True))
+                return self._ask(self._code_step(error))
             case LaunchState.FINISHING:
                 self._goes(Happening.FAILED)
                 return self._ask(self._sign_in(problem=error))
@@ -229,7 +234,8 @@ class LaunchFlow:
 
     def _by_code(self, answer: Answer) -> Turn:
         self._goes(Happening.BY_CODE)
-        return BeginCode(answer.fields.get("server", "").strip())
+        _, _, provider = answer.choice.partition(words.AT)
+        return BeginCode(answer.fields.get("server", "").strip(), provider)
 
     def _by_file(self, answer: Answer) -> Turn:
         self._goes(Happening.BY_FILE)
@@ -245,7 +251,8 @@ class LaunchFlow:
 
     def _approved(self, answer: Answer) -> Turn:
         self._goes(Happening.APPROVED)
-        return FinishCode(remember=_remembers(answer))
+        code = answer.fields.get("code", "").strip()
+        return FinishCode(remember=_remembers(answer), code=code)
 
     def _back(self, answer: Answer) -> Turn:
         self._goes(Happening.BACK)
@@ -261,14 +268,16 @@ class LaunchFlow:
         return self._ask(self._sign_in())
 
     def _sign_in(self, problem: KeypegError | None = None) -> Step:
-        return words.sign_in(self._terms.called, self._server, self._login, problem, self._why)
+        return words.sign_in(
+            self._terms.called, self._server, self._login, problem, self._why, self._providers
+        )
 
     def _file(self, problem: KeypegError | None = None) -> Step:
         return words.file(self._path, is_sealed=self._is_sealed, problem=problem, why=self._why)
 
-    def _code_step(self, *, is_pending: bool) -> Step:
+    def _code_step(self, problem: KeypegError | None = None) -> Step:
         assert self._code is not None, "no code was shown"
-        return words.code(self._code.code, self._code.server, is_pending=is_pending, why=self._why)
+        return words.code(self._code, problem, self._why)
 
     def _ask(self, step: Step) -> Step:
         self._step = step

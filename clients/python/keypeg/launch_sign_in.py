@@ -10,10 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
-from keypeg import calls, credential_file, credential_keeping, hostinfo, launch_profile, sign_in
+from keypeg import (
+    calls,
+    credential_file,
+    credential_keeping,
+    hostinfo,
+    launch_codes,
+    launch_profile,
+    sign_in,
+)
 from keypeg import credential_sign_in as by_credential
 from keypeg import profile as profiles
 from keypeg.clock import Clock
@@ -26,13 +34,15 @@ if TYPE_CHECKING:
     from keypeg.profile import Profile
 
 
+LIST_TIME: Final = 3.0  # s to hear of providers
+
+
 @dataclass(frozen=True)
 class _Waiting:
     """A code that is to be approved."""
 
     profile: Profile
-    device_code: str = field(repr=False)
-    interval: float  # s between two questions
+    code: launch_codes.Code
     asked: float  # when the server was asked last, on the monotonic clock
 
 
@@ -43,6 +53,7 @@ class SignIns:
         self._clock = clock
         self._device = device
         self._waiting: _Waiting | None = None
+        self._providers: tuple[str, ...] | None = None
 
     async def with_password(self, given: Profile, work: SignIn) -> tuple[Profile, str]:
         """The profile, signed in, and what the person has to hear."""
@@ -64,37 +75,44 @@ class SignIns:
             answer = await call(rpc.AccountServiceStub(channel).SignIn, asked)
         return await _signed_in(profile, answer, begun, remember=work.remember)
 
+    async def providers(self, profile: Profile) -> tuple[str, ...]:
+        """The outside providers of the server, asked once; none where it does not say."""
+        if self._providers is None and profile.server:
+            from keypeg.v1 import identity_service_pb2 as pb
+            from keypeg.v1 import identity_service_pb2_grpc as rpc
+
+            try:
+                async with calls.connect(profile.server, ca=certificates(profile)) as channel:
+                    stub = rpc.IdentityServiceStub(channel)
+                    asked = pb.ListSignInProvidersRequest()
+                    answer = await call(stub.ListSignInProviders, asked, timeout=LIST_TIME)
+            except KeypegError:
+                return ()
+            self._providers = tuple(answer.providers)
+        return self._providers or ()
+
     async def begin_code(self, given: Profile, work: BeginCode) -> CodeShown:
         """A code to show."""
-        from keypeg.v1 import sign_in_service_pb2 as pb
-        from keypeg.v1 import sign_in_service_pb2_grpc as rpc
-
         profile = _with_server(given, work.server)
         async with calls.connect(profile.server, ca=certificates(profile)) as channel:
-            asked = pb.BeginDeviceSignInRequest(client_name=_client_name())
-            answer = await call(rpc.SignInServiceStub(channel).BeginDeviceSignIn, asked)
-        interval = answer.interval.ToTimedelta().total_seconds()
-        now = self._clock.monotonic()
-        self._waiting = _Waiting(profile, answer.device_code, interval, now)
-        return CodeShown(answer.user_code, profile.server)
+            begun = launch_codes.ByProvider if work.provider else launch_codes.ByApproval
+            code = await begun.begin(channel, work.provider, _client_name())
+        self._waiting = _Waiting(profile, code, self._clock.monotonic())
+        return CodeShown(code.user_code, profile.server, work.provider, code.url)
 
     async def finish_code(self, work: FinishCode) -> tuple[Profile, str]:
-        """The profile, signed in, and what the person has to hear; SignInPending before somebody has approved the code."""
-        from keypeg.v1 import sign_in_service_pb2 as pb
-        from keypeg.v1 import sign_in_service_pb2_grpc as rpc
-
+        """The profile, signed in, and what the person has to hear; SignInPending before the code is approved."""
         waiting = self._waiting
         assert waiting is not None, "no code was shown"
         since = self._clock.monotonic() - waiting.asked
-        await asyncio.sleep(max(0.0, waiting.interval - since))
+        await asyncio.sleep(max(0.0, waiting.code.interval - since))
         self._waiting = replace(waiting, asked=self._clock.monotonic())
         profile, begun = waiting.profile, self._clock.wall()
         await _check_keeping(profile, work.remember)
         async with calls.connect(profile.server, ca=certificates(profile)) as channel:
-            asked = pb.FinishDeviceSignInRequest(device_code=waiting.device_code)
-            answer = await call(rpc.SignInServiceStub(channel).FinishDeviceSignIn, asked)
+            answer = await waiting.code.finish(channel, work.code)
         self._waiting = None
-        return await _signed_in(profile, answer.signed_in, begun, remember=work.remember)
+        return await _signed_in(profile, answer, begun, remember=work.remember)
 
     async def with_file(self, given: Profile, work: Import) -> Profile:
         """The profile, which signs in with the file from now on."""

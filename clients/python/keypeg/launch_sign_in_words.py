@@ -1,4 +1,4 @@
-"""What a launch says to a person who signs in: by password, by a credential file, by a code.
+"""What a launch says to a person who signs in: by password, by a credential file, by a code, at a provider.
 
 Promises: pure. Every way leads back to the others.
 
@@ -7,18 +7,26 @@ Leaves to others: when each step comes (launch_flow), the other steps (launch_wo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from keypeg.errors import KeypegError, Reason
 from keypeg.launch_steps import Choice, Field, FieldKind, Step
+from keypeg.launch_works import CodeShown
 
 YES: Final = "yes"  # of a field to check
 NOT_NOW: Final = Choice("leave", "Not now", leaves=True)
+AT: Final = "at:"  # before the name of a provider
 BACK: Final = Choice("back", "Sign in otherwise")
 
 
 def sign_in(
-    product: str, server: str, login: str, problem: KeypegError | None, why: KeypegError
+    product: str,
+    server: str,
+    login: str,
+    problem: KeypegError | None,
+    why: KeypegError,
+    providers: Iterable[str] = (),
 ) -> Step:
     """Who is it?"""
     fields: tuple[Field, ...] = (
@@ -40,6 +48,7 @@ def sign_in(
             Choice("sign_in", "Sign in", is_default=True, takes=every),
             Choice("by_code", "With a code", takes=("server",) if not server else ()),
             Choice("by_file", "With a credential file"),
+            *(Choice(f"{AT}{name}", f"At {name}") for name in providers),
             NOT_NOW,
         ),
         fields,
@@ -72,19 +81,34 @@ def file(path: str, *, is_sealed: bool, problem: KeypegError | None, why: Keypeg
     )
 
 
-def code(code: str, server: str, *, is_pending: bool, why: KeypegError) -> Step:
-    """Approved elsewhere?"""
+def code(shown: CodeShown, problem: KeypegError | None, why: KeypegError) -> Step:
+    """Approved elsewhere? Or typed at a provider?"""
+    sentence = (
+        f"Where you are signed in at {shown.server} already, on any computer, run `keypeg sign-ins approve {shown.code}`. "
+        "Then go on here."
+    )
+    label, waits = "It is approved", "Nobody has approved it yet."
+    if shown.provider:
+        sentence = f"Open {shown.url} in any browser, sign in at {shown.provider}, and type the code where that is asked for. Then go on here."
+        label, waits = "It is typed", "Nobody has typed it yet."
+    fields: tuple[Field, ...] = (
+        Field("remember", "Remember me on this computer", FieldKind.CHECK, YES),
+    )
+    said = ""
+    if problem is not None:
+        said = waits if problem.reason is Reason.SIGN_IN_PENDING else problem.sentence
+        if problem.reason is Reason.CODE_REQUIRED:
+            fields = (Field("code", "One-time code"), *fields)
     return Step(
         "code",
-        f"The code is {code}",
-        f"Where you are signed in at {server} already, on any computer, run `keypeg sign-ins approve {code}`. "
-        "Then go on here.",
+        f"The code is {shown.code}",
+        sentence,
         (
-            Choice("go_on", "It is approved", is_default=True, takes=("remember",)),
+            Choice("go_on", label, is_default=True, takes=tuple(one.name for one in fields)),
             BACK,
             NOT_NOW,
         ),
-        (Field("remember", "Remember me on this computer", FieldKind.CHECK, YES),),
-        problem="Nobody has approved it yet." if is_pending else "",
+        fields,
+        problem=said,
         error=why,
     )

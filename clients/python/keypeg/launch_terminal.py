@@ -107,7 +107,12 @@ class Terminal:
 
     def _wrapped(self, text: str, indent: str = "") -> None:
         for line in textwrap.wrap(
-            text, WIDTH, initial_indent="  " if indent else "", subsequent_indent=indent
+            text,
+            WIDTH,
+            initial_indent="  " if indent else "",
+            subsequent_indent=indent,
+            break_long_words=False,  # an address is to be copied whole
+            break_on_hyphens=False,
         ):
             self._say(line)
 

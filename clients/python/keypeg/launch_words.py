@@ -15,11 +15,11 @@ from typing import Final
 
 from keypeg import launch_places
 from keypeg.errors import KeypegError, UpdateRequired
-from keypeg.launch_sign_in_words import NOT_NOW, YES, code, file, sign_in
+from keypeg.launch_sign_in_words import AT, NOT_NOW, YES, code, file, sign_in
 from keypeg.launch_steps import Choice, Field, FieldKind, Step
 from keypeg.launch_survey import CLOUD, HOST, KEY, PUT, Survey
 
-__all__ = ["YES", "choose", "code", "file", "move", "offer", "places", "sign_in", "told"]
+__all__ = ["AT", "YES", "choose", "code", "file", "move", "offer", "places", "sign_in", "told"]
 
 QUIT: Final = Choice("leave", "Quit", leaves=True)
 AGAIN: Final = Choice("again", "Try again", is_default=True)

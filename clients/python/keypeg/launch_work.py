@@ -95,7 +95,8 @@ class Worker:
             profile = self.profile
             sealed = isinstance(work, Import) and launch_sign_in.is_sealed(work.path)
             signed_in = bool(profile.token or profile.credential)
-            return Refused(error, signed_in, profile.server, is_sealed=sealed)
+            providers = () if signed_in else await self._sign_ins.providers(profile)
+            return Refused(error, signed_in, profile.server, is_sealed=sealed, providers=providers)
 
     async def _done(self, work: Work) -> Outcome:
         match work:

@@ -55,9 +55,10 @@ class Import:
 
 @dataclass(frozen=True)
 class BeginCode:
-    """Get a code that somebody approves where they are signed in."""
+    """Get a code that somebody approves where they are signed in, or types at an outside provider."""
 
     server: str  # empty: the one that is set
+    provider: str = ""  # empty: where they are signed in
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class FinishCode:
     """Sign in by the code."""
 
     remember: bool = True
+    code: str = field(default="", repr=False)  # a one-time code, of users who have them
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class Refused:
     server: str = ""
     login: str = ""
     is_sealed: bool = False  # the credential file takes a passphrase
+    providers: tuple[str, ...] = ()  # outside providers of the server
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,8 @@ class CodeShown:
 
     code: str
     server: str
+    provider: str = ""  # where it is typed; empty where it is approved with this program
+    url: str = ""  # the page to type it on
 
 
 @dataclass(frozen=True)

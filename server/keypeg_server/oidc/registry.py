@@ -48,12 +48,15 @@ class KnownProviders:
     def provider(self, name: str) -> Provider:
         found = self._providers.get(name)
         if found is None:
-            there = ", ".join(sorted(self._providers)) or "none"
+            there = ", ".join(self.names()) or "none"
             raise NotFound(
                 f"This server has no provider {name[:64]!r} to sign in at; it has: {there}.",
                 name=name,
             )
         return found
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._providers))
 
 
 def of_settings(

@@ -82,6 +82,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "EndUserSignIns": _of(Right.PEOPLE_WRITE, "name"),
     },
     "keypeg.v1.IdentityService": {
+        "ListSignInProviders": _PUBLIC,
         "BeginProviderSignIn": _PUBLIC,
         "ProveProviderSignIn": _PUBLIC,  # whoever has the sign-in's secret
         "FinishProviderSignIn": _PUBLIC,  # the same

@@ -19,6 +19,7 @@ from keypeg_server.rpc.people_checks import LOGIN, PASSWORD
 _PROVIDER, _SIGN_IN = text(1, 32), text(1, 64)
 
 RULES: Final[Mapping[str, Fields]] = {
+    "ListSignInProvidersRequest": {},
     "BeginProviderSignInRequest": {
         "provider": _PROVIDER,
         "redirect_uri": text(0, 64),

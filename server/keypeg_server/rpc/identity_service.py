@@ -21,6 +21,8 @@ from keypeg.v1.identity_service_pb2 import (
     LinkIdentityResponse,
     ListIdentitiesRequest,
     ListIdentitiesResponse,
+    ListSignInProvidersRequest,
+    ListSignInProvidersResponse,
     ProveProviderSignInRequest,
     ProveProviderSignInResponse,
 )
@@ -42,6 +44,11 @@ class IdentityRpc(IdentityServiceServicer):
     def __init__(self, proofs: ProviderSignIns, identities: Identities) -> None:
         self._proofs = proofs
         self._identities = identities
+
+    async def ListSignInProviders(
+        self, request: ListSignInProvidersRequest, context: Any
+    ) -> ListSignInProvidersResponse:
+        return ListSignInProvidersResponse(providers=self._proofs.names())
 
     async def BeginProviderSignIn(
         self, request: BeginProviderSignInRequest, context: Any

@@ -81,6 +81,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Route]]] = {
         "EndUserSignIns": _of("name"),
     },
     "keypeg.v1.IdentityService": {
+        "ListSignInProviders": _ANYWHERE,
         "BeginProviderSignIn": _ANYWHERE,
         "ProveProviderSignIn": _ANYWHERE,
         "FinishProviderSignIn": _PERSON,

@@ -65,6 +65,10 @@ class Providers(Protocol):
         """By its name; NotFound says which there are."""
         ...
 
+    def names(self) -> tuple[str, ...]:
+        """Of all of them, in order."""
+        ...
+
 
 class IdentityRepository(Protocol):
     """Identities, and clients whose users sign in at a provider. What is added must not be there."""

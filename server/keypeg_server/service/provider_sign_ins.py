@@ -81,6 +81,10 @@ class ProviderSignIns:
         self._wrapping = wrapping
         self._begun = Guarded(clock, NotFound)
 
+    def names(self) -> tuple[str, ...]:
+        """Where one can sign in."""
+        return self._providers.names()
+
     async def begin(
         self, provider: str, redirect_uri: str, client_name: str, address: str
     ) -> Begun:

@@ -14,6 +14,7 @@ from keypeg import launch_words as words
 from keypeg.launch_dialog import Dialog, ask_in_dialog
 from keypeg.launch_steps import Answer, Progress, Step
 from keypeg.launch_waiting import Waiting
+from keypeg.launch_works import CodeShown
 from tests.client.launch.cases import ELSEWHERE, KEY, owned, survey
 from tests.client.launch.screen import virtual_screen
 
@@ -30,7 +31,7 @@ CHOOSE = words.choose(
     WHY,
 )
 FILE = words.file("~/studio.keypeg", is_sealed=True, problem=None, why=WHY)
-CODE = words.code("BCDF-GHJK", "lan:7400", is_pending=True, why=WHY)
+CODE = words.code(CodeShown("BCDF-GHJK", "lan:7400"), errors.SignInPending("Not yet."), WHY)
 MOVE = words.move(survey(owned("cloud"), cloud=ELSEWHERE), WHY)
 
 
@@ -225,11 +226,14 @@ def test_it_is_asked_where_there_is_a_desktop_and_no_terminal(
 
 def test_the_whole_window_is_on_a_small_screen() -> None:
     """The window is drawn: it is as large as it asks to be, and on the screen."""
-    for step in (SIGN_IN, OFFER, CHOOSE, FILE, CODE):
+    providers = ("work", "the-university-of-somewhere", "lab")
+    many = words.sign_in("CAD", "lan:7400", "", None, WHY, providers)
+    for step in (SIGN_IN, OFFER, CHOOSE, FILE, CODE, many):
         person = Person(step)
         window = person.dialog.window
         assert window.winfo_viewable()
         assert window.winfo_width() >= window.winfo_reqwidth()
+        assert window.winfo_rootx() + window.winfo_width() <= window.winfo_screenwidth()
         assert window.winfo_rooty() + window.winfo_height() <= window.winfo_screenheight()
         window.after_idle(window.event_generate, "<Escape>")
         person.answer()

@@ -275,6 +275,29 @@ def test_a_code_that_was_declined_leads_back_to_signing_in() -> None:
     assert (step.name, step.problem) == ("sign_in", "It was refused.")
 
 
+def test_providers_of_the_server_are_ways_to_sign_in_with_a_code_that_is_typed_there() -> None:
+    refused = Refused(NOBODY, server="lan:7400", providers=("lab", "work"))
+    flow, turn = flow_at(refused)
+    names = [one.name for one in asked(turn).choices]
+    assert names == ["sign_in", "by_code", "by_file", "at:lab", "at:work", "leave"]
+    assert flow.answered(Answer("at:work")) == BeginCode("", "work")
+    shown = CodeShown("WXYZ", "lan:7400", "work", "https://id.example/device")
+    step = asked(flow.happened(shown))
+    assert "https://id.example/device" in step.sentence
+    assert "sign in at work" in step.sentence
+    flow.answered(Answer("go_on"))
+    needed = asked(flow.happened(Refused(errors.CodeRequired("Type the code of your app."))))
+    assert (needed.name, needed.problem) == ("code", "Type the code of your app.")
+    assert [one.name for one in needed.fields] == ["code", "remember"]
+    work = flow.answered(Answer("go_on", {"code": " 123456 "}))
+    assert work == FinishCode(code="123456")
+    assert "123456" not in repr(work)
+    pending = asked(flow.happened(Refused(errors.SignInPending("Not yet."))))
+    assert pending.problem == "Nobody has typed it yet."
+    back = asked(flow.answered(Answer("back")))
+    assert "at:lab" in [one.name for one in back.choices], "they are still known"
+
+
 def test_a_sealed_credential_file_is_asked_for_its_passphrase_until_another_file_is_named() -> None:
     flow, _ = flow_at(Refused(NOBODY), Answer("by_file"))
     work = flow.answered(Answer("use", {"path": " studio.keypeg ", "remember": "yes"}))

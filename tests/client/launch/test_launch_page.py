@@ -9,6 +9,7 @@ from keypeg import errors, launch_asking
 from keypeg import launch_words as words
 from keypeg.launch_state import TRANSITIONS
 from keypeg.launch_steps import Step
+from keypeg.launch_works import CodeShown
 from tests.client.launch.cases import ELSEWHERE, KEY, owned, survey
 
 TEXT = (Path(__file__).parents[3] / "docs" / "launch.md").read_text()
@@ -35,7 +36,7 @@ def test_every_step_is_there_with_its_fields_and_choices() -> None:
             why,
         ),
         words.file("", is_sealed=True, problem=None, why=why),
-        words.code("BCDF-GHJK", "lan:7400", is_pending=False, why=why),
+        words.code(CodeShown("BCDF-GHJK", "lan:7400"), errors.CodeRequired("Type it."), why),
         words.move(survey(owned("cloud"), cloud=ELSEWHERE), why),
         words.places("CAD", survey(), why, put=True),
         words.told("CAD", why),

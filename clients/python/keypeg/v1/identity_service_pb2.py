@@ -28,45 +28,49 @@ from keypeg.v1 import identity_pb2 as keypeg_dot_v1_dot_identity__pb2
 from keypeg.v1 import sign_in_pb2 as keypeg_dot_v1_dot_sign__in__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keypeg/v1/identity_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17keypeg/v1/account.proto\x1a\x18keypeg/v1/identity.proto\x1a\x17keypeg/v1/sign_in.proto\"Y\n\x1a\x42\x65ginProviderSignInRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x14\n\x0credirect_uri\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x03 \x01(\t\"\xd2\x01\n\x1b\x42\x65ginProviderSignInResponse\x12\x0f\n\x07sign_in\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x11\n\tuser_code\x18\x04 \x01(\t\x12\x18\n\x10verification_url\x18\x05 \x01(\t\x12+\n\x08interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tvalid_for\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"Z\n\x1aProveProviderSignInRequest\x12\x0f\n\x07sign_in\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06issuer\x18\x04 \x01(\t\">\n\x1bProveProviderSignInResponse\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\"<\n\x1b\x46inishProviderSignInRequest\x12\x0f\n\x07sign_in\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"F\n\x1c\x46inishProviderSignInResponse\x12&\n\tsigned_in\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.SignedIn\"8\n\x13LinkIdentityRequest\x12\x0f\n\x07sign_in\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"=\n\x14LinkIdentityResponse\x12%\n\x08identity\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Identity\"w\n!AcceptInvitationAsIdentityRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\x12\x0f\n\x07sign_in\x18\x03 \x01(\t\x12\r\n\x05login\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\"k\n\"AcceptInvitationAsIdentityResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.User\x12&\n\tsigned_in\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.SignedIn\"^\n\x15\x43reateIdentityRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\"?\n\x16\x43reateIdentityResponse\x12%\n\x08identity\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Identity\"\'\n\x15ListIdentitiesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"A\n\x16ListIdentitiesResponse\x12\'\n\nidentities\x18\x01 \x03(\x0b\x32\x13.keypeg.v1.Identity\"9\n\x15\x44\x65leteIdentityRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteIdentityResponse2\x97\x06\n\x0fIdentityService\x12\x64\n\x13\x42\x65ginProviderSignIn\x12%.keypeg.v1.BeginProviderSignInRequest\x1a&.keypeg.v1.BeginProviderSignInResponse\x12\x64\n\x13ProveProviderSignIn\x12%.keypeg.v1.ProveProviderSignInRequest\x1a&.keypeg.v1.ProveProviderSignInResponse\x12g\n\x14\x46inishProviderSignIn\x12&.keypeg.v1.FinishProviderSignInRequest\x1a\'.keypeg.v1.FinishProviderSignInResponse\x12O\n\x0cLinkIdentity\x12\x1e.keypeg.v1.LinkIdentityRequest\x1a\x1f.keypeg.v1.LinkIdentityResponse\x12y\n\x1a\x41\x63\x63\x65ptInvitationAsIdentity\x12,.keypeg.v1.AcceptInvitationAsIdentityRequest\x1a-.keypeg.v1.AcceptInvitationAsIdentityResponse\x12U\n\x0e\x43reateIdentity\x12 .keypeg.v1.CreateIdentityRequest\x1a!.keypeg.v1.CreateIdentityResponse\x12U\n\x0eListIdentities\x12 .keypeg.v1.ListIdentitiesRequest\x1a!.keypeg.v1.ListIdentitiesResponse\x12U\n\x0e\x44\x65leteIdentity\x12 .keypeg.v1.DeleteIdentityRequest\x1a!.keypeg.v1.DeleteIdentityResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keypeg/v1/identity_service.proto\x12\tkeypeg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17keypeg/v1/account.proto\x1a\x18keypeg/v1/identity.proto\x1a\x17keypeg/v1/sign_in.proto\"\x1c\n\x1aListSignInProvidersRequest\"0\n\x1bListSignInProvidersResponse\x12\x11\n\tproviders\x18\x01 \x03(\t\"Y\n\x1a\x42\x65ginProviderSignInRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x14\n\x0credirect_uri\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x03 \x01(\t\"\xd2\x01\n\x1b\x42\x65ginProviderSignInResponse\x12\x0f\n\x07sign_in\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x11\n\tuser_code\x18\x04 \x01(\t\x12\x18\n\x10verification_url\x18\x05 \x01(\t\x12+\n\x08interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tvalid_for\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"Z\n\x1aProveProviderSignInRequest\x12\x0f\n\x07sign_in\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06issuer\x18\x04 \x01(\t\">\n\x1bProveProviderSignInResponse\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\"<\n\x1b\x46inishProviderSignInRequest\x12\x0f\n\x07sign_in\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"F\n\x1c\x46inishProviderSignInResponse\x12&\n\tsigned_in\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.SignedIn\"8\n\x13LinkIdentityRequest\x12\x0f\n\x07sign_in\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"=\n\x14LinkIdentityResponse\x12%\n\x08identity\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Identity\"w\n!AcceptInvitationAsIdentityRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\x12\x0f\n\x07sign_in\x18\x03 \x01(\t\x12\r\n\x05login\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\"k\n\"AcceptInvitationAsIdentityResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.keypeg.v1.User\x12&\n\tsigned_in\x18\x02 \x01(\x0b\x32\x13.keypeg.v1.SignedIn\"^\n\x15\x43reateIdentityRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\"?\n\x16\x43reateIdentityResponse\x12%\n\x08identity\x18\x01 \x01(\x0b\x32\x13.keypeg.v1.Identity\"\'\n\x15ListIdentitiesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"A\n\x16ListIdentitiesResponse\x12\'\n\nidentities\x18\x01 \x03(\x0b\x32\x13.keypeg.v1.Identity\"9\n\x15\x44\x65leteIdentityRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteIdentityResponse2\xfd\x06\n\x0fIdentityService\x12\x64\n\x13ListSignInProviders\x12%.keypeg.v1.ListSignInProvidersRequest\x1a&.keypeg.v1.ListSignInProvidersResponse\x12\x64\n\x13\x42\x65ginProviderSignIn\x12%.keypeg.v1.BeginProviderSignInRequest\x1a&.keypeg.v1.BeginProviderSignInResponse\x12\x64\n\x13ProveProviderSignIn\x12%.keypeg.v1.ProveProviderSignInRequest\x1a&.keypeg.v1.ProveProviderSignInResponse\x12g\n\x14\x46inishProviderSignIn\x12&.keypeg.v1.FinishProviderSignInRequest\x1a\'.keypeg.v1.FinishProviderSignInResponse\x12O\n\x0cLinkIdentity\x12\x1e.keypeg.v1.LinkIdentityRequest\x1a\x1f.keypeg.v1.LinkIdentityResponse\x12y\n\x1a\x41\x63\x63\x65ptInvitationAsIdentity\x12,.keypeg.v1.AcceptInvitationAsIdentityRequest\x1a-.keypeg.v1.AcceptInvitationAsIdentityResponse\x12U\n\x0e\x43reateIdentity\x12 .keypeg.v1.CreateIdentityRequest\x1a!.keypeg.v1.CreateIdentityResponse\x12U\n\x0eListIdentities\x12 .keypeg.v1.ListIdentitiesRequest\x1a!.keypeg.v1.ListIdentitiesResponse\x12U\n\x0e\x44\x65leteIdentity\x12 .keypeg.v1.DeleteIdentityRequest\x1a!.keypeg.v1.DeleteIdentityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keypeg.v1.identity_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BEGINPROVIDERSIGNINREQUEST']._serialized_start=155
-  _globals['_BEGINPROVIDERSIGNINREQUEST']._serialized_end=244
-  _globals['_BEGINPROVIDERSIGNINRESPONSE']._serialized_start=247
-  _globals['_BEGINPROVIDERSIGNINRESPONSE']._serialized_end=457
-  _globals['_PROVEPROVIDERSIGNINREQUEST']._serialized_start=459
-  _globals['_PROVEPROVIDERSIGNINREQUEST']._serialized_end=549
-  _globals['_PROVEPROVIDERSIGNINRESPONSE']._serialized_start=551
-  _globals['_PROVEPROVIDERSIGNINRESPONSE']._serialized_end=613
-  _globals['_FINISHPROVIDERSIGNINREQUEST']._serialized_start=615
-  _globals['_FINISHPROVIDERSIGNINREQUEST']._serialized_end=675
-  _globals['_FINISHPROVIDERSIGNINRESPONSE']._serialized_start=677
-  _globals['_FINISHPROVIDERSIGNINRESPONSE']._serialized_end=747
-  _globals['_LINKIDENTITYREQUEST']._serialized_start=749
-  _globals['_LINKIDENTITYREQUEST']._serialized_end=805
-  _globals['_LINKIDENTITYRESPONSE']._serialized_start=807
-  _globals['_LINKIDENTITYRESPONSE']._serialized_end=868
-  _globals['_ACCEPTINVITATIONASIDENTITYREQUEST']._serialized_start=870
-  _globals['_ACCEPTINVITATIONASIDENTITYREQUEST']._serialized_end=989
-  _globals['_ACCEPTINVITATIONASIDENTITYRESPONSE']._serialized_start=991
-  _globals['_ACCEPTINVITATIONASIDENTITYRESPONSE']._serialized_end=1098
-  _globals['_CREATEIDENTITYREQUEST']._serialized_start=1100
-  _globals['_CREATEIDENTITYREQUEST']._serialized_end=1194
-  _globals['_CREATEIDENTITYRESPONSE']._serialized_start=1196
-  _globals['_CREATEIDENTITYRESPONSE']._serialized_end=1259
-  _globals['_LISTIDENTITIESREQUEST']._serialized_start=1261
-  _globals['_LISTIDENTITIESREQUEST']._serialized_end=1300
-  _globals['_LISTIDENTITIESRESPONSE']._serialized_start=1302
-  _globals['_LISTIDENTITIESRESPONSE']._serialized_end=1367
-  _globals['_DELETEIDENTITYREQUEST']._serialized_start=1369
-  _globals['_DELETEIDENTITYREQUEST']._serialized_end=1426
-  _globals['_DELETEIDENTITYRESPONSE']._serialized_start=1428
-  _globals['_DELETEIDENTITYRESPONSE']._serialized_end=1452
-  _globals['_IDENTITYSERVICE']._serialized_start=1455
-  _globals['_IDENTITYSERVICE']._serialized_end=2246
+  _globals['_LISTSIGNINPROVIDERSREQUEST']._serialized_start=155
+  _globals['_LISTSIGNINPROVIDERSREQUEST']._serialized_end=183
+  _globals['_LISTSIGNINPROVIDERSRESPONSE']._serialized_start=185
+  _globals['_LISTSIGNINPROVIDERSRESPONSE']._serialized_end=233
+  _globals['_BEGINPROVIDERSIGNINREQUEST']._serialized_start=235
+  _globals['_BEGINPROVIDERSIGNINREQUEST']._serialized_end=324
+  _globals['_BEGINPROVIDERSIGNINRESPONSE']._serialized_start=327
+  _globals['_BEGINPROVIDERSIGNINRESPONSE']._serialized_end=537
+  _globals['_PROVEPROVIDERSIGNINREQUEST']._serialized_start=539
+  _globals['_PROVEPROVIDERSIGNINREQUEST']._serialized_end=629
+  _globals['_PROVEPROVIDERSIGNINRESPONSE']._serialized_start=631
+  _globals['_PROVEPROVIDERSIGNINRESPONSE']._serialized_end=693
+  _globals['_FINISHPROVIDERSIGNINREQUEST']._serialized_start=695
+  _globals['_FINISHPROVIDERSIGNINREQUEST']._serialized_end=755
+  _globals['_FINISHPROVIDERSIGNINRESPONSE']._serialized_start=757
+  _globals['_FINISHPROVIDERSIGNINRESPONSE']._serialized_end=827
+  _globals['_LINKIDENTITYREQUEST']._serialized_start=829
+  _globals['_LINKIDENTITYREQUEST']._serialized_end=885
+  _globals['_LINKIDENTITYRESPONSE']._serialized_start=887
+  _globals['_LINKIDENTITYRESPONSE']._serialized_end=948
+  _globals['_ACCEPTINVITATIONASIDENTITYREQUEST']._serialized_start=950
+  _globals['_ACCEPTINVITATIONASIDENTITYREQUEST']._serialized_end=1069
+  _globals['_ACCEPTINVITATIONASIDENTITYRESPONSE']._serialized_start=1071
+  _globals['_ACCEPTINVITATIONASIDENTITYRESPONSE']._serialized_end=1178
+  _globals['_CREATEIDENTITYREQUEST']._serialized_start=1180
+  _globals['_CREATEIDENTITYREQUEST']._serialized_end=1274
+  _globals['_CREATEIDENTITYRESPONSE']._serialized_start=1276
+  _globals['_CREATEIDENTITYRESPONSE']._serialized_end=1339
+  _globals['_LISTIDENTITIESREQUEST']._serialized_start=1341
+  _globals['_LISTIDENTITIESREQUEST']._serialized_end=1380
+  _globals['_LISTIDENTITIESRESPONSE']._serialized_start=1382
+  _globals['_LISTIDENTITIESRESPONSE']._serialized_end=1447
+  _globals['_DELETEIDENTITYREQUEST']._serialized_start=1449
+  _globals['_DELETEIDENTITYREQUEST']._serialized_end=1506
+  _globals['_DELETEIDENTITYRESPONSE']._serialized_start=1508
+  _globals['_DELETEIDENTITYRESPONSE']._serialized_end=1532
+  _globals['_IDENTITYSERVICE']._serialized_start=1535
+  _globals['_IDENTITYSERVICE']._serialized_end=2428
 # @@protoc_insertion_point(module_scope)

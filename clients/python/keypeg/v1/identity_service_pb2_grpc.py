@@ -38,6 +38,11 @@ class IdentityServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ListSignInProviders = channel.unary_unary(
+                '/keypeg.v1.IdentityService/ListSignInProviders',
+                request_serializer=keypeg_dot_v1_dot_identity__service__pb2.ListSignInProvidersRequest.SerializeToString,
+                response_deserializer=keypeg_dot_v1_dot_identity__service__pb2.ListSignInProvidersResponse.FromString,
+                _registered_method=True)
         self.BeginProviderSignIn = channel.unary_unary(
                 '/keypeg.v1.IdentityService/BeginProviderSignIn',
                 request_serializer=keypeg_dot_v1_dot_identity__service__pb2.BeginProviderSignInRequest.SerializeToString,
@@ -86,6 +91,13 @@ class IdentityServiceServicer(object):
     provider said, and then finishes: signs in, links the identity to the user who
     is signed in, or joins by an invitation.
     """
+
+    def ListSignInProviders(self, request, context):
+        """The providers of the server's settings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def BeginProviderSignIn(self, request, context):
         """Begins: where the user signs in at the provider.
@@ -155,6 +167,11 @@ class IdentityServiceServicer(object):
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListSignInProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSignInProviders,
+                    request_deserializer=keypeg_dot_v1_dot_identity__service__pb2.ListSignInProvidersRequest.FromString,
+                    response_serializer=keypeg_dot_v1_dot_identity__service__pb2.ListSignInProvidersResponse.SerializeToString,
+            ),
             'BeginProviderSignIn': grpc.unary_unary_rpc_method_handler(
                     servicer.BeginProviderSignIn,
                     request_deserializer=keypeg_dot_v1_dot_identity__service__pb2.BeginProviderSignInRequest.FromString,
@@ -209,6 +226,33 @@ class IdentityService(object):
     provider said, and then finishes: signs in, links the identity to the user who
     is signed in, or joins by an invitation.
     """
+
+    @staticmethod
+    def ListSignInProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keypeg.v1.IdentityService/ListSignInProviders',
+            keypeg_dot_v1_dot_identity__service__pb2.ListSignInProvidersRequest.SerializeToString,
+            keypeg_dot_v1_dot_identity__service__pb2.ListSignInProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def BeginProviderSignIn(request,

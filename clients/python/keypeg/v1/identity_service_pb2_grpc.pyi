@@ -37,6 +37,8 @@ class IdentityServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IdentityServiceAsyncStub: ...
+    ListSignInProviders: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListSignInProvidersRequest, _identity_service_pb2.ListSignInProvidersResponse]
+    """The providers of the server's settings."""
     BeginProviderSignIn: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.BeginProviderSignInRequest, _identity_service_pb2.BeginProviderSignInResponse]
     """Begins: where the user signs in at the provider."""
     ProveProviderSignIn: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ProveProviderSignInRequest, _identity_service_pb2.ProveProviderSignInResponse]
@@ -78,6 +80,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    ListSignInProviders: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSignInProvidersRequest, _identity_service_pb2.ListSignInProvidersResponse]  # type: ignore[assignment]
+    """The providers of the server's settings."""
     BeginProviderSignIn: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.BeginProviderSignInRequest, _identity_service_pb2.BeginProviderSignInResponse]  # type: ignore[assignment]
     """Begins: where the user signs in at the provider."""
     ProveProviderSignIn: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ProveProviderSignInRequest, _identity_service_pb2.ProveProviderSignInResponse]  # type: ignore[assignment]
@@ -116,6 +120,14 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     provider said, and then finishes: signs in, links the identity to the user who
     is signed in, or joins by an invitation.
     """
+
+    @_abc_1.abstractmethod
+    def ListSignInProviders(
+        self,
+        request: _identity_service_pb2.ListSignInProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListSignInProvidersResponse, _abc.Awaitable[_identity_service_pb2.ListSignInProvidersResponse]]:
+        """The providers of the server's settings."""
 
     @_abc_1.abstractmethod
     def BeginProviderSignIn(
