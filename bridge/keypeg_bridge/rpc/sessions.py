@@ -1,7 +1,7 @@
 """Sessions on keys: what a running app asks of the bridge, frame by frame.
 
 Promises: the bridge counts no seats, and gives no answer that the app could not check. The stream is `session_service`; what
-may come when is `protocol`; how long a session lives is `lives`, and what its key does to it `key_news`.
+may come when is `protocol`; what keys prove is `key_proofs`; how long a session lives is `lives`, and what its key does to it `key_news`.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ from keypeg.errors import (
     SessionExpired,
     SessionSuperseded,
 )
-from keypeg.possession import challenge
-from keypeg.v1 import location_pb2, proof_pb2, session_pb2
+from keypeg.v1 import location_pb2, session_pb2
 from keypeg.v1.session_service_pb2 import HoldSessionResponse
-from keypeg_bridge.rack import choice
 from keypeg_bridge.rack.choice import Choice
 from keypeg_bridge.rack.memory import Memory
 from keypeg_bridge.rack.ports import Time
 from keypeg_bridge.rack.rack import Rack
 from keypeg_bridge.rack.record import grace_of
 from keypeg_bridge.rack.states import State
-from keypeg_bridge.rpc import encode, replies
+from keypeg_bridge.rpc import replies
 from keypeg_bridge.rpc.key_news import KeyNews
+from keypeg_bridge.rpc.key_proofs import KeyProofs
 from keypeg_bridge.rpc.lives import Lives, going
 from keypeg_bridge.rpc.protocol import Event, Phase, after
 from keypeg_bridge.rpc.session import Session, SessionSettings, Stream, release_of
@@ -65,13 +64,13 @@ class Sessions:
     ) -> None:
         self._rack = rack
         self._time = time
-        self._location_host = location_host
         self._secret = secret
         self._settings = settings or SessionSettings()
         self._new_id = new_id
         self._lives = Lives(time, self._settings.valid_for)
-        self._memory = memory or Memory()
-        self._news = KeyNews(self._lives, time, self._resumed, self._memory.objection)
+        memory = memory or Memory()
+        self._proofs = KeyProofs(rack, time, location_host, memory)
+        self._news = KeyNews(self._lives, time, self._resumed, memory.objection)
         rack.listen(self._news.heard)
 
     def __len__(self) -> int:
@@ -86,7 +85,7 @@ class Sessions:
         """A new session on a key that opens the product; its `opened` is on the stream."""
         self._take_new(frame)
         name = names.SESSION.build(self._new_id())
-        chosen, signature = await self._first_proof(name, frame)
+        chosen, signature = await self._proofs.first(name, frame)
         session = Session(
             name=name,
             product=frame.product,
@@ -142,8 +141,8 @@ class Sessions:
                 raise KeyUnplugged(
                     f"The key {session.key} is not plugged in. Plug it in again.", key=session.key
                 )
-            chosen = self._again(session)
-            signature = await self._prove(session.name, chosen, frame.nonce)
+            chosen = self._proofs.again(session)
+            signature = await self._proofs.prove(session.name, chosen, frame.nonce)
         except KeypegError as error:
             await stream.answer(replies.denied(frame.sequence, "", error))
             return
@@ -151,7 +150,7 @@ class Sessions:
         session.grace = grace_of(chosen.license.document)
         if session.phase is Phase.RUNNING:
             self._lives.go_on(session)
-        given = self._proof(session, chosen, signature)
+        given = self._proofs.proof(session, chosen, signature)
         await stream.answer(replies.renewed(self._settings, given, frame.sequence))
 
     async def acquire(self, session: Session, frame: session_pb2.Acquire) -> None:
@@ -243,36 +242,12 @@ class Sessions:
             )
         session.sequence = sequence
 
-    async def _first_proof(self, name: str, frame: session_pb2.Open) -> tuple[Choice, bytes]:
-        """The proof of the best key that gives one."""
-        refusal: KeypegError | None = None
-        judge = self._memory.objection
-        keys, now = self._rack.records(), self._time.wall()
-        for chosen in choice.choose(keys, frame.product, now, judge, release_of(frame.app)):
-            try:
-                return chosen, await self._prove(name, chosen, frame.nonce)
-            except KeypegError as error:
-                refusal = refusal or error
-        assert refusal is not None, "choose gives at least one"
-        raise refusal
-
-    def _again(self, session: Session) -> Choice:
-        record, now = self._rack.key(session.key), self._time.wall()
-        judge = self._memory.objection
-        return choice.again(
-            record, session.product, session.activation, now, judge, session.release
-        )
-
-    async def _prove(self, name: str, chosen: Choice, nonce: bytes) -> bytes:
-        digest = challenge(self._location_host, name, nonce)
-        return await self._rack.prove(chosen.key, name, digest)
-
     async def _resumed(self, session: Session, frame: session_pb2.Resume) -> None:
         stream = session.stream
         if stream is None:
             return
-        chosen = self._again(session)
-        signature = await self._prove(session.name, chosen, frame.nonce)
+        chosen = self._proofs.again(session)
+        signature = await self._proofs.prove(session.name, chosen, frame.nonce)
         session.activation = chosen.license.document.activation
         session.grace = grace_of(chosen.license.document)
         if session.phase is Phase.RUNNING:
@@ -291,15 +266,12 @@ class Sessions:
         return replies.opened(
             session,
             self._settings,
-            self._proof(session, chosen, signature),
+            self._proofs.proof(session, chosen, signature),
             chosen.license.document.location,
             self._release_token(session.name),
             sequence,
             resumed=resumed,
         )
-
-    def _proof(self, session: Session, chosen: Choice, signature: bytes) -> proof_pb2.Proof:
-        return encode.key_proof(chosen, self._location_host, session.name, signature)
 
     def _release_token(self, name: str) -> bytes:
         return hmac.digest(self._secret, b"release\0" + name.encode(), hashlib.sha256)
