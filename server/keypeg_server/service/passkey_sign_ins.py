@@ -27,7 +27,7 @@ from keypeg_server.service.passkey_challenges import (
 from keypeg_server.service.passkey_checks import Answer, PasskeyChecks, Refused
 from keypeg_server.service.passkeys import Begun
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.sign_ins import SignIns
+from keypeg_server.service.sign_ins import Guarded, SignIns
 from keypeg_server.service.store import Store, Unit
 from keypeg_server.service.tokens import NewTokens
 
@@ -51,6 +51,8 @@ class PasskeySignIns:
         self._sign_ins = sign_ins
         self._checks = checks
         self._challenges = challenges
+        # Of its own: such tries cost little, and push none with passwords out of what is remembered.
+        self._guarded = Guarded(clock)
 
     async def begin_sign_in(self, login: str, password: str, address: str) -> Begun:
         """What a passkey is asked with: alone, or of who knows a password."""
@@ -70,8 +72,8 @@ class PasskeySignIns:
     ) -> NewTokens:
         """Tokens for whose passkey this is; wrong answers count as tries to sign in, of that passkey and from there."""
         which = hashlib.sha256(answer.credential_id).hexdigest()  # ids are as long as anybody likes
-        return await self._sign_ins.guarded.attempt(
-            f"passkey {which[:32]}", address, lambda: self._finish(answer, client_name)
+        return await self._guarded.attempt(
+            which[:32], address, lambda: self._finish(answer, client_name)
         )
 
     async def _finish(self, answer: Answer, client_name: str) -> NewTokens:
