@@ -11,38 +11,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from keypeg_server.domain.decision import Ask, Obstacle
-from keypeg_server.domain.lease import Features, Holder, Lease, Place
+from keypeg_server.domain.lease import Holder, Lease, Place
+from keypeg_server.domain.pool_seat import Delta, Seat
 from keypeg_server.domain.pool_standing import Register
 
 _T = TypeVar("_T")
 
 # Obstacles that are the asker's own: nobody waits for their sake.
 OWN: Final = frozenset(("deny", "allow", "limit", "too_small"))
-
-
-class Seat:
-    """What the leases of one subject take together."""
-
-    __slots__ = ("features", "leases", "limits", "reservation", "units")
-
-    def __init__(self) -> None:
-        self.leases: dict[str, Lease] = {}
-        self.units = 0
-        self.features: dict[str, int] = {}
-        self.reservation: int | None = None  # of the one who has been there longest
-        self.limits: frozenset[tuple[int, str]] = frozenset()  # of all
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """By how much a change raises what is held."""
-
-    units: int
-    features: Features
 
 
 class Book:

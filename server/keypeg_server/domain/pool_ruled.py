@@ -20,7 +20,8 @@ from keypeg_server.domain.decision import (
     PutLinger,
 )
 from keypeg_server.domain.lease import Lease, Place
-from keypeg_server.domain.pool_book import OWN, Book, Delta
+from keypeg_server.domain.pool_book import OWN, Book
+from keypeg_server.domain.pool_seat import Delta
 from keypeg_server.domain.pool_serving import enqueue, grant, too_small
 from keypeg_server.domain.pool_state import PoolState
 

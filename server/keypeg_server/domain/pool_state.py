@@ -29,8 +29,9 @@ from keypeg_server.domain.decision import (
     PutRules,
 )
 from keypeg_server.domain.lease import Lease, Place
-from keypeg_server.domain.pool_book import Book, Delta
+from keypeg_server.domain.pool_book import Book
 from keypeg_server.domain.pool_rules import PoolRules
+from keypeg_server.domain.pool_seat import Delta
 from keypeg_server.domain.pool_standing import Register
 from keypeg_server.domain.pool_view import PoolView, ranking
 
