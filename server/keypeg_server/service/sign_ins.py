@@ -29,7 +29,8 @@ from keypeg_server.domain import people
 from keypeg_server.domain.account import User
 from keypeg_server.domain.caller import Caller
 from keypeg_server.domain.events import TokenRevoked
-from keypeg_server.domain.guessing import Guesses
+from keypeg_server.domain.guessing import Guesses, place_of
+from keypeg_server.domain.noticing import Notices
 from keypeg_server.domain.sign_in import Method, Refresh, SignIn
 from keypeg_server.service.accounts import not_found, owner_count
 from keypeg_server.service.passwords import Passwords
@@ -57,6 +58,7 @@ class Guarded:
         self._clock = clock
         self._failure = failure
         self._guesses = Guesses()
+        self._told = Notices()
 
     async def attempt(
         self, login: str, address: str, work: Callable[[], Awaitable[_T]], *, clears: bool = True
@@ -83,7 +85,9 @@ class Guarded:
     def count(self, login: str, address: str) -> None:
         """Count one try; LimitExceeded when it has to wait."""
         if wait := self._guesses.begin(login, address, self._clock.monotonic()):
-            _LOG.warning("sign-in refused: too many failures", extra={"address": address})
+            if times := self._told.see(place_of(address), self._clock.monotonic()):
+                said = {"address": address, "times": times}
+                _LOG.warning("sign-in refused: too many failures", extra=said)
             raise _too_many(wait)
 
 

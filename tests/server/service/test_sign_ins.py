@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from dataclasses import replace
 from datetime import timedelta
@@ -206,3 +207,25 @@ def test_no_secret_shows() -> None:
     assert "cccc" not in repr(NOW)
     assert "ssss" not in repr(RefreshToken(ID, 7, b"s" * 16))
     assert replace(NOW) == NOW
+
+
+async def test_who_goes_on_guessing_fills_no_log(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "keypeg_server.service.sign_ins")
+
+    async def refused(count: int) -> list[int]:
+        caplog.clear()
+        for _ in range(count):
+            with pytest.raises(errors.LimitExceeded):
+                await office.sign_ins.knows("nobody", PASSWORD, "192.0.2.7")
+        return [vars(one)["times"] for one in caplog.records]
+
+    for _ in range(10):
+        with pytest.raises(errors.CredentialsInvalid):
+            await office.sign_ins.knows("nobody", PASSWORD, "192.0.2.7")
+    assert await refused(50) == [1]
+    office.clock.now += timedelta(seconds=61)
+    for _ in range(2):  # what has leaked meanwhile
+        office.sign_ins.guarded.count("nobody", "192.0.2.7")
+    assert await refused(3) == [50]
