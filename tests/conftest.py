@@ -9,8 +9,10 @@ Leaves to others: fixtures, which live in the conftest.py of the room that they 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,17 @@ if "KEYPEG_USB_LAB" not in os.environ:  # there nothing uses it, and loading it 
     # No deadline: this project's machines are shared, and a slow example is not a wrong one.
     settings.register_profile("keypeg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("keypeg")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests stay until the end: nobody looks for garbage among them, neither now nor later."""
+    gc.disable()
+    try:
+        return (yield)  # type: ignore[return-value]  # a wrapper gives on what it was given
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

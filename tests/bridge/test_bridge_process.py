@@ -256,6 +256,7 @@ async def test_an_app_survives_the_loss_of_its_stream(
 
 
 @pytest.mark.behaviour("KEY-12")
+@pytest.mark.long
 async def test_a_stalled_key_does_not_slow_another(
     start_emukey: Callable[[str], Emukey], start_bridge: StartBridge, publisher: Publisher
 ) -> None:

@@ -122,6 +122,7 @@ def test_an_app_works_without_a_server_by_a_seat_that_is_its_computers_own(
         world.serve()
 
 
+@pytest.mark.long
 def test_it_ends_by_the_date_and_is_renewed_before_that(
     lab: Lab, world: World, customer: Customer, new_name: Namer, solver: tuple[str, str]
 ) -> None:

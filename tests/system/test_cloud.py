@@ -363,6 +363,7 @@ def test_a_stopped_server_tells_its_apps_to_reconnect(
     app.stop()
 
 
+@pytest.mark.long
 def test_a_repeated_request_gives_its_first_answer_and_another_body_is_refused(
     world: World, customer: Customer, new_name: Namer
 ) -> None:

@@ -145,6 +145,7 @@ def test_every_session_hears_of_the_end_of_its_license_when_it_ends(
     assert again.expect("stopped")["reason"] == "LICENSE_EXPIRED"
 
 
+@pytest.mark.long
 def test_a_license_opens_the_versions_that_it_covers_wherever_it_lives(
     world: World, customer: Customer, keys: KeyLab, new_name: Namer
 ) -> None:

@@ -234,6 +234,7 @@ def test_several_features_and_units_are_taken_together_or_not_at_all(
     acquire(customer.member, pool, units=4, features={"mesh": 2, "render": 1})
 
 
+@pytest.mark.long
 def test_an_older_holder_is_refused_by_its_fencing_number(
     customer: Customer, solver: tuple[str, str]
 ) -> None:

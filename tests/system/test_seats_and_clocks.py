@@ -90,6 +90,7 @@ def stepped(tmp_path: Path, made_data: Path, new_name: Namer) -> Iterator[Steppe
 
 
 @pytest.mark.behaviour("SEAT-7")
+@pytest.mark.long
 def test_stepping_a_wall_clock_by_hours_changes_nothing(stepped: Stepped, tmp_path: Path) -> None:
     """That of the server, and that of one of its apps."""
     world, customer = stepped.world, stepped.customer

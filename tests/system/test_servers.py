@@ -213,6 +213,7 @@ def test_an_app_that_dies_is_reported_through_any_server(
 
 
 @pytest.mark.system
+@pytest.mark.long
 def test_what_is_done_through_one_server_is_known_on_the_other_within_a_second(
     fleet: Fleet, customer: Site, new_name: Namer
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_code_that_is_approved_elsewhere_signs_in(
     assert "SIGN_IN_METHOD_DEVICE_CODE" in {one["method"] for one in found}
 
 
+@pytest.mark.long
 def test_a_user_with_an_authenticator_signs_in_with_its_codes(
     world: World, customer: Customer, new_name: Namer
 ) -> None:
