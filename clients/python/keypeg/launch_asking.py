@@ -9,18 +9,15 @@ Leaves to others: asking (launch_terminal, launch_dialog).
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-if TYPE_CHECKING:
-    from keypeg.launch_waiting import Waiting
+from typing import Any, Final, NoReturn
 
 from keypeg.errors import FieldInvalid, KeypegError, LicenseMissing
 from keypeg.launch_steps import Answer, Ask, Progress, Step
+from keypeg.launch_waiting import Waiting
 
 During = Callable[["concurrent.futures.Future[Any]"], None]
 """Shows on its caller's thread what is told until the future is done; it may return at once."""
@@ -53,7 +50,7 @@ class Showing:
     def __init__(self, wanted: str | None = None) -> None:
         self._wanted = wanted
         self._ask: Ask | None = None
-        self._waiting: Waiting | None = None
+        self._waiting = Waiting()
 
     def ask(self, step: Step) -> Answer:
         """Asks; raises where nobody can be asked."""
@@ -61,27 +58,21 @@ class Showing:
 
     def tell(self, progress: Progress) -> None:
         """Shows what is being done; at a desktop `during` does, on the thread of windows."""
-        if self._way() is _in_terminal():
+        way = self._way()
+        if way is _in_terminal():
             from keypeg.launch_terminal import tell_in_terminal
 
             tell_in_terminal(progress)
-        elif self._waiting is not None:
+        elif way not in (_refuse, _unaskable):
             self._waiting.tell(progress)
 
     def during(self, future: concurrent.futures.Future[Any]) -> None:
-        """Shows at a desktop what is told, until it is done."""
-        with contextlib.suppress(KeypegError):  # which is told when somebody is to be asked
-            self._way()
-        if self._waiting is not None:
-            self._waiting.until(future)
+        """Waits until it is done, and shows at a desktop what is told meanwhile."""
+        self._waiting.until(future)
 
     def _way(self) -> Ask:
         if self._ask is None:
             self._ask = asker(self._wanted)
-            if self._ask not in (_in_terminal(), _refuse, _unaskable):
-                from keypeg.launch_waiting import Waiting
-
-                self._waiting = Waiting()
         return self._ask
 
 

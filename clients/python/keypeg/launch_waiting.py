@@ -1,25 +1,22 @@
-"""At a desktop, what a launch is doing while a person waits: one small window, where there is something to say.
+"""What a launch is doing while a person waits at a desktop: told on any thread, shown on one.
 
-Promises: the window comes with the first thing that is told, and goes when the work is over. It has no button: what
-is written to a key is not to be interrupted half way, and ends by its own time.
+Promises: a window comes with the first thing that is told, and goes when the work is over; where nothing is told,
+nothing of windows is even loaded.
 
-Leaves to others: questions (launch_dialog). The thread that calls `until` makes the window.
+Leaves to others: the window (launch_progress), questions (launch_dialog). The thread that calls `until` makes the window.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import queue
-import tkinter as tk
 from collections.abc import Callable
-from tkinter import ttk
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 from keypeg.launch_steps import Progress
 
-WIDTH: Final = 420  # pixels of a line of text, at 96 to the inch
-LOOK_MS: Final = 50  # between two looks at what was told
-_PADDING: Final = 14  # pixels
+if TYPE_CHECKING:
+    import tkinter as tk
 
 
 class Waiting:
@@ -46,56 +43,16 @@ class Waiting:
         first = self._said.get()
         if first is None:
             return
-        window = _Window(first, self._said)
+        from keypeg.launch_progress import Window, WindowFailed
+
+        try:
+            window = Window(first, self._said)
+        except WindowFailed:  # the screen has gone: the work goes on without one
+            while self._said.get() is not None:
+                pass
+            return
         self.shown = window.window
         try:
             window.run(drawn)
         finally:
             self.shown = None
-
-
-class _Window:
-    def __init__(self, first: Progress, said: queue.SimpleQueue[Progress | None]) -> None:
-        self._said = said
-        self.window = tk.Tk(className="Keypeg")
-        self.window.resizable(False, False)
-        self.window.protocol("WM_DELETE_WINDOW", lambda: None)
-        frame = ttk.Frame(self.window, padding=_PADDING)
-        frame.grid()
-        wide = round(WIDTH * self.window.winfo_fpixels("1i") / 96)
-        self._title = ttk.Label(frame, font="TkHeadingFont", wraplength=wide)
-        self._title.grid(sticky="w", pady=(0, 8))
-        self._sentence = ttk.Label(frame, wraplength=wide, justify="left")
-        self._sentence.grid(sticky="w", pady=(0, 8))
-        bar = ttk.Progressbar(frame, mode="indeterminate", length=wide)
-        bar.grid(sticky="we")
-        bar.start(LOOK_MS)
-        self._show(first)
-        self.window.update_idletasks()
-        left = (self.window.winfo_screenwidth() - self.window.winfo_reqwidth()) // 2
-        top = (self.window.winfo_screenheight() - self.window.winfo_reqheight()) // 3
-        self.window.geometry(f"+{max(left, 0)}+{max(top, 0)}")
-
-    def run(self, drawn: Callable[[tk.Tk], None] | None) -> None:
-        self.window.update()
-        if drawn is not None:
-            drawn(self.window)
-        self.window.after(LOOK_MS, self._look)
-        try:
-            self.window.mainloop()
-        finally:
-            self.window.destroy()
-
-    def _look(self) -> None:
-        while not self._said.empty():
-            told = self._said.get()
-            if told is None:
-                self.window.quit()
-                return
-            self._show(told)
-        self.window.after(LOOK_MS, self._look)
-
-    def _show(self, progress: Progress) -> None:
-        self.window.title(progress.title)
-        self._title.configure(text=progress.title)
-        self._sentence.configure(text=progress.sentence)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import subprocess
+import sys
 import tkinter as tk
 from collections.abc import Iterator
 from tkinter import filedialog, ttk
@@ -222,6 +224,28 @@ def test_it_is_asked_where_there_is_a_desktop_and_no_terminal(
     monkeypatch.setenv("DISPLAY", ":99999")
     with pytest.raises(errors.FieldInvalid, match="No window can be shown"):
         launch_asking.asker("dialog")(OFFER)
+
+
+def test_without_a_screen_the_work_is_waited_for_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":99999")
+    waiting = Waiting()
+    over: concurrent.futures.Future[None] = concurrent.futures.Future()
+    for name in ("preparing", "writing"):
+        waiting.tell(Progress(name, "Writing to SmartKey 12", "Leave it plugged in."))
+    over.set_result(None)
+    waiting.until(over)
+    waiting.until(over)  # nothing is left over for the next work
+
+
+def test_where_a_license_is_found_at_once_nothing_of_windows_is_loaded() -> None:
+    code = (
+        "import sys, concurrent.futures; from keypeg.launch_asking import Showing\n"
+        "over = concurrent.futures.Future(); over.set_result(None)\n"
+        "Showing('dialog').during(over); assert 'tkinter' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
 def test_the_whole_window_is_on_a_small_screen() -> None:
