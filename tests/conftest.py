@@ -54,7 +54,7 @@ def pytest_collection() -> Iterator[None]:
     """Thousands of tests stay until the end: nobody looks for garbage among them, neither now nor later."""
     gc.disable()
     try:
-        return (yield)  # type: ignore[return-value]  # a wrapper gives on what it was given
+        return (yield)
     finally:
         gc.freeze()
         gc.enable()
