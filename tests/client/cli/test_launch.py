@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from keypeg import credential_file, errors
+from keypeg.cli import launch_look
 from keypeg.launch_memory import Memory
+from keypeg.profile import Profile
 from tests.client.cli import fakes
 from tests.client.cli.conftest import CommandLine
+from tests.client.credential_cases import KEY, Case
 
 ADA = f"{fakes.ACCOUNT}/users/ada"
 CAD = "publishers/acme/products/cad"
@@ -48,3 +54,26 @@ def test_in_a_pipe_it_says_what_to_do_instead(keypeg: CommandLine) -> None:
     refused = keypeg("launch", "ask", "acme/cad", "--profile", "default")
     assert refused.exit_code != 0
     assert "Nobody can be asked here" in refused.stderr
+
+
+def test_an_app_gets_the_credential_file_that_was_opened_for_it_but_not_one_that_is_sealed(
+    keypeg: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYPEG_CONFIG_DIR", str(keypeg.environment["KEYPEG_CONFIG_DIR"]))
+    monkeypatch.delenv("KEYPEG_TOKEN", raising=False)
+    document, key = Case("right", None).envelope(), KEY.private_bytes()
+    for passphrase in ("", "open sesame"):
+        made = credential_file.make(document, key, passphrase)
+        (tmp_path / "studio.keypeg").write_text(made.text())
+        profile = Profile(
+            "guest",
+            server="lan:7400",
+            credential=str(tmp_path / "studio.keypeg"),
+            opened=credential_file.make(document, key),
+        )
+        if not passphrase:
+            found = launch_look.environment_of(profile)
+            assert found == {"KEYPEG_CREDENTIAL": profile.credential, "KEYPEG_TOKEN": ""}
+            continue
+        with pytest.raises(errors.FieldInvalid, match="--once"):
+            launch_look.environment_of(profile)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from keypeg import launch_asking, launching, names
+from keypeg import launch_asking, launch_sign_in, launching, names
 from keypeg import profile as profiles
 from keypeg.cli.context import Cli
 from keypeg.errors import FieldInvalid, SignInRequired
@@ -40,7 +40,12 @@ class FoundLicense:
     location: str
     features: tuple[str, ...]
     seat_required: bool
-    environment: Mapping[str, str]  # for an app that is to find it, too
+    profile: Profile  # who was asked
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What an app needs to find it, too; raises where it can not be told."""
+        return environment_of(self.profile)
 
 
 async def look(
@@ -60,7 +65,9 @@ async def look(
             pinned = replace(pinned, root=await _root(wanted.profile, name))
         session = await open_session(replace(wanted, pinned=pinned), on_event)
         try:
-            return FoundLicense(name, session.location, session.features, session.seat_required, {})
+            return FoundLicense(
+                name, session.location, session.features, session.seat_required, wanted.profile
+            )
         finally:
             await session.close()
 
@@ -75,7 +82,7 @@ async def look(
     if end.error is not None:
         raise end.error
     found: FoundLicense = end.session
-    return replace(found, environment=_environment(worker.profile))
+    return replace(found, profile=worker.profile)
 
 
 def product_name(text: str) -> str:
@@ -107,9 +114,15 @@ async def _root(profile: Profile, product: str) -> bytes:
     return root_bytes(answer.publisher.root_public_key)
 
 
-def _environment(profile: Profile) -> dict[str, str]:
+def environment_of(profile: Profile) -> dict[str, str]:
     """What an app needs to be signed in as the one who was asked."""
     if profile.opened is not None:
+        if launch_sign_in.is_sealed(profile.credential):
+            raise FieldInvalid(
+                "The credential file is sealed and was not kept, so the app can not use it: keep it on this computer, or run "
+                f"keypeg credential import {profile.credential} --once -- COMMAND.",
+                field="credential",
+            )
         return {"KEYPEG_CREDENTIAL": profile.credential, "KEYPEG_TOKEN": ""}
     if profile.credential and profile.name in profiles.names():
         return {"KEYPEG_PROFILE": profile.name}
