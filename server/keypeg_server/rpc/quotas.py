@@ -29,8 +29,8 @@ SMALL: Final = 16_384
 FRAMES: Final = frozenset({"/keypeg.v1.SessionService/HoldSession"})
 """Of these too: what is asked for on a stream names a few features at most."""
 
-FRAMES_AT_ONCE: Final = 16
-"""Frames of a stream that are counted together: a session at rest sends as many in eight minutes."""
+FRAMES_AT_ONCE: Final = 4
+"""Frames of a stream that are counted together: a session at rest sends as many in two minutes."""
 
 OPENING_SECONDS: Final = 10.0
 """A new session that would wait for longer is refused: its app has not run yet, and may rather say so."""
@@ -104,7 +104,7 @@ class Quotas:
         self._now = clock.monotonic
         self._calls = CallRate(calls, 10 * calls)
         self._call_limit = calls
-        self._frames = CallRate(frames / FRAMES_AT_ONCE, frames / FRAMES_AT_ONCE)
+        self._frames = CallRate(frames / FRAMES_AT_ONCE, max(1.0, frames / 4 / FRAMES_AT_ONCE))
         self._openings = CallRate(openings, max(1.0, openings / 10))
         self._opening_limit = openings
         self._streams = StreamCount(streams)

@@ -2,7 +2,7 @@
 
 Promises: a password is kept only as a PHC string with its own salt and cost; checking one for a user who
 does not exist costs the same as for one who does; more checks than the limiter takes are refused with
-BUSY at once instead of piling up.
+BUSY at once instead of piling up; many at once take no time from whoever else is served.
 
 Leaves to others: who the user is (accounts.py), and the rules for passwords (rpc/validate.py).
 """
@@ -10,6 +10,7 @@ Leaves to others: who the user is (accounts.py), and the rules for passwords (rp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -27,7 +28,6 @@ from keypeg.errors import Busy
 
 SALT_BYTES: Final = 16  # RFC 9106, 3.1
 HASH_BYTES: Final = 32
-LEAST: Final = 19  # of the priorities that a thread may give itself
 RETRY_AFTER: Final = timedelta(seconds=2)
 
 T = TypeVar("T")
@@ -49,9 +49,7 @@ class Passwords:
         self._cost = cost
         self._most = at_once + waiting
         self._under_way = 0
-        self._threads = ThreadPoolExecutor(
-            at_once, thread_name_prefix="keypeg-password", initializer=_last
-        )
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="keypeg-password")
         self._decoy = self._derive(os.urandom(16).hex())
 
     async def hashed(self, password: str) -> str:
@@ -74,9 +72,22 @@ class Passwords:
             )
         self._under_way += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._giving_way, work
+            )
         finally:
             self._under_way -= 1
+
+    def _giving_way(self, work: Callable[[], T]) -> T:
+        """Do this in this thread: behind nobody when it is alone, else only when no other thread wants to run.
+
+        So who guesses takes nobody's time, and one person signs in soon on a computer that has much else to do. Linux alone.
+        """
+        if sys.platform == "linux":
+            policy = os.SCHED_IDLE if self._under_way > 1 else os.SCHED_BATCH
+            with contextlib.suppress(OSError):  # where a filter forbids it
+                os.sched_setscheduler(threading.get_native_id(), policy, os.sched_param(0))
+        return work()
 
     def _derive(self, password: str) -> str:
         kdf = Argon2id(
@@ -87,12 +98,6 @@ class Passwords:
             memory_cost=self._cost.memory_kib,
         )
         return kdf.derive_phc_encoded(_prepared(password))
-
-
-def _last() -> None:
-    """Let this thread run only when no other of the server wants to: who guesses takes nobody's time. Linux alone."""
-    if sys.platform == "linux":  # elsewhere it would be the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST)
 
 
 def _verify(password: str, kept: str) -> bool:

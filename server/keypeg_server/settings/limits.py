@@ -60,8 +60,8 @@ class Limits:
         high=1_000_000,
     )
     user_frames: int = setting(
-        2_000,
-        "Frames that one user's streams send in a second. More are not refused: the streams are read no faster. "
+        1_000,
+        "Frames that one user's streams send in a second; a quarter as many in a burst. More are not refused: the streams are read no faster. "
         "An app at rest sends one or two a minute.",
         low=100,
         high=10_000_000,

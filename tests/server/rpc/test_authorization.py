@@ -61,6 +61,7 @@ def test_only_what_must_be_is_public() -> None:
         "/keypeg.v1.SignInService/RefreshSignIn",
         "/keypeg.v1.SignInService/BeginDeviceSignIn",
         "/keypeg.v1.SignInService/FinishDeviceSignIn",
+        "/keypeg.v1.IdentityService/ListSignInProviders",
         "/keypeg.v1.IdentityService/BeginProviderSignIn",
         "/keypeg.v1.IdentityService/ProveProviderSignIn",
         "/keypeg.v1.IdentityService/FinishProviderSignIn",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -163,3 +166,24 @@ async def test_lists_of_an_account_that_is_not_there_say_so(office: Office) -> N
             else:
                 with pytest.raises(errors.NotFound, match="accounts/nobody"):
                     await one
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="threads have policies of their own on Linux alone"
+)
+async def test_many_passwords_at_once_are_checked_when_nobody_else_wants_to_run() -> None:
+    passwords = Passwords(FAST, at_once=2, waiting=2)
+    both = threading.Barrier(2)
+
+    def alone() -> int:
+        return os.sched_getscheduler(threading.get_native_id())
+
+    def together() -> int:
+        both.wait(10)
+        return alone()
+
+    assert await passwords._in_thread(alone) == os.SCHED_BATCH
+    work = (passwords._in_thread(together) for _ in range(2))
+    assert os.SCHED_IDLE in await asyncio.gather(*work)
+    assert await passwords._in_thread(alone) == os.SCHED_BATCH
+    passwords.close()

@@ -261,18 +261,18 @@ async def test_an_app_that_sends_without_end_is_read_later(
     app, other = world.app(), world.app("bob", "device-b")
     await app.open()
     await other.open()
-    for _ in range(FRAMES_AT_ONCE + 10):
+    for _ in range(2 * FRAMES_AT_ONCE - 1):
         await app.send(renew=app.renew_frame())
     async with asyncio.timeout(SECONDS):
         await held.wait()
     sequences = [(await app.next("renewed")).sequence for _ in range(FRAMES_AT_ONCE - 1)]
     late = asyncio.ensure_future(app.next("renewed"))
-    for _ in range(FRAMES_AT_ONCE + 10):  # nobody else waits
+    for _ in range(2 * FRAMES_AT_ONCE - 1):  # nobody else waits
         await other.renew()
     assert not late.done()
     free.set()
     sequences.append((await late).sequence)
-    sequences += [(await app.next("renewed")).sequence for _ in range(10)]
+    sequences += [(await app.next("renewed")).sequence for _ in range(FRAMES_AT_ONCE - 1)]
     assert sequences == sorted(set(sequences))
     assert asked == [7.0]
 
