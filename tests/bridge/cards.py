@@ -38,7 +38,10 @@ class DirectPipe:
     def exchange(self, apdu: bytes, timeout: float) -> bytes:
         if self.gone or self._closed:
             raise DeviceGone("The device was unplugged.")
-        return self._card.transmit(apdu)
+        answer = self._card.transmit(apdu)
+        if self.gone:  # meanwhile: what it said, if anything, did not arrive
+            raise DeviceGone("The device was unplugged.")
+        return answer
 
     def restart(self) -> None:
         if self.gone or self._closed:
@@ -81,9 +84,9 @@ class DirectKey:
     def unplug(self) -> None:
         """Pull it."""
         self._plugged = False
-        self.card.power_off()
         if self._pipe is not None:
             self._pipe.pull()
+        self.card.power_off()
 
     def plug(self) -> None:
         """Put it back."""

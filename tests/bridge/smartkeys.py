@@ -31,7 +31,10 @@ class DirectPipe:
         if self.gone or self._closed:
             raise DeviceGone("The device was unplugged.")
         self._key.sent.append(apdu)
-        return self._key.harm(self._key.channel.transmit(apdu))
+        answer = self._key.harm(self._key.channel.transmit(apdu))
+        if self.gone:  # meanwhile: what it said, if anything, did not arrive
+            raise DeviceGone("The device was unplugged.")
+        return answer
 
     def restart(self) -> None:
         self._key.power()
@@ -80,9 +83,9 @@ class DirectSmartkey:
     def unplug(self) -> None:
         """Pull it."""
         self._plugged = False
-        self.applet.power_off()
         if self._pipe is not None:
             self._pipe.pull()
+        self.applet.power_off()
 
     def plug(self) -> None:
         """Put it back."""

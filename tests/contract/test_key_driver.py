@@ -544,7 +544,7 @@ def test_an_unplugged_key_is_noticed_at_once_and_comes_back(bench: Bench) -> Non
     assert noticed.wait(GONE_SECONDS)
     worker.join(GONE_SECONDS)
     assert monotonic() - begun < GONE_SECONDS
-    assert [type(e) for e in errors] == [DeviceGone]
+    assert [type(e) for e in errors] == [DeviceGone], errors
     with pytest.raises(DeviceGone):
         driver.read(1)
     with pytest.raises(TransportError):
