@@ -32,8 +32,11 @@ FRAMES: Final = frozenset({"/keypeg.v1.SessionService/HoldSession"})
 FRAMES_AT_ONCE: Final = 4
 """Frames of a stream that are counted together: a session at rest sends as many in two minutes."""
 
-OPENING_SECONDS: Final = 10.0
-"""A new session that would wait for longer is refused: its app has not run yet, and may rather say so."""
+STREAM_FRAMES: Final = 2.0
+"""Frames in a second of one stream that do not count: with the shortest grants, too, an app sends fewer."""
+
+OPENING_SECONDS: Final = 5.0
+"""A new session that would wait for longer is refused: apps take a stream without an answer for dead after 10 s."""
 
 PLACE_STREAMS: Final = 100
 """Streams at once from one place of who has not signed in: balancers that watch a server's health."""
@@ -124,9 +127,17 @@ class Quotas:
                 retry_after=timedelta(seconds=wait),
             )
 
-    def frames(self, user: str) -> float:
-        """FRAMES_AT_ONCE frames more on a stream of a user (name): the seconds to wait before more are read."""
-        return self._frames.reserve(user, self._now())
+    def frames(self, user: str) -> Callable[[], float]:
+        """A new stream of a user (name): called after every FRAMES_AT_ONCE, it gives the seconds to wait before more are read."""
+        counted, now, enough = self._frames, self._now, FRAMES_AT_ONCE / STREAM_FRAMES
+        at = now()
+
+        def more() -> float:
+            nonlocal at
+            before, at = at, now()
+            return 0.0 if at - before >= enough else counted.reserve(user, at)
+
+        return more
 
     def opening(self, user: str) -> float:
         """A new session of a user (name): the seconds until it may be opened; LimitExceeded when they are many."""

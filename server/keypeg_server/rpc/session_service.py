@@ -39,12 +39,16 @@ UNREAD_TIME = (
 )
 
 
+def _never() -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What a user's streams are held to; nothing, unless it is given (rpc/quotas.py, rpc/refusing.py)."""
 
-    frames: Callable[[str], float] = lambda _user: 0.0
-    """FRAMES_AT_ONCE more of them: the seconds to wait before more are read."""
+    frames: Callable[[str], Callable[[], float]] = lambda _user: _never
+    """For a stream more: after every FRAMES_AT_ONCE of it, the seconds to wait before more are read."""
     openings: Callable[[str], float] = lambda _user: 0.0
     """A session more: the seconds to wait before it is opened."""
     tell: Callable[[KeypegError, str, str, Any], None] = lambda _error, _method, _user, _context: (
@@ -157,13 +161,13 @@ class SessionService(SessionServiceServicer):
             if request.WhichOneof("frame") == "open" and (wait := bounds.openings(user)):
                 await asyncio.sleep(wait)
             await conversation.begin(request)
-            count = 0
+            count, frames = 0, bounds.frames(user)
             while True:
                 request = await read()
                 count += 1
                 if count == FRAMES_AT_ONCE:
                     count = 0
-                    if wait := bounds.frames(user):
+                    if wait := frames():
                         await asyncio.sleep(wait)  # and the other side, as it is not read
                 if request is grpc.aio.EOF:
                     turn.run()  # what came before

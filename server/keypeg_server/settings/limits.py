@@ -61,15 +61,15 @@ class Limits:
     )
     user_frames: int = setting(
         1_000,
-        "Frames that one user's streams send in a second; a quarter as many in a burst. More are not refused: the streams are read no faster. "
-        "An app at rest sends one or two a minute.",
+        "Frames of one user in a second, of streams that send more than two each in it; a quarter as many in a burst. More are "
+        "not refused: the streams are read no faster. An app at rest sends one or two a minute.",
         low=100,
         high=10_000_000,
     )
     user_openings: int = setting(
         200,
         "New sessions of one user in a second; a tenth as many in a burst. More wait for those before them, and who would wait "
-        "for 10 s is refused with LIMIT_EXCEEDED and when to come again. Sessions that are resumed do not count.",
+        "for 5 s is refused with LIMIT_EXCEEDED and when to come again. Sessions that are resumed do not count.",
         low=1,
         high=1_000_000,
     )

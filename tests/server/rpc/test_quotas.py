@@ -14,9 +14,11 @@ from keypeg.errors import LimitExceeded
 from keypeg.v1 import activation_service_pb2, seat_service_pb2
 from keypeg_server.rpc import authorization
 from keypeg_server.rpc.quotas import (
+    FRAMES_AT_ONCE,
     PLACE_STREAMS,
     SMALL,
     STRANGE_STREAMS,
+    STREAM_FRAMES,
     Quotas,
     TooLarge,
     reader,
@@ -90,10 +92,10 @@ def test_calls_and_streams_of_one_user_are_bounded_and_the_refusal_says_how() ->
 def test_new_sessions_of_one_user_come_one_after_another() -> None:
     clock = HandClock()
     quotas = Quotas(clock, calls=10, streams=1, frames=640, openings=10)
-    waits = [quotas.opening("accounts/acme/users/ada") for _ in range(100)]
-    assert waits == pytest.approx([number / 10 for number in range(100)])
+    waits = [quotas.opening("accounts/acme/users/ada") for _ in range(50)]
+    assert waits == pytest.approx([number / 10 for number in range(50)])
     for _ in range(2):  # who is refused pushes nobody back
-        with pytest.raises(LimitExceeded, match="in 10 s") as caught:
+        with pytest.raises(LimitExceeded, match="in 5 s") as caught:
             quotas.opening("accounts/acme/users/ada")
         assert caught.value.metadata["limit"] == "user_openings"
     assert quotas.opening("accounts/acme/users/bob") == 0.0
@@ -117,3 +119,21 @@ def test_streams_of_who_has_not_signed_in_are_bounded_by_place_and_in_all() -> N
         assert refused.value.metadata["limit"] == "strange_streams"
     with quotas.strange_stream("192.0.2.7"):
         pass
+
+
+def test_frames_of_streams_count_when_one_sends_more_than_an_app_does() -> None:
+    clock = HandClock()
+    quotas = Quotas(clock, calls=10, streams=1, frames=640, openings=10)
+    at_rest, flood = (
+        quotas.frames("accounts/acme/users/ada"),
+        quotas.frames("accounts/acme/users/ada"),
+    )
+    other = quotas.frames("accounts/acme/users/bob")
+    assert [flood() for _ in range(41)] == pytest.approx([0.0] * 40 + [FRAMES_AT_ONCE / 640])
+    for _ in range(100):
+        clock.now += timedelta(seconds=FRAMES_AT_ONCE / STREAM_FRAMES)
+        assert at_rest() == 0.0
+    for _ in range(50):
+        flood()
+    assert flood() > 0.0
+    assert other() == 0.0

@@ -284,7 +284,7 @@ class World:
         self.server = grpc.aio.server(interceptors=[ErrorInterceptor(), _Callers()])
         add_SessionServiceServicer_to_server(
             SessionService(
-                self.sessions, _CALLER.get, Bounds(frames=lambda user: self.frames(user))
+                self.sessions, _CALLER.get, Bounds(frames=lambda user: lambda: self.frames(user))
             ),
             self.server,
         )
