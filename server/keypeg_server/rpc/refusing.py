@@ -87,7 +87,7 @@ class Refusals:
     async def refused(self, error: KeypegError, method: str, user: str, context: Any) -> None:
         """A call of a user (name, empty for nobody) is about to be refused."""
         place = place_of(address_of(context))
-        self.tell(error, method, user, context)
+        self._tell(error, method, user, place)
         if error.reason not in FLOODS:
             return
         wait = self._rate.reserve(user or place, self._now(), HELD_SECONDS)
@@ -119,9 +119,11 @@ class Refusals:
 
     def tell(self, error: KeypegError, method: str, user: str, context: Any) -> None:
         """Say in the log why this call of a user (name, empty for nobody) is refused."""
+        self._tell(error, method, user, place_of(address_of(context)))
+
+    def _tell(self, error: KeypegError, method: str, user: str, place: str) -> None:
         if error.reason not in TOLD:
             return
-        place = place_of(address_of(context))
         why = error.metadata.get("why") or error.metadata.get("limit") or ""
         kind = (error.reason, why, user or place)
         if times := self._notices.see(kind, self._now()):
