@@ -1,4 +1,4 @@
-"""Fixtures of whole processes: a lab for each test file, a world with a running server in it.
+"""Fixtures of whole processes: a lab for each test file, a world with a running server in it, a key.
 
 Promises: every program started in a file ends with it, but for the server of files that leave it running as it is: they
 share one. Each test takes an account of its own, so that tests of one server do not see each other.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.keys import KeyLab
 from lab.processes import Lab
 from lab.world import World
 from tests.system.people import SETTINGS, Customer, new_id
@@ -50,3 +51,13 @@ def customer(world: World) -> Customer:
 def new_name() -> Callable[[str], str]:
     """Ids that no other test of the run has."""
     return new_id
+
+
+@pytest.fixture
+def keys(lab: Lab, new_name: Callable[[str], str]) -> Iterator[KeyLab]:
+    """A key, and a bridge that has it."""
+    made = KeyLab(lab, new_name("key"))
+    made.start_key()
+    made.start_bridge()
+    yield made
+    made.end()

@@ -177,10 +177,7 @@ def key_lab(lab: Lab) -> Iterator[KeyLab]:
     made = KeyLab(lab, new_id("enrolled"))
     made.start_key()
     yield made
-    for program in (made.bridge, made.emukey):
-        if program:
-            program.stop()
-    made.close()
+    made.end()
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
@@ -31,18 +31,6 @@ from lab.world import CLOUD, KEY, Computer, World
 from tests.system.people import Customer, refused
 
 Namer = Callable[[str], str]
-
-
-@pytest.fixture
-def keys(lab: Lab, new_name: Namer) -> Iterator[KeyLab]:
-    made = KeyLab(lab, new_name("key"))
-    made.start_key()
-    made.start_bridge()
-    yield made
-    for program in (made.bridge, made.emukey):
-        if program:
-            program.stop()
-    made.close()
 
 
 def at_the_key(world: World, customer: Customer, keys: KeyLab, name: str) -> Computer:

@@ -5,31 +5,18 @@ from __future__ import annotations
 import contextlib
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from lab.keys import KeyLab
-from lab.processes import Lab
 from lab.world import CLOUD, HOST, KEY, World
 from tests.client.launch.screen import INSTALL, press, virtual_screen
 from tests.system.people import Customer, recorded
 from tests.system.terminal import at_terminal
 
 Namer = Callable[[str], str]
-
-
-@pytest.fixture
-def keys(lab: Lab, new_name: Namer) -> Iterator[KeyLab]:
-    made = KeyLab(lab, new_name("key"))
-    made.start_key()
-    made.start_bridge()
-    yield made
-    for program in (made.bridge, made.emukey):
-        if program:
-            program.stop()
-    made.close()
 
 
 def enrolled(world: World, customer: Customer, keys: KeyLab, name: str) -> None:

@@ -22,10 +22,7 @@ def keys(lab: Lab, new_name: Namer) -> Iterator[KeyLab]:
     one.start_key()
     one.start_bridge(drivers="piv")
     yield one
-    for program in (one.bridge, one.emukey):
-        if program:
-            program.stop()
-    one.close()
+    one.end()
 
 
 @pytest.mark.long

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,25 +10,13 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lab.keys import KeyLab
-from lab.processes import BIN, Lab, Program
+from lab.processes import BIN, Program
 from lab.world import CLOUD, KEY, SITE, Computer, World
 from tests.system.people import Customer
 
 pytestmark = pytest.mark.own_server
 
 Namer = Callable[[str], str]
-
-
-@pytest.fixture
-def keys(lab: Lab, new_name: Namer) -> Iterator[KeyLab]:
-    made = KeyLab(lab, new_name("key"))
-    made.start_key()
-    made.start_bridge()
-    yield made
-    for program in (made.bridge, made.emukey):
-        if program:
-            program.stop()
-    made.close()
 
 
 def enrolled(world: World, computer: Computer, keys: KeyLab) -> str:

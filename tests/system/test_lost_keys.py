@@ -37,10 +37,7 @@ def new_keys(lab: Lab, new_name: Namer) -> Iterator[Keys]:
 
     yield start
     for one in made:
-        for program in (one.bridge, one.emukey):
-            if program:
-                program.stop()
-        one.close()
+        one.end()
 
 
 class Desk:

@@ -24,13 +24,12 @@ WITH_KEY = ("login", "--passkey", "--usbip")
 def key(lab: Lab, new_name: Namer) -> Iterator[str]:
     """A security key with a PIN: where it is served over USB/IP."""
     made = KeyLab(lab, new_name("passkey"))
-    program = made.start_key()
+    made.start_key()
     address = made.backend.removeprefix("usbip:")
     with security_key.opened(address) as found:
         found.set_pin(PIN)
     yield address
-    program.stop()
-    made.close()
+    made.end()
 
 
 def computer(world: World, name: str) -> Computer:

@@ -22,10 +22,7 @@ def keys(lab: Lab, new_name: Namer) -> Iterator[KeyLab]:
     made.start_key()
     made.start_bridge(drivers="fido2")
     yield made
-    for program in (made.bridge, made.emukey):
-        if program:
-            program.stop()
-    made.close()
+    made.end()
 
 
 @pytest.mark.behaviour("KEY-2", "KEY-4", "KEY-9")

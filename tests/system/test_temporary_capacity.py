@@ -16,11 +16,9 @@ from lab.keys import KeyLab
 from lab.processes import Program
 from lab.world import CLOUD, KEY, SITE, World, request_id
 from tests.system.people import Customer, grants_of, refused
-from tests.system.test_license_terms import enrolled, keys
+from tests.system.test_license_terms import enrolled
 
 pytestmark = pytest.mark.own_server
-
-__all__ = ["keys"]
 
 Namer = Callable[[str], str]
 

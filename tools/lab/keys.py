@@ -100,6 +100,13 @@ class KeyLab:
                 raise LabError(f"the bridge did not find the key in {START_TIMEOUT:.0f} s.{tail}")
         return found
 
+    def end(self) -> None:
+        """Stop the programs that were started, and remove the sockets."""
+        for program in (self.bridge, self.emukey):
+            if program is not None:
+                program.stop()
+        self.close()
+
     def close(self) -> None:
         """Remove the sockets; the lab ends the programs."""
         shutil.rmtree(self.sockets, ignore_errors=True)
