@@ -14,16 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keypeg import files, fingerprint, keys
+from keypeg import activations, files, fingerprint
+from keypeg.activations import Side
 from keypeg.document import to_text
-from keypeg.keys import Side
 from keypeg.offline import SUFFIX
-from keypeg.v1 import (
-    activation_service_pb2,
-    activation_service_pb2_grpc,
-    location_service_pb2,
-    location_service_pb2_grpc,
-)
+from keypeg.v1 import location_service_pb2, location_service_pb2_grpc
 
 if TYPE_CHECKING:
     from keypeg.v1 import license_pb2, location_pb2, session_pb2
@@ -42,23 +37,10 @@ async def activate_onto_host(
     An activation that is here already is kept, and its document written again.
     """
     location = await add_host(server, account, device, parts)
-    stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
-    existing = await keys.activation_at(server, license_name, location.name)
-    made: (
-        activation_service_pb2.CreateActivationResponse
-        | activation_service_pb2.GetActivationResponse
+    existing = await activations.activation_at(server, license_name, location.name)
+    made = await activations.get_or_create(
+        server, license_name, location.name, existing, request_id=str(uuid.uuid4())
     )
-    if existing is None:
-        made = await server.call(
-            stub.CreateActivation,
-            activation_service_pb2.CreateActivationRequest(
-                parent=license_name, request_id=str(uuid.uuid4()), location=location.name
-            ),
-        )
-    else:
-        made = await server.call(
-            stub.GetActivation, activation_service_pb2.GetActivationRequest(name=existing.name)
-        )
     path = directory / f"{made.activation.name.rpartition('/')[2]}{SUFFIX}"
     files.write(path, (to_text(made.document) + to_text(made.delegation)).encode())
     return made.activation, path

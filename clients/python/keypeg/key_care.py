@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from keypeg import key_changes
+from keypeg.activations import Side
 from keypeg.errors import KeyLost, KeyMissing, KeypegError
-from keypeg.keys import Side, check_key, halfway, writing_to
+from keypeg.keys import check_key, halfway, writing_to
 from keypeg.v1 import (
     activation_service_pb2,
     activation_service_pb2_grpc,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import uuid
 
-from keypeg.keys import Side, writing_to
+from keypeg.activations import Side
+from keypeg.keys import writing_to
 from keypeg.v1 import (
     key_pb2,
     key_service_pb2,

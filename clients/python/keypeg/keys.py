@@ -9,18 +9,15 @@ Leaves to others: taking licenses back from keys (key_care), the key (its bridge
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
-import grpc.aio
-
-from keypeg import key_contents
+from keypeg import activations, key_contents
+from keypeg.activations import Side
 from keypeg.errors import AlreadyExists, KeyFull, KeyNotEnrolled, KeypegError, KeyUnsuitable
 from keypeg.v1 import (
-    activation_service_pb2,
-    activation_service_pb2_grpc,
     document_pb2,
     key_pb2,
     key_service_pb2,
@@ -33,21 +30,6 @@ from keypeg.v1 import (
 
 SUSPICIONS: Final = 16  # told to the server at most
 SUSPICION_CHARACTERS: Final = 256
-
-R = TypeVar("R")
-
-
-class Side(Protocol):
-    """One side of the relay: a channel, and a way to call with deadlines and KeypegErrors."""
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """Where the calls go."""
-        ...
-
-    async def call(self, method: Callable[..., Awaitable[R]], request: object) -> R:
-        """One call; raises KeypegError."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -142,8 +124,7 @@ async def activate_onto_key(
         with suppress(KeypegError):  # so that its bridge knows
             await check_key(server, bridge, key, account)
         raise key_contents.lost(location.name)
-    stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
-    existing = await activation_at(server, license_name, location.name)
+    existing = await activations.activation_at(server, license_name, location.name)
     slots = key.capabilities.slot_count
     if existing is None and slots and len(key.licenses) >= slots:
         raise KeyFull(
@@ -152,21 +133,9 @@ async def activate_onto_key(
             key=key.name,
         )
     async with writing_to(server, bridge, key, account) as write:
-        made: (
-            activation_service_pb2.CreateActivationResponse
-            | activation_service_pb2.GetActivationResponse
+        made = await activations.get_or_create(
+            server, license_name, location.name, existing, request_id=request_id
         )
-        if existing is None or existing.deactivating:  # which is undone by that
-            made = await server.call(
-                stub.CreateActivation,
-                activation_service_pb2.CreateActivationRequest(
-                    parent=license_name, request_id=request_id, location=location.name
-                ),
-            )
-        else:
-            made = await server.call(
-                stub.GetActivation, activation_service_pb2.GetActivationRequest(name=existing.name)
-            )
         if on_writing is not None:
             on_writing()
         try:
@@ -270,22 +239,6 @@ async def location_of(server: Side, account: str, card_id: str) -> location_pb2.
             lost = location if location.card_id == card_id else lost
         if not page.next_page_token:
             return lost
-        request.page_token = page.next_page_token
-
-
-async def activation_at(
-    server: Side, license_name: str, location: str
-) -> license_pb2.Activation | None:
-    """The license's activation at a location; None when there is none."""
-    stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
-    request = activation_service_pb2.ListActivationsRequest(parent=license_name, page_size=1000)
-    while True:
-        page = await server.call(stub.ListActivations, request)
-        for activation in page.activations:
-            if activation.location == location:
-                return activation
-        if not page.next_page_token:
-            return None
         request.page_token = page.next_page_token
 
 

@@ -36,7 +36,7 @@ async def call(
 
 @dataclass(frozen=True)
 class Side:
-    """One side of what is relayed between a server and a bridge; implements `keys.Side`."""
+    """One side of what is relayed between a server and a bridge; implements `activations.Side`."""
 
     channel: grpc.aio.Channel
     seconds: float = CALL_TIMEOUT  # for one call
