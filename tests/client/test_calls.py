@@ -52,6 +52,21 @@ def test_a_stream_that_ended_while_it_was_written_to_is_lost_and_not_broken():
     assert type(calls.from_code(code, "something else")) is errors.Internal
 
 
+async def test_a_call_ends_in_its_time_with_an_answer_or_the_error_of_its_reason():
+    asked = []
+
+    async def method(request: str, timeout: float) -> str:
+        asked.append((request, timeout))
+        if request == "late":
+            raise rpc_error(grpc.StatusCode.DEADLINE_EXCEEDED)
+        return "answer"
+
+    assert await calls.call(method, "a request") == "answer"
+    with pytest.raises(errors.TimedOut):
+        await calls.call(method, "late", timeout=0.5)
+    assert asked == [("a request", calls.CALL_TIMEOUT), ("late", 0.5)]
+
+
 @pytest.mark.parametrize("target", ["", "host", "host:", ":1", "host:0", "host:99999", "a:1,b"])
 def test_what_is_no_address_is_refused(target):
     with pytest.raises(errors.FieldInvalid):

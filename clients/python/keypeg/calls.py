@@ -1,8 +1,8 @@
-"""Channels to servers and bridges, and their errors as ours.
+"""Channels to servers and bridges, calls on them, and their errors as ours.
 
 Promises: a channel is TLS or a Unix socket, nothing else, so that a token never travels in the clear;
-several addresses of one service make one channel whose calls pass over servers that do not answer; an
-error of a call becomes the KeypegError of its reason, never a text to compare.
+several addresses of one service make one channel whose calls pass over servers that do not answer; a
+call ends within its time; an error of a call becomes the KeypegError of its reason, never a text to compare.
 
 Leaves to others: which address, which token (profile, discovery), what to call, and sessions over several
 servers (stream_driver).
@@ -10,8 +10,10 @@ servers (stream_driver).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeVar
 
+import grpc
 import grpc.aio
 
 from keypeg import servers
@@ -20,7 +22,11 @@ from keypeg.failover import Failover
 from keypeg.rpc_errors import from_code, translate
 from keypeg.servers import why
 
-__all__ = ["connect", "from_code", "translate", "why"]
+__all__ = ["CALL_TIMEOUT", "call", "connect", "from_code", "translate", "why"]
+
+CALL_TIMEOUT: Final = 10.0  # s for one call, unless more or less is said
+
+R = TypeVar("R")
 
 
 def connect(
@@ -41,3 +47,13 @@ def connect(
     if len(given) == 1 and not given[0].is_named:
         return dialer.channel(given[0])
     return Failover(given, dialer)
+
+
+async def call(
+    method: Callable[..., Awaitable[R]], request: object, *, timeout: float = CALL_TIMEOUT
+) -> R:
+    """One call, of so many seconds at most; raises KeypegError."""
+    try:
+        return await method(request, timeout=timeout)
+    except grpc.RpcError as error:
+        raise translate(error) from None

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from keypeg.dialing import CallToken, TokenSource
     from keypeg.v1 import cloud_session_pb2
 
-CALL_TIMEOUT: Final = 10.0  # s
-
 Mode = Literal["automatic", "managed"]
 """Who chooses what is in the cloud: automatic takes every free license, managed what was chosen."""
 
@@ -222,14 +220,9 @@ class CloudSession:
         return session_pb2.Device(id=self._device, host_name=hostinfo.host_name())
 
     async def _call(self, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
-        import grpc
-
         from keypeg import calls
 
-        try:
-            return await method(request, timeout=CALL_TIMEOUT)
-        except grpc.RpcError as error:
-            raise calls.translate(error) from None
+        return await calls.call(method, request)
 
 
 def _state(message: cloud_session_pb2.CloudSession) -> CloudState:

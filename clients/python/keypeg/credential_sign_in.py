@@ -14,12 +14,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import grpc
-import grpc.aio
-
-from keypeg import credential_file, dialing, hostinfo, servers
+from keypeg import calls, credential_file, dialing, hostinfo, servers
 from keypeg.clock import SystemClock
 from keypeg.credential_document import host_of, to_sign
 from keypeg.credential_file import CredentialFile
@@ -32,14 +29,12 @@ from keypeg.errors import (
     TimedOut,
     Unreachable,
 )
-from keypeg.rpc_errors import translate
 
 if TYPE_CHECKING:
     from keypeg.profile import Profile
     from keypeg.servers import Server
     from keypeg.v1 import credential_service_pb2 as pb
 
-CALL_TIME: Final = 10.0  # s for one call
 TOKEN_AGE: Final = (
     60.0  # s for which a token is used for new calls; the shortest lasts for two minutes
 )
@@ -141,7 +136,7 @@ async def _at(
         stub = rpc.CredentialServiceStub(channel)
         for last in (False, True):
             asked = pb.CreateSignInChallengeRequest(name=document.credential)
-            challenge = (await _call(stub.CreateSignInChallenge, asked)).challenge
+            challenge = (await calls.call(stub.CreateSignInChallenge, asked)).challenge
             request = pb.SignInWithCredentialRequest(
                 name=document.credential,
                 document=file.envelope,
@@ -151,20 +146,10 @@ async def _at(
                 signature=signer.sign(to_sign(document, host, place.device, challenge)),
             )
             try:
-                answer: pb.SignInWithCredentialResponse = await _call(
-                    stub.SignInWithCredential, request
-                )
-                return answer
+                return await calls.call(stub.SignInWithCredential, request)
             except (
                 CredentialsInvalid
             ):  # the answer to the first was lost, and the channel asked again
                 if last:
                     raise
     raise AssertionError("the last attempt returns or raises")
-
-
-async def _call(method: Any, request: Any) -> Any:
-    try:
-        return await method(request, timeout=CALL_TIME)
-    except grpc.RpcError as error:
-        raise translate(error) from None

@@ -1,8 +1,8 @@
-"""Calls of a launch: bounded, and refused as errors of ours.
+"""Whom a launch calls: the server, and a bridge.
 
 Promises: a call ends within its time; a failure is the KeypegError of its reason.
 
-Leaves to others: what is asked (launch_finding, launch_placing, launch_sign_in).
+Leaves to others: calling (calls), what is asked (launch_finding, launch_placing, launch_sign_in).
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import grpc.aio
 
 from keypeg import calls, sign_in
-from keypeg.cloud import CALL_TIMEOUT
 from keypeg.credential_sign_in import signed_in
 
 if TYPE_CHECKING:
@@ -24,26 +22,16 @@ if TYPE_CHECKING:
     from keypeg.request import Request
 
 
-async def call(
-    method: Callable[..., Awaitable[Any]], request: Any, *, timeout: float = CALL_TIMEOUT
-) -> Any:
-    """One call; raises KeypegError."""
-    try:
-        return await method(request, timeout=timeout)
-    except grpc.RpcError as error:
-        raise calls.translate(error) from None
-
-
 @dataclass(frozen=True)
 class Side:
     """One side of what is relayed between a server and a bridge; implements `activations.Side`."""
 
     channel: grpc.aio.Channel
-    seconds: float = CALL_TIMEOUT  # for one call
+    seconds: float = calls.CALL_TIMEOUT  # for one call
 
     async def call(self, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
         """One call; raises KeypegError."""
-        return await call(method, request, timeout=self.seconds)
+        return await calls.call(method, request, timeout=self.seconds)
 
 
 @asynccontextmanager

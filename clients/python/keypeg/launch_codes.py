@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import grpc.aio
 
-from keypeg.launch_calls import call
+from keypeg import calls
 
 if TYPE_CHECKING:
     from keypeg.v1.sign_in_pb2 import SignedIn
@@ -60,7 +60,7 @@ class ByApproval:
         from keypeg.v1 import sign_in_service_pb2_grpc as rpc
 
         asked = pb.BeginDeviceSignInRequest(client_name=client_name)
-        answer = await call(rpc.SignInServiceStub(channel).BeginDeviceSignIn, asked)
+        answer = await calls.call(rpc.SignInServiceStub(channel).BeginDeviceSignIn, asked)
         return cls(answer.user_code, answer.device_code, _seconds(answer.interval))
 
     async def finish(self, channel: grpc.aio.Channel, one_time_code: str) -> SignedIn:
@@ -69,7 +69,7 @@ class ByApproval:
         from keypeg.v1 import sign_in_service_pb2_grpc as rpc
 
         asked = pb.FinishDeviceSignInRequest(device_code=self.device_code)
-        answer = await call(rpc.SignInServiceStub(channel).FinishDeviceSignIn, asked)
+        answer = await calls.call(rpc.SignInServiceStub(channel).FinishDeviceSignIn, asked)
         signed_in: SignedIn = answer.signed_in
         return signed_in
 
@@ -91,7 +91,7 @@ class ByProvider:
 
         asked = pb.BeginProviderSignInRequest(provider=provider, client_name=client_name)
         stub = rpc.IdentityServiceStub(channel)
-        answer = await call(stub.BeginProviderSignIn, asked, timeout=PROVIDER_TIME)
+        answer = await calls.call(stub.BeginProviderSignIn, asked, timeout=PROVIDER_TIME)
         interval = _seconds(answer.interval)
         return cls(answer.user_code, answer.sign_in, interval, answer.url)
 
@@ -102,9 +102,9 @@ class ByProvider:
 
         stub = rpc.IdentityServiceStub(channel)
         prove = pb.ProveProviderSignInRequest(sign_in=self.sign_in)
-        await call(stub.ProveProviderSignIn, prove, timeout=PROVIDER_TIME)
+        await calls.call(stub.ProveProviderSignIn, prove, timeout=PROVIDER_TIME)
         asked = pb.FinishProviderSignInRequest(sign_in=self.sign_in, code=one_time_code)
-        answer = await call(stub.FinishProviderSignIn, asked)
+        answer = await calls.call(stub.FinishProviderSignIn, asked)
         signed_in: SignedIn = answer.signed_in
         return signed_in
 

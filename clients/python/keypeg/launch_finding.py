@@ -16,7 +16,7 @@ import grpc.aio
 
 from keypeg import calls, fingerprint, hostinfo, names
 from keypeg.errors import KeypegError, LicenseMissing, TimedOut
-from keypeg.launch_calls import at_server, call
+from keypeg.launch_calls import at_server
 from keypeg.launch_survey import Cloud, Host, Key, Owned, Survey, Used
 from keypeg.request import KINDS, Request
 from keypeg.v1 import (
@@ -58,7 +58,7 @@ async def find(request: Request, product: str) -> Survey:
     profile = request.profile
     is_blind = bool(profile.credential and not profile.token)
     async with at_server(request) as channel:
-        caller = await call(
+        caller = await calls.call(
             account_service_pb2_grpc.AccountServiceStub(channel).GetCaller,
             account_service_pb2.GetCallerRequest(),
         )
@@ -69,7 +69,7 @@ async def find(request: Request, product: str) -> Survey:
                 "an account.",
                 product=product,
             )
-        cloud = await call(
+        cloud = await calls.call(
             cloud_session_service_pb2_grpc.CloudSessionServiceStub(channel).GetCloudSession,
             cloud_session_service_pb2.GetCloudSessionRequest(
                 name=names.CLOUD_SESSION.build(*names.ACCOUNT.parse(account))
@@ -106,7 +106,7 @@ async def _licenses(
     asked = license_service_pb2.ListLicensesRequest(parent=account, page_size=PAGE_SIZE)
     found: list[license_pb2.License] = []
     for _ in range(PAGES):
-        page = await call(stub.ListLicenses, asked)
+        page = await calls.call(stub.ListLicenses, asked)
         found += [one for one in page.licenses if product in one.opens_products]
         asked.page_token = page.next_page_token
         if not asked.page_token or len(found) >= LICENSES:
@@ -120,7 +120,7 @@ async def _places(channel: grpc.aio.Channel, account: str) -> tuple[location_pb2
     asked = location_service_pb2.ListLocationsRequest(parent=account, page_size=PAGE_SIZE)
     found: list[location_pb2.Location] = []
     for _ in range(PAGES):
-        page = await call(stub.ListLocations, asked)
+        page = await calls.call(stub.ListLocations, asked)
         found += page.locations
         asked.page_token = page.next_page_token
         if not asked.page_token:
@@ -138,7 +138,7 @@ async def _owned(
     owned = []
     for one in licenses:
         asked = activation_service_pb2.ListActivationsRequest(parent=one.name, page_size=PAGE_SIZE)
-        used = await call(stub.ListActivations, asked)
+        used = await calls.call(stub.ListActivations, asked)
         owned.append(_one(one, used.activations, called))
     return tuple(owned)
 
@@ -187,7 +187,7 @@ async def _keys(
     async with calls.connect(bridge) as channel:
         stub = key_service_pb2_grpc.KeyServiceStub(channel)
         try:
-            answer = await call(
+            answer = await calls.call(
                 stub.ListKeys, key_service_pb2.ListKeysRequest(), timeout=BRIDGE_TIME
             )
         except KeypegError:

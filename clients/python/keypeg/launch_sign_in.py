@@ -27,7 +27,7 @@ from keypeg import profile as profiles
 from keypeg.clock import Clock
 from keypeg.errors import FieldInvalid, KeypegError
 from keypeg.factor_reset import told_in
-from keypeg.launch_calls import call, certificates
+from keypeg.launch_calls import certificates
 from keypeg.launch_works import BeginCode, CodeShown, FinishCode, Import, SignIn
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class SignIns:
                 code=work.code,
                 client_name=_client_name(),
             )
-            answer = await call(rpc.AccountServiceStub(channel).SignIn, asked)
+            answer = await calls.call(rpc.AccountServiceStub(channel).SignIn, asked)
         return await _signed_in(profile, answer, begun, remember=work.remember)
 
     async def providers(self, profile: Profile) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class SignIns:
                 async with calls.connect(profile.server, ca=certificates(profile)) as channel:
                     stub = rpc.IdentityServiceStub(channel)
                     asked = pb.ListSignInProvidersRequest()
-                    answer = await call(stub.ListSignInProviders, asked, timeout=LIST_TIME)
+                    answer = await calls.call(stub.ListSignInProviders, asked, timeout=LIST_TIME)
             except KeypegError:
                 return ()
             self._providers = tuple(answer.providers)

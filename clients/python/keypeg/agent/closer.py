@@ -15,8 +15,6 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import grpc
-
 from keypeg import calls
 from keypeg.errors import KeypegError, Reason
 from keypeg.v1 import agent_service_pb2, session_service_pb2, session_service_pb2_grpc
@@ -73,7 +71,4 @@ async def _call(watched: agent_service_pb2.WatchSession) -> None:
         request = session_service_pb2.CloseSessionRequest(
             session=watched.session, release_token=watched.release_token
         )
-        try:
-            await stub.CloseSession(request, timeout=CALL_TIMEOUT)
-        except grpc.RpcError as error:
-            raise calls.translate(error) from None
+        await calls.call(stub.CloseSession, request, timeout=CALL_TIMEOUT)
