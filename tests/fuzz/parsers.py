@@ -33,6 +33,7 @@ from keypeg_bridge.wire.conversation import converse
 from keypeg_bridge.wire.errors import MalformedFrame
 from keypeg_bridge.wire.usbip_stream import ClientDecoder, ServerDecoder
 from keypeg_bridge.wire.vpcd import CardDecoder
+from tests.bridge.one_answer import Link
 from tests.fuzz.messages import CONFIGURE, GET_INFO, INIT, OPENED, pieces
 
 
@@ -154,16 +155,8 @@ def authenticator_requests(data: bytes) -> None:
                 steps.send(True)
 
 
-class _Link:
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
-
-    def cbor(self, request: bytes, timeout: float, *, touch: bool = False) -> bytes:
-        return self._answer
-
-
 def authenticator_answers(data: bytes) -> None:
-    key = Fido2Key(_Link(data or b"\x00"))  # type: ignore[arg-type]
+    key = Fido2Key(Link(data or b"\x00"))  # type: ignore[arg-type]
     for ask in (
         key.info,
         lambda: key.make_credential(bytes(16), bytes(32)),

@@ -14,6 +14,7 @@ from keypeg_bridge.keys.errors import KeyDriverError
 from keypeg_bridge.keys.fido2_commands import Fido2Key, Info, NewCredential, Signed
 from keypeg_bridge.transport.errors import DeviceTimeout, TransportError
 from keypeg_bridge.wire import ctaphid
+from tests.bridge.one_answer import Link
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=8)
 values = st.recursive(
@@ -21,16 +22,6 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.integers(-8, 12), inner),
     max_leaves=12,
 )
-
-
-class Link:
-    """A channel whose key gives one answer to everything."""
-
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
-
-    def cbor(self, request: bytes, timeout: float, *, touch: bool = False) -> bytes:
-        return self._answer
 
 
 def encoded(value: object) -> bytes:
