@@ -162,6 +162,8 @@ async def _serve(
     with loading():
         from keypeg_server.app import App
         from keypeg_server.garbage import Garbage
+        from keypeg_server.grpc_words import GrpcWords
+        from keypeg_server.silent_connections import SilentConnections, ports_of
         from keypeg_server.tls import fingerprint, write_public
         from keypeg_server.tuning import wake_quietly
 
@@ -172,11 +174,22 @@ async def _serve(
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopping.set)
     _raise_open_files(settings.limits.open_files)
-    app = await App.start(data, settings, listen or settings.server.listen)
+    words = GrpcWords.begin(data, loop.time)
+    try:
+        app = await App.start(data, settings, listen or settings.server.listen)
+    except BaseException:
+        if words is not None:
+            words.end(tell=False)  # why is said in one sentence
+        raise
     loop.add_signal_handler(signal.SIGHUP, app.reload)
     garbage = Garbage()
     garbage.begin()
-    looking = loop.create_task(garbage.run())
+    ports = ports_of(app.address, app.admin_address, app.bridge_address)
+    looking = [
+        loop.create_task(garbage.run()),
+        SilentConnections(ports, loop.time).watch(),
+        *([words.watch()] if words is not None else []),
+    ]
     try:
         say(app)
         ready = {"address": app.address, "ca_file": str(app.ca_file), "pid": os.getpid()}
@@ -197,7 +210,10 @@ async def _serve(
     finally:
         _remove(ready_file)
         await app.stop()
-        looking.cancel()
+        for task in looking:
+            task.cancel()
+        if words is not None:
+            words.end()
     log.info("stopped")
 
 

@@ -8,7 +8,6 @@ Leaves to others: the programs (main.py, init_command.py).
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -20,10 +19,6 @@ T = TypeVar("T")
 
 def run(work: Callable[[], Coroutine[Any, Any, T]], level: str, settings: Any) -> T:
     """Run a program to its end; what is foreseen to go wrong ends it with a sentence."""
-    # The library's own words on a port that is taken would stand before ours. Where clients show certificates, it
-    # alone knows, and says, why it took one for none.
-    by_certificate = settings.tls.client_certificates != "off"
-    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if by_certificate else "NONE")
     with loading():
         import uvloop
 

@@ -34,6 +34,11 @@ class LabError(AssertionError):
     """A program did not do what was waited for."""
 
 
+def _surroundings() -> dict[str, str]:
+    """The environment, without what the command line sets for itself where a test runs it in its own process."""
+    return {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+
+
 class Program:
     """One running program. Its standard output is read as JSON lines, its standard error goes to a log."""
 
@@ -49,7 +54,7 @@ class Program:
         with log.open("ab") as errors:
             self.popen = subprocess.Popen(
                 list(argv),
-                env={**os.environ, **env},
+                env={**_surroundings(), **env},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -32,7 +32,11 @@ def address_in(peer: str) -> str:
     kind, _, rest = unquote(peer).partition(":")
     if kind not in ("ipv4", "ipv6"):
         return ""
-    host = rest.rpartition(":")[0].strip("[]")
+    return plain(rest.rpartition(":")[0].strip("[]"))
+
+
+def plain(host: str) -> str:
+    """An address as the system writes it, in the one way that counts here; empty for what is none."""
     try:
         found = ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,0 +1,132 @@
+"""Connections to the server's ports that say nothing, as records of its log.
+
+gRPC hangs up on them in time and says nothing of it. The system knows of each how much has come; the files of this process
+are where its connections are found. Linux alone; elsewhere nothing happens.
+
+Promises: other people's sockets are only asked, never closed nor changed; looks go on in a thread, each at so many at most.
+
+Leaves to others: when to look, and who is silent (domain/silence.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import struct
+from collections.abc import Callable, Collection
+from functools import lru_cache
+from typing import Final
+
+import structlog
+
+from keypeg_server.domain.guessing import place_of
+from keypeg_server.domain.noticing import Notices
+from keypeg_server.domain.silence import Connection, Seen, Silence
+from keypeg_server.repeating import every
+from keypeg_server.rpc.peer import plain
+
+_LOG: Final = structlog.get_logger("keypegd")
+
+EVERY: Final = 5.0  # seconds; a look at 10,000 silent connections takes a core for 0.1 to 0.2 s
+REST: Final = (
+    5  # looks that are left out when one has told: once in a minute is what is told at most
+)
+_FILES: Final = "/proc/self/fd"
+# struct tcp_info of linux/tcp.h: its first byte is the state, at 128 stands tcpi_bytes_received.
+_INFO_SIZE: Final = 136
+_RECEIVED: Final = struct.Struct("=Q")
+_RECEIVED_AT: Final = 128
+_ESTABLISHED: Final = 1
+
+
+class SilentConnections:
+    """To these ports of this process."""
+
+    def __init__(self, ports: Collection[int], now: Callable[[], float]) -> None:
+        """`now`: seconds, monotonic."""
+        self._ports = frozenset(ports)
+        self._now = now
+        self._silence = Silence()
+        self._notices = Notices()
+        self._rest = 0
+
+    def watch(self) -> asyncio.Task[None]:
+        """Look again and again."""
+        return every(EVERY, self.look)
+
+    async def look(self) -> None:
+        """Tell of those that were silent at the last look and are now."""
+        if self._rest:
+            self._rest -= 1
+            return
+        try:
+            if not self._silence.is_time(_count_files()):
+                return
+            told = await asyncio.to_thread(self._silent)
+        except FileNotFoundError:  # no such system
+            return
+        if told:
+            self._rest = REST
+        for place, connections in told.items():
+            if times := self._notices.see(place, self._now()):
+                _LOG.info(
+                    "connections that say nothing",
+                    address=place,
+                    connections=connections,
+                    times=times,
+                )
+
+    def _silent(self) -> dict[str, int]:
+        there = sockets()
+        unknown = self._silence.unknown(there)
+        return self._silence.looked(there, {each: seen(each[0], self._ports) for each in unknown})
+
+
+def ports_of(*addresses: str) -> frozenset[int]:
+    """The ports of addresses, of those that are not empty."""
+    return frozenset(int(each.rpartition(":")[2]) for each in addresses if each)
+
+
+def sockets() -> list[Connection]:
+    """All that this process has open."""
+    found = []
+    for name in os.listdir(_FILES):
+        try:
+            info = os.fstat(int(name))
+        except OSError:  # it was closed meanwhile
+            continue
+        if stat.S_ISSOCK(info.st_mode):
+            found.append((int(name), info.st_ino))
+    return found
+
+
+def seen(file: int, ports: Collection[int]) -> Seen | None:
+    """A connection to one of these ports; None for any other file, and for what was closed meanwhile."""
+    try:
+        one = socket.SocketType(
+            socket.AF_INET6, socket.SOCK_STREAM, 0, file
+        )  # asks nothing of what it is
+    except OSError:
+        return None
+    try:
+        info = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
+        if len(info) < _INFO_SIZE or info[0] != _ESTABLISHED or one.getsockname()[1] not in ports:
+            return None
+        (received,) = _RECEIVED.unpack_from(info, _RECEIVED_AT)
+        return Seen(_place(one.getpeername()[0]), received)
+    except OSError:
+        return None
+    finally:
+        one.detach()  # it is gRPC's
+
+
+@lru_cache(4_096)
+def _place(host: str) -> str:
+    return place_of(plain(host))
+
+
+def _count_files() -> int:
+    """How many this process has open: at once on Linux from 6.2 on."""
+    return os.stat(_FILES).st_size or len(os.listdir(_FILES))
