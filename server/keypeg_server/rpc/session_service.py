@@ -137,6 +137,7 @@ class SessionService(SessionServiceServicer):
         self._bounds = bounds
         self._caller = caller
         self._turn = Turn()
+        self._waited = asyncio.Lock()
 
     async def HoldSession(  # type: ignore[override]  # a handler that writes; generated for one that yields
         self, request_iterator: Any, context: Context[Any, Any]
@@ -159,7 +160,7 @@ class SessionService(SessionServiceServicer):
                 return
             validate.frame(request)
             if request.WhichOneof("frame") == "open" and (wait := bounds.openings(user)):
-                await asyncio.sleep(wait)
+                await self._wait(wait)
             await conversation.begin(request)
             count, frames = 0, bounds.frames(user)
             while True:
@@ -191,6 +192,12 @@ class SessionService(SessionServiceServicer):
         finally:
             conversation.left()
             await stream.close()
+
+    async def _wait(self, seconds: float) -> None:
+        """Until a session may be opened; of those that are due together, each in another turn of the event loop."""
+        await asyncio.sleep(seconds)
+        async with self._waited:
+            await asyncio.sleep(0)
 
     async def CloseSession(
         self, request: session_service_pb2.CloseSessionRequest, context: Context[Any, Any]

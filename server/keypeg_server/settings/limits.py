@@ -67,7 +67,7 @@ class Limits:
         high=10_000_000,
     )
     user_openings: int = setting(
-        200,
+        100,
         "New sessions of one user in a second; a tenth as many in a burst. More wait for those before them, and who would wait "
         "for 5 s is refused with LIMIT_EXCEEDED and when to come again. Sessions that are resumed do not count.",
         low=1,
