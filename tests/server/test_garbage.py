@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from keypeg_server.garbage import GROWTH, GROWTH_BYTES, REST, Garbage, resident
+from keypeg_server.garbage import GROWTH, GROWTH_BYTES, REST, Garbage, resident, returner
 
 
 class Knot:
@@ -87,3 +89,36 @@ def test_everything_is_looked_at_when_memory_has_grown(memory: Memory) -> None:
 
 def test_the_memory_of_this_process_is_known() -> None:
     assert 10 << 20 < resident() < 10 << 30
+
+
+async def test_what_was_freed_is_given_back_when_memory_has_grown(memory: Memory) -> None:
+    given: list[int] = []
+    garbage = Garbage(memory, lambda: given.append(memory.bytes))
+    await garbage.tidy()
+    del given[:]
+    await garbage.tidy()
+    assert given == []
+    memory.bytes = int(memory.bytes * GROWTH) + GROWTH_BYTES + 1
+    await garbage.tidy()
+    assert given == [memory.bytes]
+    await garbage.tidy()
+    assert given == [memory.bytes], "once for each growth"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own call: Linux")
+def test_the_system_gets_back_what_was_freed_between_what_is_still_used() -> None:
+    """As it is after a flood: much was freed, but the last of it is still used, so that nothing goes by itself."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim"):
+        pytest.skip("this library of C keeps what is freed: use glibc")
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    pieces = [libc.malloc(16_384) for _ in range(4_096)]
+    for piece in pieces:
+        ctypes.memset(piece, 1, 16_384)
+    for piece in pieces[:-1]:
+        libc.free(piece)
+    before = resident()
+    returner()()
+    assert before - resident() > 32 << 20
+    libc.free(pieces[-1])

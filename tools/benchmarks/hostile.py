@@ -30,7 +30,7 @@ from lab.world import MEMBER
 ATTACKS: Final = {
     "half-open": "half-open connections",
     "slow-readers": "streams that do not read",
-    "header-bombs": "headers of 4 MB",
+    "header-bombs": "headers of 256 KB",
     "message-bombs": "messages of 8 MB",
     "sign-ins": "sign-ins with guessed passwords",
     "streams": "streams of one user, without end",

@@ -20,6 +20,9 @@ KEEPALIVE_TIMEOUT_MS: Final = 20_000
 # Who connects and does not begin costs 22 KiB; the library's default lets them for two minutes.
 HANDSHAKE_TIMEOUT_MS: Final = 20_000
 
+READ_AHEAD_BYTES: Final = 4_096  # some seventy frames of a session
+PIECE_BYTES: Final = 65_536
+
 
 def options(*, max_message_bytes: int, max_concurrent_streams: int, max_pending: int) -> Options:
     """What the server is made with."""
@@ -35,7 +38,10 @@ def options(*, max_message_bytes: int, max_concurrent_streams: int, max_pending:
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
-        # Nobody has much to send here: what one stream may send ahead of being read stays at 64 KiB, instead of
-        # growing to megabytes with how fast it is sent.
+        # Nobody has much to send here: what one stream may send ahead of being read is this, for a longer message the
+        # message, instead of growing to megabytes with how fast it is sent.
         ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", READ_AHEAD_BYTES),
+        # One connection is read in pieces, between which others have their turn; by default they grow to 4 MiB.
+        ("grpc.experimental.tcp_max_read_chunk_size", PIECE_BYTES),
     ]
