@@ -2,7 +2,7 @@
 
 Promises: a password is kept only as a PHC string with its own salt and cost; checking one for a user who
 does not exist costs the same as for one who does; more checks than the limiter takes are refused with
-BUSY at once instead of piling up; many at once take no time from whoever else is served.
+BUSY at once instead of piling up; while more come than may be checked at once, they take no time from whoever else is served.
 
 Leaves to others: who the user is (accounts.py), and the rules for passwords (rpc/validate.py).
 """
@@ -47,9 +47,13 @@ class Passwords:
 
     def __init__(self, cost: Cost, *, at_once: int, waiting: int) -> None:
         self._cost = cost
+        self._at_once = at_once
         self._most = at_once + waiting
         self._under_way = 0
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="keypeg-password")
+        self._turns = asyncio.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(at_once, "keypeg-password")
+        # Threads of their own: whoever has no rights may give way, and never come back from it.
+        self._giving_way = ThreadPoolExecutor(at_once, "keypeg-passwords", _give_way)
         self._decoy = self._derive(os.urandom(16).hex())
 
     async def hashed(self, password: str) -> str:
@@ -62,7 +66,8 @@ class Passwords:
         return right and kept is not None
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._giving_way):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._under_way >= self._most:
@@ -72,22 +77,12 @@ class Passwords:
             )
         self._under_way += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._giving_way, work
-            )
+            async with self._turns:
+                crowd = self._under_way > self._at_once
+                threads = self._giving_way if crowd else self._threads
+                return await asyncio.get_running_loop().run_in_executor(threads, work)
         finally:
             self._under_way -= 1
-
-    def _giving_way(self, work: Callable[[], T]) -> T:
-        """Do this in this thread: behind nobody when it is alone, else only when no other thread wants to run.
-
-        So who guesses takes nobody's time, and one person signs in soon on a computer that has much else to do. Linux alone.
-        """
-        if sys.platform == "linux":
-            policy = os.SCHED_IDLE if self._under_way > 1 else os.SCHED_BATCH
-            with contextlib.suppress(OSError):  # where a filter forbids it
-                os.sched_setscheduler(threading.get_native_id(), policy, os.sched_param(0))
-        return work()
 
     def _derive(self, password: str) -> str:
         kdf = Argon2id(
@@ -98,6 +93,13 @@ class Passwords:
             memory_cost=self._cost.memory_kib,
         )
         return kdf.derive_phc_encoded(_prepared(password))
+
+
+def _give_way() -> None:
+    """Run this thread only when no other wants to: who guesses takes nobody's time. Linux alone."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # where a filter forbids it
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
 
 
 def _verify(password: str, kept: str) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sys
-import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -171,19 +171,15 @@ async def test_lists_of_an_account_that_is_not_there_say_so(office: Office) -> N
 @pytest.mark.skipif(
     sys.platform != "linux", reason="threads have policies of their own on Linux alone"
 )
-async def test_many_passwords_at_once_are_checked_when_nobody_else_wants_to_run() -> None:
-    passwords = Passwords(FAST, at_once=2, waiting=2)
-    both = threading.Barrier(2)
+async def test_while_passwords_wait_they_are_checked_when_nobody_else_wants_to_run() -> None:
+    passwords = Passwords(FAST, at_once=1, waiting=2)
+    policy = functools.partial(os.sched_getscheduler, 0)
+    usual = policy()
 
-    def alone() -> int:
-        return os.sched_getscheduler(threading.get_native_id())
+    async def of(count: int) -> list[int]:
+        return await asyncio.gather(*(passwords._in_thread(policy) for _ in range(count)))
 
-    def together() -> int:
-        both.wait(10)
-        return alone()
-
-    assert await passwords._in_thread(alone) == os.SCHED_BATCH
-    work = (passwords._in_thread(together) for _ in range(2))
-    assert os.SCHED_IDLE in await asyncio.gather(*work)
-    assert await passwords._in_thread(alone) == os.SCHED_BATCH
+    assert await of(1) == [usual]
+    assert await of(3) == [usual, os.SCHED_IDLE, usual]  # nobody waits behind the last
+    assert await of(1) == [usual], "afterwards too, whatever the rights of this process"
     passwords.close()
