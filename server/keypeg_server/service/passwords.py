@@ -2,7 +2,7 @@
 
 Promises: a password is kept only as a PHC string with its own salt and cost; checking one for a user who
 does not exist costs the same as for one who does; more checks than the limiter takes are refused with
-BUSY at once instead of piling up; while more come than may be checked at once, they take no time from whoever else is served.
+BUSY at once instead of piling up; many together take no time from whoever else is served.
 
 Leaves to others: who the user is (accounts.py), and the rules for passwords (rpc/validate.py).
 """
@@ -47,7 +47,6 @@ class Passwords:
 
     def __init__(self, cost: Cost, *, at_once: int, waiting: int) -> None:
         self._cost = cost
-        self._at_once = at_once
         self._most = at_once + waiting
         self._under_way = 0
         self._turns = asyncio.Semaphore(at_once)
@@ -78,8 +77,7 @@ class Passwords:
         self._under_way += 1
         try:
             async with self._turns:
-                crowd = self._under_way > self._at_once
-                threads = self._giving_way if crowd else self._threads
+                threads = self._threads if self._under_way == 1 else self._giving_way
                 return await asyncio.get_running_loop().run_in_executor(threads, work)
         finally:
             self._under_way -= 1

@@ -171,7 +171,7 @@ async def test_lists_of_an_account_that_is_not_there_say_so(office: Office) -> N
 @pytest.mark.skipif(
     sys.platform != "linux", reason="threads have policies of their own on Linux alone"
 )
-async def test_while_passwords_wait_they_are_checked_when_nobody_else_wants_to_run() -> None:
+async def test_many_passwords_at_once_are_checked_when_nobody_else_wants_to_run() -> None:
     passwords = Passwords(FAST, at_once=1, waiting=2)
     policy = functools.partial(os.sched_getscheduler, 0)
     usual = policy()
