@@ -7,8 +7,8 @@ Leaves to others: locations, and what has to be where the license lives (keys, h
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 import grpc.aio
 
@@ -31,20 +31,30 @@ class Side(Protocol):
         ...
 
 
+async def pages(
+    server: Side, method: Callable[..., Awaitable[Any]], request: Any
+) -> AsyncIterator[Any]:
+    """The answers to a list, page by page; each page's token is put into the request for the next."""
+    while True:
+        page = await server.call(method, request)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
 async def activation_at(
     server: Side, license_name: str, location: str
 ) -> license_pb2.Activation | None:
     """The license's activation at a location; None when there is none."""
     stub = activation_service_pb2_grpc.ActivationServiceStub(server.channel)
     request = pb.ListActivationsRequest(parent=license_name, page_size=1000)
-    while True:
-        page = await server.call(stub.ListActivations, request)
+    async for page in pages(server, stub.ListActivations, request):
         for activation in page.activations:
             if activation.location == location:
-                return activation
-        if not page.next_page_token:
-            return None
-        request.page_token = page.next_page_token
+                found: license_pb2.Activation = activation
+                return found
+    return None
 
 
 async def get_or_create(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 
-from keypeg.activations import Side
+from keypeg.activations import Side, pages
 from keypeg.keys import writing_to
 from keypeg.v1 import (
     key_pb2,
@@ -29,12 +29,9 @@ async def waiting_for(
     stub = license_service_pb2_grpc.LicenseServiceStub(server.channel)
     request = license_service_pb2.ListLicenseChangesRequest(parent=account, page_size=1000)
     found: list[license_life_pb2.LicenseChange] = []
-    while True:
-        page = await server.call(stub.ListLicenseChanges, request)
+    async for page in pages(server, stub.ListLicenseChanges, request):
         found += [one for one in page.changes if one.waits_for == location]
-        if not page.next_page_token:
-            return found
-        request.page_token = page.next_page_token
+    return found
 
 
 async def apply_change(

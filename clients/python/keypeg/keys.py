@@ -231,15 +231,13 @@ async def location_of(server: Side, account: str, card_id: str) -> location_pb2.
     lost: location_pb2.Location | None = None
     stub = location_service_pb2_grpc.LocationServiceStub(server.channel)
     request = location_service_pb2.ListLocationsRequest(parent=account, page_size=1000)
-    while True:
-        page = await server.call(stub.ListLocations, request)
+    async for page in activations.pages(server, stub.ListLocations, request):
         for location in page.locations:
             if location.card_id == card_id and not location.HasField("lost_time"):
-                return location
+                found: location_pb2.Location = location
+                return found
             lost = location if location.card_id == card_id else lost
-        if not page.next_page_token:
-            return lost
-        request.page_token = page.next_page_token
+    return lost
 
 
 def halfway(error: KeypegError, activation: str, how_to_go_on: str) -> KeypegError:
