@@ -166,7 +166,7 @@ class App:
         try:
             await app._serve(callers, Bounds(quotas.frames, quotas.opening, refusals.tell))
         except BaseException:
-            app._passwords.close()
+            await app._passwords.close()
             await doors.stop(None)
             raise
         return app
@@ -202,7 +202,7 @@ class App:
         self._does.sessions.stop()
         self._does.borrows.stop()
         await self._at_last(self._committer.close())
-        self._passwords.close()
+        await self._passwords.close()
         if several is None:
             await self._at_last(self._sign_heads(log_store.STOP))
         await self._at_last(upkeep.keep_clock(self._opened.database, self._opened.clock))

@@ -1,4 +1,4 @@
-"""When the process looks for garbage: at what is new while some is found, at everything only when memory has grown.
+"""When the process looks for garbage: at what is new while some is found, at everything only when it has grown.
 
 Python's own rule looks at what was made since its last look when that has grown by some number. With many sessions
 held, what is made replaces as much that goes, so that it grows slowly, to a long look at all of them (0.2 s of
@@ -9,10 +9,11 @@ before that; renewals leave none, and are not looked at but now and then.
 
 What the libraries have freed stays with the process, in pieces: 10,000 connections that came and went leave 400 MiB, and
 the next as many more. When memory has grown, the system gets it back (50 ms for so much, 1 ms for nothing; glibc alone);
-what has grown for all that may be garbage.
+what has grown for all that may be garbage, unless Python keeps no more things than before: then it is the libraries'.
 
-Promises: a look at what is new takes a few milliseconds whatever the server holds; what it did not find is found, and what
-was freed is given back, when memory has grown by a quarter, and GROWTH_BYTES.
+Promises: a look at what is new takes a few milliseconds whatever the server holds; what was freed is given back when
+memory has grown by a quarter and GROWTH_BYTES, and what looks at the new did not find is found when there are more
+things as well.
 
 Leaves to others: making few cycles that live long (a stream takes its own apart when it ends).
 """
@@ -31,6 +32,8 @@ PAUSE: Final = 0.2  # seconds: what is older is left alone
 REST: Final = 10  # pauses between two looks, when nothing is found
 GROWTH: Final = 1.25  # times the memory after the last look at everything
 GROWTH_BYTES: Final = 64 << 20
+THINGS_GROWTH: Final = 1.1  # times what Python kept after the last look at everything
+THINGS: Final = 5_000
 _STATM: Final = Path("/proc/self/statm")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -47,6 +50,7 @@ class Garbage:
         self._memory = memory or resident
         self._give_back = give_back or returner()
         self._limit = 0  # bytes, from which on everything is looked at
+        self._things = 0  # after the last look at everything
         self._free_limit = 0  # from which on what was freed is given back
         self._rest = 1  # pauses from one look at what is new to the next
         self._rested = 0
@@ -64,8 +68,11 @@ class Garbage:
             self._rest = 1 if gc.collect(1) else min(2 * self._rest, REST)
         gc.freeze()
         if self._memory() > self._limit:
-            gc.unfreeze()
-            self._look_at_everything()
+            if gc.get_freeze_count() > self._things * THINGS_GROWTH + THINGS:
+                gc.unfreeze()
+                self._look_at_everything()
+            else:
+                self._limit = self._grown()
 
     async def run(self) -> None:
         """Look now and again, until canceled."""
@@ -83,6 +90,7 @@ class Garbage:
     def _look_at_everything(self) -> None:
         gc.collect()
         gc.freeze()
+        self._things = gc.get_freeze_count()
         self._limit = self._grown()
 
     def _grown(self) -> int:

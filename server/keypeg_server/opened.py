@@ -24,9 +24,11 @@ from keypeg_server import secret_files, tls, vaults
 from keypeg_server.address import PostgresUrl
 from keypeg_server.clock import Clock, SystemClock, to_us
 from keypeg_server.oidc.registry import KnownProviders, ProviderError, of_settings
+from keypeg_server.service.argon2id import Cost
+from keypeg_server.service.aside import Aside
 from keypeg_server.service.attestation import Roots, RootsUnusable
 from keypeg_server.service.events import EventHub
-from keypeg_server.service.passwords import Cost, Passwords
+from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.wrapping import AesGcmWrapping, Wrapping
 from keypeg_server.settings import Settings
 from keypeg_server.storage import schema, upkeep
@@ -117,6 +119,8 @@ class Opened:
         limits, cost = self.settings.limits, self.settings.passwords
         return Passwords(
             Cost(cost.memory_kib, cost.iterations, cost.lanes),
+            self.clock,
+            Aside(limits.sign_ins_at_once),
             at_once=limits.sign_ins_at_once,
             waiting=limits.sign_ins_waiting,
         )

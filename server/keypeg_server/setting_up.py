@@ -174,7 +174,7 @@ async def _add_login(opened: Opened, data: Path, password: str | None) -> Path |
     try:
         await accounts.add_first_user(NewUser(None, LOGIN, "Publisher", Role.PUBLISHER, password))
     finally:
-        passwords.close()
+        await passwords.close()
     return login_file
 
 

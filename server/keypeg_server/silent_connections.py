@@ -84,7 +84,7 @@ class SilentConnections:
                 )
 
     async def _silent(self) -> dict[str, int]:
-        there = await _in_pieces(sockets())
+        there = [each for each in await _in_pieces(sockets()) if each is not None]
         unknown = self._silence.unknown(there)
         found = await _in_pieces((each, seen(each[0], self._ports)) for each in unknown)
         return self._silence.looked(there, dict(found))
@@ -95,15 +95,16 @@ def ports_of(*addresses: str) -> frozenset[int]:
     return frozenset(int(each.rpartition(":")[2]) for each in addresses if each)
 
 
-def sockets() -> Iterator[Connection]:
-    """All that this process has open."""
-    for name in os.listdir(_FILES):
-        try:
-            info = os.fstat(int(name))
-        except OSError:  # it was closed meanwhile
-            continue
-        if stat.S_ISSOCK(info.st_mode):
-            yield int(name), info.st_ino
+def sockets() -> Iterator[Connection | None]:
+    """All that this process has open; None for each other file, and for each that was closed meanwhile."""
+    with os.scandir(_FILES) as files:  # a list of ten thousand would take its time
+        for each in files:
+            try:
+                info = os.fstat(int(each.name))
+            except OSError:
+                yield None  # a flood ends at once: each of it is a step of the look for all that
+                continue
+            yield (int(each.name), info.st_ino) if stat.S_ISSOCK(info.st_mode) else None
 
 
 async def _in_pieces(work: Iterable[T]) -> list[T]:

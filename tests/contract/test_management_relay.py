@@ -65,4 +65,4 @@ async def test_a_server_writes_to_a_card_before_and_after_it_has_given_it_a_key_
             assert card.applet.state.management_algorithm == wanted
             assert card.applet.state.management_key == answer.new_key
     finally:
-        office.close()
+        await office.close()

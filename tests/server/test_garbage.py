@@ -10,7 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from keypeg_server.garbage import GROWTH, GROWTH_BYTES, REST, Garbage, resident, returner
+from keypeg_server.garbage import (
+    GROWTH,
+    GROWTH_BYTES,
+    REST,
+    THINGS,
+    THINGS_GROWTH,
+    Garbage,
+    resident,
+    returner,
+)
 
 
 class Knot:
@@ -26,6 +35,12 @@ class Memory:
 
     def __call__(self) -> int:
         return self.bytes
+
+
+def more_things() -> list[Knot]:
+    """So many that they may be why memory has grown."""
+    kept = gc.get_freeze_count() + len(gc.get_objects())
+    return [Knot() for _ in range(2 * THINGS + int(kept * (THINGS_GROWTH - 1.0)))]
 
 
 @pytest.fixture
@@ -75,7 +90,7 @@ def test_everything_is_looked_at_when_memory_has_grown(memory: Memory) -> None:
     garbage = Garbage(memory)
     garbage.begin()
     for _ in range(2):  # each time from where it was after the last look
-        knot = Knot()
+        knot, things = Knot(), more_things()
         there = weakref.ref(knot)
         garbage.look()
         del knot
@@ -85,6 +100,29 @@ def test_everything_is_looked_at_when_memory_has_grown(memory: Memory) -> None:
         memory.bytes += 1
         garbage.look()
         assert there() is None
+        del things
+
+
+def test_memory_that_python_does_not_keep_is_no_reason_to_look_at_everything(
+    memory: Memory,
+) -> None:
+    garbage = Garbage(memory)
+    garbage.begin()
+    knot = Knot()
+    there = weakref.ref(knot)
+    garbage.look()
+    del knot
+    for _ in range(3):
+        memory.bytes *= 2
+        garbage.look()
+        assert there() is not None
+    things = more_things()
+    garbage.look()
+    assert there() is not None, "there are more things, and no more memory"
+    memory.bytes *= 2
+    garbage.look()
+    assert there() is None
+    del things
 
 
 def test_the_memory_of_this_process_is_known() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from keypeg_server.service import passwords
+from keypeg_server.service.passwords import Passwords
 
 
 def main() -> None:
@@ -29,14 +29,14 @@ def main() -> None:
     def statement(_c: Any, _cursor: Any, text: str, _p: Any, _x: Any, _many: bool) -> None:
         line(text)
 
-    verify = passwords._verify
+    check = Passwords._check
 
-    def verified(password: str, kept: str) -> bool:
+    async def checked(self: Passwords, password: str, kept: str) -> bool:
         line(f"password {' '.join(kept.split('$')[1:4])}")
-        return verify(password, kept)
+        return await check(self, password, kept)
 
     event.listen(Engine, "before_cursor_execute", statement)
-    passwords._verify = verified
+    Passwords._check = checked  # type: ignore[method-assign]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

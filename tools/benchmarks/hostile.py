@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from benchmarks import machine
 from benchmarks.loads import Load, Sample
 from benchmarks.report import Found, Goal, markdown
@@ -188,8 +190,10 @@ def _settle(stage: Stage) -> None:
 
 
 def _memory(stage: Stage) -> float:
+    """MiB of the server, and of the process in which it checks passwords."""
     (pid,) = stage.server.pids
-    return round(machine.memory_kib(pid) / 1024, 1)
+    pids = (pid, *(child.pid for child in psutil.Process(pid).children()))
+    return round(sum(map(machine.memory_kib, pids)) / 1024, 1)
 
 
 def _found(scenes: dict[str, Scene], before: float, after: float) -> Found:

@@ -103,11 +103,11 @@ class Quotas:
     def __init__(
         self, clock: Clock, *, calls: int, streams: int, frames: int, openings: int
     ) -> None:
-        """`calls`, `frames` and `openings` in a second; of calls ten times as many in a burst."""
+        """`calls`, `frames` and `openings` in a second; of calls ten times as many in a burst, of frames a twentieth."""
         self._now = clock.monotonic
         self._calls = CallRate(calls, 10 * calls)
         self._call_limit = calls
-        self._frames = CallRate(frames / FRAMES_AT_ONCE, max(1.0, frames / 4 / FRAMES_AT_ONCE))
+        self._frames = CallRate(frames / FRAMES_AT_ONCE, max(1.0, frames / 20 / FRAMES_AT_ONCE))
         self._openings = CallRate(openings, max(1.0, openings / 10))
         self._opening_limit = openings
         self._streams = StreamCount(streams)

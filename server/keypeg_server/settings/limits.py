@@ -60,8 +60,8 @@ class Limits:
         high=1_000_000,
     )
     user_frames: int = setting(
-        1_000,
-        "Frames of one user in a second, of streams that send more than two each in it; a quarter as many in a burst. More are "
+        500,
+        "Frames of one user in a second, of streams that send more than two each in it; a twentieth as many in a burst. More are "
         "not refused: the streams are read no faster. An app at rest sends one or two a minute.",
         low=100,
         high=10_000_000,

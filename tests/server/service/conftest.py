@@ -16,4 +16,4 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     await made.furnish()
     made.events.clear()
     yield made
-    made.close()
+    await made.close()

@@ -105,5 +105,5 @@ class OfficeMachine(RuleBasedStateMachine):
                 )
                 case().runTest()
             finally:
-                office.close()
+                loop.run_until_complete(office.close())
                 loop.close()

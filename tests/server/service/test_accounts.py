@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import os
-import sys
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlmodel import select
@@ -17,11 +13,10 @@ from keypeg import errors
 from keypeg_server.domain import events
 from keypeg_server.domain.caller import Role
 from keypeg_server.service.accounts import NewUser
-from keypeg_server.service.passwords import Passwords
 from keypeg_server.service.store import Page
 from keypeg_server.storage.tables import UserRow
 from keypeg_server.storage.tables_sign_in import SignInRow
-from tests.server.service.office import FAST, PASSWORD, PUBLISHER, Office
+from tests.server.service.office import PASSWORD, PUBLISHER, Office
 
 
 async def test_a_token_is_its_user_until_it_ends(office: Office) -> None:
@@ -137,20 +132,6 @@ async def test_a_login_is_one_user_s_on_the_whole_server(office: Office) -> None
         await office.user("bea", account="nowhere")
 
 
-async def test_too_many_sign_ins_at_once_are_refused_and_not_piled_up(tmp_path: Path) -> None:
-    passwords = Passwords(FAST, at_once=1, waiting=2)
-    try:
-        results = await asyncio.gather(
-            *(passwords.hashed("x" * 8) for _ in range(8)), return_exceptions=True
-        )
-        busy = [one for one in results if isinstance(one, errors.Busy)]
-        assert len(busy) == 5
-        assert all(one.retry_after for one in busy)
-        assert await passwords.matches("x" * 8, await passwords.hashed("x" * 8))
-    finally:
-        passwords.close()
-
-
 async def test_lists_of_an_account_that_is_not_there_say_so(office: Office) -> None:
     page = Page("", 10)
     for account, there in (("studio", True), ("nobody", False)):
@@ -166,20 +147,3 @@ async def test_lists_of_an_account_that_is_not_there_say_so(office: Office) -> N
             else:
                 with pytest.raises(errors.NotFound, match="accounts/nobody"):
                     await one
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="threads have policies of their own on Linux alone"
-)
-async def test_many_passwords_at_once_are_checked_when_nobody_else_wants_to_run() -> None:
-    passwords = Passwords(FAST, at_once=1, waiting=2)
-    policy = functools.partial(os.sched_getscheduler, 0)
-    usual = policy()
-
-    async def of(count: int) -> list[int]:
-        return await asyncio.gather(*(passwords._in_thread(policy) for _ in range(count)))
-
-    assert await of(1) == [usual]
-    assert await of(3) == [usual, os.SCHED_IDLE, usual]  # nobody waits behind the last
-    assert await of(1) == [usual], "afterwards too, whatever the rights of this process"
-    passwords.close()

@@ -206,4 +206,4 @@ async def test_a_server_that_asks_for_it_enrolls_attested_keys_only(tmp_path: Pa
         )
         assert done[0].public_key == card.point
     finally:
-        office.close()
+        await office.close()

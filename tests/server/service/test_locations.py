@@ -220,7 +220,7 @@ async def test_emulated_keys_are_taken_where_settings_allow_them(tmp_path: Path)
         await office.locations.create_key_location(office.request(done), new)
         assert done[0].emulated
     finally:
-        office.close()
+        await office.close()
 
 
 async def test_a_key_that_is_enrolled_is_in_the_log(office: Office) -> None:
