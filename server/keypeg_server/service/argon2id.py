@@ -73,17 +73,23 @@ def _prepared(password: str) -> bytes:
 
 
 def serve(at_once: int) -> None:
-    """The program: a line `[number, password, PHC string]` is answered by `[number, right]`, so many at once in any order."""
+    """The program: lines `[number, password, PHC string]` are answered by `[number, right]`, so many at once in any order.
+
+    `right` is null for what could not be checked.
+    """
     for ends in (signal.SIGINT, signal.SIGTERM):  # told to the server as well, which may go on
         signal.signal(ends, signal.SIG_IGN)
     under_way = threading.Semaphore(0)
 
     def answer(line: bytes) -> None:
         number, password, kept = json.loads(line)
-        right = verified(password, kept)
-        under_way.acquire()
-        with contextlib.suppress(BrokenPipeError):
-            os.write(1, b"[%d, %s]\n" % (number, b"true" if right else b"false"))
+        right = None
+        try:
+            right = verified(password, kept)
+        finally:
+            under_way.acquire()
+            with contextlib.suppress(BrokenPipeError):
+                os.write(1, json.dumps([number, right]).encode() + b"\n")
 
     threading.Thread(target=_interrupt, args=(under_way,), daemon=True).start()
     threads = ThreadPoolExecutor(at_once, initializer=_give_way)

@@ -165,6 +165,18 @@ async def test_the_process_tells_right_from_wrong_many_at_once() -> None:
             assert answers == [text == other for text in kept for other in kept]
 
 
+async def test_what_can_not_be_checked_is_not_known_there_and_an_error_here() -> None:
+    no_text = "x" * 8 + "\ud800"  # which no message can hold
+    async with process(at_once=1) as made:
+        kept = argon2id.derived("x" * 8, FAST)
+        for _ in range(2):  # its only place is free again
+            assert await made.matches(no_text, kept, SOON) is None
+        async with passwords(made) as here:
+            assert not await here.matches("y" * 8, kept)
+            with pytest.raises(UnicodeEncodeError):
+                await here.matches(no_text, kept)
+
+
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux alone has it")
 async def test_the_process_checks_when_nobody_else_wants_to_run() -> None:
     async with process(at_once=1) as made:
