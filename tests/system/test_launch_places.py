@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from keypeg.errors import Reason
 from lab.keys import KeyLab
 from lab.world import CLOUD, HOST, KEY, World
 from tests.client.launch.screen import INSTALL, press, virtual_screen
-from tests.system.people import Customer, recorded
+from tests.system.people import Customer, recorded, refused
 from tests.system.terminal import at_terminal
 
 Namer = Callable[[str], str]
@@ -45,6 +46,26 @@ def test_a_license_that_may_live_on_this_computer_is_activated_there_and_works_w
     app = world.app(new_name("app"), computer, product, env=away)
     app.expect("running")
     assert app.stop() == 0
+
+
+@pytest.mark.behaviour("LIC-12")
+def test_what_lives_on_a_computer_is_activated_by_that_computer_alone(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("eq"), locations=[HOST])
+    first, second = [world.license(customer.account, product) for _ in range(2)]
+    desk, other = (world.computer(new_name("pc"), token=customer.admin_token) for _ in range(2))
+    here = world.keypeg(desk, "activation", "create", first.name, "--here")[1]
+    there = ("activation", "create", second.name, "--location", here["location"])
+    assert world.keypeg(other, *there, check=False)[0] != 0
+    for api in (customer.admin, world.publisher):
+        with refused(Reason.ACTIVATE_THERE) as caught:
+            world.activate(api, second.name, here["location"])
+        assert caught[0].metadata["location"] == here["location"]
+    again = world.keypeg(desk, "activation", "create", second.name, "--here")[1]
+    assert again["location"] == here["location"]
+    app = world.app(new_name("app"), desk, product, env={"KEYPEG_TOKEN": ""})
+    app.expect("running")
 
 
 @pytest.mark.long

@@ -98,6 +98,10 @@ class Guesses:
         if len(self._at_home) > REMEMBERED:
             self._at_home.popitem(last=False)
 
+    def at_home(self, login: str, address: str) -> bool:
+        """Whether the login signed in from there before."""
+        return (login, place_of(address)) in self._at_home
+
     def _counting(self, pair: tuple[str, str]) -> list[tuple[_Levels, tuple[str, ...]]]:
         """The buckets that count a try."""
         own = (self._tries, pair)

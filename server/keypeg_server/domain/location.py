@@ -71,6 +71,11 @@ class Location:
     def name(self) -> str:
         return names.LOCATION.build(self.account, self.id)
 
+    @property
+    def hand_id(self) -> str:
+        """By what is kept that somebody is at this place: the card of a key; for a computer, what no card is called."""
+        return self.card_id if self.kind is LocationKind.KEY else f"host/{self.id}"
+
 
 def words(kinds: Iterable[int]) -> str:
     """Kinds for a sentence or metadata: `cloud, key`, in the order of their numbers."""

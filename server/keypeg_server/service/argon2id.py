@@ -1,7 +1,7 @@
-"""Argon2id, and a program that checks passwords with it when nobody else wants the processor.
+"""Argon2id, and a program that hashes and checks passwords with it when nobody else wants the processor.
 
-Promises: what is kept of a password is a PHC string with its own salt and cost. The program runs at the lowest rank that the
-system has, and ends with whoever it was started for, however that ends.
+Promises: what is kept of a password is a PHC string with its own salt and cost. The program does its work at the lowest rank
+that the system has, and ends with whoever it was started for, however that ends.
 
 Leaves to others: who is checked where (passwords.py), starting the program (aside.py).
 """
@@ -75,21 +75,22 @@ def _prepared(password: str) -> bytes:
 def serve(at_once: int) -> None:
     """The program: lines `[number, password, PHC string]` are answered by `[number, right]`, so many at once in any order.
 
-    `right` is null for what could not be checked.
+    With a Cost as an array in the place of the PHC string, the answer is one. It is null for what could not be done.
     """
-    for ends in (signal.SIGINT, signal.SIGTERM):  # told to the server as well, which may go on
-        signal.signal(ends, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # told to the server as well, which may go on
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     under_way = threading.Semaphore(0)
 
     def answer(line: bytes) -> None:
-        number, password, kept = json.loads(line)
-        right = None
+        number, password, by = json.loads(line)
+        found: bool | str | None = None
         try:
-            right = verified(password, kept)
+            found = verified(password, by) if type(by) is str else derived(password, Cost(*by))
         finally:
             under_way.acquire()
             with contextlib.suppress(BrokenPipeError):
-                os.write(1, json.dumps([number, right]).encode() + b"\n")
+                os.write(1, json.dumps([number, found]).encode() + b"\n")
 
     threading.Thread(target=_interrupt, args=(under_way,), daemon=True).start()
     threads = ThreadPoolExecutor(at_once, initializer=_give_way)

@@ -37,6 +37,21 @@ _SAID: Final = {
 
 
 @dataclass(frozen=True)
+class _There:
+    """What is said of a place where somebody has to be."""
+
+    called: str
+    there: str
+    option: str  # of `keypeg activation create`, there
+
+
+_THERE: Final = {
+    LocationKind.KEY: _There("the key", "where that is plugged in", "--key KEY"),
+    LocationKind.HOST: _There("the computer", "by that computer itself", "--here"),
+}
+
+
+@dataclass(frozen=True)
 class Act:
     """Why something is done, by whom, and when."""
 
@@ -213,17 +228,23 @@ class LicenseActs:
 
 
 def check_there(unit: Unit, license: License, place: Location, now: datetime) -> None:
-    """ActivateThere unless a key is at hand: somebody who has it plugged in was let to write to it (LIC-12)."""
-    if place.kind is LocationKind.KEY and not unit.places.write_authorized(
-        place.account, place.card_id, now
-    ):
+    """ActivateThere unless somebody is at the key or computer where it is to live (LIC-12).
+
+    Who has the key plugged in was let to write to it; a computer has just said that it is there, each time for one.
+    """
+    where = _THERE.get(place.kind)
+    if where is None:
+        return
+    if not unit.places.at_hand(place.account, place.hand_id, now):
         called = " ".join(part for part in (place.display_name, place.serial) if part)
         raise ActivateThere(
-            f"{license.name} is activated on the key {place.name} ({called}) only where that is plugged in. There: "
-            f"keypeg activation create {license.id} --key KEY",
+            f"{license.name} is activated on {where.called} {place.name} ({called}) only {where.there}. There: "
+            f"keypeg activation create {license.id} {where.option}",
             license=license.name,
             location=place.name,
         )
+    if place.kind is LocationKind.HOST:
+        unit.places.leave_hand(place.account, place.hand_id)
 
 
 def activation_of(unit: Unit, account: str, license: str, id: str) -> Activation:

@@ -18,7 +18,7 @@ import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from keypeg import names
@@ -213,6 +213,7 @@ class LocationService:
             elif any(
                 one.location == old.id for one in unit.licenses.list_activations(host.account)
             ):
+                _is_there(unit, old, now)
                 return old  # its documents name the parts that it had
             else:
                 location = replace(host, id=old.id, create_time=old.create_time)
@@ -221,6 +222,7 @@ class LocationService:
             unit.record(
                 name, "host_added", location=where, device=host.device, host=host.display_name
             )
+            _is_there(unit, location, now)
             return location
 
         return await self._store.once(request, create)
@@ -231,6 +233,13 @@ class LocationService:
                 "This key is emulated, and this server takes none: what is emulated can be copied. "
                 "In a laboratory, set keys.allow_emulated = true."
             )
+
+
+def _is_there(unit: Unit, host: Location, now: datetime) -> None:
+    """A license may be activated onto this computer, in the next ten minutes: it has just spoken for itself (LIC-12)."""
+    unit.places.leave_hand(host.account, host.hand_id)
+    nobody_s = hashlib.sha256(os.urandom(NONCE_BYTES)).digest()
+    unit.places.add_enrollment(host.account, host.hand_id, nobody_s, now + ENROLLMENT_TIME, now)
 
 
 def _check_room(unit: Unit, account: str) -> None:

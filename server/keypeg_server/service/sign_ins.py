@@ -82,6 +82,10 @@ class Guarded:
         succeeded(login, address, now())
         return done
 
+    def at_home(self, login: str, address: str) -> bool:
+        """Whether the login signed in from there before."""
+        return self._guesses.at_home(login, address)
+
     def count(self, login: str, address: str) -> None:
         """Count one try; LimitExceeded when it has to wait."""
         if wait := self._guesses.begin(login, address, self._clock.monotonic()):
@@ -119,7 +123,7 @@ class SignIns:
         CodeRequired when the password is right, and a one-time `code` is needed, too.
         """
         return await self.guarded.attempt(
-            login, address, lambda: self._with_password(login, password, client_name, code)
+            login, address, lambda: self._with_password(login, password, client_name, code, address)
         )
 
     async def again(self, caller: Caller, password: str, address: str) -> User:
@@ -131,22 +135,24 @@ class SignIns:
         """The user who knows this password: half of signing in."""
 
         async def check() -> User:
-            return (await self._checked(login, password)).user
+            return (await self._checked(login, password, address)).user
 
         return await self.guarded.attempt(login, address, check, clears=False)
 
-    async def _checked(self, login: str, password: str) -> Credential:
+    async def _checked(self, login: str, password: str, address: str) -> Credential:
         """The user with this password."""
         credential = await self._store.read(lambda unit: unit.accounts.credential(login))
         kept = None if credential is None else credential.password or None  # a program has none
-        if not await self._passwords.matches(password, kept) or credential is None:
+        at_home = self.guarded.at_home(login, address)
+        right = await self._passwords.matches(password, kept, at_home=at_home)
+        if not right or credential is None:
             raise wrong()
         return credential
 
     async def _with_password(
-        self, login: str, password: str, client_name: str, code: str
+        self, login: str, password: str, client_name: str, code: str, address: str
     ) -> NewTokens:
-        credential = await self._checked(login, password)
+        credential = await self._checked(login, password, address)
 
         def keep(unit: Unit) -> NewTokens:
             # The user may have been deleted, or given another password, while it was checked.

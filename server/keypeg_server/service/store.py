@@ -193,13 +193,17 @@ class Places(Protocol):
     def add_location(self, location: Location) -> None: ...
     def update_location(self, location: Location) -> None: ...
     def add_enrollment(
-        self, account: str, card_id: str, digest: bytes, expire_time: datetime, now: datetime
+        self, account: str, hand_id: str, digest: bytes, expire_time: datetime, now: datetime
     ) -> None:
         """Remember an enrollment nonce, and forget those that have ended by now."""
         ...
 
-    def write_authorized(self, account: str, card_id: str, now: datetime) -> bool:
-        """Whether somebody who has this card at hand was given an enrollment nonce that has not ended."""
+    def at_hand(self, account: str, hand_id: str, now: datetime) -> bool:
+        """Whether somebody who is at this place (Location.hand_id) was given an enrollment nonce that has not ended."""
+        ...
+
+    def leave_hand(self, account: str, hand_id: str) -> None:
+        """Nobody is at this place any more, as far as is known."""
         ...
 
     def take_enrollment(self, account: str, card_id: str, digest: bytes) -> datetime | None:

@@ -66,23 +66,29 @@ class SqlPlaces(SqlClouds):
         self._session.flush()
 
     def add_enrollment(
-        self, account: str, card_id: str, digest: bytes, expire_time: datetime, now: datetime
+        self, account: str, hand_id: str, digest: bytes, expire_time: datetime, now: datetime
     ) -> None:
         ended = delete(EnrollmentRow).where(col(EnrollmentRow.expire_time_us) <= to_us(now))
         self._session.exec(ended)
         row = EnrollmentRow(
-            digest=digest, account=account, card_id=card_id, expire_time_us=to_us(expire_time)
+            digest=digest, account=account, card_id=hand_id, expire_time_us=to_us(expire_time)
         )
         self._session.add(row)
         self._session.flush()
 
-    def write_authorized(self, account: str, card_id: str, now: datetime) -> bool:
+    def at_hand(self, account: str, hand_id: str, now: datetime) -> bool:
         wanted = select(EnrollmentRow.digest).where(
             col(EnrollmentRow.account) == account,
-            col(EnrollmentRow.card_id) == card_id,
+            col(EnrollmentRow.card_id) == hand_id,
             col(EnrollmentRow.expire_time_us) > to_us(now),
         )
         return self._session.exec(wanted.limit(1)).first() is not None
+
+    def leave_hand(self, account: str, hand_id: str) -> None:
+        there = delete(EnrollmentRow).where(
+            col(EnrollmentRow.account) == account, col(EnrollmentRow.card_id) == hand_id
+        )
+        self._session.exec(there)
 
     def take_enrollment(self, account: str, card_id: str, digest: bytes) -> datetime | None:
         row = self._session.get(EnrollmentRow, digest)

@@ -194,12 +194,12 @@ class LocationRow(SQLModel, table=True):
 
 
 class EnrollmentRow(SQLModel, table=True):
-    """A nonce for a key that is being enrolled."""
+    """A nonce for a key that is being enrolled, or written to; of a computer that was there, one that nobody knows."""
 
     __tablename__: ClassVar[str] = "enrollment"
     digest: bytes = _bytes(primary_key=True)  # SHA-256 of the nonce
     account: str = Field(foreign_key="account.id")
-    card_id: str
+    card_id: str  # Location.hand_id
     expire_time_us: int = _time(index=True)
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from keypeg import fingerprint
 from keypeg.document import Ed25519Signer
 from keypeg.errors import PoolRule
 from keypeg_server.clock import to_us
@@ -63,10 +64,17 @@ PASSWORD = "correct horse battery"
 DAW = "publishers/acme/products/daw"
 
 
+PARTS: Final = {"machine_id": "0f1e2d3c", "board": "B-77", "disk": "WD-12"}
+SALT: Final = bytes(range(fingerprint.SALT_BYTES))
+
+
 class Nowhere:
     """Checks no password: each is checked like other work."""
 
     async def matches(self, password: str, kept: str, patience: float) -> bool | None:
+        return None
+
+    async def derived(self, password: str, cost: Cost, patience: float) -> str | None:
         return None
 
     async def close(self) -> None:
@@ -352,6 +360,16 @@ class Office:
         """A key that is enrolled."""
         place = Location(account, id, KEY, id, create_time=START, card_id=uuid.uuid4().hex)
         await self.store.write(lambda unit: unit.places.add_location(place))
+
+    async def computer(
+        self, device: str = "device-1", *, salt: bytes = SALT, account: str = "studio"
+    ) -> Location:
+        """A computer that has just said what it is."""
+        made = fingerprint.make(PARTS, salt).SerializeToString()
+        host = Location(account, "", LocationKind.HOST, "desk-1", device=device, fingerprint=made)
+        done: list[Location] = []
+        await self.locations.create_host_location(self.request(done), host)
+        return done[0]
 
     async def give_back(self, view: ActivationView) -> None:
         """What a receipt of a key does."""

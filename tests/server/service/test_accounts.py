@@ -44,9 +44,9 @@ async def test_an_unknown_name_costs_a_check_too(office: Office) -> None:
     checked: list[str | None] = []
     matches = office.passwords.matches
 
-    async def counted(password: str, kept: str | None) -> bool:
+    async def counted(password: str, kept: str | None, *, at_home: bool = False) -> bool:
         checked.append(kept)
-        return await matches(password, kept)
+        return await matches(password, kept, at_home=at_home)
 
     office.passwords.matches = counted  # type: ignore[method-assign]
     with pytest.raises(errors.CredentialsInvalid):

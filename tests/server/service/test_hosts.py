@@ -11,38 +11,18 @@ from keypeg import errors, fingerprint, offline
 from keypeg.document import to_text
 from keypeg.session_guard import Pinned
 from keypeg.v1.document_pb2 import LicenseDocument
-from keypeg_server.domain.location import Location, LocationKind
+from keypeg_server.domain.location import LocationKind
 from keypeg_server.rpc import borrow_checks
 from keypeg_server.service import locations
 from keypeg_server.storage.log_search import SqlLogSearch
 from keypeg_server.storage.log_writer import LogWriter
-from tests.server.service.office import DAW, HOST, Office
-
-PARTS = {"machine_id": "0f1e2d3c", "board": "B-77", "disk": "WD-12"}
-SALT = bytes(range(fingerprint.SALT_BYTES))
-
-
-async def added(
-    office: Office, device: str = "device-1", salt: bytes = SALT, account: str = "studio"
-) -> Location:
-    made = fingerprint.make(PARTS, salt)
-    host = Location(
-        account,
-        "",
-        LocationKind.HOST,
-        "desk-1",
-        device=device,
-        fingerprint=made.SerializeToString(),
-    )
-    done: list[Location] = []
-    await office.locations.create_host_location(office.request(done), host)
-    return done[0]
+from tests.server.service.office import DAW, HOST, PARTS, SALT, Office
 
 
 async def test_a_computer_is_added_once_and_gets_its_new_parts(office: Office) -> None:
     office.store.log = LogWriter(office.signing.sign_log, b"a secret")
-    first = await added(office)
-    again = await added(office, salt=bytes(16))
+    first = await office.computer()
+    again = await office.computer(salt=bytes(16))
     assert again.id == first.id
     assert again.fingerprint != first.fingerprint
     found = await office.locations.get_location("studio", first.id)
@@ -51,17 +31,17 @@ async def test_a_computer_is_added_once_and_gets_its_new_parts(office: Office) -
         "device-1",
         again.fingerprint,
     )
-    assert (await added(office, "device-2")).id != first.id
+    assert (await office.computer("device-2")).id != first.id
     said = await SqlLogSearch(office.database).find("accounts/studio", 0, b'"host_added"')
     devices = [json.loads(body)["device"] for _, body in said.records]
     assert devices == ["device-1", "device-1", "device-2"]
 
 
 async def test_where_a_license_lives_the_parts_stay_those_of_its_document(office: Office) -> None:
-    host = await added(office)
+    host = await office.computer()
     license = await office.license(allowed_locations=frozenset({HOST}))
     view = await office.activate(license, host.id)
-    kept = await added(office, salt=bytes(16))
+    kept = await office.computer(salt=bytes(16))
     assert kept == host
     document = LicenseDocument.FromString(view.document.payload)
     assert document.fingerprint.SerializeToString() == host.fingerprint
@@ -71,7 +51,7 @@ async def test_where_a_license_lives_the_parts_stay_those_of_its_document(office
 async def test_the_document_opens_the_product_on_that_computer_alone(
     office: Office, tmp_path: Path
 ) -> None:
-    host = await added(office)
+    host = await office.computer()
     license = await office.license(allowed_locations=frozenset({HOST}))
     view = await office.activate(license, host.id)
     text = to_text(view.document) + to_text(view.delegation)
@@ -90,15 +70,15 @@ async def test_an_account_does_not_get_computers_without_end(
 ) -> None:
     monkeypatch.setattr(locations, "HOST_LIMIT", 2)
     for device in ("device-1", "device-2"):
-        await added(office, device)
+        await office.computer(device)
     with pytest.raises(errors.LimitExceeded):
-        await added(office, "device-3")
-    assert (await added(office, "device-2")).device == "device-2"
+        await office.computer("device-3")
+    assert (await office.computer("device-2")).device == "device-2"
 
 
 async def test_no_account_no_computer(office: Office) -> None:
     with pytest.raises(errors.NotFound):
-        await added(office, account="nobody")
+        await office.computer(account="nobody")
 
 
 def test_two_thirds_of_the_parts_are_needed_and_no_fewer() -> None:

@@ -20,7 +20,7 @@ from keypeg_server.service import key_contents
 from keypeg_server.service.activations import ActivationView
 from keypeg_server.service.license_life import Asked, Lived
 from keypeg_server.service.store import Page
-from tests.server.service.office import CLOUD, DAW, KEY, Office
+from tests.server.service.office import CLOUD, DAW, HOST, KEY, Office
 
 HOUR = timedelta(hours=1)
 ALL = Page("", 1_000)
@@ -309,6 +309,31 @@ async def test_keys_are_activated_where_they_are(office: Office) -> None:
     with pytest.raises(errors.ActivateThere):
         await office.activations.create_activation(office.request([]), "studio", license.id, "k1")
     await office.activate(license, "k1")
+
+
+async def test_computers_are_activated_by_themselves_once_for_each_time(office: Office) -> None:
+    here = await office.computer("desk-1")
+    first, second = [await office.license(allowed_locations=frozenset({HOST})) for _ in range(2)]
+    await office.activate(first, here.id)
+    with pytest.raises(errors.ActivateThere) as refused:
+        await office.activate(second, here.id)
+    assert refused.value.metadata["location"] == here.name
+    assert "--here" in refused.value.sentence
+    await office.computer("desk-1")
+    office.clock.now += timedelta(minutes=10)  # and was switched off
+    with pytest.raises(errors.ActivateThere):
+        await office.activate(second, here.id)
+    assert (await office.computer("desk-1")).id == here.id
+    await office.activate(second, here.id)
+
+
+async def test_a_computer_is_no_key_whatever_its_device_is_called(office: Office) -> None:
+    await office.key_place("k1")
+    key = await office.locations.get_location("studio", "k1")
+    await office.computer(key.card_id)
+    license = await office.license()
+    with pytest.raises(errors.ActivateThere):
+        await office.activations.create_activation(office.request([]), "studio", license.id, "k1")
 
 
 async def test_a_license_that_accounts_may_not_move_stays_where_it_is(office: Office) -> None:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from keypeg import errors
 from keypeg_server.service import argon2id, aside
@@ -21,6 +22,9 @@ from keypeg_server.service.aside import Aside
 from keypeg_server.service.passwords import Elsewhere, Passwords
 from tests.server.service.office import FAST, HandClock, Nowhere
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "SCHED_IDLE"), reason="children, signals and ranks of processes: Linux"
+)
 SOON = 20.0  # seconds, on a machine with other work
 SLOW = Cost(memory_kib=65_536, iterations=20, lanes=1)
 
@@ -35,6 +39,10 @@ class Seen:
     async def matches(self, password: str, kept: str, patience: float) -> bool | None:
         self.asked.append(password)
         return self.answer
+
+    async def derived(self, password: str, cost: Cost, patience: float) -> str | None:
+        self.asked.append(password)
+        return None
 
     async def close(self) -> None:
         pass
@@ -116,6 +124,15 @@ async def test_too_many_sign_ins_at_once_are_refused_and_not_piled_up() -> None:
         assert await made.matches("x" * 8, await made.hashed("x" * 8))
 
 
+async def test_strangers_take_no_place_from_who_is_at_home() -> None:
+    async with passwords(Nowhere()) as made:
+        kept = await made.hashed("x" * 8)
+        crowd = [asyncio.ensure_future(made.matches("y" * 8, kept)) for _ in range(8)]
+        assert await made.matches("x" * 8, kept, at_home=True)
+        results = await asyncio.gather(*crowd, return_exceptions=True)
+        assert sum(isinstance(one, errors.Busy) for one in results) == 5
+
+
 async def test_one_at_a_time_is_checked_like_other_work() -> None:
     elsewhere = Seen()
     async with passwords(elsewhere) as made:
@@ -177,7 +194,6 @@ async def test_what_can_not_be_checked_is_not_known_there_and_an_error_here() ->
                 await here.matches(no_text, kept)
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux alone has it")
 async def test_the_process_checks_when_nobody_else_wants_to_run() -> None:
     async with process(at_once=1) as made:
         pid = await started(made)
@@ -227,10 +243,57 @@ async def test_signals_that_end_a_server_do_not_end_what_it_waits_for() -> None:
     kept = argon2id.derived("x" * 8, FAST)
     async with process() as made:
         pid = await started(made)
-        for told in (signal.SIGINT, signal.SIGTERM):
+        for told in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(pid, told)
             assert await made.matches("x" * 8, kept, SOON)
         assert pid in children()
+
+
+def test_whoever_asks_while_the_process_dies_is_told_that_nothing_is_known() -> None:
+    """On the event loop of the server, which refuses to write to who is gone."""
+
+    async def story() -> None:
+        kept = argon2id.derived("x" * 8, FAST)
+        async with process() as made:
+            pid = await started(made)
+            os.kill(pid, signal.SIGKILL)
+            known = [await made.matches("x" * 8, kept, SOON) for _ in range(200)]
+            assert known == [None] * 200
+            assert made._free._value == 2, "no place is left behind"
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
+
+
+async def test_what_is_no_answer_ends_the_process() -> None:
+    async with process() as made:
+        made._command = (sys.executable, "-c", "input(); print('hello'); input()")
+        assert await made.matches("x", "y", SOON) is None
+        assert made._started is None
+
+
+async def test_the_process_hashes_as_well() -> None:
+    async with process() as made:
+        kept = await made.derived("x" * 8, FAST, SOON)
+        assert kept is not None
+        assert argon2id.verified("x" * 8, kept)
+
+
+async def test_many_hashes_at_once_give_way_as_checks_do() -> None:
+    elsewhere = Seen()
+    async with passwords(elsewhere, waiting=9) as made:
+        await asyncio.gather(*(made.hashed("x" * 8) for _ in range(10)))
+        assert len(elsewhere.asked) == 8, "the first came alone, and the last was alone again"
+
+
+async def test_a_guess_that_is_given_up_ends_the_calm() -> None:
+    elsewhere = Seen(answer=True)
+    async with passwords(elsewhere) as made:
+        given_up = asyncio.ensure_future(made.matches("y" * 8, None))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        assert await made.matches("x" * 8, "as is said elsewhere")
 
 
 async def test_closing_waits_for_nothing() -> None:
@@ -238,8 +301,10 @@ async def test_closing_waits_for_nothing() -> None:
     async with process() as made:
         pid = await started(made)
         asked = asyncio.ensure_future(made.matches("x" * 8, kept, SOON))
-        await asyncio.sleep(0)
-        await made.close()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert made._answers, "it has been told"
+        await asyncio.wait_for(made.close(), SOON)
         assert await asked is None
         assert pid not in children()
         assert await made.matches("x" * 8, kept, SOON) is None, "nor is it started again"
