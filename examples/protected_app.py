@@ -12,6 +12,7 @@ end of its standard input (a pipe or a terminal), giving everything back first; 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from types import FrameType
@@ -29,6 +31,7 @@ import keypeg
 from keypeg import events
 
 PRINTING_TIME = 2.0  # s for the last line to be printed
+AGAIN_SECONDS = 0.5  # until a signal that was lost comes again
 
 _lines = threading.Lock()
 
@@ -143,7 +146,8 @@ def work(session: keypeg.Session, options: argparse.Namespace) -> int:
         priority=options.priority,
     )
     try:
-        seat.acquire()
+        with until_told():
+            seat.acquire()
     except keypeg.KeypegError as error:
         say("denied", **why(error))
         return 1
@@ -156,9 +160,10 @@ def work(session: keypeg.Session, options: argparse.Namespace) -> int:
 
 def until_over(session: keypeg.Session) -> int:
     """Waits until the session stops or the seat is gone."""
-    for event in session.events():
-        if isinstance(event, events.SeatLost | events.SeatRecalled | events.Stopped):
-            return 1
+    with until_told():
+        for event in session.events():
+            if isinstance(event, events.SeatLost | events.SeatRecalled | events.Stopped):
+                return 1
     return 1
 
 
@@ -190,10 +195,27 @@ def is_terminal() -> bool:
 
 
 def on_signal(number: int, frame: FrameType | None) -> None:
-    """Leaves every `with` block on the way out; a second signal changes nothing."""
+    """Leaves every `with` block on the way out; a second signal changes nothing.
+
+    Python drops what is raised while it calls back for an object that goes: then it is raised again.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, on_signal)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
     raise SystemExit(0)
+
+
+@contextlib.contextmanager
+def until_told() -> Iterator[None]:
+    """Where the app waits: what a signal raised has come through."""
+    try:
+        yield
+    except SystemExit:
+        if hasattr(signal, "SIGALRM"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        raise
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -230,7 +252,8 @@ def main() -> int:
     say("started", pid=os.getpid())
     if not is_terminal():
         end_with_input()
-    return run(options)
+    with until_told():
+        return run(options)
 
 
 if __name__ == "__main__":

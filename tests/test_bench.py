@@ -16,8 +16,8 @@ from benchmarks.hostile import ATTACKS
 from benchmarks.loads import Sample
 from benchmarks.report import Goal, bars, table
 from benchmarks.rounds import Series
-from benchmarks.servers import combined
 from benchmarks.suite import Missing
+from benchmarks.together import combined
 from lab.processes import ROOT
 
 
@@ -105,6 +105,7 @@ def test_every_suite_of_the_bench_goes_through(tmp_path: Path) -> None:
     points = [(one["live"], one["past"]) for one in found["growth"]["points"]]
     assert points == [(0, 0), (1, 0), (10, 0), (100, 0), (0, 10), (0, 100), (0, 1_000)]
     assert len(found["servers"]["takeover_seconds"]) == 1
+    assert found["servers"]["told"]["missing"] == 0
     assert "missing" in found["peers"] or found["peers"]["ratios"]["stream_to_txn"]["rate"] > 0
 
 

@@ -59,6 +59,36 @@ def site() -> Iterator[StandInHost]:
         yield host
 
 
+LOST = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import protected_app
+
+class Going:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+signal.signal(signal.SIGTERM, protected_app.on_signal)
+with protected_app.until_told():
+    Going()
+    print("lost", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_signal_that_comes_while_an_object_goes_ends_it_all_the_same():
+    done = subprocess.run(
+        [sys.executable, "-c", LOST, str(APP.parent)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("lost\n", 0)
+    assert "SystemExit" in done.stderr
+
+
 def test_it_runs_until_it_is_told_to_end(site):
     app = App(site, "--seat")
     assert app.until("started")["pid"] == app.popen.pid

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from keypeg.errors import Reason
+from keypeg.v1 import license_service_pb2
 from lab.keys import KeyLab
-from lab.world import CLOUD, HOST, KEY, World
+from lab.world import CLOUD, HOST, KEY, World, request_id
 from tests.client.launch.screen import INSTALL, press, virtual_screen
 from tests.system.people import Customer, recorded, refused
 from tests.system.terminal import at_terminal
@@ -65,6 +66,31 @@ def test_what_lives_on_a_computer_is_activated_by_that_computer_alone(
     again = world.keypeg(desk, "activation", "create", second.name, "--here")[1]
     assert again["location"] == here["location"]
     app = world.app(new_name("app"), desk, product, env={"KEYPEG_TOKEN": ""})
+    app.expect("running")
+
+
+@pytest.mark.behaviour("LIC-8")
+def test_what_lived_on_a_computer_that_is_lost_is_recovered_and_lives_on_another(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("eq"), locations=[HOST])
+    owned = world.license(customer.account, product)
+    lost, other = (world.computer(new_name("pc"), token=customer.admin_token) for _ in range(2))
+    office = world.computer(new_name("office"), token=world.publisher.token)
+    here = world.keypeg(lost, "activation", "create", owned.name, "--here")[1]
+    assert world.keypeg(other, "activation", "create", owned.name, "--here", check=False)[0] != 0
+    recover = ("license", "recover", here["name"], "--reason", "Left in a train", "--yes")
+    with refused(Reason.SWITCHED_OFF):
+        customer.admin.licenses.RecoverLicense(
+            license_service_pb2.RecoverLicenseRequest(
+                name=here["name"], request_id=request_id(), reason="Left in a train"
+            )
+        )
+    world.keypeg(office, *recover)
+    assert recorded(customer, "license_recovered")[-1]["location"] == here["location"]
+    there = world.keypeg(other, "activation", "create", owned.name, "--here")[1]
+    assert there["location"] != here["location"]
+    app = world.app(new_name("app"), other, product, env={"KEYPEG_TOKEN": ""})
     app.expect("running")
 
 

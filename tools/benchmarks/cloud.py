@@ -5,22 +5,20 @@ of its own, with one license, which comes into the cloud and leaves it with each
 from when it is sent until the app, which runs on a stream of its own, hears of its license; a move from when it is
 sent until the app that ran there has the status that stops it, and until who watches sees it.
 
-Leaves to others: renewals of apps, which are what apps cost while they run (presence.py).
+Leaves to others: deposits and moves (depositing.py), renewals of apps, which are what apps cost while they run (presence.py).
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from benchmarks import machine
-from benchmarks.loads import LoadError, Target
-from benchmarks.report import Found, Goal, markdown, table
+from benchmarks import depositing
+from benchmarks.loads import Target
+from benchmarks.report import Found, markdown, table
 from benchmarks.rounds import Series, measure
 from benchmarks.stage import Place, Stage
 from benchmarks.suite import Given
@@ -31,14 +29,7 @@ CONNECTIONS: Final = 4
 ACCOUNT: Final = "cloud-"
 DEPOSITS: Final = 1_000
 QUICK_DEPOSITS: Final = 20
-MOVES: Final = 500  # each needs a stream of a watcher, too
-MOVERS: Final = (
-    2  # at once: how soon others hear of it, and not how long movers wait for each other
-)
-DEPOSITORS: Final = 16
-SETTLING_SECONDS: Final = 900.0  # 1,000 accounts with their users are made first
 LEAST_SECONDS: Final = 0.6  # of a round: what changes an account takes longer than a renewal
-DEPOSIT_LOAD: Final = Path(__file__).resolve().parent / "deposit_load.py"
 
 NOTHING: Final = "no-op, unary"
 KINDS: Final = {
@@ -76,7 +67,8 @@ def cloud(given: Given) -> Found:
             for load in loads.values():
                 load.close()
         given.say("deposits")
-        deposits = _deposits(given, stage, publisher)
+        count = QUICK_DEPOSITS if given.quick else DEPOSITS
+        deposits = depositing.deposits(given, stage.lab, stage.world, publisher, count)
     return _found(series, deposits)
 
 
@@ -100,40 +92,6 @@ def _accounts(stage: Stage, count: int) -> None:
         list(pool.map(account, range(count)))
 
 
-def _deposits(given: Given, stage: Stage, publisher: Target) -> Event:
-    """What the program that deposits, and holds the apps, found."""
-    count = QUICK_DEPOSITS if given.quick else DEPOSITS
-    product = stage.world.product(
-        "deposits",
-        locations=(location_pb2.LOCATION_KIND_CLOUD,),
-        features=("extra",),
-        offline_grace=3_600,  # nothing needs renewing while a thousand accounts are made
-    )
-    arguments: dict[str, Any] = {
-        "target": publisher.address,
-        "ca": publisher.ca_file,
-        "product": product,
-        "count": count,
-        "moves": min(MOVES, count),
-        "movers": MOVERS,
-        "callers": min(DEPOSITORS, count),
-    }
-    pairs = [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
-    with machine.pinned(given.cores.load):
-        program = stage.lab.start(
-            "deposits",
-            [sys.executable, str(DEPOSIT_LOAD), *pairs],
-            env={"KEYPEG_TOKEN": publisher.token},
-        )
-    found = program.expect("result", timeout=SETTLING_SECONDS)
-    program.stop()
-    if found["missing"]:
-        raise LoadError(
-            f"{found['missing']} apps or watchers did not hear of what happened: {found['why']}"
-        )
-    return found
-
-
 def _found(series: Sequence[Series], deposits: Event) -> Found:
     callers = sorted({one.callers for one in series})
     rows: list[tuple[str, ...]] = [("ratio", *(f"{count} accounts" for count in callers))]
@@ -149,54 +107,16 @@ def _found(series: Sequence[Series], deposits: Event) -> Found:
                 ratios[count][f"{name} {field}"] = ratio
                 cells.append(f"{ratio:.2f}")
             rows.append((f"{name} / no-op unary: {called}", *cells))
-    told = [
-        ("from when it was sent", "p50 ms", "p99 ms", "longest ms"),
-        *(
-            (what, *(f"{deposits[key][part]:.0f}" for part in ("p50", "p99", "longest")))
-            for what, key in (
-                ("a deposit, heard by the app", "sent"),
-                ("of it, after the deposit was answered", "answered"),
-                (
-                    f"{deposits['moves']} moves, {deposits['movers']} at once: the app was stopped",
-                    "stopped",
-                ),
-                ("the same: who watches saw it", "watched"),
-            )
-        ),
-    ]
     lines = (
         *table(series),
         "",
         *markdown(rows),
         "",
-        f"{deposits['count']:,} licenses deposited to {deposits['count']:,} open automatic cloud sessions, each with a running app, "
-        f"in {deposits['seconds']:.1f} s ({deposits['count'] / deposits['seconds']:.0f} deposits/s, by {deposits['callers']} at once):",
-        "",
-        *markdown(told),
+        *depositing.lines(deposits),
     )
     data = {
         "series": [one.as_json() for one in series],
         "ratios": {str(count): found for count, found in ratios.items()},
         "deposits": dict(deposits),
     }
-    goals = (
-        Goal(
-            "a deposit to an open automatic cloud session is heard by its app, the longest, ms",
-            1_000,
-            deposits["sent"]["longest"],
-            at_most=True,
-        ),
-        Goal(
-            "an app is stopped by a move of its cloud session, p99, ms",
-            200,
-            deposits["stopped"]["p99"],
-            at_most=True,
-        ),
-        Goal(
-            "who watches a cloud session sees a move, p99, ms",
-            200,
-            deposits["watched"]["p99"],
-            at_most=True,
-        ),
-    )
-    return Found("Cloud sessions", lines, data, goals)
+    return Found("Cloud sessions", lines, data, depositing.goals(deposits))

@@ -53,8 +53,17 @@ _ids = SystemRandomness()
 class Customer:
     """An account with its cloud session open, and an app that runs there."""
 
-    def __init__(self, channel: grpc.aio.Channel, staff: Any, product: str, number: int) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        acting: grpc.aio.Channel,
+        staff: Any,
+        product: str,
+        number: int,
+    ) -> None:
+        """`channel`: where the app runs and somebody watches; `acting`: where all else is done."""
         self._channel = channel
+        self._acting = acting
         self._staff = staff
         self._product = product
         self._number = number
@@ -70,7 +79,7 @@ class Customer:
 
     async def begin(self) -> None:
         """Make the account, open the cloud session, and start the app."""
-        accounts, licenses = AccountServiceStub(self._channel), LicenseServiceStub(self._channel)
+        accounts, licenses = AccountServiceStub(self._acting), LicenseServiceStub(self._acting)
         login = f"{self._number}@deposit.example"
         await accounts.CreateAccount(
             account_service_pb2.CreateAccountRequest(
@@ -96,7 +105,7 @@ class Customer:
         self._own = own = (("authorization", f"Bearer {signed_in.token}"),)
         await licenses.CreateLicense(self._license(), metadata=self._staff)
         device = session_pb2.Device(id=f"device-{self._number:08}", host_name=f"pc-{self._number}")
-        await CloudSessionServiceStub(self._channel).OpenCloudSession(
+        await CloudSessionServiceStub(self._acting).OpenCloudSession(
             cloud_session_service_pb2.OpenCloudSessionRequest(
                 name=f"{self.account}/cloudSession", request_id=_ids.request_id(), device=device
             ),
@@ -149,7 +158,7 @@ class Customer:
             device=self._elsewhere(),
         )
         self.moved = time.monotonic()
-        await CloudSessionServiceStub(self._channel).OpenCloudSession(request, metadata=self._own)
+        await CloudSessionServiceStub(self._acting).OpenCloudSession(request, metadata=self._own)
 
     def _elsewhere(self) -> session_pb2.Device:
         return session_pb2.Device(id=f"laptop-{self._number:08}", host_name="laptop")
@@ -159,7 +168,7 @@ class Customer:
         request = self._license()
         request.features.append(product_pb2.FeatureGrant(feature="extra"))
         self.sent = time.monotonic()
-        made: Any = await LicenseServiceStub(self._channel).CreateLicense(
+        made: Any = await LicenseServiceStub(self._acting).CreateLicense(
             request, metadata=self._staff
         )
         self.answered = time.monotonic()
@@ -222,6 +231,7 @@ async def main() -> None:
     """Open everything, deposit, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True)
+    parser.add_argument("--other", required=True, help="a second server, or the same")
     parser.add_argument("--ca", type=Path, required=True)
     parser.add_argument("--product", required=True)
     parser.add_argument("--count", type=int, required=True)
@@ -231,18 +241,24 @@ async def main() -> None:
     given = parser.parse_args()
     staff = (("authorization", f"Bearer {os.environ['KEYPEG_TOKEN']}"),)
     credentials = grpc.ssl_channel_credentials(given.ca.read_bytes())
-    channels = [
-        grpc.aio.secure_channel(
-            given.target,
-            credentials,
-            options=[("grpc.use_local_subchannel_pool", 1), ("keypeg.bench.number", number)],
-        )
-        for number in range(4)
-    ]
-    customers = [
-        Customer(channels[number % 4], staff, given.product, number)
-        for number in range(given.count)
-    ]
+    here, there = (
+        [
+            grpc.aio.secure_channel(
+                target,
+                credentials,
+                options=[("grpc.use_local_subchannel_pool", 1), ("keypeg.bench.number", number)],
+            )
+            for number in range(4)
+        ]
+        for target in (given.target, given.other)
+    )
+    if given.other == given.target:
+        there = here
+    customers = []
+    for number in range(given.count):
+        near, far = (here, there) if number % 2 else (there, here)
+        channel, acting = near[number % 4], far[number % 4]
+        customers.append(Customer(channel, acting, staff, given.product, number))
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
 
     async def begun(customer: Customer) -> None:

@@ -1,4 +1,4 @@
-"""Two servers on one PostgreSQL: what an operation costs beside one server, and how soon one takes over.
+"""Two servers on one PostgreSQL: what an operation costs beside one, how soon others hear of it at the other, and a takeover.
 
 Promises: both servers run all the time, on the server's core; each has an account of its own as its home, under
 the same load as the one server has. The CPU of both, and of PostgreSQL, is counted. A takeover is from the
@@ -13,22 +13,22 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
-from benchmarks import machine
+from benchmarks import depositing, machine
 from benchmarks.loads import Load, LoadError, Sample, Target, Work
 from benchmarks.report import Found, Goal, markdown, table
-from benchmarks.rounds import Plan, Series
+from benchmarks.rounds import Series
 from benchmarks.stage import SEATS, SETTINGS, Place, full_rules, storage
 from benchmarks.suite import Given
+from benchmarks.together import together
 from keypeg.v1 import location_pb2, seat_service_pb2, session_pb2
 from lab.postgres import Postgres
-from lab.processes import BIN, Lab, Program
+from lab.processes import BIN, Event, Lab, Program
 from lab.world import MEMBER, Api, World, request_id
 
 CALLERS: Final = 128  # of each server
@@ -40,6 +40,8 @@ SETTLED_SECONDS: Final = 30.0
 TRY_EVERY: Final = 0.02  # seconds between two attempts at a seat during a takeover
 TRY_SECONDS: Final = 1.0  # an attempt may take so long
 RESERVED: Final = 100
+TOLD: Final = 200  # accounts in which something is done at one server and heard at the other
+QUICK_TOLD: Final = 20
 
 
 @dataclass
@@ -148,6 +150,8 @@ def servers(given: Given) -> Found:
         pair = Pair(given, lab, postgres)
         given.say("one server, and two")
         one, two = _cost(given, lab, pair)
+        given.say("what is done at one is heard at the other")
+        told = _told(given, lab, pair)
         takeovers = []
         for number in range(1 if given.quick else given.plan.rounds):
             given.say(f"takeover {number + 1}")
@@ -166,18 +170,35 @@ def servers(given: Given) -> Found:
         f"Two servers / one: CPU per operation {ratio:.2f}.",
         "",
         *markdown(rows),
+        "",
+        "Done at one server and heard at the other:",
+        *depositing.lines(told),
     )
     data: dict[str, Any] = {
         "postgresql": version,
         "series": [one.as_json(), two.as_json()],
         "ratios": {"two_to_one_cpu": ratio},
         "takeover_seconds": takeovers,
+        "told": dict(told),
     }
     goals = (
         Goal("two servers / one, CPU per operation, PostgreSQL", 1.1, ratio, at_most=True),
         Goal("takeover of a killed server's accounts, s", 5, max(takeovers), at_most=True),
+        *depositing.goals(told, " at the other server"),
     )
     return Found(f"Two servers on PostgreSQL {version}, {CALLERS} callers each", lines, data, goals)
+
+
+def _told(given: Given, lab: Lab, pair: Pair) -> Event:
+    """How soon apps and watchers at one server hear of what is done at the other."""
+    file = pair.world.data / "secrets" / "publisher-login.json"
+    login = json.loads(file.read_text())
+    here, there = pair.servers
+    account = next(iter(pair.places))
+    token = pair.world.token(login["login"], login["password"])
+    target = replace(pair.target(here, account), token=token)
+    count = QUICK_TOLD if given.quick else TOLD
+    return depositing.deposits(given, lab, pair.world, target, count, other=there.address)
 
 
 def _cost(given: Given, lab: Lab, pair: Pair) -> tuple[Series, Series]:
@@ -187,7 +208,7 @@ def _cost(given: Given, lab: Lab, pair: Pair) -> tuple[Series, Series]:
     for number in range(given.plan.rounds):
         for name in (ONE, TWO) if number % 2 else (TWO, ONE):
             busy = loads if name == TWO else loads[:1]
-            samples[name].append(_together(busy, given.plan))
+            samples[name].append(together(busy, given.plan))
     for load in loads:
         load.close()
     one, two = (Series(name, CALLERS, tuple(samples[name])) for name in (ONE, TWO))
@@ -199,56 +220,6 @@ def _load(given: Given, lab: Lab, pair: Pair, server: Server) -> Load:
     place = pair.places[account]
     work = Work("seat-stream", CALLERS, CALLERS, CONNECTIONS, place.product, place.pool)
     return Load(lab, given.generator, given.cores.load, pair.target(server, account), work)
-
-
-def _together(loads: Sequence[Load], plan: Plan) -> Sample:
-    """One sample of loads that work at the same time, as if they were one."""
-    found: list[Sample | BaseException] = [LoadError("it did not run")] * len(loads)
-
-    def run(index: int) -> None:
-        try:
-            found[index] = loads[index].run(plan.seconds, plan.warm)
-        except BaseException as error:  # handed to who waits
-            found[index] = error
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(loads))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    samples: list[Sample] = []
-    for one in found:
-        if isinstance(one, BaseException):
-            raise one
-        samples.append(one)
-    return combined(samples)
-
-
-def combined(samples: Sequence[Sample]) -> Sample:
-    """Loads of the same time as one: each counts its own server, and all count the same database."""
-    operations = sum(one.operations for one in samples)
-    servers = sum((one.cpu_per_10k - one.database_per_10k) * one.operations for one in samples)
-    # Each sample has all of the database's CPU, per its own operations.
-    database = statistics.fmean(one.database_per_10k * one.operations for one in samples)
-    return replace(
-        samples[0],
-        operations=operations,
-        rate=round(sum(one.rate for one in samples), 1),
-        p50_ms=max(one.p50_ms for one in samples),
-        p99_ms=max(one.p99_ms for one in samples),
-        cpu_per_10k=round((servers + database) / operations, 3),
-        database_per_10k=round(database / operations, 3),
-        server_cores=round(sum(one.server_cores for one in samples), 2),
-        load_cores=round(sum(one.load_cores for one in samples), 2),
-        other_cores=round(
-            max(
-                0.0,
-                samples[0].other_cores
-                - sum(one.server_cores + one.load_cores for one in samples[1:]),
-            ),
-            2,
-        ),
-    )
 
 
 def _takeover(given: Given, pair: Pair) -> float:

@@ -103,13 +103,14 @@ class Limits:
     sign_ins_at_once: int = setting(
         2,
         "Passwords that are checked at the same time; each takes the memory of `passwords.memory_kib` and a "
-        "core.",
+        "core, or what others leave of it.",
         low=1,
         high=64,
     )
     sign_ins_waiting: int = setting(
         256,
-        "Sign-ins that wait for that; more are refused with BUSY, so that guessing cannot pile up work.",
+        "Sign-ins that wait for that; more are refused with BUSY, so that guessing cannot pile up work. Who signed in from "
+        "the same address before has as many places apart.",
         low=1,
         high=100_000,
     )
