@@ -10,7 +10,6 @@ Leaves to others: deposits and moves (depositing.py), renewals of apps, which ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -74,10 +73,7 @@ def cloud(given: Given) -> Found:
 
 def _publisher(stage: Stage) -> Target:
     """The server for the publisher's staff, who may act in every account."""
-    file = stage.world.data / "secrets" / "publisher-login.json"
-    login = json.loads(file.read_text())
-    token = stage.world.token(login["login"], login["password"])
-    return replace(stage.server, token=token)
+    return replace(stage.server, token=stage.world.publisher_token())
 
 
 def _accounts(stage: Stage, count: int) -> None:

@@ -9,7 +9,6 @@ Leaves to others: that nothing is lost or given twice meanwhile (tools/seatcheck
 
 from __future__ import annotations
 
-import json
 import statistics
 import threading
 import time
@@ -124,9 +123,7 @@ class Pair:
         raise LoadError(f"Within {SETTLED_SECONDS:.0f} s {server.name} was the home of no account.")
 
     def _publisher(self, server: Server) -> Api:
-        login = json.loads((self.world.data / "secrets" / "publisher-login.json").read_text())
-        token = self.world.token(login["login"], login["password"])
-        return Api(server.address, server.ca_file.read_bytes(), token)
+        return Api(server.address, server.ca_file.read_bytes(), self.world.publisher_token())
 
     def _account(self, account_id: str, publisher: Api) -> None:
         """An account with a pool, made through one server."""
@@ -191,12 +188,9 @@ def servers(given: Given) -> Found:
 
 def _told(given: Given, lab: Lab, pair: Pair) -> Event:
     """How soon apps and watchers at one server hear of what is done at the other."""
-    file = pair.world.data / "secrets" / "publisher-login.json"
-    login = json.loads(file.read_text())
     here, there = pair.servers
     account = next(iter(pair.places))
-    token = pair.world.token(login["login"], login["password"])
-    target = replace(pair.target(here, account), token=token)
+    target = replace(pair.target(here, account), token=pair.world.publisher_token())
     count = QUICK_TOLD if given.quick else TOLD
     return depositing.deposits(given, lab, pair.world, target, count, other=there.address)
 

@@ -89,8 +89,7 @@ class World(Stock):
             shutil.copytree(like, self.data)
         (self.data / "keypegd.toml").write_text(passwords + settings)
         self.serve()
-        login = json.loads((self.data / "secrets" / "publisher-login.json").read_text())
-        self.publisher = self.sign_in(login["login"], login["password"])
+        self.publisher = Api(self.address, self.ca_file.read_bytes(), self.publisher_token())
         found = self.publisher.catalog.GetPublisher(
             catalog_service_pb2.GetPublisherRequest(name="publishers/acme")
         )
@@ -127,6 +126,11 @@ class World(Stock):
         """The API for a user."""
         token = self.token(login, password)
         return Api(self.address, self.ca_file.read_bytes(), token)
+
+    def publisher_token(self) -> str:
+        """A new token for the publisher's first login."""
+        login = json.loads((self.data / "secrets" / "publisher-login.json").read_text())
+        return self.token(login["login"], login["password"])
 
     def token(self, login: str, password: str = PASSWORD) -> str:
         """A token for a user."""

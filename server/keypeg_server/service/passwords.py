@@ -1,9 +1,9 @@
 """Passwords: who is checked where, behind a limiter.
 
 Promises: checking one for a user who does not exist costs the same as for one who does; more checks than the limiter
-takes are refused with BUSY at once instead of piling up, and strangers take no place from who is at home. While nobody guesses, a password is checked like other work;
-many at once, or after one that was wrong, take no time from whoever else is served, and still have their answer when
-the processor is never free.
+takes are refused with BUSY at once instead of piling up, and strangers take no place from who is at home. While nobody
+guesses, a password is checked like other work; many at once, or after one that was wrong, take no time from whoever else
+is served, and still have their answer when the processor is never free.
 
 Leaves to others: Argon2id (argon2id.py), what gives way (aside.py), who the user is (accounts.py), and the rules for
 passwords (rpc/validate.py).
