@@ -27,10 +27,10 @@ from tests.system.people import SETTINGS
 class Apart(World):
     """Whose publisher calls the port for administration."""
 
-    def sign_in(self, login: str, password: str = "correct horse battery") -> Api:
+    def publisher_api(self) -> Api:
         ready = json.loads((self.lab.folder / f"keypegd-{self._starts}.ready").read_text())
         self.everyone, self.admin = self.address, ready["admin_address"]
-        return Api(self.admin, self.ca_file.read_bytes(), self.token(login, password))
+        return Api(self.admin, self.ca_file.read_bytes(), self.publisher_token())
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ class World(Stock):
             shutil.copytree(like, self.data)
         (self.data / "keypegd.toml").write_text(passwords + settings)
         self.serve()
-        self.publisher = Api(self.address, self.ca_file.read_bytes(), self.publisher_token())
+        self.publisher = self.publisher_api()
         found = self.publisher.catalog.GetPublisher(
             catalog_service_pb2.GetPublisherRequest(name="publishers/acme")
         )
@@ -126,6 +126,10 @@ class World(Stock):
         """The API for a user."""
         token = self.token(login, password)
         return Api(self.address, self.ca_file.read_bytes(), token)
+
+    def publisher_api(self) -> Api:
+        """The API for the publisher, at the port that serves them."""
+        return Api(self.address, self.ca_file.read_bytes(), self.publisher_token())
 
     def publisher_token(self) -> str:
         """A new token for the publisher's first login."""
