@@ -77,7 +77,7 @@ class App:
     ) -> None:
         self.address: Final = address
         self.admin_address = ""  # of the port for administration alone
-        self.bridge_address = ""  # of the port for bridges alone
+        self.bridge_address = ""  # of the port for bridges and sites alone
         self.ca_file: Final = certificates.identity.ca_file
         self._certificates = certificates
         self._keys = SigningKeys(opened)
@@ -149,20 +149,20 @@ class App:
         everyone = server(administers=not admin_listen)
         admin = server(administers=True) if admin_listen else None
         door = CertificateDoor(callers.certificates, callers.carried)
-        bridges = server(administers=False, door=door) if callers.authority else None
+        machines = server(administers=False, door=door) if callers.authority else None
         if admin is not None:
             show_channels(admin)
-        doors = Doors(everyone, admin, bridges)
+        doors = Doors(everyone, admin, machines)
         address = bind(everyone, listen, shown.credentials())
         app = cls(opened, doors, address, shown, several)
         if admin is not None:
             app.admin_address = bind(
                 admin, admin_listen, shown.credentials(), "server.admin_listen"
             )
-        if bridges is not None and callers.authority is not None:
+        if machines is not None and callers.authority is not None:
             credentials = shown.credentials(callers.authority.pem)
             listen = opened.settings.server.bridge_listen
-            app.bridge_address = bind(bridges, listen, credentials, "server.bridge_listen")
+            app.bridge_address = bind(machines, listen, credentials, "server.bridge_listen")
         try:
             await app._serve(callers, Bounds(quotas.frames, quotas.opening, refusals.tell))
         except BaseException:

@@ -79,12 +79,12 @@ class Callers:
 
 
 def _authority(opened: Opened) -> ClientAuthority | None:
-    """Who signs the certificates of bridges, where there are any."""
+    """Who signs the certificates of bridges and sites, where there are any."""
     if opened.settings.tls.client_certificates == "off":
         return None
     if not opened.settings.server.bridge_listen:
         raise StartError(
             "tls.client_certificates is set, and server.bridge_listen is not. Give the address and port at which "
-            "bridges call by their certificates."
+            "bridges and sites call by their certificates."
         )
     return ClientAuthority(opened.secrets().management_key, opened.clock.wall())

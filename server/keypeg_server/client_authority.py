@@ -86,7 +86,7 @@ class ClientAuthority:
     def issue(self, wanted: Wanted, certificate: ClientCertificate, now: datetime) -> str:
         key = load_der_public_key(wanted.public_key)
         assert isinstance(key, ec.EllipticCurvePublicKey)
-        role, ends = certificate.role.name.lower(), certificate.expire_time
+        role, ends = certificate.role.word, certificate.expire_time
         uri = x509.UniformResourceIdentifier(f"{_URI}:{role}:{certificate.name}")
         made = (
             _builder(_common_name(f"keypeg {role}"), self._name, now, ends)

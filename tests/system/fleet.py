@@ -18,6 +18,7 @@ from keypeg.v1 import seat_service_pb2, session_pb2
 from lab.postgres import Postgres
 from lab.processes import BIN, Lab, Program
 from lab.world import Api, Computer, World, request_id
+from tests.system.people import BRIDGES
 
 GRANT: Final = 10.0
 """Seconds that one answer lets an app use its seat: more than a takeover takes."""
@@ -52,11 +53,12 @@ class Fleet:
         self.postgres = postgres
         self.database = f"fleet{next(_numbers)}"
         url = postgres.create(self.database)
-        self.settings = SETTINGS + f'[storage]\ndatabase = "{url}"\n'
+        self.settings = SETTINGS + BRIDGES + f'[storage]\ndatabase = "{url}"\n'
         self.world = World(lab, settings=self.settings)
         assert self.world.server is not None
         self.programs: list[Program] = [self.world.server]
         self.addresses: list[str] = [self.world.address]
+        self.bridge_addresses: list[str] = [self.world.bridge_address]
         self._starts = 0
         for _ in range(count - 1):
             self.add()
@@ -75,6 +77,7 @@ class Fleet:
         found = self.lab.ready(program, ready)
         self.programs.append(program)
         self.addresses.append(found["address"])
+        self.bridge_addresses.append(found["bridge_address"])
         return len(self.programs) - 1
 
     def again(self, number: int) -> None:
@@ -82,6 +85,7 @@ class Fleet:
         new = self.add(self.addresses[number])
         self.programs[number] = self.programs.pop(new)
         self.addresses.pop(new)
+        self.bridge_addresses[number] = self.bridge_addresses.pop(new)
 
     def kill(self, number: int) -> None:
         """SIGKILL."""
@@ -98,6 +102,12 @@ class Fleet:
     def api(self, number: int, token: str) -> Api:
         """One server for one caller."""
         return Api(self.addresses[number], self.world.ca_file.read_bytes(), token)
+
+    def by(self, number: int, identity: tuple[bytes, bytes] | tuple[None, None]) -> Api:
+        """One server for who shows this certificate."""
+        return Api(
+            self.bridge_addresses[number], self.world.ca_file.read_bytes(), identity=identity
+        )
 
     def computer(self, name: str, token: str, servers: Sequence[int]) -> Computer:
         """A computer that knows these servers, in this order."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 
+from lab.processes import START_TIMEOUT, LabError
 from lab.world import World
 
 
@@ -15,3 +17,15 @@ def said(world: World, event: str, **fields: object) -> bool:
         if found.get("event") == event and fields.items() <= found.items():
             return True
     return False
+
+
+def logged(world: World, *words: str) -> str:
+    """The first line of the server's log with all of these words; it is waited for."""
+    assert world.server is not None
+    tick = threading.Event()
+    for _ in range(int(START_TIMEOUT / 0.05)):
+        for line in world.server.log.read_text().splitlines():
+            if all(word in line for word in words):
+                return line
+        tick.wait(0.05)
+    raise LabError(f"the server did not log {words}.{world.server.tail()}")

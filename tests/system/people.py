@@ -51,7 +51,7 @@ client_certificates = "accept"
 [server]
 bridge_listen = "127.0.0.1:0"
 """
-"""Bridges may call by certificates."""
+"""Bridges and sites may call by certificates."""
 
 _counter = itertools.count(1)
 

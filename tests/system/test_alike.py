@@ -15,7 +15,7 @@ import pytest
 
 from keypeg.errors import Reason
 from keypeg_server.rpc.authorization import TABLE
-from keypeg_server.rpc.authorization_cells import Outcome, Who, outcome
+from keypeg_server.rpc.authorization_cells import STRANGERS, Outcome, outcome
 from lab.processes import Lab
 from lab.world import World
 from tests.system.authorization_calls import CALLS, MADE_ANEW
@@ -26,7 +26,6 @@ pytestmark = [pytest.mark.system, pytest.mark.long]
 COUNTING = Path(__file__).with_name("counting.py")
 TRIES = 8
 """Of two calls: a task of the server's own may fall into one, and not into each."""
-STRANGERS = (Who.STRANGER, Who.STRANGE_ADMIN, Who.STRANGE_OWNER, Who.STRANGE_RESELLER)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from keypeg.calls import translate
 from keypeg.v1 import account_pb2, account_service_pb2, people_service_pb2
 from keypeg_server.rpc.access_rules import Access
 from keypeg_server.rpc.authorization import TABLE
-from keypeg_server.rpc.authorization_cells import BRIDGES as MACHINES
-from keypeg_server.rpc.authorization_cells import Outcome, Who, outcome
+from keypeg_server.rpc.authorization_cells import MACHINES, STRANGERS, Outcome, Who, outcome
 from keypeg_server.rpc.health import CONTRACT
 from lab.processes import Lab
 from lab.world import PASSWORD, Api, World, request_id
@@ -81,8 +80,9 @@ class Everyone:
                 name=name, request_id=request_id(), accounts=[own.account]
             )
         )
-        for who, customer in ((Who.BRIDGE, own), (Who.STRANGE_BRIDGE, other)):
-            self.apis[who] = world.bridge(world.publisher, customer.account, "cells")
+        for who, role in MACHINES.items():
+            account = (other if who in STRANGERS else own).account
+            self.apis[who] = world.bridge(world.publisher, account, "cells", role.value)  # type: ignore[arg-type]  # equal by test
         self.scene = scene(world, own, own.member, name)
 
     def api(self, who: Who, method: str) -> Api:

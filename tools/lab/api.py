@@ -35,7 +35,7 @@ class Api:
         token: str = "",
         identity: tuple[bytes, bytes] | tuple[None, None] = (None, None),
     ) -> None:
-        """`identity`: private key and certificate, PEM, of who calls the port for bridges."""
+        """`identity`: private key and certificate, PEM, of who calls the port for certificates."""
         credentials = grpc.ssl_channel_credentials(ca, *identity)
         self.token = token
         self.identity = identity

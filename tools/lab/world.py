@@ -154,7 +154,7 @@ class World(Stock):
         name: str,
         role: certificate_pb2.CertificateRole.ValueType = certificate_pb2.CERTIFICATE_ROLE_BRIDGE,
     ) -> Api:
-        """The API for a bridge that `api` has issued a certificate for; `identity` is what it shows."""
+        """The API for a bridge or site that `api` has issued a certificate for; `identity` is what it shows."""
         made = enrollment.make_request()
         answer = api.certificates.IssueCertificate(
             certificate_service_pb2.IssueCertificateRequest(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypeg_server.domain.client_certificate import CertificateRole
 from keypeg_server.domain.rights import RIGHTS, STAFF, Right, Role
 
 __all__ = ["Caller", "Right", "Role"]
@@ -28,6 +29,7 @@ class Caller:
     scopes: frozenset[Right] | None = None  # of an API key; None for who has signed in
     credential: str = ""  # the credential by which they signed in (name)
     certificate: str = ""  # the certificate (name) by which a bridge or site calls
+    machine: CertificateRole | None = None  # which of the two that is
     device: str = ""  # of a credential: the only one that the caller may speak for
     owes_factor: bool = False  # the account requires a second factor, and the user has none
 

@@ -27,6 +27,11 @@ class CertificateRole(enum.IntEnum):
     BRIDGE = 1
     SITE = 2
 
+    @property
+    def word(self) -> str:
+        """What people call it, and certificates say."""
+        return self.name.lower()
+
 
 @dataclass(frozen=True)
 class ClientCertificate:

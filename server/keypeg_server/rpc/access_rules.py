@@ -16,6 +16,7 @@ from typing import Any
 
 from keypeg.errors import PermissionDenied
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.client_certificate import CertificateRole
 from keypeg_server.domain.rights import RIGHTS, Right
 from keypeg_server.service.accounts import not_found
 
@@ -41,15 +42,15 @@ class Rule:
 
     `field` of the request has the name of something in the account. Without a right, and where it is about one
     user, people call themselves: an API key may only where the rule says so. `in_person`: nor may one although it is
-    about others, whatever its scopes. `bridges`: whether the certificate of a bridge
-    opens it, which has no right of its own.
+    about others, whatever its scopes. `certificates`: whose certificates open it,
+    which have no right of their own.
     """
 
     access: Access
     right: Right | None = None
     field: str = ""
     keys: bool = False
-    bridges: bool = False
+    certificates: frozenset[CertificateRole] = frozenset()
     in_person: bool = False
 
     def __post_init__(self) -> None:
@@ -59,14 +60,18 @@ class Rule:
             Access.CALLER,
             Access.CERTIFICATE,
         )
+        if self.access is Access.PUBLIC and self.certificates:  # nobody asks which one calls
+            assert self.certificates == frozenset(CertificateRole)
 
 
 def check_right(rule: Rule, caller: Caller, method: str) -> None:
     """Refuse who lacks the right of a method; before the request is looked at."""
-    if caller.certificate or rule.access is Access.CERTIFICATE:
-        if not (caller.certificate and rule.bridges):
-            raise by_certificate(method) if caller.certificate else denied(method)
+    if caller.machine is not None:
+        if caller.machine not in rule.certificates:
+            raise _by_certificate(caller.machine, method)
         return
+    if rule.access is Access.CERTIFICATE:
+        raise denied(method)
     right = rule.right
     by_key = caller.scopes is not None
     own = right is None or rule.access is Access.USER or rule.in_person
@@ -100,11 +105,12 @@ def check_account(rule: Rule, caller: Caller, request: Any, method: str) -> None
         raise not_found(name)
 
 
-def by_certificate(method: str) -> PermissionDenied:
-    """The refusal for a bridge that asks for what bridges do not need."""
+def _by_certificate(machine: CertificateRole, method: str) -> PermissionDenied:
+    """The refusal for a bridge or site that asks for what those do not need."""
     short = method.rpartition("/")[2]
     return PermissionDenied(
-        f"The certificate of a bridge does not open {short}; call it with a token.", method=method
+        f"The certificate of a {machine.word} does not open {short}; users call it, with a token.",
+        method=method,
     )
 
 

@@ -19,7 +19,9 @@ from keypeg.v1.activation_service_pb2 import (
     ListActivationsResponse,
 )
 from keypeg.v1.activation_service_pb2_grpc import ActivationServiceServicer
+from keypeg_server.domain.client_certificate import CertificateRole
 from keypeg_server.domain.license_life import who_is
+from keypeg_server.domain.location import LocationKind
 from keypeg_server.rpc import encode
 from keypeg_server.rpc.caller import current
 from keypeg_server.rpc.calls import cut, once, page_of
@@ -57,7 +59,8 @@ class ActivationRpc(ActivationServiceServicer):
     async def GetActivation(
         self, request: GetActivationRequest, context: Any
     ) -> GetActivationResponse:
-        view = await self._activations.get_activation(*names.ACTIVATION.parse(request.name))
+        account, license, id = names.ACTIVATION.parse(request.name)
+        view = await self._activations.get_activation(account, license, id, _seen())
         return GetActivationResponse(
             activation=encode.activation(view.activation),
             document=view.document,
@@ -75,7 +78,7 @@ class ActivationRpc(ActivationServiceServicer):
             (account,) = names.ACCOUNT.parse(request.parent, "parent")
         page = page_of(request)
         found, token = cut(
-            await self._activations.list_activations(account, license, page),
+            await self._activations.list_activations(account, license, page, _seen()),
             page,
             lambda activation: activation.id,
         )
@@ -108,6 +111,11 @@ class ActivationRpc(ActivationServiceServicer):
             who_is(current()),
         )
         return DeleteActivationResponse.FromString(answer)
+
+
+def _seen() -> LocationKind | None:
+    """The kind of locations whose activations the caller sees; None for each. A site sees those at sites."""
+    return LocationKind.SITE if current().machine is CertificateRole.SITE else None
 
 
 def _created(view: ActivationView) -> CreateActivationResponse:

@@ -13,23 +13,27 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from keypeg_server.domain.client_certificate import CertificateRole
 from keypeg_server.domain.rights import Right
 from keypeg_server.rpc.access_rules import Access, Rule, denied
 
+_BRIDGES, _SITES = frozenset({CertificateRole.BRIDGE}), frozenset({CertificateRole.SITE})
+_MACHINES = _BRIDGES | _SITES
+
 _PUBLIC, _CALLER = Rule(Access.PUBLIC), Rule(Access.CALLER)
-_HEALTH = Rule(Access.PUBLIC, bridges=True)
+_HEALTH = Rule(Access.PUBLIC, certificates=_MACHINES)
 
 
 def _caller(right: Right) -> Rule:
     return Rule(Access.CALLER, right)
 
 
-def _reads(field: str) -> Rule:
-    return Rule(Access.ACCOUNT, Right.LICENSES_READ, field)
+def _reads(field: str, certificates: frozenset[CertificateRole] = frozenset()) -> Rule:
+    return Rule(Access.ACCOUNT, Right.LICENSES_READ, field, certificates=certificates)
 
 
-def _uses(field: str) -> Rule:
-    return Rule(Access.ACCOUNT, Right.LICENSES_USE, field)
+def _uses(field: str, certificates: frozenset[CertificateRole] = frozenset()) -> Rule:
+    return Rule(Access.ACCOUNT, Right.LICENSES_USE, field, certificates=certificates)
 
 
 def _manages(field: str) -> Rule:
@@ -57,7 +61,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
     "keypeg.v1.AccountService": {
         "SignIn": _PUBLIC,
         "SignOut": _CALLER,
-        "GetCaller": Rule(Access.CALLER, keys=True, bridges=True),
+        "GetCaller": Rule(Access.CALLER, keys=True, certificates=_MACHINES),
         "CreateAccount": _caller(Right.ACCOUNTS_WRITE),
         "GetAccount": _reads("name"),
         "SetAccountKind": _of(Right.ACCOUNTS_WRITE, "name"),
@@ -122,7 +126,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "IssueCertificate": _of(Right.PEOPLE_WRITE, "parent"),
         "ListCertificates": _of(Right.PEOPLE_READ, "parent"),
         "RevokeCertificate": _of(Right.PEOPLE_WRITE, "name"),
-        "RenewCertificate": Rule(Access.CERTIFICATE, bridges=True),
+        "RenewCertificate": Rule(Access.CERTIFICATE, certificates=_MACHINES),
     },
     "keypeg.v1.CatalogService": {
         "GetPublisher": _caller(Right.LICENSES_READ),
@@ -152,8 +156,9 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
     },
     "keypeg.v1.ActivationService": {
         "CreateActivation": _uses("parent"),
-        "GetActivation": _reads("name"),
-        "ListActivations": _reads("parent"),
+        # A site sees of them what is at sites (activation_service.py).
+        "GetActivation": _reads("name", _SITES),
+        "ListActivations": _reads("parent", _SITES),
         # Others may be working with it: seats of a site are everyone's.
         "BeginDeactivation": _manages("name"),
         "DeleteActivation": _manages("name"),
@@ -189,7 +194,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "AuthorizeKeyWrite": _uses("parent"),
         "CreateKeyLocation": _uses("parent"),
         "CreateHostLocation": _uses("parent"),
-        "CheckKey": Rule(Access.ACCOUNT, Right.LICENSES_USE, "parent", bridges=True),
+        "CheckKey": _uses("parent", _BRIDGES),
         "ReportKeyLost": _manages("name"),
         "ReplaceKey": _manages("name"),
     },

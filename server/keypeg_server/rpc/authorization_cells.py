@@ -12,6 +12,7 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
+from keypeg_server.domain.client_certificate import CertificateRole
 from keypeg_server.domain.rights import RIGHTS, Right, Role
 from keypeg_server.rpc.access_rules import Access, Rule
 
@@ -34,6 +35,8 @@ class Who(enum.Enum):
     STAFF = "publisher's administrator"
     BRIDGE = "bridge of the account"
     STRANGE_BRIDGE = "bridge of another account"
+    SITE = "site of the account"
+    STRANGE_SITE = "site of another account"
 
 
 class Outcome(enum.Enum):
@@ -61,21 +64,34 @@ ROLE_OF: Final[Mapping[Who, Role]] = {
 }
 assert set(ROLE_OF.values()) == set(Role), "every role is called for real"
 
-BRIDGES: Final = frozenset({Who.BRIDGE, Who.STRANGE_BRIDGE})
-"""Who calls by a certificate, at the port for that; they have no role."""
+MACHINES: Final[Mapping[Who, CertificateRole]] = {
+    Who.BRIDGE: CertificateRole.BRIDGE,
+    Who.STRANGE_BRIDGE: CertificateRole.BRIDGE,
+    Who.SITE: CertificateRole.SITE,
+    Who.STRANGE_SITE: CertificateRole.SITE,
+}
+"""Who calls by a certificate, at the port for that; they have no right."""
+assert set(MACHINES.values()) == set(CertificateRole), "every kind of certificate calls for real"
 
 STRANGERS: Final = frozenset(
-    {Who.STRANGER, Who.STRANGE_ADMIN, Who.STRANGE_OWNER, Who.STRANGE_RESELLER}
+    {
+        Who.STRANGER,
+        Who.STRANGE_ADMIN,
+        Who.STRANGE_OWNER,
+        Who.STRANGE_RESELLER,
+        Who.STRANGE_BRIDGE,
+        Who.STRANGE_SITE,
+    }
 )
 """To whom the account is not there."""
 
 
 def outcome(rule: Rule, who: Who) -> Outcome:
     """How a call ends."""
-    if who in BRIDGES:
-        if not rule.bridges:
+    if who in MACHINES:
+        if MACHINES[who] not in rule.certificates:
             return Outcome.DENIED
-        strange = who is Who.STRANGE_BRIDGE and rule.access is Access.ACCOUNT
+        strange = who in STRANGERS and rule.access is Access.ACCOUNT
         return Outcome.HIDDEN if strange else Outcome.ALLOWED
     if rule.access is Access.PUBLIC:
         return Outcome.ALLOWED

@@ -1,4 +1,4 @@
-"""The ports of a server: the one for everyone, and those for administration and for bridges when there are any.
+"""The ports of a server: the one for everyone, and those for administration and for certificates when there are any.
 
 Promises: all have the same services; reflection, and whatever only the publisher's staff and resellers may do, are
 served at the port for administration alone, when there is one; gRPC's view of its connections (channelz) only there.
@@ -47,11 +47,11 @@ class Doors:
         self,
         everyone: grpc.aio.Server,
         admin: grpc.aio.Server | None = None,
-        bridges: grpc.aio.Server | None = None,
+        machines: grpc.aio.Server | None = None,
     ) -> None:
         self.reflecting: Final = everyone if admin is None else admin
         self.all: Final[Sequence[grpc.aio.Server]] = tuple(
-            one for one in (everyone, admin, bridges) if one is not None
+            one for one in (everyone, admin, machines) if one is not None
         )
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:

@@ -21,8 +21,8 @@ from keypeg.errors import KeypegError, SignInRequired, TokenInvalid
 from keypeg.serving import METHOD_BUILDERS, METHOD_KINDS
 from keypeg_server.domain.guessing import place_of
 from keypeg_server.rpc import authorization, caller, credential_gate, factor_gate, validate
-from keypeg_server.rpc.access_rules import Access, Rule, check_account, check_right
-from keypeg_server.rpc.certificate_door import CertificateDoor, check_client
+from keypeg_server.rpc.access_rules import Rule, check_account, check_right
+from keypeg_server.rpc.certificate_door import CertificateDoor, check_client, is_public
 from keypeg_server.rpc.client_versions import ANY, ClientVersions
 from keypeg_server.rpc.doors import check_port
 from keypeg_server.rpc.peer import address_of
@@ -94,7 +94,7 @@ class Gate(grpc.aio.ServerInterceptor):
         kind = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behavior: _Behavior = getattr(handler, kind)
         one_request = not handler.request_streaming
-        public = rule.access is Access.PUBLIC
+        public = is_public(rule, self._door)
         tokens, quotas, clients, refusals = (
             self._tokens,
             self._quotas,
@@ -134,8 +134,6 @@ class Gate(grpc.aio.ServerInterceptor):
             refusals.read()
             if looks:
                 clients.check(context.invocation_metadata())
-            if door is not None:
-                door.check_method(rule, method)
             signed_in = known(context) or await unknown(context)
             if signed_in is not None:
                 caller.become(signed_in)

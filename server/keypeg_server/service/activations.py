@@ -96,22 +96,29 @@ class ActivationService:
 
         return await self._store.once(request, create)
 
-    async def get_activation(self, account: str, license: str, id: str) -> ActivationView:
+    async def get_activation(
+        self, account: str, license: str, id: str, kind: LocationKind | None = None
+    ) -> ActivationView:
+        """`kind`: what is elsewhere is not there."""
+
         def look(unit: Unit) -> ActivationView:
             activation = unit.licenses.activation(account, license, id)
-            if activation is None:
+            if activation is None or kind not in (None, activation.location_kind):
                 raise not_found(names.ACTIVATION.build(account, license, id))
             return self._view(unit, activation)
 
         return await self._store.read(look)
 
     async def list_activations(
-        self, account: str, license: str | None, page: Page
+        self, account: str, license: str | None, page: Page, kind: LocationKind | None = None
     ) -> list[Activation]:
+        """`kind`: what is elsewhere is not there."""
+
         def look(unit: Unit) -> list[Activation]:
             if license is not None and unit.licenses.license(account, license) is None:
                 raise not_found(names.LICENSE.build(account, license))
-            return found_in(unit, account, unit.licenses.list_activations(account, license, page))
+            found = unit.licenses.list_activations(account, license, page, kind)
+            return found_in(unit, account, found)
 
         return await self._store.read(look)
 

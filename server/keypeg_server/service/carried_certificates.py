@@ -1,4 +1,4 @@
-"""Tokens with which one server carries to another the call of a bridge, whose certificate only the first has seen.
+"""Tokens with which one server carries to another the call of a bridge or site, whose certificate only the first has seen.
 
 Promises: only servers that have the same secrets can make one; it is good for a minute, and opens what the certificate
 opens that it names, for as long as that is not revoked. Clients never have one.

@@ -69,33 +69,33 @@ class ClientCertificates:
 
     # Recognizing.
 
-    async def authenticate(self, pem: str, role: CertificateRole) -> SignedIn:
-        """Who shows this certificate, which has to be of a role; TokenInvalid or TokenExpired."""
+    async def authenticate(self, pem: str) -> SignedIn:
+        """Who shows this certificate; TokenInvalid or TokenExpired."""
         assert self._authority is not None, "where there is no authority, there is no port for it"
         now = self._clock.wall()
         try:
             shown = self._authority.shown(pem)
         except ValueError as error:
             raise _refused(str(error)) from error
-        if shown.role != role.name.lower():
-            raise _refused("other role", certificate=shown.name, role=shown.role)
         if not shown.starts <= now < shown.ends:
-            raise _refused("ended", certificate=shown.name, until=f"{shown.ends:%Y-%m-%dT%H:%MZ}")
-        return await self.of_name(shown.name, shown.ends, role)
+            until = f"{shown.ends:%Y-%m-%dT%H:%MZ}"
+            raise _refused("ended", shown.role, certificate=shown.name, until=until)
+        return await self.of_name(shown.name, shown.ends, shown.role)
 
-    async def of_name(
-        self, name: str, ends: datetime, role: CertificateRole | None = None
-    ) -> SignedIn:
-        """Who calls by the certificate of this name that ends then; TokenInvalid when nobody may any more."""
+    async def of_name(self, name: str, ends: datetime, role: str = "") -> SignedIn:
+        """Who calls by the certificate of this name that ends then; TokenInvalid when nobody may any more.
+
+        `role`: what the certificate says of it, where that is known. What is kept of it counts.
+        """
         parts = names.CERTIFICATE.parse(name) if names.CERTIFICATE.matches(name) else ("-", "-")
         found = await self._store.read(lambda unit: unit.certificates.certificate(*parts))
         if found is None:
-            raise _refused("unknown", certificate=name)
-        if role is not None and found.role is not role:
-            raise _refused("other role", certificate=name, role=found.role.name.lower())
-        if found.revoke_time is not None:
-            raise _refused("revoked", certificate=name, called=found.display_name)
-        login = f"{found.role.name.lower()} {found.display_name}"
+            raise _refused("unknown", role, certificate=name)
+        kept = found.role.word
+        if role not in ("", kept):
+            raise _refused("other role", kept, certificate=name, role=role, issued_for=kept)
+        _check_revoked(found)
+        login = f"{kept} {found.display_name}"
         machine = Machine(
             found.account,
             found.id,
@@ -106,7 +106,13 @@ class ClientCertificates:
             service=True,
         )
         caller = Caller(
-            name, login, machine.account_name, Role.MEMBER, found.id, certificate=found.name
+            name,
+            login,
+            machine.account_name,
+            Role.MEMBER,
+            found.id,
+            certificate=found.name,
+            machine=found.role,
         )
         return SignedIn(caller, machine, ends)
 
@@ -169,8 +175,7 @@ class ClientCertificates:
 
         def renew(unit: Unit) -> Issued:
             found = _found(unit, caller.certificate)
-            if found.revoke_time is not None:  # meanwhile
-                raise _refused("revoked", certificate=found.name, called=found.display_name)
+            _check_revoked(found)  # meanwhile
             issued = self._signed(found, wanted, self._clock.wall())
             unit.certificates.update_certificate(issued.certificate)
             _record(unit, "certificate_renewed", issued.certificate)
@@ -188,7 +193,7 @@ class ClientCertificates:
         except ValueError as error:
             what = str(error)
             raise FieldInvalid(
-                f"What was sent {what}; `keypeg-bridge certificate request` makes one.",
+                f"What was sent {what}; send a request for a P-256 key, as `keypeg-bridge certificate request` makes it.",
                 fields={"certificate_request": what},
             ) from error
 
@@ -205,28 +210,35 @@ def _found(unit: Unit, name: str) -> ClientCertificate:
     return found
 
 
+def _check_revoked(one: ClientCertificate) -> None:
+    if one.revoke_time is not None:
+        raise _refused("revoked", one.role.word, certificate=one.name, called=one.display_name)
+
+
 def _record(unit: Unit, event: str, one: ClientCertificate) -> None:
     unit.record(
         names.ACCOUNT.build(one.account),
         event,
         certificate=one.name,
         called=one.display_name,
-        role=one.role.name.lower(),
+        role=one.role.word,
         serial=one.serial,
     )
 
 
 _SENTENCES: Final = {
-    "revoked": "This certificate was revoked; enroll the bridge anew.",
-    "ended": "This certificate has ended; enroll the bridge anew.",
-    "other role": "This certificate is not one of a bridge; show the one that was issued for it.",
-    "unknown": "This certificate is not known here; enroll the bridge anew.",
+    "revoked": "This certificate was revoked; enroll the {word} anew.",
+    "ended": "This certificate has ended; enroll the {word} anew.",
+    "other role": "This certificate is not one of a {word}; show the one that was issued for it.",
+    "unknown": "This certificate is not known here; enroll the {word} anew.",
 }
+_OTHERWISE: Final = "This certificate can not be used here; enroll the {word} anew."
+_ANY: Final = " or ".join(one.word for one in CertificateRole)
 
 
-def _refused(why: str, **said: str) -> TokenInvalid | TokenExpired:
-    """The refusal of a certificate, which the log has, too."""
+def _refused(why: str, word: str = "", **said: str) -> TokenInvalid | TokenExpired:
+    """The refusal of a certificate, which the log has, too. `word`: of what, where that is known."""
     _LOG.warning("certificate refused", why=why, **said)
     kind = TokenExpired if why == "ended" else TokenInvalid
-    sentence = _SENTENCES.get(why, "This certificate can not be used here; enroll the bridge anew.")
+    sentence = _SENTENCES.get(why, _OTHERWISE).format(word=word or _ANY)
     return kind(sentence, why=why)

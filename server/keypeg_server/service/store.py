@@ -19,7 +19,7 @@ from keypeg_server.domain.account import Account, PublisherPeople, User
 from keypeg_server.domain.cloud_session import CloudSession
 from keypeg_server.domain.events import Event
 from keypeg_server.domain.license import Activation, License
-from keypeg_server.domain.location import Location
+from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.domain.rights import Role
 from keypeg_server.service.certificate_ports import Certificates
@@ -148,9 +148,16 @@ class Licenses(Protocol):
 
     def activation(self, account: str, license: str, id: str) -> Activation | None: ...
     def list_activations(
-        self, account: str, license: str | None = None, page: Page | None = None
+        self,
+        account: str,
+        license: str | None = None,
+        page: Page | None = None,
+        kind: LocationKind | None = None,
     ) -> list[Activation]:
-        """Of an account or of one license, oldest first; all when no page is given."""
+        """Of an account or of one license, on each kind of location or on one, oldest first.
+
+        All when no page is given.
+        """
         ...
 
     def names_in_cloud(self, account: str, place: str) -> tuple[str, ...]:

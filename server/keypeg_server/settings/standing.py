@@ -26,7 +26,7 @@ class Server:
     )
     bridge_listen: str = setting(
         "",
-        "Address and port for bridges that call by a certificate (mutual TLS); whoever has none gets no "
+        "Address and port for callers by certificate (mutual TLS): bridges and sites; whoever has none gets no "
         "connection there. Needed unless `tls.client_certificates` is `off`.",
     )
     advertise: str = setting(
@@ -60,17 +60,18 @@ class Server:
 
 @dataclass(frozen=True)
 class Tls:
-    """Certificates by which bridges call."""
+    """Certificates by which bridges and sites call."""
 
     client_certificates: str = setting(
         "off",
-        "`off`; `accept`: accounts may have certificates for their bridges, which call at `server.bridge_listen`; "
-        "`require-for-bridges`: bridges that call with a token are refused.",
+        "`off`; `accept`: accounts may have certificates for their bridges and sites, which call at "
+        "`server.bridge_listen`; `require-for-bridges`: bridges that call with a token are refused as well. Sites have no "
+        "token.",
     )
     certificate_valid_for: timedelta = setting(
         timedelta(days=90),
-        "How long a certificate of a bridge holds, unless it was issued for another time. A bridge that runs gets the next "
-        "one by itself when a third is left.",
+        "How long the certificate of a bridge or site holds, unless it was issued for another time. A bridge that runs gets "
+        "the next one by itself when a third is left.",
         low=timedelta(seconds=60),
         high=timedelta(days=400),
     )

@@ -95,15 +95,21 @@ class SqlLicenses:
         return self._activations([row])[0]
 
     def list_activations(
-        self, account: str, license: str | None = None, page: Page | None = None
+        self,
+        account: str,
+        license: str | None = None,
+        page: Page | None = None,
+        kind: LocationKind | None = None,
     ) -> list[Activation]:
-        if license is None and page is None:
+        if license is None and page is None and kind is None:
             rows = self._session.execute(_ALL_ACTIVATIONS, {"account": account})
             return self._activations(rows)
         wanted = select(ActivationRow).where(col(ActivationRow.account) == account)
         wanted = wanted.order_by(col(ActivationRow.id))
         if license is not None:
             wanted = wanted.where(col(ActivationRow.license) == license)
+        if kind is not None:
+            wanted = wanted.where(col(ActivationRow.location_kind) == kind.value)
         if page is not None:
             wanted = wanted.where(col(ActivationRow.id) > page.after).limit(page.limit)
         return self._activations(self._session.exec(wanted).all())

@@ -12,9 +12,11 @@ from grpc_reflection.v1alpha import reflection_pb2
 from keypeg.errors import NotFound, PermissionDenied
 from keypeg.v1 import account_service_pb2
 from keypeg_server.domain.caller import Caller
+from keypeg_server.domain.client_certificate import CertificateRole
 from keypeg_server.domain.rights import RIGHTS, Right, Role
 from keypeg_server.rpc.access_rules import Access, Rule, check_account, check_right
 from keypeg_server.rpc.authorization import TABLE, rule_of
+from keypeg_server.rpc.certificate_door import check_client
 from keypeg_server.rpc.health import CONTRACT
 
 MEMBER = Caller("accounts/acme/users/anna", "anna", "accounts/acme", Role.MEMBER, "t1")
@@ -52,6 +54,47 @@ def test_a_rule_s_field_is_a_name_of_the_request() -> None:
         if rule.field:
             fields = descriptor.input_type.fields_by_name  # type: ignore[attr-defined]
             assert fields[rule.field].name in ("name", "parent"), method
+
+
+_HEALTH = {f"grpc.health.v1.Health/{method}" for method in ("Check", "List", "Watch")}
+_OF_ANY = {"keypeg.v1.AccountService/GetCaller", "keypeg.v1.CertificateService/RenewCertificate"}
+OPENED = {
+    CertificateRole.BRIDGE: _HEALTH | _OF_ANY | {"keypeg.v1.LocationService/CheckKey"},
+    CertificateRole.SITE: _HEALTH
+    | _OF_ANY
+    | {
+        "keypeg.v1.ActivationService/GetActivation",
+        "keypeg.v1.ActivationService/ListActivations",
+    },
+}
+"""What is called by which certificate."""
+
+
+@pytest.mark.parametrize("role", CertificateRole, ids=lambda role: role.word)
+def test_a_certificate_opens_what_its_role_needs_and_nothing_else(role: CertificateRole) -> None:
+    machine = replace(MEMBER, certificate="accounts/acme/certificates/c", machine=role)
+    for method, rule in TABLE.items():
+        if method.removeprefix("/") in OPENED[role]:
+            check_right(rule, machine, method)
+        else:
+            with pytest.raises(PermissionDenied, match=f"certificate of a {role.word} does not"):
+                check_right(rule, machine, method)
+
+
+def test_what_nobody_signs_in_for_opens_to_each_certificate_or_none() -> None:
+    with pytest.raises(AssertionError):
+        Rule(Access.PUBLIC, certificates=frozenset({CertificateRole.SITE}))
+
+
+def test_requiring_certificates_of_bridges_asks_them_of_nobody_else() -> None:
+    check_key = "/keypeg.v1.LocationService/CheckKey"
+    bridge, program = (("keypeg-client", "bridge"),), (("user-agent", "x"),)
+    with pytest.raises(PermissionDenied, match="by their certificates alone"):
+        check_client(rule_of(check_key), MEMBER, bridge, check_key)
+    check_client(rule_of(check_key), MEMBER, program, check_key)
+    for role in CertificateRole:
+        machine = replace(MEMBER, certificate="accounts/acme/certificates/c", machine=role)
+        check_client(rule_of(check_key), machine, bridge, check_key)
 
 
 def test_only_what_must_be_is_public() -> None:

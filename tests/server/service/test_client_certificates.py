@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -23,7 +24,7 @@ from keypeg_server.service.carried_certificates import PREFIX, VALID_FOR, Carrie
 from keypeg_server.service.client_certificates import ClientCertificates, Issued
 from tests.server.service.office import Office
 
-BRIDGE, SITE = CertificateRole
+BRIDGE = CertificateRole.BRIDGE
 DAY = timedelta(days=1)
 VALID_FOR_DAYS = 90 * DAY
 
@@ -53,73 +54,94 @@ async def issued(
     return done[0]
 
 
-async def refusal(found: ClientCertificates, pem: str) -> str:
-    """Why a certificate is refused, as the log has it, too."""
+async def refusal(found: ClientCertificates, pem: str, whose: str = "bridge") -> str:
+    """Why a certificate is refused, as the log has it, too; the sentence says of whom it is."""
     with structlog.testing.capture_logs() as logs, pytest.raises(errors.KeypegError) as caught:
-        await found.authenticate(pem, BRIDGE)
+        await found.authenticate(pem)
     (line,) = logs
     assert line["event"] == "certificate refused"
     assert line["why"] == caught.value.metadata["why"]
     kind = errors.TokenExpired if line["why"] == "ended" else errors.TokenInvalid
     assert type(caught.value) is kind
+    assert (
+        f"the {whose} anew" in caught.value.sentence
+        or f"one of a {whose};" in caught.value.sentence
+    )
     return str(line["why"])
 
 
-async def test_who_shows_a_certificate_is_its_bridge_and_nobody_else(office: Office) -> None:
-    await office.user("anna", role=Role.ADMIN)
-    found = certificates(office)
-    new = await issued(office, found)
-    signed_in = await found.authenticate(new.pem, BRIDGE)
-    caller = signed_in.caller
-    assert caller.certificate == caller.user == signed_in.user.name == new.certificate.name
-    assert caller.account == "accounts/studio"
-    assert signed_in.expire_time == office.clock.now + VALID_FOR_DAYS
-
-
-async def test_each_refusal_has_its_own_reason(office: Office) -> None:
-    await office.user("anna", role=Role.ADMIN)
-    found = certificates(office)
-    revoked, ended = await issued(office, found), await issued(office, found, ttl=DAY)
-    site = await issued(office, found, SITE)
-    strange = ClientAuthority(b"o" * 32, office.clock.now)
-    unknown = strange_pem(office, ClientAuthority(b"m" * 32, office.clock.now))
-    await found.revoke(office.request([]), revoked.certificate.name)
-    assert await refusal(found, revoked.pem) == "revoked"
-    assert await refusal(found, site.pem) == "other role"
-    assert await refusal(found, strange_pem(office, strange)) == "other authority"
-    assert await refusal(found, unknown) == "unknown"
-    assert await refusal(found, "no certificate") == "not understood"
-    assert (await found.authenticate(site.pem, SITE)).caller.certificate == site.certificate.name
-    office.clock.now += DAY
-    assert await refusal(found, ended.pem) == "ended"
-
-
-def strange_pem(office: Office, authority: ClientAuthority) -> str:
-    """What an authority has signed for a certificate that nobody keeps."""
-    serial, now = authority.serial(), office.clock.now
-    made = ClientCertificate("studio", "f" * 32, BRIDGE, "", serial, DAY, now, now + DAY)
-    return authority.issue(authority.wanted(asked()), made, now)
-
-
-async def test_a_renewed_certificate_is_the_same_bridge_and_holds_as_long_again(
-    office: Office,
+@pytest.mark.parametrize("role", CertificateRole, ids=lambda role: role.word)
+async def test_who_shows_a_certificate_is_its_bridge_or_site_and_nobody_else(
+    office: Office, role: CertificateRole
 ) -> None:
     await office.user("anna", role=Role.ADMIN)
     found = certificates(office)
-    first = await issued(office, found, ttl=10 * DAY)
+    new = await issued(office, found, role)
+    signed_in = await found.authenticate(new.pem)
+    caller = signed_in.caller
+    assert caller.certificate == caller.user == signed_in.user.name == new.certificate.name
+    assert caller.account == "accounts/studio"
+    assert caller.machine is role
+    assert caller.login == f"{role.word} lab-4"
+    assert signed_in.expire_time == office.clock.now + VALID_FOR_DAYS
+
+
+@pytest.mark.parametrize("role", CertificateRole, ids=lambda role: role.word)
+async def test_each_refusal_has_its_own_reason_and_says_what_to_enroll(
+    office: Office, role: CertificateRole
+) -> None:
+    await office.user("anna", role=Role.ADMIN)
+    found = certificates(office)
+    revoked = await issued(office, found, role)
+    ended = await issued(office, found, role, ttl=DAY)
+    ours, strange = (ClientAuthority(key * 32, office.clock.now) for key in (b"m", b"o"))
+    (other,) = set(CertificateRole) - {role}
+    await found.revoke(office.request([]), revoked.certificate.name)
+    assert await refusal(found, revoked.pem, role.word) == "revoked"
+    taken = replace(ended.certificate, role=other)
+    assert await refusal(found, signed_by(office, ours, taken), role.word) == "other role"
+    unknown = nobody_s(office, role)
+    assert await refusal(found, signed_by(office, ours, unknown), role.word) == "unknown"
+    either = "bridge or site"
+    assert await refusal(found, signed_by(office, strange, unknown), either) == "other authority"
+    assert await refusal(found, "no certificate", either) == "not understood"
+    office.clock.now += DAY
+    assert await refusal(found, ended.pem, role.word) == "ended"
+
+
+def nobody_s(office: Office, role: CertificateRole = BRIDGE) -> ClientCertificate:
+    """A certificate that is not kept."""
+    now = office.clock.now
+    return ClientCertificate("studio", "f" * 32, role, "", "", DAY, now, now + DAY)
+
+
+def signed_by(office: Office, authority: ClientAuthority, one: ClientCertificate) -> str:
+    """What an authority has signed, whatever is kept of it."""
+    made = replace(one, serial=authority.serial())
+    return authority.issue(authority.wanted(asked()), made, office.clock.now)
+
+
+@pytest.mark.parametrize("role", CertificateRole, ids=lambda role: role.word)
+async def test_a_renewed_certificate_is_the_same_bridge_or_site_and_holds_as_long_again(
+    office: Office, role: CertificateRole
+) -> None:
+    await office.user("anna", role=Role.ADMIN)
+    found = certificates(office)
+    first = await issued(office, found, role, ttl=10 * DAY)
     office.clock.now += 7 * DAY
-    caller = (await found.authenticate(first.pem, BRIDGE)).caller
+    caller = (await found.authenticate(first.pem)).caller
     done: list[Issued] = []
     await found.renew(office.request(done), caller, asked())
     (second,) = done
     assert second.certificate.name == first.certificate.name
+    assert second.certificate.role is role
     assert second.certificate.serial != first.certificate.serial
     assert second.certificate.expire_time == office.clock.now + 10 * DAY
     for pem in (first.pem, second.pem):
-        assert (await found.authenticate(pem, BRIDGE)).caller == caller
+        assert (await found.authenticate(pem)).caller == caller
     await found.revoke(office.request([]), first.certificate.name)
     for pem in (first.pem, second.pem):
-        assert await refusal(found, pem) == "revoked"
+        assert await refusal(found, pem, role.word) == "revoked"
     with pytest.raises(errors.TokenInvalid):
         await found.renew(office.request([]), caller, asked())
 
@@ -207,17 +229,22 @@ async def test_without_an_authority_none_are_issued(office: Office) -> None:
         await found.issue(office.request([]), "accounts/studio", "x", BRIDGE, asked(), None)
 
 
-async def test_a_carried_call_is_of_the_same_bridge_for_a_minute(office: Office) -> None:
+@pytest.mark.parametrize("role", CertificateRole, ids=lambda role: role.word)
+async def test_a_carried_call_is_of_the_same_bridge_or_site_for_a_minute(
+    office: Office, role: CertificateRole
+) -> None:
     await office.user("anna", role=Role.ADMIN)
     found = certificates(office)
-    new = await issued(office, found)
+    new = await issued(office, found, role)
     here, there, strange = (
         CarriedCertificates(found, office.clock, secret) for secret in (b"s", b"s", b"o")
     )
-    signed_in = await found.authenticate(new.pem, BRIDGE)
+    signed_in = await found.authenticate(new.pem)
     text = here.text(signed_in)
     assert text.startswith(PREFIX)
-    assert (await there.authenticate(text)).caller == signed_in.caller
+    caller = (await there.authenticate(text)).caller
+    assert caller == signed_in.caller
+    assert caller.machine is role
     for other in (text[:-1] + ("0" if text[-1] != "0" else "1"), new.pem, PREFIX, ""):
         with pytest.raises(errors.TokenInvalid):
             await there.authenticate(other)
@@ -234,7 +261,7 @@ async def test_a_carried_call_is_of_the_same_bridge_for_a_minute(office: Office)
 
 def test_all_servers_with_a_secret_are_one_authority(office: Office) -> None:
     one, same, other = (ClientAuthority(key * 32, office.clock.now) for key in (b"m", b"m", b"o"))
-    pem = strange_pem(office, one)
+    pem = signed_by(office, one, nobody_s(office))
     assert same.shown(pem).name.endswith("f" * 32)
     with pytest.raises(ValueError, match="other authority"):
         other.shown(pem)

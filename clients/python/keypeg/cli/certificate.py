@@ -2,7 +2,7 @@
 
 Promises: no private key passes here: a request comes in, and a certificate goes out, neither of them a secret.
 
-Leaves to others: making the request and using the certificate (`keypeg-bridge certificate`).
+Leaves to others: making the request and using the certificate (for bridges `keypeg-bridge certificate`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def certificate_group() -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     required=True,
     metavar="FILE",
-    help="What `keypeg-bridge certificate request` has printed.",
+    help="The certificate request, as `keypeg-bridge certificate request` prints it.",
 )
 @click.option(
     "--out",
@@ -80,13 +80,14 @@ async def issue(
     ttl: timedelta | None,
     account: str | None,
 ) -> None:
-    """Issue a certificate for the bridge that NAME says.
+    """Issue a certificate for the bridge or site that NAME says.
 
-    Its private key is made where the bridge runs, and stays there.
+    Its private key is made where that runs, and stays there.
 
     \b
-    Example:
+    Examples:
       keypeg certificate issue lab-4 --csr lab-4.csr --out lab-4.pem
+      keypeg certificate issue plant --role site --csr plant.csr --out plant.pem
     """
     from keypeg.cli.link import request_id
     from keypeg.v1 import certificate_service_pb2 as pb
@@ -106,7 +107,8 @@ async def issue(
         answer = await link.call(rpc.CertificateServiceStub(link.channel).IssueCertificate, request)
     _write(out, answer.pem, answer.certificate.name)
     cli.printer.item(answer.certificate, COLUMNS)
-    cli.printer.note(f"Take {out} to the bridge: keypeg-bridge certificate install {out.name}")
+    how = f": keypeg-bridge certificate install {out.name}" if role == "bridge" else "."
+    cli.printer.note(f"Take {out} to the {role}{how}")
 
 
 @certificate_group.command("list")

@@ -64,7 +64,7 @@ CHAPTERS: Final = (
             "certificate": Late(
                 "keypeg.cli.certificate",
                 "certificate_group",
-                "Certificates by which bridges call.",
+                "Certificates by which bridges and sites call.",
             ),
             "identity": Late(
                 "keypeg.cli.identity", "identity_group", "Who users are at outside providers."

@@ -75,14 +75,16 @@ class ActivationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetActivation(self, request, context):
-        """One activation, with its signed document.
+        """One activation, with its signed document. To a site that calls by its
+        certificate, what is not at a site is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListActivations(self, request, context):
-        """The activations of an account, or of one license.
+        """The activations of an account, or of one license; for a site that calls by its
+        certificate those at sites.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

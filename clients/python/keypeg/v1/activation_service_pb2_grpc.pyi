@@ -38,9 +38,13 @@ class ActivationServiceStub:
     where the others are, when it may not be.
     """
     GetActivation: _grpc.UnaryUnaryMultiCallable[_activation_service_pb2.GetActivationRequest, _activation_service_pb2.GetActivationResponse]
-    """One activation, with its signed document."""
+    """One activation, with its signed document. To a site that calls by its
+    certificate, what is not at a site is not there.
+    """
     ListActivations: _grpc.UnaryUnaryMultiCallable[_activation_service_pb2.ListActivationsRequest, _activation_service_pb2.ListActivationsResponse]
-    """The activations of an account, or of one license."""
+    """The activations of an account, or of one license; for a site that calls by its
+    certificate those at sites.
+    """
     BeginDeactivation: _grpc.UnaryUnaryMultiCallable[_activation_service_pb2.BeginDeactivationRequest, _activation_service_pb2.BeginDeactivationResponse]
     """Begins to take an activation back from a key. Until its receipt is handed in
     the activation counts as used; activating it on the key again undoes this.
@@ -63,9 +67,13 @@ class ActivationServiceAsyncStub(ActivationServiceStub):
     where the others are, when it may not be.
     """
     GetActivation: _aio.UnaryUnaryMultiCallable[_activation_service_pb2.GetActivationRequest, _activation_service_pb2.GetActivationResponse]  # type: ignore[assignment]
-    """One activation, with its signed document."""
+    """One activation, with its signed document. To a site that calls by its
+    certificate, what is not at a site is not there.
+    """
     ListActivations: _aio.UnaryUnaryMultiCallable[_activation_service_pb2.ListActivationsRequest, _activation_service_pb2.ListActivationsResponse]  # type: ignore[assignment]
-    """The activations of an account, or of one license."""
+    """The activations of an account, or of one license; for a site that calls by its
+    certificate those at sites.
+    """
     BeginDeactivation: _aio.UnaryUnaryMultiCallable[_activation_service_pb2.BeginDeactivationRequest, _activation_service_pb2.BeginDeactivationResponse]  # type: ignore[assignment]
     """Begins to take an activation back from a key. Until its receipt is handed in
     the activation counts as used; activating it on the key again undoes this.
@@ -97,7 +105,9 @@ class ActivationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _activation_service_pb2.GetActivationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_activation_service_pb2.GetActivationResponse, _abc.Awaitable[_activation_service_pb2.GetActivationResponse]]:
-        """One activation, with its signed document."""
+        """One activation, with its signed document. To a site that calls by its
+        certificate, what is not at a site is not there.
+        """
 
     @_abc_1.abstractmethod
     def ListActivations(
@@ -105,7 +115,9 @@ class ActivationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _activation_service_pb2.ListActivationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_activation_service_pb2.ListActivationsResponse, _abc.Awaitable[_activation_service_pb2.ListActivationsResponse]]:
-        """The activations of an account, or of one license."""
+        """The activations of an account, or of one license; for a site that calls by its
+        certificate those at sites.
+        """
 
     @_abc_1.abstractmethod
     def BeginDeactivation(

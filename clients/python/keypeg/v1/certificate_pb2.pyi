@@ -29,7 +29,7 @@ class _CertificateRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Certi
     CERTIFICATE_ROLE_BRIDGE: _CertificateRole.ValueType  # 1
     """A bridge: it compares keys."""
     CERTIFICATE_ROLE_SITE: _CertificateRole.ValueType  # 2
-    """A site server."""
+    """A site server: it reads the activations of its account that are at sites."""
 
 class CertificateRole(_CertificateRole, metaclass=_CertificateRoleEnumTypeWrapper):
     """What a program is that calls by a certificate."""
@@ -39,7 +39,7 @@ CERTIFICATE_ROLE_UNSPECIFIED: CertificateRole.ValueType  # 0
 CERTIFICATE_ROLE_BRIDGE: CertificateRole.ValueType  # 1
 """A bridge: it compares keys."""
 CERTIFICATE_ROLE_SITE: CertificateRole.ValueType  # 2
-"""A site server."""
+"""A site server: it reads the activations of its account that are at sites."""
 Global___CertificateRole: _TypeAlias = CertificateRole  # noqa: Y015
 
 @_typing.final
