@@ -39,7 +39,6 @@ from keypeg_server.rpc.quotas import Quotas
 from keypeg_server.rpc.refusing import Refusals
 from keypeg_server.rpc.session_service import Bounds
 from keypeg_server.service.pools import Engine, always
-from keypeg_server.service.signing import Signing
 from keypeg_server.settings import Settings
 from keypeg_server.signing_keys import SigningKeys
 from keypeg_server.storage import log_store, upkeep
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
 _LOG: Final = structlog.get_logger("keypegd")
 
 CLOCK_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
+DOCUMENTS_EVERY: Final = 1.0  # seconds between rounds of license documents that are made anew
 HEADS_EVERY: Final = 10.0  # seconds: for so long, records may be without a signed head over them
 CHANGES_EVERY: Final = 1.0  # seconds: so late planned changes of licenses are applied
 REMOVAL_EVERY: Final = 600.0  # seconds
@@ -231,7 +231,7 @@ class App:
         clock, settings = opened.clock, opened.settings
         _warn(opened)
         secrets = opened.secrets()
-        self._signing = signing = Signing(await self._keys.load(), secrets.site)
+        self._signing = signing = await self._keys.load()
         callers.follow(opened.hub)
         self._log = log = LogWriter(signing.sign_log, secrets.release_key)
         opened.store.log = log
@@ -270,6 +270,7 @@ class App:
             every(certificates.EVERY, self._refresh_certificates),
             every(signing_keys.EVERY, lambda: self._keys.refresh(signing)),
             every(CHANGES_EVERY, lambda: does.life.changes.apply_due(self._is_mine)),
+            every(DOCUMENTS_EVERY, lambda: does.documents.renew_stale(self._is_mine)),
             every(HEADS_EVERY, lambda: self._sign_heads(log_store.PERIOD)),
             every(
                 REMOVAL_EVERY,

@@ -20,13 +20,19 @@ from google.protobuf.message import DecodeError
 from keypeg import names
 from keypeg.document import verify_delegation
 from keypeg.errors import KeypegError
-from keypeg.v1.document_pb2 import Envelope, LicenseDocument
-from keypeg_server import secret_files, tls
+from keypeg.v1.document_pb2 import Envelope
+from keypeg_server import secret_files, site_key_files, tls
 from keypeg_server.clock import Clock
-from keypeg_server.domain.location import LocationKind
 from keypeg_server.findings import Finding, Verdict, bad, good, soon, verdict_of
-from keypeg_server.opened import DATABASE_FILE, DELEGATION_WARNING, MARKER, TLS_FOLDER, place_of
-from keypeg_server.rotating import here, standing
+from keypeg_server.opened import (
+    DATABASE_FILE,
+    DELEGATION_WARNING,
+    MARKER,
+    TLS_FOLDER,
+    StartError,
+    place_of,
+)
+from keypeg_server.rotating import here, site_standing, standing
 from keypeg_server.secret_files import SecretError
 from keypeg_server.service.delegations import ends, signing_key
 from keypeg_server.service.wrapping import Wrapping
@@ -48,7 +54,6 @@ def check(data: Path, settings: Settings, clock: Clock) -> list[Finding]:
     now = clock.wall()
     found = [good("directory", str(data))]
     publishers: list[tuple[str, bytes, bytes]] = []
-    documents: list[bytes] = []
     place = place_of(data, settings)
     try:
         with snapshot(place) as view:
@@ -56,31 +61,24 @@ def check(data: Path, settings: Settings, clock: Clock) -> list[Finding]:
         found += rows
         if rows[-1].check == integrity.LAST:
             with snapshot(place) as view:
-                publishers, documents = _signed(view)
+                publishers = _publishers(view)
     except SnapshotError as error:
         what = "database file" if isinstance(place, Path) else "database"
         found.append(bad(what, str(error).rstrip("."), integrity.RESTORE))
-    found += _secrets(data, settings, [id for id, _, _ in publishers], documents)
+    found += _secrets(data, settings, [id for id, _, _ in publishers])
     found += (_delegation(data, settings, *publisher, now) for publisher in publishers)
     found += _certificates(data, settings, now)
     found += _root_keys(data)
     return found
 
 
-def _signed(view: View) -> tuple[list[tuple[str, bytes, bytes]], list[bytes]]:
-    """Publishers with root and delegation, and the documents of sites."""
-    publishers = view.execute(
-        "SELECT id, root_public_key, delegation FROM publisher ORDER BY id"
-    ).fetchall()
-    documents = view.execute(
-        "SELECT document FROM activation WHERE location_kind = ?", (int(LocationKind.SITE),)
-    ).fetchall()
-    return list(publishers), [bytes(document) for (document,) in documents]
+def _publishers(view: View) -> list[tuple[str, bytes, bytes]]:
+    """Each with root and delegation."""
+    found = view.execute("SELECT id, root_public_key, delegation FROM publisher ORDER BY id")
+    return list(found.fetchall())
 
 
-def _secrets(
-    data: Path, settings: Settings, publishers: list[str], documents: list[bytes]
-) -> Iterator[Finding]:
+def _secrets(data: Path, settings: Settings, publishers: list[str]) -> Iterator[Finding]:
     """They are there, of the right form, for their owner only, and those that documents name."""
     wrong: list[str] = []
     vault = _vault(data, settings, wrong)
@@ -109,17 +107,32 @@ def _secrets(
             exposed.append(f"{file} has mode {stat.S_IMODE(file.stat().st_mode):04o}")
     said = "readable by their owner only"
     yield verdict_of("file modes", exposed, said, "Run `chmod 600` on them: others can read them.")
-    if documents and not wrong:
-        site = secret_files.load(data, vault).site.public_key.key
-        others = sum(_location_key(document) != site for document in documents)
-        if others:
-            yield bad(
-                "site key",
-                f"{others} of {len(documents)} license documents name another site key",
-                f"Put the right {secret_files.FOLDER}/site.key back: seats of those licenses are refused.",
-            )
-        else:
-            yield good("site key", f"{len(documents)} license documents name it")
+    if publishers and not wrong:
+        yield from _site_keys(data, settings, vault)
+
+
+def _site_keys(data: Path, settings: Settings, vault: Wrapping | None) -> Iterator[Finding]:
+    """They can be read, and license documents name one of them."""
+    check = "site key"
+    restore = f"Put the right {secret_files.FOLDER}/ back, from a backup of this database."
+    found = site_standing(data, settings)
+    try:
+        site_key_files.read(secret_files.load(data, vault), found.kept)
+    except StartError as error:
+        yield bad(check, str(error).rstrip("."), restore)
+        return
+    total = sum(found.documents.values())
+    others = total - sum(found.documents.get(one.key_id, 0) for one in found.keys)
+    stale = total - others - found.documents.get(found.keys[0].key_id, 0)
+    if others:
+        said = f"{others} of {total} license documents name another site key"
+        advice = "A running server makes them anew, but borrowed seats and credential files do not know its key."
+        yield bad(check, said, f"{restore} {advice}")
+    elif stale:
+        said = f"{stale} of {total} license documents name one before the newest"
+        yield soon(check, said, "A running server makes them anew; start one.")
+    elif total:
+        yield good(check, f"{total} license documents name it")
 
 
 def _vault(data: Path, settings: Settings, wrong: list[str]) -> Wrapping | None:
@@ -128,14 +141,6 @@ def _vault(data: Path, settings: Settings, wrong: list[str]) -> Wrapping | None:
     except SecretError as error:
         wrong.append(str(error).rstrip("."))
         return None
-
-
-def _location_key(document: bytes) -> bytes:
-    try:
-        payload = Envelope.FromString(document).payload
-        return LicenseDocument.FromString(payload).location_key.key
-    except DecodeError:  # said by integrity.py
-        return b""
 
 
 def _delegation(

@@ -1,7 +1,7 @@
 """The program `keypegd`: `init` makes a server, `serve` runs it, `dev` does both. `backup`, `restore` and `check` are
 in keeping_commands.py, `servers` is in servers_command.py, `init` in init_command.py, `key` and
-`delegate` in key_command.py, `root` in
-root_command.py, `secrets` in secrets_command.py.
+`delegate` in key_command.py, `site-key` in site_key_command.py, `root` in root_command.py, `secrets` in
+secrets_command.py.
 
 Promises: what can not be done is one sentence on standard error and an exit code (1, or 2 for wrong usage
 and settings), never a traceback; `serve` writes the ready file when it answers calls, drains on SIGTERM or
@@ -38,6 +38,7 @@ from keypeg_server.root_command import root
 from keypeg_server.running import run
 from keypeg_server.secrets_command import secrets
 from keypeg_server.servers_command import servers
+from keypeg_server.site_key_command import site_key
 
 if TYPE_CHECKING:
     from keypeg_server.app import App
@@ -144,7 +145,7 @@ def dev(
     run(work, settings.logs.level, settings)
 
 
-for _command in (init, backup, restore, check, servers, delegate, key, root, secrets):
+for _command in (init, backup, restore, check, servers, delegate, key, site_key, root, secrets):
     cli.add_command(_command)
 
 

@@ -1,7 +1,7 @@
 """Replacing the keys that a server signs with: a new key, the root's word for it, and bringing both to the server.
 
 Promises: everything but the root's signature is done beside a running server or without one; nothing is replaced before
-the root has signed. A key that was made for a request waits until a delegation names it, and is made once.
+the root has signed. The keys of the server as a site need no root: license documents name them. A key that was made for a request waits until a delegation names it, and is made once.
 
 Leaves to others: what a delegation says (service/delegations.py), taking it (signing_keys.py).
 """
@@ -9,25 +9,28 @@ Leaves to others: what a delegation says (service/delegations.py), taking it (si
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from keypeg import names
-from keypeg.document import key_id
+from keypeg.document import Ed25519Signer, key_id
 from keypeg.envelope import Signer, to_text
 from keypeg.v1.document_pb2 import Delegation, Envelope
-from keypeg_server import secret_files
+from keypeg_server import secret_files, site_key_files
 from keypeg_server.clock import Clock
 from keypeg_server.opened import Opened, StartError, place_of
 from keypeg_server.service.delegations import accepted, request, signing_key, wanted
+from keypeg_server.service.site_keys import Kept, KeptSiteKey, of_text
 from keypeg_server.settings import Settings
 from keypeg_server.signers import Signers
-from keypeg_server.signing_keys import INCOMING, REFUSED, SUFFIX, take
+from keypeg_server.signing_keys import DELEGATION, INCOMING, REFUSED, take
 from keypeg_server.storage.snapshot import snapshot
 from keypeg_server.tls import write_secret
+from keypeg_server.vaults import vault_of
 
 PATIENCE: Final = 20.0  # seconds for a running server to take a delegation
 LOOK_EVERY: Final = 0.1
@@ -127,17 +130,73 @@ async def deliver(data: Path, settings: Settings, envelope: Envelope, clock: Clo
         raise StartError(
             "This server has none of the keys that the delegation names; bring it to the server that asked for it."
         )
-    file = data / INCOMING / f"{id}-{after.generation}{SUFFIX}"
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    refused = file.with_suffix(REFUSED)
-    refused.unlink(missing_ok=True)
+    file = _place(data, f"{id}-{after.generation}{DELEGATION}")
     write_secret(file, to_text(envelope).encode())
+    await _bring(data, settings, file)
+    return after
+
+
+@dataclass(frozen=True)
+class SiteStanding:
+    """The keys of a server as a site, the newest first, and how many license documents name each."""
+
+    keys: tuple[KeptSiteKey, ...]
+    kept: Kept  # those of them that the database has
+    documents: Mapping[str, int]
+
+
+def site_standing(data: Path, settings: Settings) -> SiteStanding:
+    """How it is now, read beside a running server."""
+    with snapshot(place_of(data, settings)) as view:
+        row = view.execute("SELECT value FROM meta WHERE key = 'site_keys'").fetchone()
+        named = view.execute(
+            "SELECT document_keys, COUNT(*) FROM activation WHERE document_keys IS NOT NULL GROUP BY document_keys"
+        ).fetchall()
+    documents: Counter[str] = Counter()
+    for keys, count in named:
+        documents[keys.partition(".")[0]] += count
+    keys = kept = of_text(row[0] if row else "")
+    if not kept:
+        first = secret_files.load(data, vault_of(data, settings)).site
+        keys = (KeptSiteKey(key_id(first.public_key), "", ""),)
+    return SiteStanding(keys, kept, documents)
+
+
+async def rotate_site(data: Path, settings: Settings) -> str:
+    """Have new license documents name a new key; its id. StartError when the server does not take it."""
+    made = Ed25519Signer.generate()
+    id = key_id(made.public_key)
+    file = _place(data, f"{id}{site_key_files.NEW}")
+    secret_files.write_key(file, made.private_bytes(), vault_of(data, settings))
+    await _bring(data, settings, file)
+    return id
+
+
+async def withdraw_site(data: Path, settings: Settings, id: str) -> None:
+    """Have nobody believe what a key has signed for people; StartError when it is none that could be withdrawn."""
+    if all(one.key_id != id for one in site_standing(data, settings).keys):
+        raise StartError(f"This server has no key {id}; `keypegd site-key list` shows them.")
+    file = _place(data, f"{id}{site_key_files.WITHDRAWAL}")
+    write_secret(file, b"")
+    await _bring(data, settings, file)
+
+
+def _place(data: Path, name: str) -> Path:
+    """Where a file goes that the server is to take; it is not there yet, nor is why one before was refused."""
+    file = data / INCOMING / name
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    file.with_suffix(REFUSED).unlink(missing_ok=True)
+    return file
+
+
+async def _bring(data: Path, settings: Settings, file: Path) -> None:
+    """Wait until a file was taken; StartError when it was refused."""
     await _taken(data, settings, file)
+    refused = file.with_suffix(REFUSED)
     if _waits(refused):
         sentence = refused.read_text().strip()
         refused.unlink()
         raise StartError(f"The server has refused it: {sentence}")
-    return after
 
 
 async def _taken(data: Path, settings: Settings, file: Path) -> None:

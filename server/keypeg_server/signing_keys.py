@@ -5,17 +5,19 @@ delegation is taken from the folder `incoming` only when the publisher's root si
 go into the database with it, wrapped, so that all servers of a database learn both. What signs is replaced in one step,
 and keys that can not be used change nothing.
 
-Leaves to others: making keys and asking the root (rotating.py), what signs what (service/signing.py).
+Leaves to others: the keys of the server as a site (site_key_files.py), making keys and asking the root (rotating.py),
+what signs what (service/signing.py).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -25,12 +27,13 @@ from keypeg.document import Ed25519Signer, key_id
 from keypeg.envelope import Signer, from_text
 from keypeg.errors import KeypegError, StorageUnavailable
 from keypeg.v1.document_pb2 import Delegation, Envelope
-from keypeg_server import secret_files
+from keypeg_server import secret_files, site_key_files
 from keypeg_server.domain.product import Publisher
 from keypeg_server.opened import DELEGATION_WARNING, Opened, StartError
 from keypeg_server.secret_files import SecretError
 from keypeg_server.service.delegations import DelegationRefused, accepted, ends, signing_key
 from keypeg_server.service.signing import PublisherKeys, Signing
+from keypeg_server.service.site_keys import Kept, SiteKeyRefused, of_text
 from keypeg_server.service.store import Unit
 from keypeg_server.signers import Signers
 from keypeg_server.tls import write_secret
@@ -38,7 +41,7 @@ from keypeg_server.tls import write_secret
 _LOG: Final = structlog.get_logger("keypegd")
 
 INCOMING: Final = "incoming"
-SUFFIX: Final = ".delegation"
+DELEGATION: Final = ".delegation"
 REFUSED: Final = ".refused"
 EVERY: Final = 2.0  # seconds between looks: after so long all servers sign with a new key
 WARN_EVERY: Final = timedelta(days=1)
@@ -59,36 +62,40 @@ class SigningKeys:
         self._opened = opened
         self._signers = Signers(opened.data, opened.settings, opened.vault)
         self._found: list[_Found] = []
+        self._kept_sites: Kept = ()
         self._chosen: dict[str, str] = {}
         self._warned: dict[str, datetime] = {}
 
-    async def load(self) -> dict[str, PublisherKeys]:
-        """What signs for each publisher; StartError when one has no key that may."""
+    async def load(self) -> Signing:
+        """What signs; StartError when a publisher has no key that may, or the site none."""
         for file in incoming(self._opened.data):
             await take(self._opened, file)
-        self._found = await self._look()
-        return self._keys(self._found)
+        self._found, self._kept_sites = await self._look()
+        return Signing(
+            self._keys(self._found), site_key_files.read(self._opened.secrets(), self._kept_sites)
+        )
 
     async def refresh(self, signing: Signing) -> None:
         """Take what has come in, and sign with what is right now."""
         try:
             for file in incoming(self._opened.data):
                 await take(self._opened, file)
-            found = await self._look()
-            if found != self._found or self._stale(found):
+            found, kept_sites = await self._look()
+            if (found, kept_sites) != (self._found, self._kept_sites) or self._stale(found):
                 keys = self._keys(found)
-                signing.replace(keys)
-                self._found = found
-                _LOG.info("signing keys replaced", keys=self._chosen)
+                sites = site_key_files.read(self._opened.secrets(), kept_sites)
+                signing.replace(keys, sites)
+                self._found, self._kept_sites = found, kept_sites
+                _LOG.info("signing keys replaced", keys=self._chosen, site=sites.current_id)
             self._warn(found)
         except (StartError, SecretError) as error:
             _LOG.error("signing keys can not be replaced", reason=str(error))
 
-    async def _look(self) -> list[_Found]:
-        def look(unit: Unit) -> list[_Found]:
-            return [
-                _Found(one, unit.catalog.signing_keys(one.id)) for one in unit.catalog.publishers()
-            ]
+    async def _look(self) -> tuple[list[_Found], Kept]:
+        def look(unit: Unit) -> tuple[list[_Found], Kept]:
+            catalog = unit.catalog
+            found = [_Found(one, catalog.signing_keys(one.id)) for one in catalog.publishers()]
+            return found, of_text(catalog.site_keys())
 
         return await self._opened.store.read(look)
 
@@ -148,21 +155,26 @@ class SigningKeys:
 
 
 def incoming(data: Path) -> list[Path]:
-    """Delegations that nobody has taken yet."""
-    return sorted((data / INCOMING).glob(f"*{SUFFIX}"))
+    """What nobody has taken yet."""
+    return sorted(one for one in (data / INCOMING).glob("*") if one.suffix in _TAKEN_BY)
 
 
 async def take(opened: Opened, file: Path) -> None:
-    """Take a delegation that came in, with its new keys; one that is refused says why beside it."""
+    """Take what came in; what is refused says why beside it."""
     try:
-        envelope, publisher = _read(file)
-        await opened.store.change(lambda unit: _install(opened, unit, publisher, envelope))
+        await opened.store.change(_TAKEN_BY[file.suffix](opened, file))
     except (FileNotFoundError, StorageUnavailable):  # taken by another server, or later
         return
-    except (KeypegError, DelegationRefused, SecretError, ValueError) as error:
-        _LOG.error("delegation refused", file=str(file), reason=str(error))
+    except (KeypegError, DelegationRefused, SiteKeyRefused, SecretError, ValueError) as error:
+        _LOG.error("new key refused", file=str(file), reason=str(error))
         write_secret(file.with_suffix(REFUSED), f"{error}\n".encode())
     _remove(file)
+
+
+def _delegated(opened: Opened, file: Path) -> Callable[[Unit], None]:
+    """Take a delegation, with its new keys."""
+    envelope, publisher = _read(file)
+    return lambda unit: _install(opened, unit, publisher, envelope)
 
 
 def _read(file: Path) -> tuple[Envelope, str]:
@@ -210,3 +222,12 @@ def _none(data: Path, publisher: Publisher, here: Mapping[str, object]) -> str:
         f"The root of {publisher.id} has delegated none of the keys that are here ({', '.join(here) or 'none'}) for "
         f"now; run `keypegd delegate --data {data} --publisher {publisher.id}` with the root key."
     )
+
+
+_TAKEN_BY: Final[Mapping[str, Callable[[Opened, Path], Callable[[Unit], None]]]] = MappingProxyType(
+    {
+        DELEGATION: _delegated,
+        site_key_files.NEW: site_key_files.followed_by,
+        site_key_files.WITHDRAWAL: site_key_files.without,
+    }
+)

@@ -48,6 +48,7 @@ from keypeg_server.service.second_factors import SecondFactors
 from keypeg_server.service.sessions import SessionLimits, Sessions
 from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.signing import Signing
+from keypeg_server.service.site_documents import SiteDocuments
 from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.watching import Watching
 from keypeg_server.storage import log_store
@@ -71,6 +72,7 @@ class UseCases:
         placing = Placing(signing, new_id)
         life = LifeParts(store, clock, new_id, signing, placing)
         self.life: Final = life
+        self.documents: Final = SiteDocuments(store, clock, signing, placing)
 
         def held(pool: str) -> int:
             found = engine.pool(pool)
@@ -83,7 +85,7 @@ class UseCases:
         # Seats and sessions.
         seat_grant = settings.sessions.seat_grant
         entitlements = AccountEntitlements(
-            store, clock, signing, seat_grant, held, placing, life.changes
+            store, clock, signing, seat_grant, held, placing, life.changes, self.documents
         )
         self.borrows: Final = Borrows(engine, entitlements, signing, clock, clock.date_us)
         self.sessions: Final = Sessions(
@@ -143,7 +145,7 @@ class UseCases:
         # Licenses, and where they are.
         self.catalog: Final = CatalogService(store, clock)
         self.licenses: Final = LicenseService(store, clock, new_id, placing)
-        self.capacities: Final = CapacityService(store, clock, new_id, placing, signing)
+        self.capacities: Final = CapacityService(store, clock, new_id, placing)
         self.capacity_keeper: Final = CapacityKeeper(store, clock, hub, engine, self.capacities)
         self.activations: Final = ActivationService(
             store, clock, placing, signing, engine, life.deactivations, life.changes
@@ -163,7 +165,7 @@ class UseCases:
             store,
             clock,
             new_id,
-            secrets.site,
+            signing,
             callers.by_credential,
             self.devices,
             token_valid_for=settings.credentials.token_valid_for,

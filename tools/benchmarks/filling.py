@@ -32,7 +32,6 @@ from keypeg_server.domain.lease import Holder, Lease
 from keypeg_server.domain.pool import Pool
 from keypeg_server.opened import Opened
 from keypeg_server.service.commits import StoredPool
-from keypeg_server.service.signing import Signing
 from keypeg_server.settings import Settings
 from keypeg_server.signing_keys import SigningKeys
 from keypeg_server.storage import pool_store, requests
@@ -134,7 +133,7 @@ async def fill(data: Path, pool: str, leases: int, past: int) -> None:
     opened = await Opened.open(data, Settings())
     try:
         secrets = opened.secrets()
-        signing = Signing(await SigningKeys(opened).load(), secrets.site)
+        signing = await SigningKeys(opened).load()
         log = LogWriter(signing.sign_log, secrets.release_key)
         (stored,) = await pool_store.SqlPoolStore(opened.database).load(pool)
         filler = Filler(stored, to_us(opened.clock.wall()))

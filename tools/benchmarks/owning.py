@@ -128,7 +128,7 @@ async def fill(data: Path, cloud: str, site: str, accounts: int, licenses: int) 
     opened = await Opened.open(data, Settings())
     try:
         secrets = opened.secrets()
-        signing = Signing(await SigningKeys(opened).load(), secrets.site)
+        signing = await SigningKeys(opened).load()
         log = LogWriter(signing.sign_log, secrets.release_key)
         each = licenses // (accounts + TIMES_LARGER - 1)
         owner = Owner(opened, signing, log, cloud, site, each)

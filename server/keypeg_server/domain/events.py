@@ -81,6 +81,15 @@ class LicenseRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentRenewed:
+    """An activation at a site has another document, that says the same."""
+
+    account: str
+    license: str
+    activation: str
+
+
+@dataclass(frozen=True, slots=True)
 class CapacityPlanned:
     """The temporary capacity of a license is another than before, or some of it began or ended."""
 
@@ -176,6 +185,7 @@ Event = (
     | CloudSessionMoved
     | CloudSessionClosed
     | CredentialEnded
+    | DocumentRenewed
     | LicenseAdded
     | LicenseChanged
     | CapacityPlanned

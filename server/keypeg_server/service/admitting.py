@@ -155,7 +155,7 @@ class Admitting:
 
     def _interned(self, entitlement: Entitlement) -> Entitlement:
         """One object for all sessions that run by the same."""
-        document = entitlement.license_document
+        site = entitlement.site_license
         key = (
             entitlement.activation,
             entitlement.product,
@@ -169,7 +169,7 @@ class Admitting:
             entitlement.sold_as,
             entitlement.borrowing,
             entitlement.delegation.SerializeToString(),
-            b"" if document is None else document.SerializeToString(),
+            b"" if site is None else site.envelope.SerializeToString(),
         )
         return self._known.setdefault(key, entitlement)
 

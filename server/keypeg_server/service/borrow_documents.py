@@ -19,7 +19,7 @@ from keypeg_server.clock import to_us
 from keypeg_server.domain.borrow import Borrow, Terms
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service import frames
-from keypeg_server.service.ports import Entitlement
+from keypeg_server.service.ports import Entitlement, SiteLicense
 
 _US: Final = timedelta(microseconds=1)
 
@@ -65,19 +65,24 @@ def proof_of(entitlement: Entitlement, document: bytes) -> BorrowProof:
     """What a computer keeps: the document, and all that it is believed by."""
     return BorrowProof(
         delegation=entitlement.delegation,
-        license=entitlement.license_document,
+        license=site_license_of(entitlement).envelope,
         borrow=parse_envelope(document),
     )
 
 
+def site_license_of(entitlement: Entitlement) -> SiteLicense:
+    """Seats are of sites, and only they are lent."""
+    assert entitlement.site_license is not None, entitlement.activation
+    return entitlement.site_license
+
+
 def _believed_until(entitlement: Entitlement) -> datetime:
     """When the last key ends that has signed the license document, and may."""
-    license_ = entitlement.license_document
-    signers = set() if license_ is None else {one.key_id for one in license_.signatures}
+    signer = site_license_of(entitlement).signed_by
     ends = [
         key.not_after_time.ToDatetime(tzinfo=UTC)
         for key in document_pb2.Delegation.FromString(entitlement.delegation.payload).keys
-        if document_pb2.PURPOSE_LICENSE in key.purposes and key_id(key.public_key) in signers
+        if document_pb2.PURPOSE_LICENSE in key.purposes and key_id(key.public_key) == signer
     ]
     if not ends:
         raise Internal(f"The delegation does not name what signed {entitlement.activation}.")

@@ -31,7 +31,7 @@ from keypeg_server.domain.license_life import Command, Switch, Switches, check_s
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service import borrow_operations as operations
 from keypeg_server.service import frames
-from keypeg_server.service.borrow_documents import document_of, proof_of, terms_of
+from keypeg_server.service.borrow_documents import document_of, proof_of, site_license_of, terms_of
 from keypeg_server.service.borrow_ends import BorrowEnds
 from keypeg_server.service.borrow_operation import Lent, Place, WrittenOff
 from keypeg_server.service.borrow_sight import Known as Known
@@ -252,7 +252,8 @@ class Borrows:
 
     def _sealed(self, pool: Pool, entitlement: Entitlement, borrow: Borrow) -> bytes:
         document = document_of(pool, entitlement, borrow, self._engine.now_us())
-        return self._signer.sign_borrow(document).SerializeToString()
+        site = site_license_of(entitlement)
+        return self._signer.sign_borrow(document, site).SerializeToString()
 
     async def _admit(
         self, caller: Caller, device: DeviceInfo, app: AppInfo | None, pool: Pool

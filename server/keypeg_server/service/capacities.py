@@ -24,7 +24,6 @@ from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock
-from keypeg_server.service.signing import Signing
 from keypeg_server.service.store import Request, Store, Unit
 
 
@@ -53,13 +52,11 @@ class CapacityService:
         clock: Clock,
         new_id: Callable[[], str],
         placing: Placing,
-        signing: Signing,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._placing = placing
-        self._signing = signing
 
     async def add(
         self, request: Request[CapacityView], account: str, license: str, new: Capacity
@@ -147,22 +144,11 @@ class CapacityService:
         product = product_of(unit, license)
         for activation in unit.licenses.list_activations(license.account, license.id):
             if activation.location_kind is LocationKind.SITE:
-                self._sign_again(unit, license, activation, now)
+                self._placing.sign_again(unit, license, activation, now)
         account = names.ACCOUNT.build(license.account)
         self._placing.license_freed(unit, license.account, now)
         unit.publish(LicenseChanged(account, license.name, product.opens))
         unit.publish(CapacityPlanned(account, license.name))
-
-    def _sign_again(
-        self, unit: Unit, license: License, activation: Activation, now: datetime
-    ) -> None:
-        """A document that has the seats as they are planned now."""
-        location = unit.places.location(activation.account, activation.location)
-        assert location is not None, "an activation has its location"
-        again = replace(activation, generation=activation.generation + 1)
-        product = product_of(unit, license)
-        document = self._signing.sign_license(license, product, again, location, now)
-        unit.licenses.update_activation(replace(again, document=document.SerializeToString()))
 
     def _end(self, unit: Unit, license: License, activation: Activation) -> None:
         """Take back what was placed by a capacity that has ended; its document has ended too."""

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 
 from keypeg import names
 from keypeg.credential_document import check_possession, check_time, verify_credential
-from keypeg.document import parse_envelope
-from keypeg.envelope import CREDENTIAL_TYPE, Signer, seal
-from keypeg.errors import FieldInvalid
+from keypeg.document import key_id, parse_envelope, parsed
+from keypeg.envelope import CREDENTIAL_TYPE, seal
+from keypeg.errors import CredentialRevoked, FieldInvalid
 from keypeg.v1.credential_pb2 import CredentialDocument
 from keypeg.v1.document_pb2 import PublicKey
 from keypeg_server.domain import credential as rules
@@ -31,6 +31,7 @@ from keypeg_server.service.active_devices import ActiveDevices
 from keypeg_server.service.credential_ports import NewCredential, Presented, SignedInBy
 from keypeg_server.service.credential_tokens import Bearer, CredentialTokens
 from keypeg_server.service.ports import Clock
+from keypeg_server.service.signing import Signing
 from keypeg_server.service.store import Page, Request, Store, Unit
 
 
@@ -42,7 +43,7 @@ class CredentialsService:
         store: Store,
         clock: Clock,
         new_id: Callable[[], str],
-        signer: Signer,
+        signing: Signing,
         tokens: CredentialTokens,
         devices: ActiveDevices,
         *,
@@ -52,7 +53,7 @@ class CredentialsService:
         self._store = store
         self._clock = clock
         self._new_id = new_id
-        self._signer = signer
+        self._signing = signing
         self._tokens = tokens
         self._devices = devices
         self._token_valid_for = token_valid_for
@@ -182,7 +183,7 @@ class CredentialsService:
     async def sign_in(self, presented: Presented) -> SignedInBy:
         """A token for who has the key of a credential."""
         now = self._clock.wall()
-        document = verify_credential(presented.document, self._signer.public_key)
+        document = verify_credential(presented.document, self._server_key(presented))
         if document.credential != presented.name:
             raise FieldInvalid(
                 f"The document is of {document.credential}, not of {presented.name}.",
@@ -227,6 +228,18 @@ class CredentialsService:
         text = self._tokens.seal(Bearer(presented.name, device.device, document.generation, ends))
         return SignedInBy(text, user, ends)
 
+    def _server_key(self, presented: Presented) -> PublicKey:
+        """The key of this server that the document names: the newest, or one before it."""
+        sites = self._signing.sites
+        claimed = key_id(parsed(CredentialDocument, presented.document.payload).server_key)
+        if sites.is_withdrawn(claimed):
+            raise CredentialRevoked(
+                f"The server believes no file any more that the key has signed which {presented.name} was made with; "
+                "ask for a new file.",
+                credential=presented.name,
+            )
+        return (sites.of(claimed) or sites.current).public_key
+
     def _documented(
         self, credential: Credential, said: CredentialDocument, key: PublicKey, now: datetime
     ) -> Credential:
@@ -236,7 +249,7 @@ class CredentialsService:
             user=credential.user_name,
             public_key=key,
             scopes=credential.scopes,  # type: ignore[arg-type]  # numbers of the enum
-            server_key=self._signer.public_key,
+            server_key=self._signing.sites.current.public_key,
             servers=said.servers,
             ca_certificates=said.ca_certificates,
             device_limit=credential.device_limit,
@@ -245,8 +258,9 @@ class CredentialsService:
         document.issue_time.FromDatetime(now)
         document.not_before_time.FromDatetime(credential.not_before)
         document.not_after_time.FromDatetime(credential.not_after)
-        envelope = seal(document, CREDENTIAL_TYPE, self._signer)
-        verify_credential(envelope, self._signer.public_key)
+        signer = self._signing.sites.current
+        envelope = seal(document, CREDENTIAL_TYPE, signer)
+        verify_credential(envelope, signer.public_key)
         return replace(credential, document=envelope.SerializeToString())
 
 

@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import Final
 
 from keypeg import names
-from keypeg.document import parse_envelope
 from keypeg.errors import LicenseMissing, TokenInvalid
 from keypeg_server.domain.admission import Admission, Holdings, admit
 from keypeg_server.domain.caller import Caller
@@ -29,6 +28,7 @@ from keypeg_server.service.license_changes import LicenseChanges
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.ports import AppInfo, Clock, DeviceInfo, Entitlement
 from keypeg_server.service.signing import Signing
+from keypeg_server.service.site_documents import SiteDocuments, site_license
 from keypeg_server.service.store import Store, Unit
 
 KNOWN_COUNT: Final = 20_000  # answers kept in memory, some KiB each: those of a running site
@@ -54,10 +54,12 @@ class AccountEntitlements:
         held: Callable[[str], int],
         placing: Placing,
         changes: LicenseChanges,
+        documents: SiteDocuments,
     ) -> None:
         """`held` says how many units of a pool (name) are held now, to choose between pools."""
         self._placing = placing
         self._changes = changes
+        self._documents = documents
         self._store = store
         self._held = held
         self._clock = clock
@@ -109,12 +111,14 @@ class AccountEntitlements:
         holdings, sold = await self._found(caller, product, look)
         if app is not None:
             check_version(holdings.product, app.version)
-        # What was planned for a license comes before it opens anything.
+        # What was planned for a license comes before it opens anything, and so does a document that is believed.
         planned = any(due(license, now) for license in holdings.licenses)
-        if planned or holdings.to_arrange(now):
+        unusable = self._documents.any_unusable(holdings.activations)
+        if planned or unusable or holdings.to_arrange(now):
 
             def arrange(unit: Unit) -> None:
                 self._changes.settle(unit, account, now)
+                self._documents.renew_all(unit, account, now)
                 self._placing.license_freed(unit, account, now)
 
             with acting_for(
@@ -176,7 +180,7 @@ class AccountEntitlements:
             seat_required=pool is not None,
             pools=() if pool is None else (pool,),
             delegation=self._signing.delegation(asked.publisher),
-            license_document=None if pool is None else parse_envelope(activation.document),
+            site_license=None if pool is None else site_license(activation.document),
             sold_as=found.sold.name,
             borrowing=found.sold.switches.of(Switch.BORROW),
         )

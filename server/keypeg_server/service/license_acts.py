@@ -26,7 +26,6 @@ from keypeg_server.service.accounts import not_found
 from keypeg_server.service.deactivations import Deactivations
 from keypeg_server.service.key_losses import mark_lost
 from keypeg_server.service.placing import Placing, product_of
-from keypeg_server.service.signing import Signing
 from keypeg_server.service.store import Unit
 
 _SAID: Final = {
@@ -73,8 +72,7 @@ class Moved:
 class LicenseActs:
     """Does it."""
 
-    def __init__(self, signing: Signing, placing: Placing, deactivations: Deactivations) -> None:
-        self._signing = signing
+    def __init__(self, placing: Placing, deactivations: Deactivations) -> None:
         self._placing = placing
         self._deactivations = deactivations
 
@@ -84,7 +82,7 @@ class LicenseActs:
         unit.licenses.update_license(after)
         for activation in self._on_keys(unit, after):
             if command is Command.RESUME:
-                self.sign_again(unit, after, activation, act.now)
+                self._placing.sign_again(unit, after, activation, act.now)
             else:
                 publisher = key_contents.publisher_of(unit, activation)
                 key_contents.changed(unit, after.account, activation.location, publisher)
@@ -187,21 +185,7 @@ class LicenseActs:
     def keep(self, unit: Unit, license: License, activation: Activation, now: datetime) -> None:
         """What a key was asked to give back stays there after all, with a new document."""
         kept = self._deactivations.undo(unit, activation)
-        self.sign_again(unit, license, kept, now)
-
-    def sign_again(
-        self, unit: Unit, license: License, activation: Activation, now: datetime
-    ) -> None:
-        """A new document for an activation, of the next generation."""
-        product = product_of(unit, license)
-        place = unit.places.location(activation.account, activation.location)
-        assert place is not None, "an activation has its location"
-        version = 0
-        if place.kind is LocationKind.KEY:
-            version = key_contents.changed(unit, license.account, place.id, product.publisher)
-        there = replace(activation, generation=activation.generation + 1)
-        document = self._signing.sign_license(license, product, there, place, now, version)
-        unit.licenses.update_activation(replace(there, document=document.SerializeToString()))
+        self._placing.sign_again(unit, license, kept, now)
 
     def changed(self, unit: Unit, license: License, now: datetime) -> None:
         """Tell apps, and activate what is free by this."""

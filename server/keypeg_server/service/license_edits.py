@@ -55,7 +55,7 @@ class LicenseEdits:
                 self._placing.take_back(unit, after, activation)
         for activation in there:
             if activation not in gone:
-                self._acts.sign_again(unit, after, activation, act.now)
+                self._placing.sign_again(unit, after, activation, act.now)
         unit.record(
             names.ACCOUNT.build(license.account),
             "license_changed",

@@ -33,7 +33,7 @@ class LifeParts:
         placing: Placing,
     ) -> None:
         self.deactivations: Final = Deactivations(clock, signing, new_id)
-        acts = LicenseActs(signing, placing, self.deactivations)
+        acts = LicenseActs(placing, self.deactivations)
         self.changes: Final = LicenseChanges(
             store, clock, acts, LicenseEdits(placing, acts), new_id
         )

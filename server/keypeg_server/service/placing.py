@@ -165,6 +165,22 @@ class Placing:
                 product=pool.product,
             )
 
+    def sign_again(
+        self, unit: Unit, license: License, activation: Activation, now: datetime
+    ) -> Activation:
+        """A new document for an activation, of the next generation."""
+        product = product_of(unit, license)
+        place = unit.places.location(activation.account, activation.location)
+        assert place is not None, "an activation has its location"
+        version = 0
+        if place.kind is LocationKind.KEY:
+            version = key_contents.changed(unit, license.account, place.id, product.publisher)
+        again = replace(activation, generation=activation.generation + 1)
+        document = self._signing.sign_license(license, product, again, place, now, version)
+        again = replace(again, document=document.SerializeToString())
+        unit.licenses.update_activation(again)
+        return again
+
     def license_freed(self, unit: Unit, account: str, now: datetime) -> None:
         """Something became free: in automatic mode, with the cloud session open, it is activated.
 

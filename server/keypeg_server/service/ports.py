@@ -62,6 +62,20 @@ class AppInfo:
         return Release(self.version, None if us is None else _EPOCH + timedelta(microseconds=us))
 
 
+@dataclass(frozen=True, slots=True)
+class SiteLicense:
+    """The license document by which a site gives seats."""
+
+    envelope: Envelope
+    site_key: str  # id of the key that it names: that of grants by it
+    signed_by: str  # id of the publisher's key
+
+    @property
+    def keys(self) -> str:
+        """Both ids: `site_key.signed_by`."""
+        return f"{self.site_key}.{self.signed_by}"
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Entitlement:
     """What lets a session run."""
@@ -79,7 +93,7 @@ class Entitlement:
     seat_required: bool
     pools: tuple[str, ...]  # names; that of the product first
     delegation: Envelope
-    license_document: Envelope | None  # for sites
+    site_license: SiteLicense | None  # for sites
     sold_as: str = ""  # the product that the license is of: a bundle, or what was asked for
     borrowing: Access = Access.MEMBERS  # who of the account may take seats offline
     ends_at: datetime | None = None  # of the license's term, which no grant outlives
@@ -109,20 +123,24 @@ class Entitlements(Protocol):
 class GrantSigner(Protocol):
     """Signs what an app verifies."""
 
-    def sign_grant(self, publisher: str, grant: Grant, kind: int) -> Envelope:
-        """Sealed by the publisher's delegated key (cloud) or this server's site key (site)."""
+    def sign_grant(self, publisher: str, grant: Grant, site: SiteLicense | None) -> Envelope:
+        """Sealed by the publisher's delegated key (cloud), or by the site key that the license names (site)."""
         ...
 
     def delegated(self, publisher: str) -> Envelope:
         """The publisher's (name) delegation that goes with what is signed now."""
         ...
 
+    def serves(self, site: SiteLicense) -> bool:
+        """Whether this server has the key that a license names, and apps believe in who signed it."""
+        ...
+
 
 class BorrowSigner(Protocol):
     """Signs what a computer takes offline."""
 
-    def sign_borrow(self, document: BorrowDocument) -> Envelope:
-        """Sealed by this server's site key."""
+    def sign_borrow(self, document: BorrowDocument, site: SiteLicense) -> Envelope:
+        """Sealed by the site key that the license names."""
         ...
 
 

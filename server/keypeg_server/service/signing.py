@@ -1,7 +1,7 @@
 """What the server signs: license documents, grants, and heads of its logs.
 
 Promises: every document is signed by a key that its publisher's root has delegated; a site's grants are
-signed by the site's own key, which the license documents of the site name. Private keys stay in here.
+signed by the site's own key that the license document of the seats names. Private keys stay in here.
 
 Leaves to others: loading keys from their files (app.py), deciding what is signed.
 """
@@ -26,6 +26,8 @@ from keypeg_server.domain.license import Activation, License
 from keypeg_server.domain.location import Location, LocationKind
 from keypeg_server.domain.product import Product
 from keypeg_server.service.delegations import wanted
+from keypeg_server.service.ports import SiteLicense
+from keypeg_server.service.site_keys import SiteKeys
 
 
 @dataclass(frozen=True)
@@ -53,26 +55,41 @@ def delegation_ends(envelope: Envelope) -> datetime:
 class Signing:
     """Implements `GrantSigner` (ports.py), and signs license documents."""
 
-    def __init__(self, publishers: Mapping[str, PublisherKeys], site: Signer) -> None:
+    def __init__(self, publishers: Mapping[str, PublisherKeys], sites: SiteKeys) -> None:
         """`publishers` by id."""
-        self._publishers = publishers
-        self._site = site
+        self.replace(publishers, sites)
 
-    def replace(self, publishers: Mapping[str, PublisherKeys]) -> None:
+    def replace(self, publishers: Mapping[str, PublisherKeys], sites: SiteKeys) -> None:
         """Sign with these from now on; what was signed before stays good as their delegations say."""
         self._publishers = publishers
+        self.sites = sites
+        self._license_signers = frozenset(
+            key_id(one.public_key)
+            for keys in publishers.values()
+            for one in Delegation.FromString(keys.delegation.payload).keys
+            if document_pb2.PURPOSE_LICENSE in one.purposes
+        )
+        self._fine = frozenset(f"{sites.current_id}.{one}" for one in self._license_signers)
 
     def delegated(self, publisher: str) -> Envelope:
         return self.delegation(names.PUBLISHER.parse(publisher)[0])
 
-    def sign_grant(self, publisher: str, grant: Grant, kind: int) -> Envelope:
-        site = kind == LocationKind.SITE
-        signer = self._site if site else self._keys(names.PUBLISHER.parse(publisher)[0]).signer
+    def sign_grant(self, publisher: str, grant: Grant, site: SiteLicense | None) -> Envelope:
+        signer = (
+            self._of_site(site) if site else self._keys(*names.PUBLISHER.parse(publisher)).signer
+        )
         return seal(grant, GRANT_TYPE, signer)
 
-    def sign_borrow(self, document: BorrowDocument) -> Envelope:
+    def sign_borrow(self, document: BorrowDocument, site: SiteLicense) -> Envelope:
         """A seat of this site that a computer takes offline."""
-        return seal(document, BORROW_TYPE, self._site)
+        return seal(document, BORROW_TYPE, self._of_site(site))
+
+    def serves(self, site: SiteLicense) -> bool:
+        return site.signed_by in self._license_signers and self.sites.of(site.site_key) is not None
+
+    def site_documents(self) -> frozenset[str]:
+        """By which keys (`SiteLicense.keys`) the documents of this site are as new ones would be."""
+        return self._fine
 
     def delegation(self, publisher: str) -> Envelope:
         """The delegation of a publisher (id)."""
@@ -125,7 +142,7 @@ class Signing:
         for feature in license.features:
             document.features.add(feature=feature.id, seat_count=feature.seat_count)
         if location.kind is LocationKind.SITE:
-            document.location_key.CopyFrom(self._site.public_key)
+            document.location_key.CopyFrom(self.sites.current.public_key)
         elif location.kind is LocationKind.HOST:
             document.fingerprint.MergeFromString(location.fingerprint)
         elif location.public_key:
@@ -148,6 +165,10 @@ class Signing:
     def sign_contents(self, publisher: str, contents: KeyContents) -> Envelope:
         """What a key should carry of a publisher (id)."""
         return seal(contents, CONTENTS_TYPE, self._keys(publisher).signer)
+
+    def _of_site(self, site: SiteLicense) -> Signer:
+        """The key that a license names; where it is not known yet, one that apps refuse until the document is renewed."""
+        return self.sites.of(site.site_key) or self.sites.current
 
     def _keys(self, publisher: str) -> PublisherKeys:
         try:

@@ -86,6 +86,11 @@ class Catalog(Protocol):
         ...
 
     def keep_signing_key(self, publisher: str, id: str, text: str) -> None: ...
+    def site_keys(self) -> str:
+        """The keys of this server as a site (site_keys.Kept), as a text; empty while there is but the first."""
+        ...
+
+    def keep_site_keys(self, text: str) -> None: ...
     def publishers(self) -> list[Publisher]:
         """All of this server: few."""
         ...
@@ -166,6 +171,15 @@ class Licenses(Protocol):
 
     def used_counts(self, account: str, licenses: Sequence[str]) -> dict[str, int]:
         """How many activations each of these licenses has; those with none are left out."""
+        ...
+
+    def stale_documents(
+        self, fine: frozenset[str], after: tuple[str, str], limit: int
+    ) -> list[Activation]:
+        """Activations at sites whose documents are by other keys (SiteLicense.keys) than `fine`.
+
+        In the order of keys and ids, of which `after` is the last that was seen.
+        """
         ...
 
     def add_activation(self, activation: Activation) -> None: ...

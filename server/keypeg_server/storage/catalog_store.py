@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from sqlmodel import Session, col, select
 
@@ -15,6 +16,8 @@ from keypeg_server.domain.location import LocationKind
 from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.store import Page
 from keypeg_server.storage.tables import MetaRow, ProductRow, PublisherRow
+
+_SITE_KEYS: Final = "site_keys"
 
 
 class SqlCatalog:
@@ -45,6 +48,14 @@ class SqlCatalog:
         if self._session.get(MetaRow, key) is None:
             self._session.add(MetaRow(key=key, value=text))
             self._session.flush()
+
+    def site_keys(self) -> str:
+        row = self._session.get(MetaRow, _SITE_KEYS)
+        return "" if row is None else row.value
+
+    def keep_site_keys(self, text: str) -> None:
+        self._session.merge(MetaRow(key=_SITE_KEYS, value=text))
+        self._session.flush()
 
     def add_publisher(self, publisher: Publisher) -> None:
         row = PublisherRow(

@@ -23,6 +23,7 @@ from keypeg_server.domain.license import (
     SeatPool,
 )
 from keypeg_server.domain.location import LocationKind
+from keypeg_server.service.site_documents import site_license
 from keypeg_server.service.store import NewPool, Page
 from keypeg_server.storage.tables import ActivationRow, LicenseRow
 from keypeg_server.storage.tables_seat import BorrowRow, PoolRow
@@ -114,6 +115,33 @@ class SqlLicenses:
             wanted = wanted.where(col(ActivationRow.id) > page.after).limit(page.limit)
         return self._activations(self._session.exec(wanted).all())
 
+    def stale_documents(
+        self, fine: frozenset[str], after: tuple[str, str], limit: int
+    ) -> list[Activation]:
+        found: list[Activation] = []
+        keys, id = after
+        there = self._keys_from(keys)
+        while there is not None and len(found) < limit:
+            if there not in fine:
+                wanted = (
+                    select(ActivationRow)
+                    .where(
+                        col(ActivationRow.document_keys) == there,
+                        col(ActivationRow.id) > (id if there == keys else ""),
+                    )
+                    .order_by(col(ActivationRow.id))
+                    .limit(limit - len(found))
+                )
+                found += self._activations(self._session.exec(wanted).all())
+            there = self._keys_from(there, beyond=True)
+        return found
+
+    def _keys_from(self, keys: str, *, beyond: bool = False) -> str | None:
+        """The first keys of documents from these on, or beyond them; of so many rows they are a handful."""
+        column = col(ActivationRow.document_keys)
+        wanted = select(func.min(column)).where(column > keys if beyond else column >= keys)
+        return self._session.exec(wanted).one()
+
     def names_in_cloud(self, account: str, place: str) -> tuple[str, ...]:
         rows = self._session.execute(_IN_CLOUD, {"account": account, "place": place})
         return tuple(names.ACTIVATION.build(account, row.license, row.id) for row in rows)
@@ -137,6 +165,7 @@ class SqlLicenses:
             generation=activation.generation,
             document=activation.document,
             return_nonce=activation.return_nonce or None,
+            document_keys=_document_keys(activation),
             capacity=activation.capacity,
             expire_time_us=_us(activation.expire_time),
         )
@@ -148,6 +177,7 @@ class SqlLicenses:
         row.location = activation.location
         row.generation = activation.generation
         row.document = activation.document
+        row.document_keys = _document_keys(activation)
         row.return_nonce = activation.return_nonce or None
         self._session.flush()
 
@@ -187,6 +217,12 @@ class SqlLicenses:
         for activation, id, product in self._session.exec(wanted):
             pools.setdefault(activation, []).append(SeatPool(names.POOL.build(id), product))
         return [replace(one, pools=tuple(pools.get(one.name, ()))) for one in found]
+
+
+def _document_keys(activation: Activation) -> str | None:
+    if activation.location_kind is not LocationKind.SITE:
+        return None
+    return site_license(activation.document).keys
 
 
 def _us(moment: datetime | None) -> int | None:

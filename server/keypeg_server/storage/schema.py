@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from keypeg.errors import StorageUnavailable
 from keypeg_server.storage.database import Database, unavailable
 
-HEAD: Final = "0023"  # the newest migration; a test compares
+HEAD: Final = "0024"  # the newest migration; a test compares
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _VERSION_TABLE: Final = "alembic_version"
 _PATIENCE: Final = (

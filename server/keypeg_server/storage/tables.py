@@ -22,6 +22,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    text,
 )
 from sqlmodel import Field, SQLModel
 
@@ -211,6 +212,14 @@ class ActivationRow(SQLModel, table=True):
         ForeignKeyConstraint(["account", "location"], ["location.account", "location.id"]),
         # A license is on a location once.
         Index("ix_activation_place", "license", "location", unique=True),
+        # Few of them are looked for, those that are stale.
+        Index(
+            "ix_activation_document_keys",
+            "document_keys",
+            "id",
+            sqlite_where=text("document_keys IS NOT NULL"),
+            postgresql_where=text("document_keys IS NOT NULL"),
+        ),
     )
     id: str = Field(primary_key=True)
     account: str = Field(foreign_key="account.id", index=True)
@@ -220,6 +229,7 @@ class ActivationRow(SQLModel, table=True):
     create_time_us: int = _time()
     generation: int = _time()
     document: bytes = _bytes()  # Envelope, serialized
+    document_keys: str | None = None  # of a site's: SiteLicense.keys
     return_nonce: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
     capacity: str = ""  # the temporary one that it was placed by; empty: none
     expire_time_us: int | None = _time(nullable=True)

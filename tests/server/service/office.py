@@ -49,6 +49,8 @@ from keypeg_server.service.placing import Placing
 from keypeg_server.service.second_factors import SecondFactors
 from keypeg_server.service.sign_ins import SignIns
 from keypeg_server.service.signing import PublisherKeys, Signing, delegate
+from keypeg_server.service.site_documents import SiteDocuments
+from keypeg_server.service.site_keys import SiteKeys
 from keypeg_server.service.store import Page, Request, Unit
 from keypeg_server.service.token_texts import TokenTexts
 from keypeg_server.service.tokens import Lifetimes, Tokens
@@ -136,11 +138,13 @@ class Office:
         self.hub = EventHub()
         self.store = SqlStore(self.database, self.clock, self._publish)
         self.pools = SomePools()
-        self.root, signer, self.site = (Ed25519Signer.generate() for _ in range(3))
+        self.root, self.signer, self.site = (Ed25519Signer.generate() for _ in range(3))
         self.delegation = delegate(
-            self.root, "publishers/acme", signer.public_key, 1, self.clock.now
+            self.root, "publishers/acme", self.signer.public_key, 1, self.clock.now
         )
-        self.signing = Signing({"acme": PublisherKeys(signer, self.delegation)}, self.site)
+        self.signing = Signing(
+            {"acme": PublisherKeys(self.signer, self.delegation)}, SiteKeys([self.site])
+        )
         numbers = itertools.count(1)
         new_id = lambda: f"{next(numbers):032x}"  # noqa: E731 - sorts by time, as real ids do
         self.placing = placing = Placing(self.signing, new_id)
@@ -167,6 +171,7 @@ class Office:
         self.licenses = LicenseService(self.store, self.clock, new_id, placing)
         parts = LifeParts(self.store, self.clock, new_id, self.signing, placing)
         self.changes, self.life = parts.changes, parts.use_cases
+        self.documents = SiteDocuments(self.store, self.clock, self.signing, placing)
         self.losses = KeyLosses(self.store, self.clock, self.signing, new_id)
         self.checks = KeyChecks(self.store, self.clock, self.signing)
         self.activations = ActivationService(
@@ -196,6 +201,7 @@ class Office:
             lambda pool: self.held.get(pool, 0),
             placing,
             self.changes,
+            self.documents,
         )
 
     def _publish(self, event: Event) -> None:

@@ -41,7 +41,7 @@ async def test_a_cloud_license_opens_every_product_of_its_bundle(office: Office)
     assert (found.license, found.product, found.features) == (owned.name, eq, ("hd",))
     assert (found.valid_for, found.seat_required) == (timedelta(seconds=42), False)
     assert (found.location_kind, found.pools) == (LocationKind.CLOUD, ())
-    assert found.license_document is None
+    assert found.site_license is None
     with pytest.raises(errors.CloudSessionElsewhere):
         await admitted(office, anna, B)
 
@@ -53,7 +53,8 @@ async def test_a_site_license_opens_its_product_with_a_seat(office: Office) -> N
     assert found.pools == (view.activation.pools[0].name,)
     assert (found.products, found.seat_required) == ((DAW,), True)
     assert found.valid_for == timedelta(seconds=60)
-    assert found.license_document == view.document
+    assert found.site_license is not None
+    assert found.site_license.envelope == view.document
 
 
 async def test_of_two_pools_the_emptier_one_is_chosen(office: Office) -> None:
@@ -146,16 +147,16 @@ async def test_grants_are_signed_by_the_publisher_s_or_the_site_s_key(office: Of
     root = office.root.public_key.key
     delegation = verify_delegation(found.delegation, publisher=None, root=root, now=START)
     grant = Grant(session="sessions/s", publisher="publishers/acme")
-    cloud = office.signing.sign_grant("publishers/acme", grant, LocationKind.CLOUD)
+    cloud = office.signing.sign_grant("publishers/acme", grant, None)
     assert verify_grant(cloud, delegation, START) == grant
-    assert found.license_document is not None
-    document = verify_license(found.license_document, delegation, START)
-    site = office.signing.sign_grant("publishers/acme", grant, LocationKind.SITE)
+    assert found.site_license is not None
+    document = verify_license(found.site_license.envelope, delegation, START)
+    site = office.signing.sign_grant("publishers/acme", grant, found.site_license)
     assert verify_site_grant(site, document) == grant
     with pytest.raises(errors.SignerUnknown):
         verify_site_grant(cloud, document)
     with pytest.raises(errors.NotFound):
-        office.signing.sign_grant("publishers/other", grant, LocationKind.CLOUD)
+        office.signing.sign_grant("publishers/other", grant, None)
 
 
 async def test_who_was_removed_runs_nothing_whoever_let_them_in_before(office: Office) -> None:

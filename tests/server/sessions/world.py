@@ -54,9 +54,10 @@ from keypeg_server.service.borrows import Borrows
 from keypeg_server.service.events import EventHub
 from keypeg_server.service.history import History
 from keypeg_server.service.pools import Engine
-from keypeg_server.service.ports import AppInfo, DeviceInfo, Entitlement
+from keypeg_server.service.ports import AppInfo, DeviceInfo, Entitlement, SiteLicense
 from keypeg_server.service.seats import Seats
 from keypeg_server.service.sessions import SessionLimits, Sessions
+from keypeg_server.service.site_documents import site_license
 from keypeg_server.service.tickets import TicketBox
 from keypeg_server.service.watching import Watching
 from keypeg_server.storage.committer import BatchCommitter
@@ -112,9 +113,13 @@ class Trust:
 
     def __init__(self) -> None:
         self.root = envelope.Ed25519Signer.generate()
-        self.signing = envelope.Ed25519Signer.generate()
         self.site = envelope.Ed25519Signer.generate()
-        delegation = document_pb2.Delegation(publisher=PUBLISHER, generation=1)
+        self.replace_signer(1)
+
+    def replace_signer(self, generation: int) -> None:
+        """Sign with another key of the publisher; the one before is believed no more."""
+        self.signing = envelope.Ed25519Signer.generate()
+        delegation = document_pb2.Delegation(publisher=PUBLISHER, generation=generation)
         key = delegation.keys.add(
             public_key=self.signing.public_key,
             purposes=[document_pb2.PURPOSE_LICENSE, document_pb2.PURPOSE_GRANT],
@@ -144,18 +149,21 @@ class Trust:
     def sign_log(self, head: log_pb2.LogHead) -> document_pb2.Envelope:
         return envelope.seal(head, envelope.LOG_TYPE, self.signing)
 
-    def sign_borrow(self, document: BorrowDocument) -> document_pb2.Envelope:
+    def sign_borrow(self, document: BorrowDocument, site: SiteLicense) -> document_pb2.Envelope:
         return envelope.seal(document, envelope.BORROW_TYPE, self.site)
 
     def delegated(self, publisher: str) -> document_pb2.Envelope:
         assert publisher == PUBLISHER
         return self.delegation
 
+    def serves(self, site: SiteLicense) -> bool:
+        return site.signed_by == envelope.key_id(self.signing.public_key)
+
     def sign_grant(
-        self, publisher: str, grant: document_pb2.Grant, kind: int
+        self, publisher: str, grant: document_pb2.Grant, site: SiteLicense | None
     ) -> document_pb2.Envelope:
         assert publisher == PUBLISHER
-        signer = self.site if kind == location_pb2.LOCATION_KIND_SITE else self.signing
+        signer = self.signing if site is None else self.site
         return envelope.seal(grant, envelope.GRANT_TYPE, signer)
 
 
@@ -204,7 +212,9 @@ class Licenses:
             seat_required=at_site,
             pools=self.pools if at_site else (),
             delegation=self._trust.delegation,
-            license_document=self._trust.license(100) if at_site else None,
+            site_license=site_license(self._trust.license(100).SerializeToString())
+            if at_site
+            else None,
         )
 
 
