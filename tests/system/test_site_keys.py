@@ -66,7 +66,15 @@ def keys(world: World) -> list[dict[str, Any]]:
 
 def signed_by(running: Stream, key: str) -> None:
     """Renew on the same stream until this key signs; each proof is verified."""
-    _until(lambda: running.renew() or running.signed_by == key)
+    renewed_until(running, lambda: running.signed_by == key)
+
+
+def renewed_until(running: Stream, done: Callable[[], bool]) -> None:
+    def look() -> bool:
+        running.renew()
+        return done()
+
+    _until(look)
 
 
 def _until(done: Callable[[], bool]) -> None:
@@ -156,7 +164,7 @@ def test_seats_outlive_a_publisher_s_key_that_is_withdrawn(world: World) -> None
     (old,) = [one["key_id"] for one in listed["keys"] if one["signs"]]
     before = running.generation
     rotate_signing_key(world, "--withdraw", old)
-    _until(lambda: running.renew() or running.generation > before)
+    renewed_until(running, lambda: running.generation > before)
     late = shop.stream()
     assert late.generation == running.generation
     assert shop.leases() == held
