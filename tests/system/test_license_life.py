@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -230,34 +229,6 @@ def test_borrowing_is_a_switch_too(world: World, customer: Customer, new_name: N
     assert code == 5  # denied
     code, _ = world.keypeg(computer, "borrow", "renew", "--for", "3h", check=False)
     assert code == 5
-
-
-@pytest.mark.behaviour("LIC-9")
-def test_a_planned_change_is_applied_by_itself_at_its_moment(
-    world: World, customer: Customer, new_name: Namer
-) -> None:
-    product = world.product(new_name("daw"), locations=[CLOUD])
-    owned = world.license(customer.account, product)
-    computer = world.computer(new_name("pc"), token=customer.member_token)
-    world.open_cloud(customer.member, customer.account, computer)
-    app = world.app(new_name("app"), computer, product, "--cloud", "never")
-    app.expect("running")
-    publisher = world.computer(new_name("office"), token=world.publisher.token)
-    at = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
-    license = owned.name
-    world.keypeg(publisher, "license", "suspend", license, "--at", at, "--reason", "The end")
-    _, planned = world.keypeg(computer, "license", "changes")
-    assert [one["kind"] for one in planned] == ["LICENSE_CHANGE_KIND_SUSPEND"]
-    assert app.expect("stopped")["reason"] == "LICENSE_SUSPENDED"
-    _, planned = world.keypeg(computer, "license", "changes")
-    assert planned == []
-    (said,) = recorded(customer, "license_suspended")
-    assert (said["reason"], said["planned_by"]) == ("The end", recorded_by(customer))
-
-
-def recorded_by(customer: Customer) -> str:
-    (said,) = recorded(customer, "license_change_recorded")
-    return str(said["by"])
 
 
 @pytest.mark.behaviour("LIC-12")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from keypeg.v1 import license_pb2
 from lab.keys import KeyLab
 from lab.processes import BIN, Program
-from lab.world import CLOUD, KEY, SITE, Computer, World
+from lab.world import CLOUD, HOST, KEY, SITE, Computer, World
 from tests.system.people import Customer
 
 pytestmark = pytest.mark.own_server
@@ -72,6 +74,38 @@ def test_a_license_shows_all_that_it_is(world: World, customer: Customer, new_na
     assert (listed["activation_count"], listed["activations_used_count"]) == (3, 1)
     began = datetime.fromisoformat(listed["first_activate_time"])
     assert datetime.fromisoformat(listed["expire_time"]) - began == timedelta(days=30)
+
+
+@pytest.mark.behaviour("LIC-2")
+def test_each_type_of_license_is_shown_with_its_term(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("daw"), locations=[SITE])
+    short = product.replace("publishers/", "").replace("/products", "")
+    staff = world.computer(new_name("staff"), token=world.publisher.token)
+    terms = {
+        "perpetual": (),
+        "subscription": ("--expires", "2031-01-31"),
+        "not-for-resale": ("--seats", "5"),
+        "not-for-resale-subscription": ("--expires", "2032-02-29"),
+        "trial": ("--term-days", "14"),
+    }
+    for kind, term in terms.items():
+        deposit = ("license", "create", short, "--account", customer.account, "--type", kind)
+        world.keypeg(staff, *deposit, *term)
+    own = world.computer(new_name("own"), token=customer.member_token)
+    _, listed = world.keypeg(own, "license", "list")
+    assert [one["type"] for one in listed] == license_pb2.LicenseType.keys()[1:]
+    ends = [(one["expire_time"] or "")[:10] for one in listed]
+    assert ends == ["", "2031-01-31", "", "2032-02-29", ""]
+    assert [one["term_days"] for one in listed] == [0, 0, 0, 0, 14]
+    assert [one["seat_count"] for one in listed] == [0, 0, 5, 0, 0]
+    assert [one["bundle"] for one in listed] == [False] * 5
+    table = world.lab.run([str(BIN / "keypeg"), "license", "list"], env=own.env).stdout
+    rows = [line.split() for line in table.splitlines()[1:]]
+    assert [row[2] for row in rows] == list(terms), table
+    assert "2031-01-31" in rows[1], table
+    assert "14 days after first activation" in table
 
 
 @pytest.mark.behaviour("LIC-5")
@@ -172,6 +206,42 @@ def test_a_license_opens_the_versions_that_it_covers_wherever_it_lives(
         assert "publisher" in stopped["sentence"]
     for one in covered:
         one.stop()
+
+
+@pytest.mark.behaviour("LIC-6")
+def test_an_app_on_this_computer_never_notices_cloud_sessions_nor_that_the_server_is_gone(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("eq"), locations=[CLOUD, HOST])
+    end = Timestamp()
+    end.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
+    owned = world.license(customer.account, product, activations=2, expire_time=end)
+    desk, other = (world.computer(new_name("pc"), token=customer.member_token) for _ in range(2))
+    world.keypeg(desk, "activation", "create", owned.name, "--here")
+    here = world.app(new_name("app"), desk, product, "--location", "host")
+    in_cloud = world.app(new_name("app"), desk, product, "--location", "cloud", "--cloud", "open")
+    for app in (here, in_cloud):
+        app.expect("running")
+    world.open_cloud(customer.member, customer.account, other)
+    assert in_cloud.expect("stopped")["reason"] == "CLOUD_SESSION_MOVED"
+    world.keypeg(other, "session", "close")
+
+    assert world.server is not None
+    world.server.stop()
+    try:
+        offline = world.app(new_name("app"), desk, product)
+        step = world.lab.folder / new_name("step")
+        step.write_text("3600")  # the document allows it until the end of the license, not longer
+        in_an_hour = {
+            "PYTHONPATH": str(Path(__file__).parent / "clockstep"),
+            "KEYPEG_TEST_CLOCK_STEP": str(step),
+        }
+        late = world.app(new_name("app"), desk, product, "--location", "host", env=in_an_hour)
+        offline.expect("running")
+        assert late.expect("stopped")["reason"] == "DOCUMENT_EXPIRED"
+        assert [one["event"] for one in here.events] == ["started", "running"]
+    finally:
+        world.serve()
 
 
 @pytest.mark.behaviour("LIC-6")

@@ -16,6 +16,7 @@ from lab.keys import KeyLab
 from lab.processes import Program
 from lab.world import CLOUD, KEY, SITE, World, request_id
 from tests.system.people import Customer, grants_of, refused
+from tests.system.seats import acquire, seat_app
 from tests.system.test_license_terms import enrolled
 
 pytestmark = pytest.mark.own_server
@@ -32,6 +33,34 @@ def add(world: World, customer: Customer, license: str, name: str, *args: str) -
 
 def soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+@pytest.mark.behaviour("LIC-10")
+def test_who_waits_gets_a_temporary_seat_at_its_start_and_gives_it_back_at_its_end(
+    world: World, customer: Customer, new_name: Namer
+) -> None:
+    product = world.product(new_name("solver"), locations=[SITE])
+    owned = world.license(customer.account, product, seats=1)
+    made = world.activate(customer.admin, owned.name, f"{customer.account}/locations/site")
+    (pool,) = made.activation.pools
+    own = acquire(customer.admin, pool).lease
+    app = seat_app(world, customer, product, new_name("desk"), "--wait")
+    app.expect("queued")
+    start = datetime.now(UTC) + timedelta(seconds=0.5)
+    plan = license_service_pb2.AddLicenseCapacityRequest(
+        parent=owned.name, request_id=request_id(), seat_count=1, duration=Duration(seconds=1)
+    )
+    plan.start_time.FromDatetime(start)
+    world.publisher.licenses.AddLicenseCapacity(plan)
+    app.expect("seat", timeout=5)
+    assert datetime.now(UTC) >= start
+    recalled = app.expect("seat_recalled", timeout=5)
+    assert datetime.now(UTC) >= start + timedelta(seconds=1)
+    why = (recalled["reason"], recalled["metadata"]["rule"])
+    assert why == ("LEASE_RECALLED", "temporary_capacity")
+    assert app.wait(5) == 1
+    assert world.pool(customer.admin, pool).seat_count == 1
+    assert [one.name for one in world.leases(customer.admin, pool)] == [own.name]
 
 
 @pytest.mark.behaviour("LIC-10")
