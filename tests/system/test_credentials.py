@@ -56,6 +56,50 @@ def studio(world: World, customer: Customer, new_name: Namer, tmp_path: Path) ->
     return Studio(world, customer, new_name, tmp_path)
 
 
+@pytest.mark.behaviour("CLOUD-16")
+def test_an_imported_file_runs_apps_until_a_reset_cuts_off_every_holder(studio: Studio) -> None:
+    file = studio.file()
+    first, second = studio.computer(), studio.computer()
+    for computer in (first, second):
+        studio.keypeg(computer, "credential", "import", str(file))
+    app = studio.app(first, "--cloud", "open")
+    app.expect("running")
+    listed = {one["device"] for one in studio.credential()["devices"]}
+    assert listed == {first.device.id, second.device.id}
+    studio.file(command="reset")
+    assert app.expect("stopped", timeout=5)["reason"] == "CREDENTIAL_REVOKED"
+    code, _ = studio.keypeg(second, "session", "show", check=False)
+    assert code == 4
+
+
+@pytest.mark.behaviour("CLOUD-17")
+def test_of_four_devices_that_start_by_one_file_at_once_one_runs_and_three_are_in_use(
+    studio: Studio,
+) -> None:
+    file = studio.file()
+    computers = [studio.computer() for _ in range(4)]
+    for computer in computers:
+        computer.env["KEYPEG_CREDENTIAL"] = str(file)
+    apps = [studio.app(computer, "--cloud", "open") for computer in computers]
+    answers = [app.expect(lambda event: event["event"] != "started") for app in apps]
+    told = {one.get("reason", "RUNNING"): one for one in answers}
+    assert sorted(one.get("reason", "RUNNING") for one in answers) == [
+        "CLOUD_SESSION_ELSEWHERE",
+        "CLOUD_SESSION_ELSEWHERE",
+        "DEVICES_EXHAUSTED",
+        "RUNNING",
+    ]
+    assert "in use on 3 devices" in told["DEVICES_EXHAUSTED"]["sentence"]
+    another = computers[answers.index(told["CLOUD_SESSION_ELSEWHERE"])]
+    again = studio.app(another, "--cloud", "never")
+    _, shown = studio.keypeg(studio.owner, "credential", "active")
+    kept_out = computers[answers.index(told["DEVICES_EXHAUSTED"])].device.id
+    assert {one["device"] for one in shown} == {one.device.id for one in computers} - {kept_out}
+    assert again.expect("stopped")["reason"] == "CLOUD_SESSION_ELSEWHERE"
+    runs = apps[answers.index(told["RUNNING"])]
+    assert [one["event"] for one in runs.events] == ["started", "running"]
+
+
 @pytest.mark.long
 @pytest.mark.behaviour("CLOUD-16")
 def test_the_file_alone_opens_the_cloud_licenses_and_a_reset_cuts_off_every_holder(

@@ -19,29 +19,33 @@ from tests.system.terminal import Terminal, at_terminal
 Namer = Callable[[str], str]
 
 
-@pytest.mark.long
-def test_a_launch_on_another_computer_offers_the_move_by_name(
+@pytest.mark.behaviour("CLOUD-3")
+def test_who_signs_in_on_another_computer_is_offered_the_move_by_name(
     world: World, customer: Customer, new_name: Namer
 ) -> None:
     product = world.product(new_name("daw"), locations=[CLOUD])
     world.license(customer.account, product)
     a = world.computer(new_name("studio"), token=customer.member_token)
-    b = world.computer(new_name("laptop"), token=customer.member_token)
+    b = world.computer(new_name("laptop"))
     world.open_cloud(customer.member, customer.account, a)
     app = world.app(new_name("app"), a, product, "--cloud", "never")
     app.expect("running")
 
-    for answer in ("", "2"):  # the Enter key stops nothing over there
-        with at_terminal(world, b, product) as person:
-            person.answer("Choose 1 to 2 [2]", answer)
-            assert f"In use on {a.name}" in person.shown
-            assert person.event("stopped")["reason"] == "CLOUD_SESSION_ELSEWHERE"
+    with at_terminal(world, b, product) as person:
+        person.answer("Choose 1 to", "")  # with a password
+        person.answer("Login: ", customer.member_login)
+        person.answer("Password: ", PASSWORD)
+        person.answer("Remember me", "yes")
+        person.answer("Choose 1 to 2 [2]", "")  # the Enter key stops nothing over there
+        assert f"In use on {a.name}" in person.shown
+        assert person.event("stopped")["reason"] == "CLOUD_SESSION_ELSEWHERE"
     assert app.running
     with at_terminal(world, b, product) as person:
         person.answer("Choose 1 to 2 [2]", "1")
         person.event("running")
         assert app.expect("stopped", timeout=5)["reason"] == "CLOUD_SESSION_MOVED"
         assert person.end() == 0
+        assert "Login" not in person.shown
 
 
 @pytest.mark.long
