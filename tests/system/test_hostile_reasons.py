@@ -21,7 +21,7 @@ from keypeg.v1 import (
     session_pb2,
     session_service_pb2_grpc,
 )
-from keypeg.v1.session_service_pb2 import HoldSessionRequest
+from keypeg.v1.session_service_pb2 import CloseSessionRequest, HoldSessionRequest
 from keypeg_server import secret_files
 from keypeg_server.clock import to_us
 from keypeg_server.rpc.session_service import UNREAD_TIME
@@ -87,6 +87,27 @@ def test_a_resume_with_what_was_used_or_is_not_its_own(
     assert said(world, "call refused", reason="RESUME_INVALID", user=user)
     stream.renew()
     stream.close()
+
+
+def test_a_release_token_of_another_session_ends_none(
+    world: World, customer: Customer, new_name: Callable[[str], str]
+) -> None:
+    product = world.product(new_name("solver"), locations=[SITE])
+    world.seats(customer.account, product, 2)
+    mine, other = (
+        Stream(customer.member, world.root, product, device) for device in ("device-a", "device-b")
+    )
+    stub = session_service_pb2_grpc.SessionServiceStub(customer.member.channel)
+    close = CloseSessionRequest(
+        session=other.opened.session, release_token=mine.opened.release_token
+    )
+    with refused(Reason.NOT_FOUND):
+        stub.CloseSession(close)
+    method = "/keypeg.v1.SessionService/CloseSession"
+    assert said(world, "call refused", reason="NOT_FOUND", method=method)
+    for stream in (mine, other):
+        stream.renew()
+        stream.close()
 
 
 def test_a_request_id_of_somebody_else_is_told_with_who_sent_it(
@@ -181,4 +202,5 @@ def test_a_ticket_that_was_used_is_told_with_who_used_it_again(
         list(stub.HoldSession(iter([HoldSessionRequest(resume=used)]), timeout=20))
     user = customer.member.accounts.GetCaller(GET_CALLER).user.name
     assert said(world, "call refused", reason="RESUME_INVALID", user=user)
+    stream.renew()
     stream.close()
