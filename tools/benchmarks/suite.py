@@ -1,6 +1,7 @@
 """What every suite is given, and how it says how far it is.
 
-Leaves to others: what is measured (presence.py, seats.py, peers.py, held.py, waiting.py, growth.py, servers.py, cloud.py).
+Leaves to others: what is measured (presence.py, seats.py, peers.py, held.py, waiting.py, growth.py, servers.py, cloud.py,
+alike.py, hostile.py).
 """
 
 from __future__ import annotations
