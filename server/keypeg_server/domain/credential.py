@@ -133,6 +133,14 @@ def revoked(credential: str) -> CredentialRevoked:
     )
 
 
+def signer_withdrawn(credential: str) -> CredentialRevoked:
+    """The refusal of a file that a key of the server has signed which was withdrawn."""
+    return CredentialRevoked(
+        f"The key of the server that has signed this file of {credential} was withdrawn; ask for a new file.",
+        credential=credential,
+    )
+
+
 def called(hosts: Iterable[tuple[str, str]]) -> str:
     """Devices (host name and id) for a sentence."""
     words = [host or device for host, device in hosts]

@@ -18,7 +18,7 @@ from keypeg import names
 from keypeg.credential_document import check_possession, check_time, verify_credential
 from keypeg.document import key_id, parse_envelope, parsed
 from keypeg.envelope import CREDENTIAL_TYPE, seal
-from keypeg.errors import CredentialRevoked, FieldInvalid
+from keypeg.errors import FieldInvalid
 from keypeg.v1.credential_pb2 import CredentialDocument
 from keypeg.v1.document_pb2 import PublicKey
 from keypeg_server.domain import credential as rules
@@ -233,11 +233,7 @@ class CredentialsService:
         sites = self._signing.sites
         claimed = key_id(parsed(CredentialDocument, presented.document.payload).server_key)
         if sites.is_withdrawn(claimed):
-            raise CredentialRevoked(
-                f"The server believes no file any more that the key has signed which {presented.name} was made with; "
-                "ask for a new file.",
-                credential=presented.name,
-            )
+            raise rules.signer_withdrawn(presented.name)
         return (sites.of(claimed) or sites.current).public_key
 
     def _documented(
