@@ -38,7 +38,7 @@ from keypeg_server.service.store import Unit
 from keypeg_server.settings import Settings
 from keypeg_server.signing_keys import SigningKeys
 from keypeg_server.storage import log_store
-from keypeg_server.storage.license_store import as_row
+from keypeg_server.storage.license_rows import as_row
 from keypeg_server.storage.log_writer import LogWriter
 from keypeg_server.storage.tables import LicenseRow
 from keypeg_server.storage.unit import SqlUnit

@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func
 from sqlmodel import Session, col, delete, select
 
 from keypeg import names
-from keypeg_server.clock import from_us, to_us
-from keypeg_server.domain import capacity
+from keypeg_server.clock import to_us
 from keypeg_server.domain.license import (
     Activation,
-    Feature,
     License,
-    LicenseState,
-    LicenseType,
     SeatPool,
 )
 from keypeg_server.domain.location import LocationKind
-from keypeg_server.service.site_documents import site_license
 from keypeg_server.service.store import NewPool, Page
+from keypeg_server.storage.license_rows import (
+    activation_of,
+    activation_row,
+    as_row,
+    document_keys,
+    license_of,
+)
 from keypeg_server.storage.tables import ActivationRow, LicenseRow
 from keypeg_server.storage.tables_seat import BorrowRow, PoolRow
 
@@ -59,16 +60,16 @@ class SqlLicenses:
 
     def license(self, account: str, id: str) -> License | None:
         row = self._session.get(LicenseRow, id)
-        return None if row is None or row.account != account else _license(row)
+        return None if row is None or row.account != account else license_of(row)
 
     def list_licenses(self, account: str, page: Page | None = None) -> list[License]:
         if page is None:
             rows = self._session.execute(_ALL_LICENSES, {"account": account})
-            return [_license(row) for row in rows]
+            return [license_of(row) for row in rows]
         wanted = select(LicenseRow).where(col(LicenseRow.account) == account)
         wanted = wanted.where(col(LicenseRow.id) > page.after)
         wanted = wanted.order_by(col(LicenseRow.id)).limit(page.limit)
-        return [_license(row) for row in self._session.exec(wanted)]
+        return [license_of(row) for row in self._session.exec(wanted)]
 
     def add_license(self, license: License) -> None:
         self._session.add(LicenseRow(**as_row(license)))
@@ -87,7 +88,7 @@ class SqlLicenses:
 
     def licenses_with_plans(self) -> list[tuple[License, int]]:
         rows = self._session.execute(_WITH_PLANS)
-        return [(_license(row), row.capacity_change_us) for row in rows]
+        return [(license_of(row), row.capacity_change_us) for row in rows]
 
     def activation(self, account: str, license: str, id: str) -> Activation | None:
         row = self._session.get(ActivationRow, id)
@@ -155,21 +156,7 @@ class SqlLicenses:
         return dict(self._session.exec(wanted).all())
 
     def add_activation(self, activation: Activation) -> None:
-        row = ActivationRow(
-            id=activation.id,
-            account=activation.account,
-            license=activation.license,
-            location=activation.location,
-            location_kind=activation.location_kind,
-            create_time_us=to_us(activation.create_time),
-            generation=activation.generation,
-            document=activation.document,
-            return_nonce=activation.return_nonce or None,
-            document_keys=_document_keys(activation),
-            capacity=activation.capacity,
-            expire_time_us=_us(activation.expire_time),
-        )
-        self._session.add(row)
+        self._session.add(activation_row(activation))
         self._session.flush()
 
     def update_activation(self, activation: Activation) -> None:
@@ -177,7 +164,7 @@ class SqlLicenses:
         row.location = activation.location
         row.generation = activation.generation
         row.document = activation.document
-        row.document_keys = _document_keys(activation)
+        row.document_keys = document_keys(activation)
         row.return_nonce = activation.return_nonce or None
         self._session.flush()
 
@@ -204,7 +191,7 @@ class SqlLicenses:
 
     def _activations(self, rows: Iterable[Any]) -> list[Activation]:
         """Rows with the names of their pools."""
-        found = [_activation(row) for row in rows]
+        found = [activation_of(row) for row in rows]
         at_sites = [one.name for one in found if one.location_kind is LocationKind.SITE]
         if not at_sites:
             return found
@@ -217,90 +204,3 @@ class SqlLicenses:
         for activation, id, product in self._session.exec(wanted):
             pools.setdefault(activation, []).append(SeatPool(names.POOL.build(id), product))
         return [replace(one, pools=tuple(pools.get(one.name, ()))) for one in found]
-
-
-def _document_keys(activation: Activation) -> str | None:
-    if activation.location_kind is not LocationKind.SITE:
-        return None
-    return site_license(activation.document).keys
-
-
-def _us(moment: datetime | None) -> int | None:
-    return None if moment is None else to_us(moment)
-
-
-def _moment(us: int | None) -> datetime | None:
-    return None if us is None else from_us(us)
-
-
-def as_row(license: License) -> dict[str, Any]:
-    """The columns of its LicenseRow."""
-    return {
-        "id": license.id,
-        "account": license.account,
-        "product": license.product,
-        "type": license.type,
-        "state": license.state,
-        "allowed_locations": sorted(license.allowed_locations),
-        "activation_count": license.activation_count,
-        "seat_count": license.seat_count,
-        "features": [[feature.id, feature.seat_count] for feature in license.features],
-        "deposit_time_us": to_us(license.deposit_time),
-        "expire_time_us": _us(license.expire_time),
-        "term_days": license.term_days,
-        "first_activate_time_us": _us(license.first_activate_time),
-        "maintenance_end_time_us": _us(license.maintenance_end_time),
-        "external_reference": license.external_reference,
-        "newest_version": license.newest_version,
-        "state_reason": license.state_reason,
-        "state_by_publisher": license.state_by_publisher,
-        "waits_for": license.waits_for,
-        "waiting_change": license.waiting_change,
-        "next_change_time_us": _us(license.next_change_time),
-        "capacities": capacity.to_json(license.capacities),
-    }
-
-
-def _license(row: Any) -> License:
-    """Of a LicenseRow, or of a row with its columns."""
-    return License(
-        account=row.account,
-        id=row.id,
-        product=row.product,
-        type=LicenseType(row.type),
-        state=LicenseState(row.state),
-        allowed_locations=frozenset(LocationKind(kind) for kind in row.allowed_locations),
-        activation_count=row.activation_count,
-        seat_count=row.seat_count,
-        features=tuple(Feature(id, seat_count) for id, seat_count in row.features),
-        deposit_time=from_us(row.deposit_time_us),
-        expire_time=_moment(row.expire_time_us),
-        term_days=row.term_days,
-        first_activate_time=_moment(row.first_activate_time_us),
-        maintenance_end_time=_moment(row.maintenance_end_time_us),
-        external_reference=row.external_reference,
-        newest_version=row.newest_version,
-        state_reason=row.state_reason,
-        state_by_publisher=bool(row.state_by_publisher),
-        waits_for=row.waits_for,
-        waiting_change=row.waiting_change,
-        next_change_time=_moment(row.next_change_time_us),
-        capacities=capacity.from_json(row.capacities),
-    )
-
-
-def _activation(row: Any) -> Activation:
-    """Of an ActivationRow, or of a row with its columns."""
-    return Activation(
-        account=row.account,
-        license=row.license,
-        id=row.id,
-        location=row.location,
-        location_kind=LocationKind(row.location_kind),
-        create_time=from_us(row.create_time_us),
-        generation=row.generation,
-        document=row.document,
-        return_nonce=row.return_nonce or b"",
-        capacity=row.capacity,
-        expire_time=_moment(row.expire_time_us),
-    )
