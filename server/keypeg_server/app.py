@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _LOG: Final = structlog.get_logger("keypegd")
 
 CLOCK_EVERY: Final = 60.0  # seconds: how much a clock may be set back unnoticed over a crash
-DOCUMENTS_EVERY: Final = 1.0  # seconds between rounds of license documents that are made anew
+DOCUMENTS_EVERY: Final = 0.2  # seconds between rounds of license documents that are made anew
 HEADS_EVERY: Final = 10.0  # seconds: for so long, records may be without a signed head over them
 CHANGES_EVERY: Final = 1.0  # seconds: so late planned changes of licenses are applied
 REMOVAL_EVERY: Final = 600.0  # seconds

@@ -38,6 +38,7 @@ from keypeg_server.service.delegations import ends, signing_key
 from keypeg_server.service.wrapping import Wrapping
 from keypeg_server.settings import Settings
 from keypeg_server.signers import Signers
+from keypeg_server.signing_keys import INCOMING
 from keypeg_server.storage import integrity
 from keypeg_server.storage.snapshot import SnapshotError, View, snapshot
 from keypeg_server.vaults import vault_of
@@ -91,7 +92,7 @@ def _secrets(data: Path, settings: Settings, publishers: list[str]) -> Iterator[
             wrong.append(str(error).partition(";")[0].rstrip("."))
     restore = f"Put {data / secret_files.FOLDER} back from a backup; a new secret fits nothing that was signed."
     yield verdict_of("secrets", wrong, f"{len(needed)} files", restore)
-    folders = [data / secret_files.FOLDER, data / ROOT_FOLDER]
+    folders = [data / secret_files.FOLDER, data / ROOT_FOLDER, data / INCOMING]
     files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
     files += [*sorted((data / TLS_FOLDER).glob("*.key")), data / DATABASE_FILE]
     exposed = [
@@ -128,9 +129,11 @@ def _site_keys(data: Path, settings: Settings, vault: Wrapping | None) -> Iterat
         said = f"{others} of {total} license documents name another site key"
         advice = "A running server makes them anew, but borrowed seats and credential files do not know its key."
         yield bad(check, said, f"{restore} {advice}")
-    elif stale:
+    elif stale or found.unbelieved:
         said = f"{stale} of {total} license documents name one before the newest"
-        yield soon(check, said, "A running server makes them anew; start one.")
+        if found.unbelieved:
+            said = f"{found.unbelieved} of {total} license documents are signed by a key that was withdrawn"
+        yield soon(check, said, "A running server makes them anew, each before it is used.")
     elif total:
         yield good(check, f"{total} license documents name it")
 

@@ -24,11 +24,14 @@ from keypeg_server import secret_files, site_key_files
 from keypeg_server.clock import Clock
 from keypeg_server.opened import Opened, StartError, place_of
 from keypeg_server.service.delegations import accepted, request, signing_key, wanted
-from keypeg_server.service.site_keys import Kept, KeptSiteKey, of_text
+from keypeg_server.service.signing import license_signers
+from keypeg_server.service.site_keys import Kept, KeptSiteKey, of_rows
 from keypeg_server.settings import Settings
 from keypeg_server.signers import Signers
 from keypeg_server.signing_keys import DELEGATION, INCOMING, REFUSED, take
-from keypeg_server.storage.snapshot import snapshot
+from keypeg_server.storage.catalog_store import SITE_KEYS
+from keypeg_server.storage.schema import HEAD
+from keypeg_server.storage.snapshot import schema_of, snapshot
 from keypeg_server.tls import write_secret
 from keypeg_server.vaults import vault_of
 
@@ -138,28 +141,41 @@ async def deliver(data: Path, settings: Settings, envelope: Envelope, clock: Clo
 
 @dataclass(frozen=True)
 class SiteStanding:
-    """The keys of a server as a site, the newest first, and how many license documents name each."""
+    """The keys of a server as a site, the newest first, and how many license documents name each (by id)."""
 
     keys: tuple[KeptSiteKey, ...]
     kept: Kept  # those of them that the database has
     documents: Mapping[str, int]
+    unbelieved: int  # documents whose signer was withdrawn
 
 
 def site_standing(data: Path, settings: Settings) -> SiteStanding:
     """How it is now, read beside a running server."""
     with snapshot(place_of(data, settings)) as view:
-        row = view.execute("SELECT value FROM meta WHERE key = 'site_keys'").fetchone()
+        found = schema_of(view)
+        if found != HEAD:
+            raise StartError(
+                f"The database has the schema {found or 'of no server'}, and this keypegd's is {HEAD}; start this one once."
+            )
+        rows = view.execute(
+            "SELECT key, value FROM meta WHERE key LIKE ?", (f"{SITE_KEYS}%",)
+        ).fetchall()
+        delegations = view.execute("SELECT delegation FROM publisher").fetchall()
         named = view.execute(
             "SELECT document_keys, COUNT(*) FROM activation WHERE document_keys IS NOT NULL GROUP BY document_keys"
         ).fetchall()
+    believed = {one for (text,) in delegations for one in license_signers(bytes(text))}
     documents: Counter[str] = Counter()
+    unbelieved = 0
     for keys, count in named:
-        documents[keys.partition(".")[0]] += count
-    keys = kept = of_text(row[0] if row else "")
+        site, _, signed_by = keys.partition(".")
+        documents[site] += count
+        unbelieved += count * (signed_by not in believed)
+    keys = kept = of_rows({key.removeprefix(SITE_KEYS): text for key, text in rows})
     if not kept:
         first = secret_files.load(data, vault_of(data, settings)).site
-        keys = (KeptSiteKey(key_id(first.public_key), "", ""),)
-    return SiteStanding(keys, kept, documents)
+        keys = (KeptSiteKey(key_id(first.public_key), "", 0),)
+    return SiteStanding(keys, kept, documents, unbelieved)
 
 
 async def rotate_site(data: Path, settings: Settings) -> str:
@@ -217,6 +233,10 @@ async def _taken(data: Path, settings: Settings, file: Path) -> None:
         await take(opened, file)
     finally:
         opened.close()
+    if _waits(file):
+        raise StartError(
+            f"{file} could not be taken, for the database can not be written now; a server that starts takes it."
+        )
 
 
 def _waits(file: Path) -> bool:

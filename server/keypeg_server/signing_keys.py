@@ -33,7 +33,7 @@ from keypeg_server.opened import DELEGATION_WARNING, Opened, StartError
 from keypeg_server.secret_files import SecretError
 from keypeg_server.service.delegations import DelegationRefused, accepted, ends, signing_key
 from keypeg_server.service.signing import PublisherKeys, Signing
-from keypeg_server.service.site_keys import Kept, SiteKeyRefused, of_text
+from keypeg_server.service.site_keys import Kept, SiteKeyRefused, of_rows
 from keypeg_server.service.store import Unit
 from keypeg_server.signers import Signers
 from keypeg_server.tls import write_secret
@@ -86,7 +86,8 @@ class SigningKeys:
                 sites = site_key_files.read(self._opened.secrets(), kept_sites)
                 signing.replace(keys, sites)
                 self._found, self._kept_sites = found, kept_sites
-                _LOG.info("signing keys replaced", keys=self._chosen, site=sites.current_id)
+                said = {"site": sites.current_id, "withdrawn": sorted(sites.withdrawn)}
+                _LOG.info("signing keys replaced", keys=self._chosen, **said)
             self._warn(found)
         except (StartError, SecretError) as error:
             _LOG.error("signing keys can not be replaced", reason=str(error))
@@ -95,7 +96,7 @@ class SigningKeys:
         def look(unit: Unit) -> tuple[list[_Found], Kept]:
             catalog = unit.catalog
             found = [_Found(one, catalog.signing_keys(one.id)) for one in catalog.publishers()]
-            return found, of_text(catalog.site_keys())
+            return found, of_rows(catalog.site_keys())
 
         return await self._opened.store.read(look)
 
@@ -166,6 +167,8 @@ async def take(opened: Opened, file: Path) -> None:
     except (FileNotFoundError, StorageUnavailable):  # taken by another server, or later
         return
     except (KeypegError, DelegationRefused, SiteKeyRefused, SecretError, ValueError) as error:
+        if not _waits(file):  # as above
+            return
         _LOG.error("new key refused", file=str(file), reason=str(error))
         write_secret(file.with_suffix(REFUSED), f"{error}\n".encode())
     _remove(file)
@@ -181,6 +184,10 @@ def _read(file: Path) -> tuple[Envelope, str]:
     envelope = from_text(file.read_text(encoding="ascii"))
     name = Delegation.FromString(envelope.payload).publisher
     return envelope, names.PUBLISHER.parse(name, "publisher")[0]
+
+
+def _waits(file: Path) -> bool:
+    return file.exists()
 
 
 def _remove(file: Path) -> None:

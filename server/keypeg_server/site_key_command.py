@@ -41,7 +41,7 @@ def list_keys(data: Path, settings_file: Path | None, database: str | None, outp
         keys = [
             {
                 "key_id": one.key_id,
-                "begins": one.begin_time or None,
+                "begins": _begins(one.begin_us) or None,
                 "newest": one.key_id == newest,
                 "withdrawn": one.withdrawn,
                 "documents": count,
@@ -52,10 +52,16 @@ def list_keys(data: Path, settings_file: Path | None, database: str | None, outp
         return
     for one, count in rows:
         state = "newest" if one.key_id == newest else "withdrawn" if one.withdrawn else "before"
-        begins = one.begin_time[:10] or "the first"
+        begins = _begins(one.begin_us)[:10] or "the first"
         click.echo(f"{one.key_id}  {begins:10}  {state:9}  {count:,} license documents")
     if unknown:
         click.echo(f"of none of these: {unknown:,} license documents")
+
+
+def _begins(us: int) -> str:
+    from keypeg_server.clock import from_us
+
+    return from_us(us).isoformat(timespec="seconds") if us else ""
 
 
 @site_key.command()

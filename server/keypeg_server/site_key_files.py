@@ -1,7 +1,7 @@
 """The private keys of a server as a site: the first in a file, those that came after it in the database, wrapped.
 
 Promises: all servers of a database have the same. A new key comes as a file that holds it, a withdrawal as an empty one
-that is called after the key; both are taken once, and leave no private key behind but in the database.
+that is called after the key; both are taken once, and removed then.
 
 Leaves to others: the folder that they come in (signing_keys.py), which key signs (service/site_keys.py).
 """
@@ -18,15 +18,16 @@ from keypeg.document import Ed25519Signer, key_id
 from keypeg.envelope import Signer
 from keypeg.errors import KeypegError
 from keypeg_server import secret_files
+from keypeg_server.clock import to_us
 from keypeg_server.opened import Opened, StartError
 from keypeg_server.secret_files import Secrets
 from keypeg_server.service.site_keys import (
     Kept,
     KeptSiteKey,
     SiteKeys,
-    followed,
-    of_text,
-    to_text,
+    begin_after,
+    of_rows,
+    text_of,
     withdrawn,
 )
 from keypeg_server.service.store import Unit
@@ -50,10 +51,14 @@ def followed_by(opened: Opened, file: Path) -> Callable[[Unit], None]:
     new = Ed25519Signer(secret_files.read_key(file, opened.vault))
 
     def change(unit: Unit) -> None:
-        kept = of_text(unit.catalog.site_keys())
-        now = opened.clock.wall().isoformat(timespec="seconds")
-        first = _wrapped(opened, opened.secrets().site, "")
-        unit.catalog.keep_site_keys(to_text(followed(kept, first, _wrapped(opened, new, now))))
+        kept = of_rows(unit.catalog.site_keys())
+        if any(one.key_id == key_id(new.public_key) for one in kept):
+            return  # another one was quicker
+        added = [_wrapped(opened, new, begin_after(kept, to_us(opened.clock.wall())))]
+        if not kept:
+            added.append(_wrapped(opened, opened.secrets().site, 0))
+        for one in added:
+            unit.catalog.keep_site_key(one.key_id, text_of(one))
 
     return change
 
@@ -62,16 +67,16 @@ def without(_: Opened, file: Path) -> Callable[[Unit], None]:
     """Take a withdrawal."""
 
     def change(unit: Unit) -> None:
-        kept = of_text(unit.catalog.site_keys())
-        unit.catalog.keep_site_keys(to_text(withdrawn(kept, file.stem)))
+        one = withdrawn(of_rows(unit.catalog.site_keys()), file.stem)
+        unit.catalog.keep_site_key(one.key_id, text_of(one))
 
     return change
 
 
-def _wrapped(opened: Opened, signer: Ed25519Signer, begin_time: str) -> KeptSiteKey:
+def _wrapped(opened: Opened, signer: Ed25519Signer, begin_us: int) -> KeptSiteKey:
     id = key_id(signer.public_key)
     wrapped = opened.wrapping().wrap(signer.private_bytes(), _context(id))
-    return KeptSiteKey(id, base64.b64encode(wrapped).decode(), begin_time)
+    return KeptSiteKey(id, base64.b64encode(wrapped).decode(), begin_us)
 
 
 def _unwrapped(wrapping: Wrapping, kept: KeptSiteKey) -> Signer:

@@ -28,6 +28,7 @@ class Stream:
     def __init__(self, api: Api, root: bytes, product: str, device: str) -> None:
         self._root, self._product, self._device = root, product, device
         self._numbers = itertools.count(1)
+        self._seen: dict[str, int] = {}  # generations, as an app remembers them
         self._share, self._nonce = KeyShare.generate(), os.urandom(32)
         self._begin(
             api,
@@ -101,7 +102,7 @@ class Stream:
 
     def _verified(self, proof: proof_pb2.Proof) -> tuple[int, str]:
         """The generation of the delegation, and the id of the key that signed the grant."""
-        verify(
+        found = verify(
             proof,
             Expectation(
                 publisher_root=self._root,
@@ -114,8 +115,12 @@ class Stream:
                 server_key_share=self.opened.key_share,
                 now=datetime.now(UTC),
                 fingerprint=None,
+                seen=self._seen,
             ),
         )
+        self._seen[found.delegation.publisher] = found.delegation.generation
+        if found.license is not None:
+            self._seen[found.activation] = found.license.generation
         given = getattr(proof, proof.WhichOneof("kind") or "")
         delegation = Delegation.FromString(given.delegation.payload)
         return delegation.generation, given.grant.signatures[0].key_id

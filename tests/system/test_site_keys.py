@@ -7,15 +7,19 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from keypeg.v1 import seat_service_pb2
+from keypeg.borrowed import verify_borrow
+from keypeg.document import Ed25519Signer
+from keypeg.v1 import borrow_service_pb2, seat_service_pb2, session_pb2
+from keypeg.v1.document_pb2 import LicenseDocument
 from lab.postgres import Postgres
 from lab.processes import BIN, Lab
-from lab.world import CLOUD, SITE, Api, World
+from lab.world import CLOUD, SITE, Api, World, request_id
 from tests.server.keypegd import command, failed
 from tests.system.fleet import Fleet
 from tests.system.people import Customer, new_id
@@ -64,17 +68,17 @@ def keys(world: World) -> list[dict[str, Any]]:
     return listed
 
 
-def signed_by(running: Stream, key: str) -> None:
-    """Renew on the same stream until this key signs; each proof is verified."""
-    renewed_until(running, lambda: running.signed_by == key)
+def signs(key: str, shop: Workshop, api: Api | None = None) -> None:
+    """Wait until this key signs for who opens a session; each proof is verified."""
+
+    _until(lambda: opened(shop, api).signed_by == key)
 
 
-def renewed_until(running: Stream, done: Callable[[], bool]) -> None:
-    def look() -> bool:
-        running.renew()
-        return done()
-
-    _until(look)
+def opened(shop: Workshop, api: Api | None = None) -> Stream:
+    """A session that was opened just now, and left."""
+    fresh = shop.stream(api)
+    fresh.close()
+    return fresh
 
 
 def _until(done: Callable[[], bool]) -> None:
@@ -96,28 +100,25 @@ def test_a_new_site_key_takes_over_under_apps_and_borrowed_seats(world: World) -
     assert first["documents"] > 0
 
     new = rotate(world)
-    signed_by(running, new)
-    found = keys(world)
-    _until(lambda: keys(world)[0]["documents"] == first["documents"])
-    assert [(one["key_id"], one["newest"]) for one in found] == [
+    assert [(one["key_id"], one["newest"]) for one in keys(world)] == [
         (new, True),
         (first["key_id"], False),
     ]
-    assert keys(world)[1]["documents"] == 0
+    _until(lambda: [one["documents"] for one in keys(world)] == [first["documents"], 0])
+    signs(new, shop)
+    running.renew()
     assert shop.leases() == held
     assert app.running
     assert "stopped" not in app.said()
-    # What was borrowed before is good without a server, and is renewed and given back with one.
-    away = seat_app(world, offline(laptop), shop.product)
-    away.expect("running")
-    away.stop()
-    for verb in (("renew", "--for", "2h"), ("return",)):
-        done = world.lab.run(
-            [str(BIN / "keypeg"), "borrow", verb[0], lent["name"], *verb[1:]],
-            env=laptop.env,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    # What was borrowed before is good without a server, also beside what was borrowed after, and is renewed and given
+    # back with one.
+    later = borrow(world, laptop, shop.pool)
+    for _ in (lent, later):
+        away = seat_app(world, offline(laptop), shop.product)
+        away.expect("running")
+        away.stop()
+    for words in (("renew", lent["name"], "--for", "2h"), ("return", lent["name"])):
+        world.keypeg(laptop, "borrow", *words)
     assert app.stop() == 0
     running.close()
     code, said = command("check", "--data", world.data)
@@ -136,10 +137,8 @@ def test_a_server_that_is_killed_amid_goes_on_when_it_starts(world: World) -> No
     world.server.wait(10)
     assert sum(one["documents"] for one in keys(world)) == total
     world.serve()
-    running = shop.stream()
-    signed_by(running, new)
     _until(lambda: keys(world)[0]["documents"] == total)
-    running.close()
+    signs(new, shop)
     # And beside no server at all: the program takes the key itself.
     world.server.stop()
     last = rotate(world)
@@ -147,9 +146,7 @@ def test_a_server_that_is_killed_amid_goes_on_when_it_starts(world: World) -> No
     code, said = command("check", "--data", world.data)
     assert (code, "name one before the newest" in said) == (0, True)
     world.serve()
-    running = shop.stream()
-    signed_by(running, last)
-    running.close()
+    signs(last, shop)
 
 
 def test_seats_outlive_a_publisher_s_key_that_is_withdrawn(world: World) -> None:
@@ -163,10 +160,15 @@ def test_seats_outlive_a_publisher_s_key_that_is_withdrawn(world: World) -> None
     )
     (old,) = [one["key_id"] for one in listed["keys"] if one["signs"]]
     before = running.generation
+    rotate_signing_key(world)
+    _until(lambda: opened(shop).generation == before + 1)
+    running.renew()  # and is shown the delegation between, after which no older one is believed
     rotate_signing_key(world, "--withdraw", old)
-    renewed_until(running, lambda: running.generation > before)
+    _until(lambda: opened(shop).generation == before + 2)
+    running.renew()
+    assert running.generation == before + 1
     late = shop.stream()
-    assert late.generation == running.generation
+    assert late.generation == before + 2
     assert shop.leases() == held
     assert app.running
     assert "stopped" not in app.said()
@@ -210,6 +212,37 @@ def test_a_credential_file_is_good_until_the_key_that_signed_it_is_withdrawn(
     code, said = shown(before)
     assert (code, "ask for a new file" in said) == (4, True)
     assert shown(after)[0] == 0
+
+
+def test_an_answer_that_was_lost_is_believed_when_it_is_asked_for_again_after_a_rotation(
+    world: World,
+) -> None:
+    shop = Workshop(world)
+    set_rules(shop.admin, shop.pool, borrowable())
+    id, kept = request_id(), Ed25519Signer.generate().public_key
+
+    def asked() -> borrow_service_pb2.CreateBorrowResponse:
+        request = borrow_service_pb2.CreateBorrowRequest(
+            request_id=id,
+            pool=shop.pool,
+            units=1,
+            device=session_pb2.Device(id="device-lost", host_name="lost"),
+            app=session_pb2.App(name="cad", version="1"),
+            return_key=kept,
+        )
+        request.duration.FromTimedelta(timedelta(hours=1))
+        return shop.member.borrows.CreateBorrow(request)
+
+    first = asked()
+    signs(rotate(world), shop)
+    _until(lambda: keys(world)[1]["documents"] == 0)
+    again = asked()
+    assert again.borrow.name == first.borrow.name
+    for proof in (first.proof, again.proof):
+        document = LicenseDocument.FromString(proof.license.payload)
+        said = verify_borrow(proof.borrow, document)
+        assert said.borrow == first.borrow.name
+    assert again.proof.borrow.payload == first.proof.borrow.payload
 
 
 def test_what_is_no_key_to_withdraw_or_none_at_all_is_refused_and_the_server_goes_on(
@@ -263,7 +296,8 @@ def test_each_server_of_a_database_signs_with_the_new_key(
         ]
         running = [shop.stream(api) for shop, api in zip(shops, apis, strict=True)]
         new = rotate(world)
-        for one in running:
-            signed_by(one, new)
+        for shop, api, one in zip(shops, apis, running, strict=True):
+            signs(new, shop, api)
+            one.renew()
             one.close()
-        assert [one["documents"] for one in keys(world)] == [2, 0]
+        _until(lambda: [one["documents"] for one in keys(world)] == [2, 0])

@@ -81,15 +81,6 @@ class LicenseRemoved:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentRenewed:
-    """An activation at a site has another document, that says the same."""
-
-    account: str
-    license: str
-    activation: str
-
-
-@dataclass(frozen=True, slots=True)
 class CapacityPlanned:
     """The temporary capacity of a license is another than before, or some of it began or ended."""
 
@@ -185,7 +176,6 @@ Event = (
     | CloudSessionMoved
     | CloudSessionClosed
     | CredentialEnded
-    | DocumentRenewed
     | LicenseAdded
     | LicenseChanged
     | CapacityPlanned

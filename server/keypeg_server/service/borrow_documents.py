@@ -19,7 +19,7 @@ from keypeg_server.clock import to_us
 from keypeg_server.domain.borrow import Borrow, Terms
 from keypeg_server.domain.pool import Pool
 from keypeg_server.service import frames
-from keypeg_server.service.ports import Entitlement, SiteLicense
+from keypeg_server.service.ports import BorrowSigner, Entitlement, SiteLicense
 
 _US: Final = timedelta(microseconds=1)
 
@@ -61,13 +61,16 @@ def document_of(
     return document
 
 
-def proof_of(entitlement: Entitlement, document: bytes) -> BorrowProof:
-    """What a computer keeps: the document, and all that it is believed by."""
-    return BorrowProof(
-        delegation=entitlement.delegation,
-        license=site_license_of(entitlement).envelope,
-        borrow=parse_envelope(document),
-    )
+def proof_of(signer: BorrowSigner, entitlement: Entitlement, document: bytes) -> BorrowProof:
+    """What a computer keeps: the document, and all that it is believed by.
+
+    One that was signed by the key of another license document is signed anew: it says the same.
+    """
+    site = site_license_of(entitlement)
+    borrow = parse_envelope(document)
+    if all(one.key_id != site.site_key for one in borrow.signatures):
+        borrow = signer.sign_borrow(BorrowDocument.FromString(borrow.payload), site)
+    return BorrowProof(delegation=entitlement.delegation, license=site.envelope, borrow=borrow)
 
 
 def site_license_of(entitlement: Entitlement) -> SiteLicense:

@@ -128,7 +128,7 @@ class Borrows:
                 operations.Lend(self._place(pool), caller, ask, terms, seal, request, done),
             )
         )
-        return Known(pool, lent.borrow), proof_of(entitlement, lent.document)
+        return Known(pool, lent.borrow), proof_of(self._signer, entitlement, lent.document)
 
     async def renew(
         self, caller: Caller, request_id: str, name: str, duration: timedelta
@@ -158,7 +158,7 @@ class Borrows:
                 ),
             )
         )
-        return Known(pool, lent.borrow), proof_of(entitlement, lent.document)
+        return Known(pool, lent.borrow), proof_of(self._signer, entitlement, lent.document)
 
     async def give_back(self, caller: Caller, name: str, statement: Envelope) -> Known:
         """A seat comes back by the statement of its computer, whoever hands it in."""
@@ -218,7 +218,7 @@ class Borrows:
             KeypegError
         ):  # the license may have ended: what is known of the borrow is told all the same
             return Known(pool, borrow), None
-        return Known(pool, borrow), proof_of(entitlement, borrow.document)
+        return Known(pool, borrow), proof_of(self._signer, entitlement, borrow.document)
 
     async def listed(self, caller: Caller, parent: str) -> list[Known]:
         """The borrows of a pool or an account that the caller may see; those that end first first."""

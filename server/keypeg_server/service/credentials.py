@@ -240,12 +240,13 @@ class CredentialsService:
         self, credential: Credential, said: CredentialDocument, key: PublicKey, now: datetime
     ) -> Credential:
         """With the document of its newest key; `said` are the servers and certificates."""
+        signer = self._signing.sites.current  # once: it may be replaced meanwhile
         document = CredentialDocument(
             credential=credential.name,
             user=credential.user_name,
             public_key=key,
             scopes=credential.scopes,  # type: ignore[arg-type]  # numbers of the enum
-            server_key=self._signing.sites.current.public_key,
+            server_key=signer.public_key,
             servers=said.servers,
             ca_certificates=said.ca_certificates,
             device_limit=credential.device_limit,
@@ -254,7 +255,6 @@ class CredentialsService:
         document.issue_time.FromDatetime(now)
         document.not_before_time.FromDatetime(credential.not_before)
         document.not_after_time.FromDatetime(credential.not_after)
-        signer = self._signing.sites.current
         envelope = seal(document, CREDENTIAL_TYPE, signer)
         verify_credential(envelope, signer.public_key)
         return replace(credential, document=envelope.SerializeToString())

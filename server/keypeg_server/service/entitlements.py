@@ -113,12 +113,12 @@ class AccountEntitlements:
             check_version(holdings.product, app.version)
         # What was planned for a license comes before it opens anything, and so does a document that is believed.
         planned = any(due(license, now) for license in holdings.licenses)
-        unusable = self._documents.any_unusable(holdings.activations)
+        unusable = self._documents.unusable(holdings.activations)
         if planned or unusable or holdings.to_arrange(now):
 
             def arrange(unit: Unit) -> None:
                 self._changes.settle(unit, account, now)
-                self._documents.renew_all(unit, account, now)
+                self._documents.renew(unit, unusable, now)
                 self._placing.license_freed(unit, account, now)
 
             with acting_for(

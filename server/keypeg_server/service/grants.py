@@ -54,13 +54,11 @@ def prove(
     site = entitlement.site_license
     envelope = signer.sign_grant(entitlement.publisher, grant, site)
     # Not the one of when the session was admitted: keys are replaced while sessions run.
-    delegation = signer.delegated(entitlement.publisher)
+    delegation = signer.delegated(entitlement.publisher, site)
     if entitlement.location_kind == location_pb2.LOCATION_KIND_CLOUD:
         cloud = proof_pb2.CloudProof(delegation=delegation, grant=envelope)
         return proof_pb2.Proof(cloud=cloud)
     if site is not None:
-        if not signer.serves(site):  # its signer was withdrawn just now: until it is signed anew
-            delegation = entitlement.delegation
         proven = proof_pb2.SiteProof(delegation=delegation, license=site.envelope, grant=envelope)
         return proof_pb2.Proof(site=proven)
     raise Internal(f"This server proves nothing for location kind {entitlement.location_kind}.")

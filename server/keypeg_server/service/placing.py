@@ -166,16 +166,23 @@ class Placing:
             )
 
     def sign_again(
-        self, unit: Unit, license: License, activation: Activation, now: datetime
+        self,
+        unit: Unit,
+        license: License,
+        activation: Activation,
+        now: datetime,
+        *,
+        says_same: bool = False,
     ) -> Activation:
-        """A new document for an activation, of the next generation."""
+        """A new document for an activation, of the next generation unless it says the same."""
         product = product_of(unit, license)
         place = unit.places.location(activation.account, activation.location)
         assert place is not None, "an activation has its location"
         version = 0
         if place.kind is LocationKind.KEY:
             version = key_contents.changed(unit, license.account, place.id, product.publisher)
-        again = replace(activation, generation=activation.generation + 1)
+        generation = activation.generation + (0 if says_same else 1)
+        again = replace(activation, generation=generation)
         document = self._signing.sign_license(license, product, again, place, now, version)
         again = replace(again, document=document.SerializeToString())
         unit.licenses.update_activation(again)

@@ -67,6 +67,8 @@ class SiteLicense:
     """The license document by which a site gives seats."""
 
     envelope: Envelope
+    publisher: str  # name
+    generation: int
     site_key: str  # id of the key that it names: that of grants by it
     signed_by: str  # id of the publisher's key
 
@@ -127,12 +129,8 @@ class GrantSigner(Protocol):
         """Sealed by the publisher's delegated key (cloud), or by the site key that the license names (site)."""
         ...
 
-    def delegated(self, publisher: str) -> Envelope:
-        """The publisher's (name) delegation that goes with what is signed now."""
-        ...
-
-    def serves(self, site: SiteLicense) -> bool:
-        """Whether this server has the key that a license names, and apps believe in who signed it."""
+    def delegated(self, publisher: str, site: SiteLicense | None) -> Envelope:
+        """The publisher's (name) newest delegation; for seats the newest by which their license is believed."""
         ...
 
 

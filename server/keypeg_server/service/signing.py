@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from keypeg import names
 from keypeg.document import GRANT_TYPE, LICENSE_TYPE, Signer, key_id, seal
 from keypeg.envelope import BORROW_TYPE, CONTENTS_TYPE, DELEGATION_TYPE
-from keypeg.errors import NotFound
+from keypeg.errors import Internal, NotFound
 from keypeg.log import sign_head
 from keypeg.v1 import document_pb2
 from keypeg.v1.borrow_pb2 import BorrowDocument
@@ -28,6 +29,8 @@ from keypeg_server.domain.product import Product
 from keypeg_server.service.delegations import wanted
 from keypeg_server.service.ports import SiteLicense
 from keypeg_server.service.site_keys import SiteKeys
+
+DELEGATIONS_KEPT: Final = 8  # of a publisher, in memory: those of the last minute matter
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,30 @@ def delegate(
     return seal(wanted(before, publisher, delegated, now), DELEGATION_TYPE, root)
 
 
+def license_signers(delegation: bytes) -> frozenset[str]:
+    """The ids of the keys whose license documents are believed by a delegation of our own."""
+    keys = Delegation.FromString(Envelope.FromString(delegation).payload).keys
+    return frozenset(
+        key_id(one.public_key) for one in keys if document_pb2.PURPOSE_LICENSE in one.purposes
+    )
+
+
 def delegation_ends(envelope: Envelope) -> datetime:
     """When the last key of a delegation of our own ends."""
     keys = Delegation.FromString(envelope.payload).keys
     return max(key.not_after_time.ToDatetime(tzinfo=UTC) for key in keys)
+
+
+@dataclass(frozen=True)
+class _Believed:
+    """A delegation, and whose license documents are believed by it."""
+
+    delegation: Envelope
+    signers: frozenset[str]  # ids of keys
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> _Believed:
+        return cls(envelope, license_signers(envelope.SerializeToString()))
 
 
 class Signing:
@@ -57,22 +80,30 @@ class Signing:
 
     def __init__(self, publishers: Mapping[str, PublisherKeys], sites: SiteKeys) -> None:
         """`publishers` by id."""
+        self._believed: dict[str, tuple[_Believed, ...]] = {}  # by publisher, the newest first
         self.replace(publishers, sites)
 
     def replace(self, publishers: Mapping[str, PublisherKeys], sites: SiteKeys) -> None:
         """Sign with these from now on; what was signed before stays good as their delegations say."""
         self._publishers = publishers
         self.sites = sites
-        self._license_signers = frozenset(
-            key_id(one.public_key)
-            for keys in publishers.values()
-            for one in Delegation.FromString(keys.delegation.payload).keys
-            if document_pb2.PURPOSE_LICENSE in one.purposes
-        )
-        self._fine = frozenset(f"{sites.current_id}.{one}" for one in self._license_signers)
+        for id, keys in publishers.items():
+            name, known = names.PUBLISHER.build(id), _Believed.of(keys.delegation)
+            before = self._believed.get(name, ())
+            if known not in before[:1]:
+                self._believed[name] = (known, *before)[:DELEGATIONS_KEPT]
+        signers = {one for known in self._believed.values() for one in known[0].signers}
+        self._fine = frozenset(f"{sites.current_id}.{one}" for one in signers)
 
-    def delegated(self, publisher: str) -> Envelope:
-        return self.delegation(names.PUBLISHER.parse(publisher)[0])
+    def delegated(self, publisher: str, site: SiteLicense | None) -> Envelope:
+        newest = self.delegation(names.PUBLISHER.parse(publisher)[0])
+        if site is None:
+            return newest
+        # Where its signer was withdrawn, the document is made anew within a minute. Until then apps go on.
+        return next(
+            (one.delegation for one in self._believed[publisher] if site.signed_by in one.signers),
+            newest,
+        )
 
     def sign_grant(self, publisher: str, grant: Grant, site: SiteLicense | None) -> Envelope:
         signer = (
@@ -85,7 +116,9 @@ class Signing:
         return seal(document, BORROW_TYPE, self._of_site(site))
 
     def serves(self, site: SiteLicense) -> bool:
-        return site.signed_by in self._license_signers and self.sites.of(site.site_key) is not None
+        """Whether this server has the key that a license names, and apps believe who signed it."""
+        newest = self._believed[site.publisher][0]
+        return site.signed_by in newest.signers and self.sites.of(site.site_key) is not None
 
     def site_documents(self) -> frozenset[str]:
         """By which keys (`SiteLicense.keys`) the documents of this site are as new ones would be."""
@@ -167,8 +200,11 @@ class Signing:
         return seal(contents, CONTENTS_TYPE, self._keys(publisher).signer)
 
     def _of_site(self, site: SiteLicense) -> Signer:
-        """The key that a license names; where it is not known yet, one that apps refuse until the document is renewed."""
-        return self.sites.of(site.site_key) or self.sites.current
+        """The key that a license names; who is admitted has such a one."""
+        signer = self.sites.of(site.site_key)
+        if signer is None:
+            raise Internal(f"This server has no site key {site.site_key}.", key=site.site_key)
+        return signer
 
     def _keys(self, publisher: str) -> PublisherKeys:
         try:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from keypeg.document import key_id
 from keypeg.envelope import Signer
-
-SITE_KEY_COUNT: Final = 64  # as many as a delegation has
 
 
 class SiteKeyRefused(Exception):
@@ -30,7 +28,7 @@ class KeptSiteKey:
 
     key_id: str
     wrapped: str  # the private key, wrapped, in Base64
-    begin_time: str  # RFC 3339; empty for the first, which is as old as the server
+    begin_us: int  # microseconds since 1970, UTC; 0 for the first, which is as old as the server
     withdrawn: bool = False
 
 
@@ -45,8 +43,8 @@ class SiteKeys:
         """`signers`: the newest first; `withdrawn` has ids of some of them."""
         self.current: Final = signers[0]
         self.current_id: Final = key_id(signers[0].public_key)
+        self.withdrawn: Final = withdrawn
         self._signers = {key_id(one.public_key): one for one in signers}
-        self._withdrawn = withdrawn
 
     def of(self, id: str) -> Signer | None:
         """The key with this id; None when this server has none such, or not yet."""
@@ -54,35 +52,34 @@ class SiteKeys:
 
     def is_withdrawn(self, id: str) -> bool:
         """Whether what it has signed is believed no more."""
-        return id in self._withdrawn
+        return id in self.withdrawn
 
 
-def followed(kept: Kept, first: KeptSiteKey, new: KeptSiteKey) -> Kept:
-    """With a new key; `first` is the one that a server has before any other."""
-    there = kept or (first,)
-    if any(one.key_id == new.key_id for one in there):
-        raise SiteKeyRefused(f"The key {new.key_id} is one of this server already; make a new one.")
-    if len(there) >= SITE_KEY_COUNT:
-        raise SiteKeyRefused(f"A server keeps {SITE_KEY_COUNT} keys as a site, and has them.")
-    return (new, *there)
+def of_rows(rows: Mapping[str, str]) -> Kept:
+    """The keys of the database's rows (by id)."""
+    found = (KeptSiteKey(id, **json.loads(text)) for id, text in rows.items())
+    return tuple(sorted(found, key=lambda one: (one.begin_us, one.key_id), reverse=True))
 
 
-def withdrawn(kept: Kept, id: str) -> Kept:
-    """Without trust in a key that came before."""
+def text_of(key: KeptSiteKey) -> str:
+    """What the row of a key says."""
+    said = dataclasses.asdict(key)
+    del said["key_id"]
+    return json.dumps(said)
+
+
+def begin_after(kept: Kept, now_us: int) -> int:
+    """When a new key begins: now, and after all others, whatever the clocks of servers say."""
+    return max(now_us, kept[0].begin_us + 1 if kept else 0)
+
+
+def withdrawn(kept: Kept, id: str) -> KeptSiteKey:
+    """A key that came before, without trust in it."""
     if not kept or kept[0].key_id == id:
         raise SiteKeyRefused(
             f"The key {id} signs; run `keypegd site-key rotate` first, so that another one does."
         )
-    if all(one.key_id != id for one in kept):
-        raise SiteKeyRefused(f"This server has no key {id}; `keypegd site-key list` shows them.")
-    return tuple(replace(one, withdrawn=one.withdrawn or one.key_id == id) for one in kept)
-
-
-def to_text(kept: Kept) -> str:
-    """For a row of the database."""
-    return json.dumps([dataclasses.asdict(one) for one in kept])
-
-
-def of_text(text: str) -> Kept:
-    """The reverse."""
-    return tuple(KeptSiteKey(**one) for one in json.loads(text)) if text else ()
+    for one in kept:
+        if one.key_id == id:
+            return replace(one, withdrawn=True)
+    raise SiteKeyRefused(f"This server has no key {id}; `keypegd site-key list` shows them.")

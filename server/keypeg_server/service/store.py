@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from keypeg_server.domain.account import Account, PublisherPeople, User
 from keypeg_server.domain.cloud_session import CloudSession
@@ -75,6 +75,14 @@ class NewPool:
     create_time: datetime
 
 
+class StaleDocument(NamedTuple):
+    """A license document that other keys sign by now."""
+
+    keys: str  # SiteLicense.keys
+    id: str  # of the activation
+    account: str  # id
+
+
 class Catalog(Protocol):
     """Publishers and products."""
 
@@ -86,11 +94,11 @@ class Catalog(Protocol):
         ...
 
     def keep_signing_key(self, publisher: str, id: str, text: str) -> None: ...
-    def site_keys(self) -> str:
-        """The keys of this server as a site (site_keys.Kept), as a text; empty while there is but the first."""
+    def site_keys(self) -> dict[str, str]:
+        """The keys of this server as a site, by id, each as site_keys.text_of; none while there is but the first."""
         ...
 
-    def keep_site_keys(self, text: str) -> None: ...
+    def keep_site_key(self, id: str, text: str) -> None: ...
     def publishers(self) -> list[Publisher]:
         """All of this server: few."""
         ...
@@ -175,11 +183,15 @@ class Licenses(Protocol):
 
     def stale_documents(
         self, fine: frozenset[str], after: tuple[str, str], limit: int
-    ) -> list[Activation]:
-        """Activations at sites whose documents are by other keys (SiteLicense.keys) than `fine`.
+    ) -> list[StaleDocument]:
+        """Documents of activations at sites that are by other keys (SiteLicense.keys) than `fine`.
 
         In the order of keys and ids, of which `after` is the last that was seen.
         """
+        ...
+
+    def still_stale(self, fine: frozenset[str], ids: Sequence[str]) -> list[Activation]:
+        """Those of these activations whose documents are."""
         ...
 
     def add_activation(self, activation: Activation) -> None: ...
@@ -296,8 +308,12 @@ class Store(Protocol):
         """Another one with every `once` and `change`: what was read under the same one is still what is there.
 
         Events of a change are published before its generation is seen; `write` does not count, for what
-        it changes (tokens, passwords, nonces) says nothing of what an account has.
+        it changes (tokens, passwords, nonces, documents that say the same) says nothing of what an account has.
         """
+        ...
+
+    def outdate(self) -> None:
+        """Let what was read before not pass for what is there."""
         ...
 
     async def read(self, look: Callable[[Unit], T]) -> T:

@@ -36,7 +36,6 @@ class Upheavals:
         hub.subscribe(events.LicenseAdded, self._license_added)
         hub.subscribe(events.LicenseChanged, self._license_changed)
         hub.subscribe(events.LicenseRemoved, self._license_removed)
-        hub.subscribe(events.DocumentRenewed, self._document_renewed)
         hub.subscribe(events.UserRemoved, self._user_removed)
         hub.subscribe(events.TokenRevoked, self._token_revoked)
         hub.subscribe(events.CredentialEnded, self._credential_ended)
@@ -105,12 +104,6 @@ class Upheavals:
     def _license_removed(self, event: events.LicenseRemoved) -> None:
         gone = session_pb2.CHANGE_LICENSE_REMOVED
         self._license_differs(event.account, event.license, gone, event.activation)
-
-    def _document_renewed(self, event: events.DocumentRenewed) -> None:
-        self._admitting.changes += 1
-        for session in self._presence.of_account(event.account):
-            if session.admitted.activation == event.activation and session.state is State.LIVE:
-                self._admitting.readmit(session)  # there is nothing to tell
 
     def _license_differs(
         self,

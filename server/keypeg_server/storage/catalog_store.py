@@ -17,7 +17,7 @@ from keypeg_server.domain.product import Product, Publisher
 from keypeg_server.service.store import Page
 from keypeg_server.storage.tables import MetaRow, ProductRow, PublisherRow
 
-_SITE_KEYS: Final = "site_keys"
+SITE_KEYS: Final = "site-key/"
 
 
 class SqlCatalog:
@@ -39,9 +39,7 @@ class SqlCatalog:
         self._session.flush()
 
     def signing_keys(self, publisher: str) -> dict[str, str]:
-        prefix = _signing(publisher)
-        rows = select(MetaRow).where(col(MetaRow.key).startswith(prefix, autoescape=True))
-        return {row.key.removeprefix(prefix): row.value for row in self._session.exec(rows)}
+        return self._meta(_signing(publisher))
 
     def keep_signing_key(self, publisher: str, id: str, text: str) -> None:
         key = _signing(publisher) + id
@@ -49,13 +47,16 @@ class SqlCatalog:
             self._session.add(MetaRow(key=key, value=text))
             self._session.flush()
 
-    def site_keys(self) -> str:
-        row = self._session.get(MetaRow, _SITE_KEYS)
-        return "" if row is None else row.value
+    def site_keys(self) -> dict[str, str]:
+        return self._meta(SITE_KEYS)
 
-    def keep_site_keys(self, text: str) -> None:
-        self._session.merge(MetaRow(key=_SITE_KEYS, value=text))
+    def keep_site_key(self, id: str, text: str) -> None:
+        self._session.merge(MetaRow(key=SITE_KEYS + id, value=text))
         self._session.flush()
+
+    def _meta(self, prefix: str) -> dict[str, str]:
+        rows = select(MetaRow).where(col(MetaRow.key).startswith(prefix, autoescape=True))
+        return {row.key.removeprefix(prefix): row.value for row in self._session.exec(rows)}
 
     def add_publisher(self, publisher: Publisher) -> None:
         row = PublisherRow(

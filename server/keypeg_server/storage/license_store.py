@@ -18,7 +18,7 @@ from keypeg_server.domain.license import (
     SeatPool,
 )
 from keypeg_server.domain.location import LocationKind
-from keypeg_server.service.store import NewPool, Page
+from keypeg_server.service.store import NewPool, Page, StaleDocument
 from keypeg_server.storage.license_rows import (
     activation_of,
     activation_row,
@@ -118,24 +118,27 @@ class SqlLicenses:
 
     def stale_documents(
         self, fine: frozenset[str], after: tuple[str, str], limit: int
-    ) -> list[Activation]:
-        found: list[Activation] = []
+    ) -> list[StaleDocument]:
+        found: list[StaleDocument] = []
         keys, id = after
         there = self._keys_from(keys)
         while there is not None and len(found) < limit:
             if there not in fine:
+                row = _ACTIVATION.c
                 wanted = (
-                    select(ActivationRow)
-                    .where(
-                        col(ActivationRow.document_keys) == there,
-                        col(ActivationRow.id) > (id if there == keys else ""),
-                    )
-                    .order_by(col(ActivationRow.id))
+                    select(row.document_keys, row.id, row.account)
+                    .where(row.document_keys == there, row.id > (id if there == keys else ""))
+                    .order_by(row.id)
                     .limit(limit - len(found))
                 )
-                found += self._activations(self._session.exec(wanted).all())
+                found += [StaleDocument(*one) for one in self._session.execute(wanted)]
             there = self._keys_from(there, beyond=True)
         return found
+
+    def still_stale(self, fine: frozenset[str], ids: Sequence[str]) -> list[Activation]:
+        wanted = select(ActivationRow).where(col(ActivationRow.id).in_(ids))
+        rows = self._session.exec(wanted.order_by(col(ActivationRow.id))).all()
+        return self._activations([row for row in rows if row.document_keys not in fine])
 
     def _keys_from(self, keys: str, *, beyond: bool = False) -> str | None:
         """The first keys of documents from these on, or beyond them; of so many rows they are a handful."""

@@ -85,6 +85,9 @@ class SqlStore:
         )
         self.generation = 0
 
+    def outdate(self) -> None:
+        self.generation += 1
+
     async def read(self, look: Callable[[Unit], T]) -> T:
         return await self._database.read(lambda session: look(SqlUnit(session)))
 

@@ -8,36 +8,39 @@ from keypeg.document import Ed25519Signer, key_id
 from keypeg_server.service import site_keys
 from keypeg_server.service.site_keys import Kept, KeptSiteKey, SiteKeyRefused, SiteKeys
 
-FIRST, SECOND, THIRD = (KeptSiteKey(id, f"wrapped {id}", f"{id}s time") for id in "abc")
+FIRST, SECOND, THIRD = (
+    KeptSiteKey(id, f"wrapped {id}", us) for id, us in zip("abc", (0, 7, 9), strict=True)
+)
 TWO: Kept = (SECOND, FIRST)
 
 
-def test_the_first_is_kept_when_another_follows_it() -> None:
-    assert site_keys.followed((), FIRST, SECOND) == TWO
-    assert site_keys.followed(TWO, FIRST, THIRD) == (THIRD, SECOND, FIRST)
+def kept_as(*keys: KeptSiteKey) -> Kept:
+    """As the database gives them back, in any order."""
+    rows = {one.key_id: site_keys.text_of(one) for one in keys}
+    assert site_keys.of_rows(dict(reversed(rows.items()))) == site_keys.of_rows(rows)
+    return site_keys.of_rows(rows)
 
 
-def test_a_key_follows_once() -> None:
-    for kept, new in (((), FIRST), (TWO, FIRST), (TWO, SECOND)):
-        with pytest.raises(SiteKeyRefused, match="make a new one"):
-            site_keys.followed(kept, FIRST, new)
+def test_the_newest_comes_first() -> None:
+    assert kept_as(FIRST, THIRD, SECOND) == (THIRD, SECOND, FIRST)
+    assert kept_as() == ()
 
 
-def test_there_are_so_many_keys_and_no_more() -> None:
-    kept: Kept = ()
-    for number in range(site_keys.SITE_KEY_COUNT - 1):
-        kept = site_keys.followed(kept, FIRST, KeptSiteKey(f"key {number}", "", ""))
-    assert len(kept) == site_keys.SITE_KEY_COUNT
-    with pytest.raises(SiteKeyRefused, match="keeps 64 keys"):
-        site_keys.followed(kept, FIRST, SECOND)
+@pytest.mark.parametrize(
+    ("kept", "now_us", "begins"), [((), 5, 5), (TWO, 8, 8), (TWO, 7, 8), (TWO, 3, 8)]
+)
+def test_a_new_key_is_the_newest_also_by_a_clock_that_is_behind(
+    kept: Kept, now_us: int, begins: int
+) -> None:
+    assert site_keys.begin_after(kept, now_us) == begins
 
 
 def test_one_before_the_newest_is_withdrawn_and_stays_so() -> None:
-    once = site_keys.withdrawn(TWO, "a")
-    assert [one.withdrawn for one in once] == [False, True]
-    assert site_keys.withdrawn(once, "a") == once
-    three = site_keys.followed(once, FIRST, THIRD)
-    assert [one.withdrawn for one in site_keys.withdrawn(three, "b")] == [False, True, True]
+    gone = site_keys.withdrawn(TWO, "a")
+    assert (gone.key_id, gone.withdrawn) == ("a", True)
+    once = kept_as(SECOND, gone)
+    assert site_keys.withdrawn(once, "a") == gone
+    assert [one.withdrawn for one in kept_as(*once, THIRD)] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -51,12 +54,6 @@ def test_one_before_the_newest_is_withdrawn_and_stays_so() -> None:
 def test_others_are_not_withdrawn(kept: Kept, id: str, said: str) -> None:
     with pytest.raises(SiteKeyRefused, match=said):
         site_keys.withdrawn(kept, id)
-
-
-def test_the_database_keeps_them_as_a_text() -> None:
-    kept = site_keys.withdrawn(TWO, "a")
-    assert site_keys.of_text(site_keys.to_text(kept)) == kept
-    assert site_keys.of_text("") == ()
 
 
 def test_signers_are_found_by_their_ids() -> None:

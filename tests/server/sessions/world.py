@@ -114,6 +114,7 @@ class Trust:
     def __init__(self) -> None:
         self.root = envelope.Ed25519Signer.generate()
         self.site = envelope.Ed25519Signer.generate()
+        self.signed_under: dict[str, document_pb2.Envelope] = {}  # by the key id of who signs
         self.replace_signer(1)
 
     def replace_signer(self, generation: int) -> None:
@@ -128,6 +129,7 @@ class Trust:
         key.not_after_time.FromDatetime(NOW + timedelta(days=365))
         delegation.issue_time.FromDatetime(NOW)
         self.delegation = envelope.seal(delegation, envelope.DELEGATION_TYPE, self.root)
+        self.signed_under[envelope.key_id(self.signing.public_key)] = self.delegation
 
     def license(self, seat_count: int) -> document_pb2.Envelope:
         license_ = document_pb2.LicenseDocument(
@@ -152,12 +154,9 @@ class Trust:
     def sign_borrow(self, document: BorrowDocument, site: SiteLicense) -> document_pb2.Envelope:
         return envelope.seal(document, envelope.BORROW_TYPE, self.site)
 
-    def delegated(self, publisher: str) -> document_pb2.Envelope:
+    def delegated(self, publisher: str, site: SiteLicense | None) -> document_pb2.Envelope:
         assert publisher == PUBLISHER
-        return self.delegation
-
-    def serves(self, site: SiteLicense) -> bool:
-        return site.signed_by == envelope.key_id(self.signing.public_key)
+        return self.delegation if site is None else self.signed_under[site.signed_by]
 
     def sign_grant(
         self, publisher: str, grant: document_pb2.Grant, site: SiteLicense | None
@@ -460,6 +459,7 @@ class App:
         self.opened: session_pb2.Opened | None = None
         self.early: list[HoldSessionResponse] = []
         self.process_id = 4711
+        self.seen: dict[str, int] = {}  # generations, as an app remembers them
 
     def connect(self) -> None:
         stub = SessionServiceStub(self.channel)
@@ -554,7 +554,7 @@ class App:
     def verified(self, proof: Any, server_share: bytes | None = None) -> Verified:
         """What the app's own verification makes of a proof."""
         assert self.opened is not None
-        return verify(
+        found = verify(
             proof,
             Expectation(
                 publisher_root=self.world.trust.root.public_key.key,
@@ -567,8 +567,11 @@ class App:
                 server_key_share=server_share or self.opened.key_share,
                 now=self.world.clock.wall(),
                 fingerprint=None,
+                seen=self.seen,
             ),
         )
+        self.seen[PUBLISHER] = found.delegation.generation
+        return found
 
     async def renew(self, *, signed: bool = False) -> session_pb2.Renewed:
         frame = self.renew_frame(signed=signed)
