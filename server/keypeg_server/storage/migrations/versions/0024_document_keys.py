@@ -22,6 +22,10 @@ SITE = 4
 AT_ONCE = 1_000
 INDEX = "ix_activation_document_keys"
 _THERE = sa.text("document_keys IS NOT NULL")
+_SET_MANY = sa.text(
+    "UPDATE activation SET document_keys = new.keys "
+    "FROM unnest(CAST(:ids AS varchar[]), CAST(:keys AS varchar[])) AS new(id, keys) WHERE activation.id = new.id"
+)
 _ACTIVATION = sa.table(
     "activation",
     sa.column("id", sa.String()),
@@ -64,7 +68,13 @@ def _fill(connection: sa.Connection) -> None:
         rows = connection.execute(wanted.order_by(columns.id).limit(AT_ONCE)).all()
         if not rows:
             return
-        connection.execute(said, [{"at": row.id, "keys": _keys(row.document)} for row in rows])
+        ids, keys = [row.id for row in rows], [_keys(row.document) for row in rows]
+        if connection.dialect.name == "postgresql":  # one statement for all of them
+            connection.execute(_SET_MANY, {"ids": ids, "keys": keys})
+        else:
+            connection.execute(
+                said, [{"at": id, "keys": one} for id, one in zip(ids, keys, strict=True)]
+            )
         last = rows[-1].id
 
 
