@@ -109,7 +109,7 @@ class UseCases:
         )
 
         # People, and how they sign in.
-        self.groups: Final = CloudGroups(store, clock, placing)
+        self.groups: Final = CloudGroups(store, clock, placing, life.changes)
         self.accounts: Final = AccountService(store, clock, new_id, passwords, self.groups)
         self.people: Final = PeopleService(store, clock, new_id, passwords)
         self.factors: Final = SecondFactors(store, clock, opened.wrapping(), clock.date_us)
@@ -145,7 +145,7 @@ class UseCases:
         # Licenses, and where they are.
         self.catalog: Final = CatalogService(store, clock)
         self.licenses: Final = LicenseService(store, clock, new_id, placing)
-        self.capacities: Final = CapacityService(store, clock, new_id, placing)
+        self.capacities: Final = CapacityService(store, clock, new_id, placing, life.changes)
         self.capacity_keeper: Final = CapacityKeeper(store, clock, hub, engine, self.capacities)
         self.activations: Final = ActivationService(
             store, clock, placing, signing, engine, life.deactivations, life.changes
@@ -158,7 +158,7 @@ class UseCases:
             allow_emulated=settings.keys.allow_emulated,
             roots=opened.attestation_roots(),
         )
-        self.key_losses: Final = KeyLosses(store, clock, signing, new_id)
+        self.key_losses: Final = KeyLosses(store, clock, signing, new_id, life.changes)
         self.key_checks: Final = KeyChecks(store, clock, signing)
         self.devices: Final = ActiveDevices(store, clock, settings.credentials.active_devices)
         self.credentials: Final = CredentialsService(

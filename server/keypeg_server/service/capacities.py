@@ -22,6 +22,7 @@ from keypeg_server.domain.license import Activation, License
 from keypeg_server.domain.location import LocationKind
 from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import not_found
+from keypeg_server.service.license_changes import LicenseChanges
 from keypeg_server.service.placing import Placing, product_of
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Request, Store, Unit
@@ -52,7 +53,9 @@ class CapacityService:
         clock: Clock,
         new_id: Callable[[], str],
         placing: Placing,
+        changes: LicenseChanges,
     ) -> None:
+        self._changes = changes
         self._store = store
         self._clock = clock
         self._new_id = new_id
@@ -70,7 +73,7 @@ class CapacityService:
         )
 
         def planned(unit: Unit) -> CapacityView:
-            found = _license(unit, account, license)
+            found = self._changes.ready(unit, account, license, now)
             after = capacities.added(
                 found.capacities, new, found.name, counted=found.counted, now_us=now_us
             )
@@ -94,7 +97,7 @@ class CapacityService:
         now = self._clock.wall()
 
         def removed(unit: Unit) -> None:
-            found = _license(unit, account, license)
+            found = self._changes.ready(unit, account, license, now)
             gone = next((one for one in found.capacities if one.id == id), None)
             if gone is None:
                 raise not_found(names.CAPACITY.build(account, license, id))

@@ -22,6 +22,7 @@ from keypeg_server.domain.location import CLOUD_ID, Location, LocationKind
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.cloud import CloudView, view_of
 from keypeg_server.service.cloud_of import Whose
+from keypeg_server.service.license_changes import LicenseChanges
 from keypeg_server.service.placing import Placing
 from keypeg_server.service.ports import Clock
 from keypeg_server.service.store import Page, Request, Store, Unit
@@ -32,7 +33,10 @@ _OTHER_KIND: Final = "the account became one of another kind"
 class CloudGroups:
     """See EndCloudSession and its neighbors in the contract's CloudSessionService."""
 
-    def __init__(self, store: Store, clock: Clock, placing: Placing) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, placing: Placing, changes: LicenseChanges
+    ) -> None:
+        self._changes = changes
         self._store = store
         self._clock = clock
         self._placing = placing
@@ -55,6 +59,7 @@ class CloudGroups:
         now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
+            self._changes.settle(unit, whose.account, now)
             before = whose.session(unit)
             outcome = cloud.ended(before, reason if suspend else "")
             if suspend:
@@ -69,6 +74,7 @@ class CloudGroups:
 
     async def resume(self, request: Request[CloudView], whose: Whose) -> bytes:
         """Let a suspended member open it again."""
+        now = self._clock.wall()
 
         def change(unit: Unit) -> CloudView:
             before = whose.session(unit)
@@ -76,6 +82,7 @@ class CloudGroups:
             if after != before:
                 unit.places.save_cloud_session(after)
                 unit.record(_account(before), "member_resumed", member=before.member_name)
+                self._changes.settle(unit, whose.account, now)  # what may go there again
             return view_of(unit, after)
 
         return await self._store.once(request, change)
@@ -100,6 +107,7 @@ class CloudGroups:
                 place = Location(account, CLOUD_ID, LocationKind.CLOUD, CLOUD_ID)
                 unit.places.add_location(place)
             unit.record(after.name, "account_kind", kind=kind.name.lower())
+            self._changes.settle(unit, account, now)  # what was to go to a cloud that is no more
             return after
 
         return await self._store.once(request, change)
@@ -111,9 +119,12 @@ class CloudGroups:
         session = unit.places.find_cloud_session(user.account, user.id)
         if session is None or not session.member:
             return
+        self._changes.settle(unit, user.account, now)
+        session = unit.places.cloud_session(user.account, user.id)  # after what comes first
         unit.publish(MemberCutOff(_account(session), session.member_name))
         self._end(unit, session, cloud.ended(session), "the member was removed", now)
         unit.places.delete_cloud_session(session)
+        self._changes.settle(unit, user.account, now)  # what was to go there
 
     def _end(
         self, unit: Unit, before: CloudSession, outcome: cloud.Outcome, why: str, now: datetime

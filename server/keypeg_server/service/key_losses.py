@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
@@ -61,12 +62,26 @@ class Replacement:
     left: tuple[Outlook, ...]
 
 
+class Changes(Protocol):
+    """What waits for keys (license_changes.py)."""
+
+    def settle(self, unit: Unit, account: str, now: datetime) -> None:
+        """Apply what is due for any license of an account, and what waits for a lost key."""
+        ...
+
+
 class KeyLosses:
     """Reports and replacements."""
 
     def __init__(
-        self, store: Store, clock: Clock, signing: Signing, new_id: Callable[[], str]
+        self,
+        store: Store,
+        clock: Clock,
+        signing: Signing,
+        new_id: Callable[[], str],
+        changes: Changes,
     ) -> None:
+        self._changes = changes
         self._store = store
         self._clock = clock
         self._signing = signing
@@ -79,6 +94,7 @@ class KeyLosses:
         def reported(unit: Unit) -> Loss:
             key = _key(unit, account, id, "name")
             key = mark_lost(unit, key, reason, now)
+            self._changes.settle(unit, account, now)  # nobody waits for it any more
             return Loss(key, self._outlooks(unit, key, now))
 
         return await self._store.once(request, reported)

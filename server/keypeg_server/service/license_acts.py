@@ -193,6 +193,10 @@ class LicenseActs:
         account = names.ACCOUNT.build(license.account)
         unit.publish(LicenseChanged(account, license.name, product.opens))
         unit.publish(LicenseAdded(account, license.name, product.opens))
+        self.freed(unit, license, now)
+
+    def freed(self, unit: Unit, license: License, now: datetime) -> None:
+        """Activate what is free by this."""
         self._placing.license_freed(unit, license.account, now)
 
     def _on_keys(self, unit: Unit, license: License) -> list[Activation]:

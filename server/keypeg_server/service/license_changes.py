@@ -72,7 +72,7 @@ class LicenseChanges:
         return license
 
     def settle(self, unit: Unit, account: str, now: datetime) -> None:
-        """Apply what is due for any license of an account."""
+        """Apply what is due for any license of an account, and what waits for a lost key."""
         for license in unit.licenses.list_licenses(account):
             if due(license, now) or license.waits_for:
                 self.applied(unit, license, now)
@@ -231,7 +231,7 @@ class LicenseChanges:
         now: datetime,
     ) -> Moved:
         activation = activation_of(unit, change.account, change.license, change.activation)
-        target = target_of(unit, change.account, change.target)
+        target = _target_of(unit, change)
         return self._acts.move(unit, license, activation, target, receipt, _act(change, now))
 
     def _forget(self, unit: Unit, change: LicenseChange) -> None:
@@ -244,16 +244,21 @@ class LicenseChanges:
         after = marked(there, unit.changes.list_changes(license.account, license.id))
         if after != there:
             unit.licenses.update_license(after)
+        if there.waits_for and not after.waits_for:  # automatic mode left it alone until now
+            self._acts.freed(unit, after, self._clock.wall())
         return after
 
 
-def target_of(unit: Unit, account: str, id: str) -> Location | None:
-    """Where a move goes; None when it takes the activation back."""
-    if not id:
+def _target_of(unit: Unit, change: LicenseChange) -> Location | None:
+    """Where a move goes; None when it takes the activation back.
+
+    What a key was asked for is taken back also when the cloud is no more to which it was to go.
+    """
+    if not change.target:
         return None
-    place = unit.places.location(account, id)
-    if place is None:
-        raise not_found(names.LOCATION.build(account, id))
+    place = unit.places.location(change.account, change.target)
+    if place is None and not change.waits_for:
+        raise not_found(names.LOCATION.build(change.account, change.target))
     return place
 
 

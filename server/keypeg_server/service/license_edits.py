@@ -80,9 +80,10 @@ def _check(before: License, after: License, there: list[Activation]) -> None:
             rule="counting_stays",
         )
     where = ", ".join(one.location_name for one in there)
-    if after.activation_count < len(there):
+    used = sum(1 for one in there if not one.capacity)
+    if after.activation_count < used:
         raise LicenseUnsuitable(
-            f"{before.name} is activated {len(there)} times ({where}), which is more than "
+            f"{before.name} is activated {used} times of its own ({where}), which is more than "
             f"{after.activation_count}; take activations back first: keypeg license move.",
             license=before.name,
             rule="activations_used",

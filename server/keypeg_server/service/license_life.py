@@ -155,6 +155,7 @@ class LicenseLife:
             license = self._begin(unit, asked, Command.RECOVER, now)
             one = activation_of(unit, asked.account, asked.license, activation)
             self._acts.recover(unit, license, one, _act(asked, now))
+            self._changes.settle(unit, asked.account, now)  # others may have waited for that key
             return self._lived(unit, asked)
 
         return await self._store.once(request, act)

@@ -90,6 +90,7 @@ class Placing:
             owned = unit.licenses.list_licenses(license.account)
             there = unit.licenses.list_activations(license.account)
             check_choice(session, license, owned, there, now)
+            cloud.check_not_suspended(session)
 
     def take_out(self, unit: Unit, license: License, activation: Activation, now: datetime) -> bool:
         """Free an activation in the cloud; whether this switched the account, or its member, to managed mode.

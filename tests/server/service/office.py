@@ -31,6 +31,7 @@ from keypeg_server.service.accounts import AccountService, NewUser
 from keypeg_server.service.activations import ActivationService, ActivationView
 from keypeg_server.service.api_keys import ApiKeys
 from keypeg_server.service.argon2id import Cost
+from keypeg_server.service.capacities import CapacityService
 from keypeg_server.service.catalog import CatalogService
 from keypeg_server.service.cloud import CloudService, CloudView
 from keypeg_server.service.cloud_groups import CloudGroups
@@ -157,7 +158,9 @@ class Office:
         self.passwords = Passwords(
             FAST, self.clock, Nowhere(), at_once=1, waiting=options.get("waiting", 100)
         )
-        self.groups = CloudGroups(self.store, self.clock, placing)
+        parts = LifeParts(self.store, self.clock, new_id, self.signing, placing)
+        self.changes, self.life = parts.changes, parts.use_cases
+        self.groups = CloudGroups(self.store, self.clock, placing, self.changes)
         self.accounts = AccountService(self.store, self.clock, new_id, self.passwords, self.groups)
         wrapping = AesGcmWrapping.of_master(b"m" * 32)
         self.factors = SecondFactors(self.store, self.clock, wrapping, self.clock.date_us)
@@ -169,10 +172,8 @@ class Office:
         self.keys = ApiKeys(self.store, self.clock, new_id)
         self.catalog = CatalogService(self.store, self.clock)
         self.licenses = LicenseService(self.store, self.clock, new_id, placing)
-        parts = LifeParts(self.store, self.clock, new_id, self.signing, placing)
-        self.changes, self.life = parts.changes, parts.use_cases
         self.documents = SiteDocuments(self.store, self.clock, self.signing, placing)
-        self.losses = KeyLosses(self.store, self.clock, self.signing, new_id)
+        self.losses = KeyLosses(self.store, self.clock, self.signing, new_id, self.changes)
         self.checks = KeyChecks(self.store, self.clock, self.signing)
         self.activations = ActivationService(
             self.store,
@@ -182,6 +183,9 @@ class Office:
             self.pools,
             parts.deactivations,
             self.changes,
+        )
+        self.capacities = CapacityService(
+            self.store, self.clock, new_id, placing, self.signing, self.changes
         )
         self.cloud = CloudService(self.store, self.clock, placing, self.changes)
         self.locations = LocationService(
