@@ -184,9 +184,7 @@ class Office:
             parts.deactivations,
             self.changes,
         )
-        self.capacities = CapacityService(
-            self.store, self.clock, new_id, placing, self.signing, self.changes
-        )
+        self.capacities = CapacityService(self.store, self.clock, new_id, placing, self.changes)
         self.cloud = CloudService(self.store, self.clock, placing, self.changes)
         self.locations = LocationService(
             self.store,
