@@ -36,7 +36,7 @@ numbers = itertools.count(1)
 class Keyed(Protocol):
     """What a model says of keys."""
 
-    def put_on_key(self, name: str, key: str) -> str: ...
+    def activate(self, name: str, place: str) -> str: ...
     def give_back(self, name: str, key: str) -> str: ...
 
 
@@ -77,7 +77,7 @@ class OfficeMachine(RuleBasedStateMachine):
     @rule(data=st.data(), key=st.sampled_from(KEYS))
     def put_on_key(self, data: st.DataObject, key: str) -> None:
         name = self.some(data)
-        wanted = self.model.put_on_key(name, key)
+        wanted = self.model.activate(name, key)
         view = self.same(self.office.activate(self.licenses[name], key), wanted)
         if view is not None:
             self.on_keys[name, key] = view

@@ -1,211 +1,177 @@
-"""Every pair of commands on one cloud session, at the same instant: the outcome is that of one after the other.
+"""Every pair of commands on cloud sessions: one after the other, and both at the same instant.
 
-`cloud_pairs.txt` is the table: from each start, for each two commands, what is there after the first and then
-the second, and after the second and then the first, with how each ended where it was refused. Where both are
-the same it stands once. The table is what people read and agree to; the model must say the same, and the server,
-asked for both at once, must end in one of the two.
+`cloud_pairs/` is the table, a file for each start, which its first line shows: for each two commands, what is there
+after the first and then the second, and after the second and then the first, with how each ended where it was refused
+(`+` is what was not there at the start, `-` what was). Where both are the same it stands once. The table is what
+people read and agree to. The model must say the same; the server must come to the very outcome of each order, and
+when it is asked for both at once end in one of the two.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
 import pytest
 
 from keypeg.errors import KeypegError
-from keypeg_server.domain.cloud_session import CloudMode
-from keypeg_server.domain.license import License
-from keypeg_server.service.activations import ActivationView
-from tests.server.service.cloud_model import Model, Owned
-from tests.server.service.office import Office
+from keypeg_server.domain.account import AccountKind
+from keypeg_server.rpc import authorization
+from tests.server.service.cloud_commands import COMMANDS, OTHERS, SERVICES
+from tests.server.service.cloud_sight import Sight
+from tests.server.service.cloud_stage import OWNED, Stage
+from tests.server.service.cloud_table import STARTS, TABLES, file_of, table, told
+from tests.server.service.office import DAW, Office
+from tests.server.snapshot import Snapshot
 
-TABLE: Final = Path(__file__).with_name("cloud_pairs.txt")
-
-accounts = itertools.count(1)
-
-
-@dataclass
-class Stage:
-    """An account of the office, with the licenses that the commands are about."""
-
-    office: Office
-    account: str
-    licenses: dict[str, License]
-    dsp: ActivationView  # on k1
+OPENINGS: Final = {"open a": "a", "open b": "b", "open b or keep": "b", "bea opens c": "c"}
+SECOND: Final = timedelta(seconds=1)
 
 
-Act = Callable[[Stage], Coroutine[Any, Any, Any]]
-COMMANDS: Final[Mapping[str, tuple[Act, Callable[[Model], str]]]] = {
-    "open a": (
-        lambda on: on.office.open_cloud("a", account=on.account),
-        lambda model: model.open("a"),
-    ),
-    "open b": (
-        lambda on: on.office.open_cloud("b", account=on.account),
-        lambda model: model.open("b"),
-    ),
-    "open b or keep": (
-        lambda on: on.office.open_cloud("b", account=on.account, keep_elsewhere=True),
-        lambda model: model.open("b", keep=True),
-    ),
-    "close on a": (
-        lambda on: on.office.close_cloud("a", account=on.account),
-        lambda model: model.close(),
-    ),
-    "close on b": (
-        lambda on: on.office.close_cloud("b", account=on.account),
-        lambda model: model.close(),
-    ),
-    "automatic": (
-        lambda on: on.office.set_mode(CloudMode.AUTOMATIC, account=on.account),
-        lambda model: model.set_mode(automatic=True),
-    ),
-    "managed": (
-        lambda on: on.office.set_mode(CloudMode.MANAGED, account=on.account),
-        lambda model: model.set_mode(automatic=False),
-    ),
-    "deposit fx": (
-        lambda on: on.office.license("publishers/acme/products/fx", account=on.account),
-        lambda model: model.deposit(Owned("fx", "fx")),
-    ),
-    "add eq": (
-        lambda on: on.office.choose(add=[on.licenses["eq"].id], account=on.account),
-        lambda model: model.put_in("eq"),
-    ),
-    "remove daw": (
-        lambda on: on.office.choose(remove=[on.licenses["daw"].id], account=on.account),
-        lambda model: model.take_out("daw"),
-    ),
-    "eq onto a key": (
-        lambda on: on.office.activate(on.licenses["eq"], "k2"),
-        lambda model: model.put_on_key("eq", "k2"),
-    ),
-    "dsp from its key": (
-        lambda on: on.office.give_back(on.dsp),
-        lambda model: model.give_back("dsp", "k1"),
-    ),
-}
-ONCE: Final = {"dsp from its key"}  # is not there to be done twice
-STARTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "closed, automatic": (),
-    "open on a, automatic": ("open a",),
-    "closed, managed, daw reserved": ("open a", "managed", "add eq", "remove eq", "close on a"),
-    "open on a, managed, daw chosen": ("open a", "managed", "add eq", "remove eq"),
-}
+class Row(NamedTuple):
+    """Of the table; the last outcome is that of the second command before the first."""
+
+    first: str
+    second: str
+    outcomes: tuple[str, ...]
 
 
-def pairs() -> Iterator[tuple[str, str]]:
-    for first, second in itertools.combinations_with_replacement(COMMANDS, 2):
-        if first != second or first not in ONCE:
-            yield first, second
+def read(start: str) -> tuple[str, list[Row]]:
+    """How it is at first, and the rows."""
+    at_first, *lines = file_of(start).read_text().splitlines()
+    cells = [line.split(" | ") for line in lines]
+    return at_first, [Row(first, second, tuple(said)) for first, second, *said in cells]
 
 
-def said(model: Model, *ended: tuple[str, str]) -> str:
-    refusals = [f"{command} refused: {how}" for command, how in sorted(ended) if how != "ok"]
-    return "; ".join([model.shown(), *refusals])
+@dataclass(frozen=True)
+class Moment:
+    """The world as it was, to be put back."""
+
+    snapshot: Snapshot
+    now: datetime
+
+    @classmethod
+    async def of(cls, stage: Stage) -> Moment:
+        return cls(await Snapshot.take(stage.office.database), stage.office.clock.now)
+
+    async def comes_back(self, stage: Stage) -> None:
+        await self.snapshot.put_back(stage.office.database)
+        stage.office.clock.now = self.now
 
 
-def staged(start: str) -> Model:
-    model = Model()
-    model.owned = [
-        Owned("daw", "daw"),
-        Owned("eq", "eq"),
-        Owned("dsp", "dsp", on_keys={"k1"}),
-    ]
-    for command in STARTS[start]:
-        if command == "remove eq":
-            model.take_out("eq")
-        else:
-            COMMANDS[command][1](model)
-    return model
+@dataclass(frozen=True)
+class Play:
+    """A start on the server."""
+
+    stage: Stage
+    beginning: Moment
+    before: set[str]
+
+    @classmethod
+    async def of(cls, office: Office, start: str) -> Play:
+        for product in {*OWNED, "fx"} - {DAW.rpartition("/")[2]}:
+            await office.product(product)
+        kind = AccountKind.GROUP if STARTS[start].group else AccountKind.PERSONAL
+        stage = await Stage.made(office, "home", kind)
+        for name in STARTS[start].commands:
+            office.clock.now += SECOND
+            await COMMANDS[name].server(stage)
+        office.clock.now += SECOND
+        await stage.remember("daw")
+        return cls(stage, await Moment.of(stage), (await Sight.of(stage)).facts())
+
+    async def asked(self, name: str) -> str:
+        """How a command ended; empty when it was done."""
+        try:
+            await COMMANDS[name].server(self.stage)
+        except KeypegError as error:
+            return f"{name} refused: {error.reason.name}"
+        return ""
+
+    async def seen(self, ended: Iterable[str]) -> str:
+        sight = await Sight.of(self.stage)
+        refused = [one for one in ended if one]
+        return told(sight.clouds(), self.before, sight.facts(), [*refused, *sight.broken()])
 
 
-def outcome(start: str, *commands: str) -> str:
-    """Of the model, one after the other."""
-    model = staged(start)
-    return said(model, *((command, COMMANDS[command][1](model)) for command in commands))
+def test_every_method_is_a_command_or_changes_no_cloud() -> None:
+    services = {f"keypeg.v1.{name}Service" for name in SERVICES}
+    paths = [path.split("/") for path in authorization.TABLE]
+    there = {method for _, service, method in paths if service in services}
+    commands = {one.method for one in COMMANDS.values()} - {""}
+    assert commands | OTHERS == there
+    assert not commands & OTHERS
 
 
-def outcomes(start: str, first: str, second: str) -> tuple[str, ...]:
-    there = (outcome(start, first, second), outcome(start, second, first))
-    return tuple(dict.fromkeys(there))
+@pytest.mark.parametrize("start", STARTS)
+def test_the_table_is_what_the_model_says(start: str) -> None:
+    assert file_of(start).read_text() == table(start), "see cloud_table.py"
 
 
-def row(start: str, first: str, second: str) -> str:
-    return " | ".join([start, first, second, *outcomes(start, first, second)])
+def test_every_file_of_the_table_is_a_start() -> None:
+    assert {one.name for one in TABLES.iterdir()} == {file_of(start).name for start in STARTS}
 
 
-def test_the_table_names_every_pair_from_every_start() -> None:
-    wanted = [row(start, *pair) for start in STARTS for pair in pairs()]
-    assert TABLE.read_text().splitlines() == wanted
+@pytest.mark.behaviour("CLOUD-2")
+@pytest.mark.parametrize("start", [one for one in STARTS if not STARTS[one].group])
+def test_who_opened_last_has_it(start: str) -> None:
+    for first, second, outcomes in read(start)[1]:
+        if first in OPENINGS and second in OPENINGS:
+            for said, last in ((outcomes[0], second), (outcomes[-1], first)):
+                had = said.startswith(f"{OPENINGS[last]} ")
+                assert had != (f"{last} refused: CLOUD_SESSION_ELSEWHERE" in said)
 
 
-async def stage(office: Office, start: str) -> Stage:
-    account = f"p{next(accounts)}"
-    await office.account(account)
-    for key in ("k1", "k2"):
-        await office.key_place(key, account=account)
-    licenses = {
-        name: await office.license(f"publishers/acme/products/{name}", account=account)
-        for name in ("daw", "eq", "dsp")
-    }
-    made = Stage(office, account, licenses, await office.activate(licenses["dsp"], "k1"))
-    for command in STARTS[start]:
-        if command == "remove eq":
-            await office.choose(remove=[licenses["eq"].id], account=account)
-        else:
-            await COMMANDS[command][0](made)
-    return made
-
-
-async def both_at_once(office: Office, start: str, first: str, second: str) -> str:
-    """What is there after the server was asked for both."""
-    made = await stage(office, start)
-    results = await asyncio.gather(
-        *(COMMANDS[command][0](made) for command in (first, second)), return_exceptions=True
-    )
-    ended = []
-    for command, result in zip((first, second), results, strict=True):
-        if isinstance(result, BaseException):
-            assert isinstance(result, KeypegError), result
-            ended.append((command, result.reason.name))
-        else:
-            ended.append((command, "ok"))
-    view = await office.cloud_of(made.account)
-    found = await office.licenses.list_licenses(made.account, office.all)
-    names = {one.license.name: one.license.product.rpartition("/")[2] for one in found}
-    there = sorted(names[one.rsplit("/activations/", 1)[0]] for one in view.activations)
-    session = view.session
-    device = session.holder.host_name if session.holder else "closed"
-    shown = f"{device} {session.mode.name.lower()}: {' '.join(there) or '-'}"
-    refusals = [f"{command} refused: {how}" for command, how in sorted(ended) if how != "ok"]
-    return "; ".join([shown, *refusals])
-
-
-async def check(office: Office, *starts: str, least: int = 1) -> None:
-    """Of the rows with so many outcomes or more."""
-    for product in ("eq", "dsp", "fx"):
-        await office.product(product)
+async def both_at_once(office: Office, start: str, *, least: int) -> None:
+    """Of the rows with so many outcomes or more; now the one is heard first, now the other."""
+    at_first, rows = read(start)
+    play = await Play.of(office, start)
+    assert await play.seen([]) == at_first
     wrong = []
-    for line in TABLE.read_text().splitlines():
-        start, first, second, *allowed = line.split(" | ")
-        if start in starts and len(allowed) >= least:
-            found = await both_at_once(office, start, first, second)
-            if found not in allowed:
-                wrong.append(f"{line}, but it was {found}")
+    for number, (first, second, outcomes) in enumerate(rows):
+        if len(outcomes) >= least:
+            await play.beginning.comes_back(play.stage)
+            both = (first, second) if number % 2 else (second, first)
+            found = await play.seen(await asyncio.gather(*map(play.asked, both)))
+            if found not in outcomes:
+                wrong.append(f"{first} | {second} | {found}")
     assert not wrong
 
 
 @pytest.mark.behaviour("CLOUD-2")
-async def test_two_commands_at_once_end_as_if_one_came_after_the_other(office: Office) -> None:
-    await check(office, "open on a, automatic", least=2)
+@pytest.mark.behaviour("CLOUD-8")
+@pytest.mark.behaviour("LIC-3")
+@pytest.mark.parametrize("start", STARTS)
+async def test_of_two_commands_at_once_one_comes_first(office: Office, start: str) -> None:
+    await both_at_once(office, start, least=2)
 
 
 @pytest.mark.long
-async def test_two_commands_at_once_from_every_start(office: Office) -> None:
-    await check(office, *STARTS)
+@pytest.mark.parametrize("start", STARTS)
+async def test_any_two_commands_at_once_end_as_if_one_came_first(
+    office: Office, start: str
+) -> None:
+    await both_at_once(office, start, least=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("start", STARTS)
+async def test_each_order_of_two_commands_has_its_outcome(office: Office, start: str) -> None:
+    wanted = {}
+    for first, second, outcomes in read(start)[1]:
+        wanted[second, first], wanted[first, second] = outcomes[-1], outcomes[0]
+    play = await Play.of(office, start)
+    wrong = []
+    for first in COMMANDS:
+        await play.beginning.comes_back(play.stage)
+        ended = await play.asked(first)
+        after = await Moment.of(play.stage)
+        for second in COMMANDS:
+            await after.comes_back(play.stage)
+            found = await play.seen([ended, await play.asked(second)])
+            if found != wanted[first, second]:
+                wrong.append(f"{first}, {second}: {found}, not {wanted[first, second]}")
+    assert not wrong

@@ -13,7 +13,7 @@ from keypeg_server.domain.account import AccountKind
 from keypeg_server.domain.cloud_session import CloudMode, CloudState
 from keypeg_server.domain.location import member_of
 from keypeg_server.service.cloud_of import Whose
-from tests.server.service.group_model import Group, Person, Shared
+from tests.server.service.account_model import Account, Owned
 from tests.server.service.office import CLOUD, KEY, PUBLISHER
 from tests.server.service.office_machine import ALL, OfficeMachine, numbers
 
@@ -26,11 +26,11 @@ class Machine(OfficeMachine):
     """One group of an office that all runs share."""
 
     pace = timedelta(seconds=1)  # who came first is told by the time
-    model: Group
+    model: Account
 
     def __init__(self) -> None:
         super().__init__(AccountKind.GROUP)
-        self.model = Group()
+        self.model = Account(group=True)
         for _ in range(2):
             self.join()
 
@@ -42,7 +42,7 @@ class Machine(OfficeMachine):
     def join(self) -> None:
         caller = self.run(self.office.user(f"m{next(numbers)}", self.account))
         _, member = names.USER.parse(caller.user)
-        self.model.people[member] = Person(member)
+        self.model.join(member)
 
     @precondition(lambda self: len(self.model.people) > 1)
     @rule(data=st.data())
@@ -94,13 +94,15 @@ class Machine(OfficeMachine):
     )
     def deposit(self, product: str, count: int, cloud_capable: bool) -> None:
         name = f"l{len(self.licenses)}"
-        wanted = self.model.deposit(Shared(name, product, count, cloud_capable))
+        kinds = frozenset({CLOUD, KEY} if cloud_capable else {KEY})
+        words = frozenset(kind.name.lower() for kind in kinds)
+        wanted = self.model.deposit(Owned(name, product, count, words))
         self.office.clock.now += timedelta(seconds=1)
         work = self.office.license(
             f"publishers/acme/products/{product}",
             account=self.account,
             activation_count=count,
-            allowed_locations=frozenset({CLOUD, KEY} if cloud_capable else {KEY}),
+            allowed_locations=kinds,
         )
         self.licenses[name] = self.same(work, wanted)
 
