@@ -73,9 +73,9 @@ class LicenseChanges:
 
     def settle(self, unit: Unit, account: str, now: datetime) -> None:
         """Apply what is due for any license of an account, and what waits for a lost key."""
-        for license in unit.licenses.list_licenses(account):
-            if due(license, now) or license.waits_for:
-                self.applied(unit, license, now)
+        for one in unit.licenses.list_licenses(account):
+            if due(one, now) or one.waits_for:  # as it is by now: those before may have changed it
+                self._look(unit, account, one.id, now)
 
     async def apply_due(self, mine: Callable[[str], bool]) -> None:
         """Apply what is due, of the accounts (names) that are this server's."""
