@@ -74,9 +74,13 @@ class CapacityKeeper:
         """Do what is due now."""
         now = self._clock.monotonic()
         if now >= self._read_at:
-            found = await self._store.read(lambda unit: unit.licenses.licenses_with_plans())
+            self._read_at = now + READ  # first: what is planned during the reading is read again
+            try:
+                found = await self._store.read(lambda unit: unit.licenses.licenses_with_plans())
+            except KeypegError:
+                self._read_at = 0.0
+                raise
             self._plans = {license.name: (license, change) for license, change in found}
-            self._read_at = now + READ
         now_us = self._clock.wall_us()
         for pool in self._engine.pools.all():
             self._fit(pool, now_us)
