@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from keypeg import errors
 from keypeg.borrow_memory import KEPT, Memory
 from keypeg.v1.borrow_pb2 import BorrowDocument
+from keypeg.v1.document_pb2 import Delegation, Envelope
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -49,6 +51,36 @@ def test_a_document_that_was_there_before_says_nothing_of_the_time():
     assert again.latest == NOW + 2 * DAY
     newer = document(serial=2, issued=NOW + DAY)
     assert again.received(newer, NOW + 2 * DAY).latest == NOW + DAY
+
+
+ACME = "publishers/acme"
+
+
+def delegation(generation: int) -> Envelope:
+    return Envelope(payload=Delegation(generation=generation).SerializeToString())
+
+
+def test_the_newest_delegation_is_believed_of_what_comes_with_an_older_one():
+    second = delegation(2).SerializeToString()
+    memory = Memory().used(NOW, {ACME: 2}, {ACME: second})
+    for one in (memory, Memory.from_text(memory.to_text()), memory.used(NOW, {})):
+        assert one.believed(ACME, delegation(1)) == delegation(2)
+        assert one.believed(ACME, delegation(3)) == delegation(3)
+        assert one.believed("publishers/other", delegation(1)) == delegation(1)
+
+
+def test_a_memory_of_an_older_version_knows_none():
+    table = json.loads(Memory().used(NOW, {ACME: 2}).to_text())
+    del table["delegations"]
+    assert Memory.from_text(json.dumps(table)).believed(ACME, delegation(1)) == delegation(1)
+
+
+@pytest.mark.parametrize("text", ["?", "AAA", "/w==", 7, None])
+def test_what_is_no_delegation_is_no_memory(text: object):
+    table = json.loads(Memory().used(NOW, {}).to_text())
+    table["delegations"] = {ACME: text}
+    with pytest.raises(errors.DocumentMalformed):
+        Memory.from_text(json.dumps(table))
 
 
 def test_what_was_given_up_stays_so():

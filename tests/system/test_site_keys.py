@@ -178,6 +178,26 @@ def test_seats_outlive_a_publisher_s_key_that_is_withdrawn(world: World) -> None
 
 
 @pytest.mark.long
+@pytest.mark.behaviour("SEAT-10")
+def test_what_was_borrowed_before_a_signing_key_was_replaced_is_good_beside_what_was_after(
+    world: World,
+) -> None:
+    shop = Workshop(world)
+    set_rules(shop.admin, shop.pool, borrowable())
+    laptop = world.computer(new_id("lap"), token=shop.member_token)
+    first = borrow(world, laptop, shop.pool, "1h")
+    before = opened(shop).generation
+    rotate_signing_key(world)
+    _until(lambda: opened(shop).generation > before)
+    later = borrow(world, laptop, shop.pool, "3h")  # the one that lasts is used
+    for lent in (later, first):
+        app = seat_app(world, offline(laptop), shop.product)
+        app.expect("seat")
+        assert app.stop() == 0
+        world.keypeg(laptop, "borrow", "return", lent["name"].rpartition("/")[2])
+
+
+@pytest.mark.long
 def test_a_credential_file_is_good_until_the_key_that_signed_it_is_withdrawn(
     world: World, tmp_path: Path
 ) -> None:

@@ -10,18 +10,24 @@ copy of the whole disk has put back its memory too.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
+
+from google.protobuf.message import DecodeError
 
 from keypeg.errors import DocumentMalformed
 from keypeg.instants import instant
 from keypeg.v1.borrow_pb2 import BorrowDocument
+from keypeg.v1.document_pb2 import Delegation, Envelope
 
 KEPT: Final = timedelta(days=400)  # after its end; longer than any document holds
 MEMORY_SIZE: Final = 1 << 20  # bytes; 1,000 borrows take a fifth
+_NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Memory:
     latest: datetime = datetime(1970, 1, 1, tzinfo=UTC)  # the latest time that was seen
     borrows: Mapping[str, Known] = field(default_factory=dict)
     generations: Mapping[str, int] = field(default_factory=dict)  # of publishers and activations
+    delegations: Mapping[str, bytes] = field(default_factory=dict)  # the newest, by publisher
 
     def now(self, wall: datetime) -> datetime:
         """The time: the wall clock's, never before the latest that was seen."""
@@ -55,13 +62,33 @@ class Memory:
         known = self.borrows.get(borrow)
         return known is not None and known.is_given_up
 
-    def used(self, now: datetime, generations: Mapping[str, int]) -> Memory:
-        """A seat was in use at that time, by documents of these generations."""
+    def believed(self, publisher: str, delegation: Envelope) -> Envelope:
+        """The newest delegation of a publisher (name) that is known here: this one, or one that was used.
+
+        What was borrowed before its publisher's keys were replaced is believed by the delegation after it, as long as
+        that names who signed it: the one before is superseded here.
+        """
+        known = self.delegations.get(publisher)
+        if known is None:
+            return delegation
+        newest = Envelope.FromString(known)
+        return newest if _generation(newest) > _generation(delegation) else delegation
+
+    def used(
+        self,
+        now: datetime,
+        generations: Mapping[str, int],
+        delegations: Mapping[str, bytes] = _NONE,
+    ) -> Memory:
+        """A seat was in use at that time, by documents of these generations, believed by these delegations."""
         highest = {
             name: max(number, self.generations.get(name, 0)) for name, number in generations.items()
         }
         return replace(
-            self, latest=self.now(now), generations={**self.generations, **highest}
+            self,
+            latest=self.now(now),
+            generations={**self.generations, **highest},
+            delegations={**self.delegations, **delegations},
         )._without_old()
 
     def received(self, document: BorrowDocument, wall: datetime) -> Memory:
@@ -105,6 +132,9 @@ class Memory:
                     for name, one in self.borrows.items()
                 },
                 "generations": dict(self.generations),
+                "delegations": {
+                    name: base64.b64encode(one).decode() for name, one in self.delegations.items()
+                },
             },
             indent=1,
         )
@@ -123,9 +153,28 @@ class Memory:
                     for name, one in table["borrows"].items()
                 },
                 generations={str(name): _number(n) for name, n in table["generations"].items()},
+                delegations={  # none in files of older versions
+                    str(name): _envelope(text)
+                    for name, text in table.get("delegations", {}).items()
+                },
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            DecodeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise DocumentMalformed("This is no memory of borrowed seats.") from error
+
+
+def _generation(envelope: Envelope) -> int:
+    """As it claims; whoever uses it verifies it."""
+    try:
+        return Delegation.FromString(envelope.payload).generation
+    except DecodeError:
+        return 0
 
 
 def _time(value: Any) -> datetime:
@@ -139,6 +188,12 @@ def _number(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
         raise ValueError("no number")
     return value
+
+
+def _envelope(text: Any) -> bytes:
+    found = base64.b64decode(text, validate=True)
+    Envelope.FromString(found)
+    return found
 
 
 def _yes(value: Any) -> bool:

@@ -18,6 +18,7 @@ from typing import Final
 
 from keypeg import events
 from keypeg import proof as proofs
+from keypeg.borrow_memory import Memory
 from keypeg.borrow_place import Kept
 from keypeg.borrow_shelf import Shelf
 from keypeg.borrow_use import Use
@@ -69,14 +70,23 @@ def find(shelf: Shelf, pinned: Pinned, read_parts: ReadParts, wall: datetime) ->
     raise LicenseMissing(f"No seat of {pinned.product} is borrowed here.", product=pinned.product)
 
 
+def proof_of(memory: Memory, kept: Kept) -> proof_pb2.BorrowProof:
+    """What a borrow is believed by here: its documents, and the newest delegation that is known."""
+    publisher = kept.document.publisher
+    delegation = memory.believed(publisher, kept.proof.delegation)
+    license_, borrow = kept.proof.license, kept.proof.borrow
+    return proof_pb2.BorrowProof(delegation=delegation, license=license_, borrow=borrow)
+
+
 def verify(
     shelf: Shelf, kept: Kept, pinned: Pinned, read_parts: ReadParts, wall: datetime
 ) -> Verified:
     """What the borrow allows here at this time; the error of the check that failed."""
     memory = shelf.memory()
+    proof = proof_of(memory, kept)
     parts = read_parts() if kept.document.HasField("fingerprint") else None
     return proofs.verify(
-        proof_pb2.Proof(borrow=kept.proof),
+        proof_pb2.Proof(borrow=proof),
         Expectation(
             publisher_root=pinned.root,
             publisher=pinned.publisher,
@@ -165,7 +175,9 @@ class BorrowDriver(LocalDriver):
             delegation.publisher: delegation.generation,
             verified.activation: verified.license.generation,
         }
-        self._shelf.used(now, generations)
+        shown = proof_of(self._shelf.memory(), self._kept).delegation
+        delegations = {delegation.publisher: shown.SerializeToString()}
+        self._shelf.used(now, generations, delegations)
 
     def _running(self, verified: Verified) -> events.Running:
         return replace(super()._running(verified), borrowed_until=verified.license_expire_time)

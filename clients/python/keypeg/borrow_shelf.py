@@ -174,11 +174,16 @@ class Shelf:
                 "away, and borrow again."
             ) from error
 
-    def used(self, now: datetime, generations: Mapping[str, int]) -> None:
+    def used(
+        self,
+        now: datetime,
+        generations: Mapping[str, int],
+        delegations: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Remembers how late it is, and what was verified."""
         with self._locked():
             memory = self.memory()
-            after = memory.used(now, generations)
+            after = memory.used(now, generations, delegations or {})
             if after != memory:
                 write(self._directory / _MEMORY, after.to_text().encode())
 
