@@ -133,7 +133,11 @@ def _site_keys(data: Path, settings: Settings, vault: Wrapping | None) -> Iterat
         said = f"{stale} of {total} license documents name one before the newest"
         if found.unbelieved:
             said = f"{found.unbelieved} of {total} license documents are signed by a key that was withdrawn"
-        yield soon(check, said, "A running server makes them anew; on PostgreSQL those of accounts that are in use.")
+        yield soon(
+            check,
+            said,
+            "A running server makes them anew; on PostgreSQL those of accounts that are in use.",
+        )
     elif total:
         yield good(check, f"{total} license documents name it")
 
