@@ -26,13 +26,11 @@ from keypeg_server.domain.events import (
     CloudModeChanged,
     LicenseAdded,
     LicenseRemoved,
-    PoolCreated,
     PoolRemoved,
 )
 from keypeg_server.domain.license import (
     Activation,
     License,
-    SeatPool,
     check_activation,
 )
 from keypeg_server.domain.license_change import check_ready
@@ -41,7 +39,8 @@ from keypeg_server.domain.product import Product
 from keypeg_server.service import key_contents
 from keypeg_server.service.accounts import not_found
 from keypeg_server.service.signing import Signing
-from keypeg_server.service.store import NewPool, Unit
+from keypeg_server.service.site_pools import with_pools
+from keypeg_server.service.store import Unit
 
 
 class Placing:
@@ -140,7 +139,7 @@ class Placing:
             kind=location.kind.name.lower(),
         )
         if location.kind is LocationKind.SITE:
-            return self._with_pools(unit, started, product, activation, now)
+            return with_pools(unit, started, product, activation, self._new_id, now)
         return activation
 
     def take_back(self, unit: Unit, license: License, activation: Activation) -> None:
@@ -257,38 +256,6 @@ class Placing:
                 license = unit.licenses.license(session.account, activation.license)
                 assert license is not None, "an activation has its license"
                 self.take_back(unit, license, activation)
-
-    def _with_pools(
-        self, unit: Unit, license: License, product: Product, activation: Activation, now: datetime
-    ) -> Activation:
-        counted = tuple(
-            (feature.id, feature.seat_count) for feature in license.features if feature.seat_count
-        )
-        pools = []
-        for opened in product.opens:
-            id = self._new_id()
-            pool = NewPool(
-                id=id,
-                account=_account(license),
-                product=opened,
-                activation=activation.name,
-                seat_count=license.seat_count,
-                features=counted,
-                create_time=now,
-            )
-            unit.licenses.add_pool(pool)
-            unit.record(
-                pool.account,
-                "pool_created",
-                pool=id,
-                product=opened,
-                activation=activation.name,
-                seats=license.seat_count,
-                features=dict(counted),
-            )
-            pools.append(SeatPool(names.POOL.build(id), opened))
-            unit.publish(PoolCreated(names.POOL.build(id)))
-        return replace(activation, pools=tuple(pools))
 
 
 def product_of(unit: Unit, license: License) -> Product:
