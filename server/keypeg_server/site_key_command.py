@@ -53,9 +53,13 @@ def list_keys(data: Path, settings_file: Path | None, database: str | None, outp
     for one, count in rows:
         state = "newest" if one.key_id == newest else "withdrawn" if one.withdrawn else "before"
         begins = _begins(one.begin_us)[:10] or "the first"
-        click.echo(f"{one.key_id}  {begins:10}  {state:9}  {count:,} license documents")
+        click.echo(f"{one.key_id}  {begins:10}  {state:9}  {_documents(count)}")
     if unknown:
-        click.echo(f"of none of these: {unknown:,} license documents")
+        click.echo(f"of none of these: {_documents(unknown)}")
+
+
+def _documents(count: int) -> str:
+    return f"{count:,} license document{'' if count == 1 else 's'}"
 
 
 def _begins(us: int) -> str:
@@ -82,7 +86,7 @@ def rotate(data: Path, settings_file: Path | None, database: str | None) -> None
         found = site_standing(data, settings)
     stale = sum(found.documents.values()) - found.documents.get(id, 0)
     click.echo(f"new key:           {id}")
-    click.echo(f"to be made anew:   {stale:,} license documents, by the running server")
+    click.echo(f"to be made anew:   {_documents(stale)}, by the running server")
 
 
 @site_key.command()
