@@ -13,7 +13,7 @@ what has grown for all that may be garbage, unless Python keeps no more things t
 
 Promises: a look at what is new takes a few milliseconds whatever the server holds; what was freed is given back when
 memory has grown by a quarter and GROWTH_BYTES, and what looks at the new did not find is found when there are more
-things as well.
+things as well, at the latest when they have doubled and THINGS_MOST more are there.
 
 Leaves to others: making few cycles that live long (a stream takes its own apart when it ends).
 """
@@ -34,6 +34,10 @@ GROWTH: Final = 1.25  # times the memory after the last look at everything
 GROWTH_BYTES: Final = 64 << 20
 THINGS_GROWTH: Final = 1.1  # times what Python kept after the last look at everything
 THINGS: Final = 5_000
+THINGS_MOST_GROWTH: Final = (
+    2.0  # as above, whatever memory says: it grows in steps, and does not come back whole
+)
+THINGS_MOST: Final = 300_000
 _STATM: Final = Path("/proc/self/statm")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -67,8 +71,12 @@ class Garbage:
             self._rested = 0
             self._rest = 1 if gc.collect(1) else min(2 * self._rest, REST)
         gc.freeze()
-        if self._memory() > self._limit:
-            if gc.get_freeze_count() > self._things * THINGS_GROWTH + THINGS:
+        things = gc.get_freeze_count()
+        if things > self._things * THINGS_MOST_GROWTH + THINGS_MOST:
+            gc.unfreeze()
+            self._look_at_everything()
+        elif self._memory() > self._limit:
+            if things > self._things * THINGS_GROWTH + THINGS:
                 gc.unfreeze()
                 self._look_at_everything()
             else:

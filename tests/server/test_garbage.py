@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from keypeg_server import garbage as garbage_module
 from keypeg_server.garbage import (
     GROWTH,
     GROWTH_BYTES,
@@ -160,3 +161,23 @@ def test_the_system_gets_back_what_was_freed_between_what_is_still_used() -> Non
     returner()()
     assert before - resident() > 32 << 20
     libc.free(pieces[-1])
+
+
+def test_so_many_more_things_are_looked_at_whatever_memory_says(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory does not come back whole, and grows in steps: each flood would leave more than the one before."""
+    monkeypatch.setattr(garbage_module, "THINGS_MOST", 1_000)
+    monkeypatch.setattr(garbage_module, "THINGS_MOST_GROWTH", 1.0)
+    garbage = Garbage(memory)
+    garbage.begin()
+    knots = [Knot() for _ in range(700)]
+    gone = weakref.ref(knots[0])
+    garbage.look()  # they are left alone from now on
+    knots.clear()
+    garbage.look()
+    assert gone() is not None
+    more = [Knot() for _ in range(700)]  # too many, with those
+    garbage.look()
+    assert gone() is None
+    assert len(more) == 700
