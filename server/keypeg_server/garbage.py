@@ -37,7 +37,7 @@ THINGS: Final = 5_000
 THINGS_MOST_GROWTH: Final = (
     2.0  # as above, whatever memory says: it grows in steps, and does not come back whole
 )
-THINGS_MOST: Final = 300_000
+THINGS_MOST: Final = 200_000
 _STATM: Final = Path("/proc/self/statm")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -55,6 +55,7 @@ class Garbage:
         self._give_back = give_back or returner()
         self._limit = 0  # bytes, from which on everything is looked at
         self._things = 0  # after the last look at everything
+        self._left_alone = 0  # things since then, also those that have gone meanwhile
         self._free_limit = 0  # from which on what was freed is given back
         self._rest = 1  # pauses from one look at what is new to the next
         self._rested = 0
@@ -70,17 +71,14 @@ class Garbage:
         if self._rested >= self._rest:
             self._rested = 0
             self._rest = 1 if gc.collect(1) else min(2 * self._rest, REST)
+        self._left_alone += len(gc.get_objects())
         gc.freeze()
-        things = gc.get_freeze_count()
-        if things > self._things * THINGS_MOST_GROWTH + THINGS_MOST:
-            gc.unfreeze()
-            self._look_at_everything()
-        elif self._memory() > self._limit:
-            if things > self._things * THINGS_GROWTH + THINGS:
-                gc.unfreeze()
-                self._look_at_everything()
-            else:
-                self._limit = self._grown()
+        most = self._things * (THINGS_MOST_GROWTH - 1.0) + THINGS_MOST
+        if self._memory() > self._limit:
+            self._count(THINGS_GROWTH, THINGS)
+            self._limit = self._grown()
+        elif self._left_alone > most:
+            self._count(THINGS_MOST_GROWTH, THINGS_MOST)
 
     async def run(self) -> None:
         """Look now and again, until canceled."""
@@ -95,10 +93,22 @@ class Garbage:
             await asyncio.to_thread(self._give_back)
             self._free_limit = self._grown()
 
+    def _count(self, growth: float, things: int) -> None:
+        """Look at everything, when there are so many more things; to count them is a walk over all, and seldom done."""
+        found = gc.get_freeze_count()
+        if found > self._things * growth + things:
+            gc.unfreeze()
+            self._look_at_everything()
+            return
+        self._left_alone = (
+            found - self._things
+        ) // 2  # not all at once again, when most of it stays
+
     def _look_at_everything(self) -> None:
         gc.collect()
         gc.freeze()
         self._things = gc.get_freeze_count()
+        self._left_alone = 0
         self._limit = self._grown()
 
     def _grown(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -63,14 +64,14 @@ class Fleet:
         for _ in range(count - 1):
             self.add()
 
-    def add(self, at: str = "127.0.0.1:0") -> int:
-        """One more server; its number."""
+    def add(self, at: str = "127.0.0.1:0", data: Path | None = None) -> int:
+        """One more server, on the same directory or another; its number."""
         self._starts += 1
         ready = self.lab.folder / f"more-{self._starts}.ready"
         program = self.lab.start(
             f"more-{self._starts}",
             [
-                *(str(BIN / "keypegd"), "serve", "--data", str(self.world.data)),
+                *(str(BIN / "keypegd"), "serve", "--data", str(data or self.world.data)),
                 *("--listen", at, "--ready-file", str(ready)),
             ],
         )

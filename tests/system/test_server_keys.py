@@ -7,7 +7,7 @@ import shutil
 import signal
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from lab.world import CLOUD, Api, World
 from tests.server.keypegd import command, failed
 from tests.server.softhsm import softhsm
 from tests.system.fleet import Fleet
+from tests.system.fleet import postgres as postgres
 from tests.system.people import Customer, new_id
 from tests.system.streams import Stream
 
@@ -199,12 +200,6 @@ def taken_over(begin: Callable[[], Stream]) -> Stream:
                 raise
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres.start(durable=False) as made:
-        yield made
-
-
 @pytest.mark.long
 def test_each_server_of_a_database_learns_a_new_key_also_with_a_directory_of_its_own(
     tmp_path: Path, postgres: Postgres
@@ -214,15 +209,7 @@ def test_each_server_of_a_database_learns_a_new_key_also_with_a_directory_of_its
         world = fleet.world
         other = lab.folder / "other-data"
         shutil.copytree(world.data, other)
-        ready = lab.folder / "other.ready"
-        program = lab.start(
-            "other",
-            [
-                *(KEYPEGD, "serve", "--data", str(other), "--listen", "127.0.0.1:0"),
-                *("--ready-file", str(ready)),
-            ],
-        )
-        address = lab.ready(program, ready)["address"]
+        address = fleet.addresses[fleet.add(data=other)]
         studios = [Studio(world), Studio(world)]
         apis = [
             Api(at, world.ca_file.read_bytes(), studio.member_token)
@@ -234,7 +221,9 @@ def test_each_server_of_a_database_learns_a_new_key_also_with_a_directory_of_its
             reached(one, one.generation + 1)
         assert len({one.signed_by for one in running}) == 1
         until = time.monotonic() + 30
-        while running[0].signed_by not in program.log.read_text():  # "signing keys replaced"
+        while (
+            running[0].signed_by not in fleet.programs[1].log.read_text()
+        ):  # "signing keys replaced"
             running[1].renew()
             assert time.monotonic() < until
         # The other server has what it needs, when the one that made the key is gone for good.

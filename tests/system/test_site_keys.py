@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lab.processes import BIN, Lab
 from lab.world import CLOUD, SITE, Api, World, request_id
 from tests.server.keypegd import command, failed
 from tests.system.fleet import Fleet
+from tests.system.fleet import postgres as postgres
 from tests.system.people import Customer, new_id
 from tests.system.streams import Stream
 from tests.system.test_borrow import borrow, borrowable, offline, seat_app, set_rules
@@ -92,7 +93,7 @@ def test_a_new_site_key_takes_over_under_apps_and_borrowed_seats(world: World) -
     set_rules(shop.admin, shop.pool, borrowable())
     desk, laptop = (world.computer(new_id(one), token=shop.member_token) for one in ("desk", "lap"))
     app = seat_app(world, desk, shop.product)
-    app.expect("running")
+    app.expect("seat")
     lent = borrow(world, laptop, shop.pool)
     running, held = shop.stream(), shop.leases()
     (first,) = keys(world)
@@ -115,7 +116,7 @@ def test_a_new_site_key_takes_over_under_apps_and_borrowed_seats(world: World) -
     later = borrow(world, laptop, shop.pool)
     for _ in (lent, later):
         away = seat_app(world, offline(laptop), shop.product)
-        away.expect("running")
+        away.expect("seat")
         away.stop()
     for words in (("renew", lent["name"], "--for", "2h"), ("return", lent["name"])):
         world.keypeg(laptop, "borrow", *words)
@@ -153,7 +154,7 @@ def test_seats_outlive_a_publisher_s_key_that_is_withdrawn(world: World) -> None
     """Their license documents are made anew, before anybody is asked to believe one of the old."""
     shop = Workshop(world)
     app = seat_app(world, world.computer(new_id("desk"), token=shop.member_token), shop.product)
-    app.expect("running")
+    app.expect("seat")
     running, held = shop.stream(), shop.leases()
     listed = json.loads(
         command("key", "list", "--data", str(world.data), "--publisher", "acme", "-o", "json")[1]
@@ -286,29 +287,16 @@ def test_what_is_no_key_to_withdraw_or_none_at_all_is_refused_and_the_server_goe
     running.close()
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres.start(durable=False) as made:
-        yield made
-
-
 @pytest.mark.long
 def test_each_server_of_a_database_signs_with_the_new_key(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with Lab(tmp_path) as lab:
-        world = Fleet(lab, postgres, 1).world
+        fleet = Fleet(lab, postgres, 1)
+        world = fleet.world
         other = lab.folder / "other-data"
         shutil.copytree(world.data, other)
-        ready = lab.folder / "other.ready"
-        program = lab.start(
-            "other",
-            [
-                *(KEYPEGD, "serve", "--data", str(other), "--listen", "127.0.0.1:0"),
-                *("--ready-file", str(ready)),
-            ],
-        )
-        address = lab.ready(program, ready)["address"]
+        address = fleet.addresses[fleet.add(data=other)]
         shops = [Workshop(world), Workshop(world)]
         apis = [
             Api(at, world.ca_file.read_bytes(), shop.member_token)
