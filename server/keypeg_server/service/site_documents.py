@@ -33,6 +33,7 @@ AT_ONCE: Final = 20  # documents that are made anew in one round, and one transa
 LOOKED_AT: Final = (
     500  # stale ones that a round looks at; some are of accounts that are other servers'
 )
+REST: Final = 5.0  # seconds until the next look by the same keys, when there was nothing to do
 KNOWN_COUNT: Final = 20_000  # documents kept in memory, about 2 KiB each: those of a running site
 _BEGIN: Final = ("", "")
 _LOG: Final = structlog.get_logger("keypegd")
@@ -59,6 +60,9 @@ class SiteDocuments:
         self._placing = placing
         self._after = _BEGIN  # the keys and the activation (id) at which the last round ended
         self._renewed = 0  # since nothing was stale
+        self._idle = True  # whether the rounds since `_BEGIN` had nothing to do
+        self._rests_until = 0.0  # on the monotonic clock
+        self._rests_by: frozenset[str] = frozenset()  # keys by which there was nothing to do
 
     def unusable(self, activations: Iterable[Activation]) -> list[Activation]:
         """Those of these whose documents apps would not believe."""
@@ -76,8 +80,14 @@ class SiteDocuments:
                 self._renew(unit, there, now)
 
     async def renew_stale(self, mine: Callable[[str], bool]) -> None:
-        """Make some of the stale documents anew, of the accounts (names) that are this server's; one round."""
+        """Make some of the stale documents anew, of the accounts (names) that are this server's; one round.
+
+        After one that found nothing to do it does nothing for REST, unless the keys are others by then.
+        """
         fine = self._signing.site_documents()
+        if fine == self._rests_by and self._clock.monotonic() < self._rests_until:
+            return
+        self._idle |= self._after == _BEGIN
         found = await self._store.read(
             lambda unit: unit.licenses.stale_documents(fine, self._after, LOOKED_AT)
         )
@@ -94,7 +104,10 @@ class SiteDocuments:
                 self._after = one.keys, one.id
                 break
         if chosen:
+            self._idle = False
             await self._renew_chosen(chosen, fine)
+        elif self._idle and self._after == _BEGIN:
+            self._rests_by, self._rests_until = fine, self._clock.monotonic() + REST
 
     async def _renew_chosen(self, chosen: list[StaleDocument], fine: frozenset[str]) -> None:
         now, ids = self._clock.wall(), [one.id for one in chosen]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -24,7 +25,7 @@ from keypeg_server.service import site_documents
 from keypeg_server.service.delegations import wanted
 from keypeg_server.service.ports import Entitlement
 from keypeg_server.service.signing import PublisherKeys, delegate
-from keypeg_server.service.site_documents import site_license
+from keypeg_server.service.site_documents import REST, site_license
 from keypeg_server.service.site_keys import SiteKeys
 from keypeg_server.storage.log_writer import LogWriter
 from tests.server.service.office import Office
@@ -163,6 +164,8 @@ async def test_others_make_their_own_anew(office: Office, keys: Keys) -> None:
     keys.rotate_site()
     assert await renewed(office, frozenset({"accounts/mill"})) == 1
     assert await renewed(office, frozenset({"accounts/mill"})) == 0
+    assert await renewed(office) == 0, "it rests where there was nothing to do"
+    office.clock.now += timedelta(seconds=REST)  # and some account has moved here meanwhile
     assert await renewed(office) == 1
 
 
