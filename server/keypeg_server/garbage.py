@@ -9,11 +9,11 @@ before that; renewals leave none, and are not looked at but now and then.
 
 What the libraries have freed stays with the process, in pieces: 10,000 connections that came and went leave 400 MiB, and
 the next as many more. When memory has grown, the system gets it back (50 ms for so much, 1 ms for nothing; glibc alone);
-what has grown for all that may be garbage, unless Python keeps no more things than before: then it is the libraries'.
+what has grown for all that may be garbage, unless Python keeps no more blocks than before: then it is the libraries'.
 
 Promises: a look at what is new takes a few milliseconds whatever the server holds; what was freed is given back when
 memory has grown by a quarter and GROWTH_BYTES, and what looks at the new did not find is found when there are more
-things as well, at the latest when they have doubled and THINGS_MOST more are there.
+blocks as well, at the latest when they have grown by half and BLOCKS_MOST more are there.
 
 Leaves to others: making few cycles that live long (a stream takes its own apart when it ends).
 """
@@ -24,6 +24,7 @@ import asyncio
 import ctypes
 import gc
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -32,12 +33,12 @@ PAUSE: Final = 0.2  # seconds: what is older is left alone
 REST: Final = 10  # pauses between two looks, when nothing is found
 GROWTH: Final = 1.25  # times the memory after the last look at everything
 GROWTH_BYTES: Final = 64 << 20
-THINGS_GROWTH: Final = 1.1  # times what Python kept after the last look at everything
-THINGS: Final = 5_000
-THINGS_MOST_GROWTH: Final = (
-    2.0  # as above, whatever memory says: it grows in steps, and does not come back whole
+BLOCKS_GROWTH: Final = 1.1  # times the blocks that Python kept after the last look at everything
+BLOCKS: Final = 20_000
+BLOCKS_MOST_GROWTH: Final = (
+    1.5  # whatever memory says: it grows in steps, and does not come back whole
 )
-THINGS_MOST: Final = 200_000
+BLOCKS_MOST: Final = 400_000
 _STATM: Final = Path("/proc/self/statm")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -54,8 +55,7 @@ class Garbage:
         self._memory = memory or resident
         self._give_back = give_back or returner()
         self._limit = 0  # bytes, from which on everything is looked at
-        self._things = 0  # after the last look at everything
-        self._left_alone = 0  # things since then, also those that have gone meanwhile
+        self._blocks = 0  # after the last look at everything
         self._free_limit = 0  # from which on what was freed is given back
         self._rest = 1  # pauses from one look at what is new to the next
         self._rested = 0
@@ -71,14 +71,15 @@ class Garbage:
         if self._rested >= self._rest:
             self._rested = 0
             self._rest = 1 if gc.collect(1) else min(2 * self._rest, REST)
-        self._left_alone += len(gc.get_objects())
         gc.freeze()
-        most = self._things * (THINGS_MOST_GROWTH - 1.0) + THINGS_MOST
-        if self._memory() > self._limit:
-            self._count(THINGS_GROWTH, THINGS)
+        larger = self._memory() > self._limit
+        if self._keeps_more(BLOCKS_MOST_GROWTH, BLOCKS_MOST) or (
+            larger and self._keeps_more(BLOCKS_GROWTH, BLOCKS)
+        ):
+            gc.unfreeze()
+            self._look_at_everything()
+        elif larger:
             self._limit = self._grown()
-        elif self._left_alone > most:
-            self._count(THINGS_MOST_GROWTH, THINGS_MOST)
 
     async def run(self) -> None:
         """Look now and again, until canceled."""
@@ -93,22 +94,14 @@ class Garbage:
             await asyncio.to_thread(self._give_back)
             self._free_limit = self._grown()
 
-    def _count(self, growth: float, things: int) -> None:
-        """Look at everything, when there are so many more things; to count them is a walk over all, and seldom done."""
-        found = gc.get_freeze_count()
-        if found > self._things * growth + things:
-            gc.unfreeze()
-            self._look_at_everything()
-            return
-        self._left_alone = (
-            found - self._things
-        ) // 2  # not all at once again, when most of it stays
+    def _keeps_more(self, times: float, blocks: int) -> bool:
+        """Whether Python keeps so much more: a count of well below a millisecond, as none of the things is touched."""
+        return sys.getallocatedblocks() > self._blocks * times + blocks
 
     def _look_at_everything(self) -> None:
         gc.collect()
         gc.freeze()
-        self._things = gc.get_freeze_count()
-        self._left_alone = 0
+        self._blocks = sys.getallocatedblocks()
         self._limit = self._grown()
 
     def _grown(self) -> int:
@@ -123,8 +116,8 @@ def returner() -> Callable[[], None]:
 
 
 def resident() -> int:
-    """Bytes of memory that the process has now; how many things it holds, where the system does not say."""
+    """Bytes of memory that the process has now; a guess by what Python keeps, where the system does not say."""
     try:
         return int(_STATM.read_bytes().split()[1]) * _PAGE
     except OSError:
-        return gc.get_freeze_count() * 200
+        return sys.getallocatedblocks() * 100

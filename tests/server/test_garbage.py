@@ -12,11 +12,11 @@ import pytest
 
 from keypeg_server import garbage as garbage_module
 from keypeg_server.garbage import (
+    BLOCKS,
+    BLOCKS_GROWTH,
     GROWTH,
     GROWTH_BYTES,
     REST,
-    THINGS,
-    THINGS_GROWTH,
     Garbage,
     resident,
     returner,
@@ -40,8 +40,8 @@ class Memory:
 
 def more_things() -> list[Knot]:
     """So many that they may be why memory has grown."""
-    kept = gc.get_freeze_count() + len(gc.get_objects())
-    return [Knot() for _ in range(2 * THINGS + int(kept * (THINGS_GROWTH - 1.0)))]
+    kept = sys.getallocatedblocks()
+    return [Knot() for _ in range(2 * BLOCKS + int(kept * (BLOCKS_GROWTH - 1.0)))]
 
 
 @pytest.fixture
@@ -167,17 +167,17 @@ def test_so_many_more_things_are_looked_at_whatever_memory_says(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory does not come back whole, and grows in steps: each flood would leave more than the one before."""
-    monkeypatch.setattr(garbage_module, "THINGS_MOST", 1_000)
-    monkeypatch.setattr(garbage_module, "THINGS_MOST_GROWTH", 1.0)
+    monkeypatch.setattr(garbage_module, "BLOCKS_MOST", 10_000)
+    monkeypatch.setattr(garbage_module, "BLOCKS_MOST_GROWTH", 1.0)
     garbage = Garbage(memory)
     garbage.begin()
-    knots = [Knot() for _ in range(700)]
+    knots = [Knot() for _ in range(6_000)]
     gone = weakref.ref(knots[0])
     garbage.look()  # they are left alone from now on
     knots.clear()
     garbage.look()
     assert gone() is not None
-    more = [Knot() for _ in range(700)]  # too many, with those
+    more = [Knot() for _ in range(6_000)]  # too many, with those
     garbage.look()
     assert gone() is None
-    assert len(more) == 700
+    assert len(more) == 6_000
