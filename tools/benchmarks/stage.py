@@ -40,6 +40,7 @@ access = "7d"
 user_calls = 1_000_000
 user_frames = 10_000_000
 user_openings = 1_000_000
+user_queue_places = 1_000_000
 user_streams = 1_000_000
 """
 FLOOR: Final = Path(__file__).resolve().parent / "floor.py"
