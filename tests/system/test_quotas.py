@@ -24,7 +24,7 @@ from keypeg_server.rpc.quotas import PLACE_STREAMS
 from lab.processes import Lab
 from lab.world import SITE, Api, World, request_id
 from tests.system.logs import said
-from tests.system.people import SETTINGS, Customer, refused
+from tests.system.people import SETTINGS, Customer, recorded, refused
 from tests.system.seats import acquire, release
 from tests.system.streams import Stream
 
@@ -161,6 +161,8 @@ def test_who_fills_a_queue_is_refused_and_others_get_their_places(
         place(customer.member)
     assert caught[0].metadata["limit"] == "pool.user_queue_places"
     assert f"2 places in the queue of {pool} already, which is the limit" in caught[0].sentence
-    assert place(customer.admin) == 3
+    assert place(customer.admin) == 3  # on disk, and what came before it
+    (kept,) = recorded(customer, "denied")
+    assert (kept["reason"], f"pools/{kept['pool']}") == ("QUEUE_FULL", pool)
     release(customer.admin, held)  # serves one of them
     assert place(customer.member) == 3
