@@ -33,7 +33,8 @@ from keypeg_server.service.store import Store
 
 LOOK: Final = 5.0  # seconds between looks at the clock
 READ: Final = 60.0  # seconds between readings of what other servers may have planned
-SHORTEST: Final = 0.001  # seconds
+SHORTEST: Final = 0.001  # seconds; timers come a little early
+AGAIN: Final = 0.5  # seconds after a look that failed
 _LOG: Final = structlog.get_logger("keypegd")
 
 
@@ -55,6 +56,7 @@ class CapacityKeeper:
         self._plans: dict[str, tuple[License, int]] = {}  # by name; with the next start or end
         self._woken = asyncio.Event()
         self._read_at = 0.0
+        self._looked_us = 0  # of the last look: what comes after it is still to be done
         self._task: asyncio.Task[None] | None = None
         hub.subscribe(CapacityPlanned, self._planned)
         hub.subscribe(PoolCreated, lambda _: self._woken.set())
@@ -81,7 +83,7 @@ class CapacityKeeper:
                 self._read_at = 0.0
                 raise
             self._plans = {license.name: (license, change) for license, change in found}
-        now_us = self._clock.wall_us()
+        self._looked_us = now_us = self._clock.wall_us()
         for pool in self._engine.pools.all():
             self._fit(pool, now_us)
         for license, change_us in list(self._plans.values()):
@@ -118,16 +120,16 @@ class CapacityKeeper:
                 await self.look()
             except KeypegError as error:  # the disk is away, or an account just moved: again soon
                 _LOG.warning("temporary capacity waits", why=error.sentence)
+                await asyncio.sleep(AGAIN)
 
     def _pause(self) -> float:
-        """Seconds until something is due, as far as it is known."""
-        now_us = self._clock.wall_us()
+        """Seconds until something is due that the last look was too early for, as far as it is known."""
         changes = [
             change
             for one, _ in self._plans.values()
-            if (change := next_change_us(one.capacities, now_us))
+            if (change := next_change_us(one.capacities, self._looked_us))
         ]
-        left = (min(changes) - now_us) / 1e6 if changes else LOOK
+        left = (min(changes) - self._clock.wall_us()) / 1e6 if changes else LOOK
         until_read = max(0.0, self._read_at - self._clock.monotonic())
         return max(SHORTEST, min(LOOK, left, until_read))
 

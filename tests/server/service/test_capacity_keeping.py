@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from keypeg.errors import StorageUnavailable
+from keypeg_server.domain.capacity import Capacity
 from keypeg_server.domain.events import CapacityPlanned
+from keypeg_server.service import capacity_keeping
 from keypeg_server.service.capacity_keeping import CapacityKeeper
 from keypeg_server.service.events import EventHub
 from tests.server.service.office import HandClock
@@ -44,6 +46,12 @@ class Kept:
         return task
 
 
+async def turns(count: int) -> None:
+    """So many turns of the event loop, in which what can go on does."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def test_what_is_planned_during_a_reading_is_read() -> None:
     kept = Kept()
     task = await kept.looks()
@@ -66,3 +74,65 @@ async def test_what_could_not_be_read_is_read_the_next_time() -> None:
         await task
     await kept.looks()
     assert len(kept.store.readings) == 2
+
+
+class Late(HandClock):
+    """What is asked for the time twice is told two moments, the first just before a capacity begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = [BEGIN_US - 1]
+
+    def wall_us(self) -> int:
+        return self.told.pop(0) if self.told else BEGIN_US + 1
+
+
+BEGIN_US, END_US = 60_000_000, 120_000_000
+
+
+async def test_what_begins_between_a_look_and_the_pause_after_it_is_not_slept_over() -> None:
+    """A timer comes a little early, or the look takes a while."""
+    more = Capacity("more", 1, 0, BEGIN_US, END_US)
+    name = "accounts/studio/licenses/one"
+    license = SimpleNamespace(name=name, account="studio", id="one", capacities=(more,))
+    pool = SimpleNamespace(activation=f"{name}/activations/here", base=1, capacity=1, plan=())
+    carried = asyncio.Event()
+    engine: Any = SimpleNamespace(
+        heard=[],
+        pools=SimpleNamespace(all=lambda: [pool], serves=lambda _: False),
+        aftermath=SimpleNamespace(resized=lambda _: None),
+        carry=lambda *_: carried.set(),
+    )
+
+    async def read(_: object) -> list[Any]:
+        return [(license, BEGIN_US)]
+
+    store: Any = SimpleNamespace(read=read)
+    keeper = CapacityKeeper(store, Late(), EventHub(), engine, engine)
+    await keeper.start()
+    assert not carried.is_set()
+    try:
+        await asyncio.wait_for(carried.wait(), capacity_keeping.LOOK / 2)
+    finally:
+        keeper.stop()
+
+
+async def test_a_disk_that_is_away_is_not_asked_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capacity_keeping, "SHORTEST", 0.0)
+    kept = Kept()
+    task = await kept.looks()
+    kept.store.readings[0].set_result([])
+    await task
+    kept.hub.publish(PLANNED)
+    starting = asyncio.create_task(kept.keeper.start())
+    await asyncio.sleep(0)
+    kept.store.readings[1].set_result([])
+    await starting
+    kept.hub.publish(PLANNED)
+    await turns(100)
+    kept.store.readings[2].set_exception(StorageUnavailable("The disk is full."))
+    await turns(100)
+    kept.keeper.stop()
+    assert len(kept.store.readings) == 3
