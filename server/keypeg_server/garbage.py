@@ -66,7 +66,7 @@ class Garbage:
         self._look_at_everything()
 
     def look(self) -> None:
-        """Look at what is new, less often while nothing is found; at everything, when memory has grown."""
+        """Look at what is new, less often while nothing is found; at everything, when memory or what Python keeps has grown."""
         self._rested += 1
         if self._rested >= self._rest:
             self._rested = 0

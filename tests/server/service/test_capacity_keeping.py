@@ -16,6 +16,7 @@ from keypeg_server.service.capacity_keeping import CapacityKeeper
 from keypeg_server.service.events import EventHub
 from tests.server.service.office import HandClock
 
+BEGIN_US, END_US = 60_000_000, 120_000_000
 PLANNED = CapacityPlanned("accounts/studio", "accounts/studio/licenses/one")
 
 
@@ -87,9 +88,6 @@ class Late(HandClock):
         return self.told.pop(0) if self.told else BEGIN_US + 1
 
 
-BEGIN_US, END_US = 60_000_000, 120_000_000
-
-
 async def test_what_begins_between_a_look_and_the_pause_after_it_is_not_slept_over() -> None:
     """A timer comes a little early, or the look takes a while."""
     more = Capacity("more", 1, 0, BEGIN_US, END_US)
@@ -122,17 +120,13 @@ async def test_a_disk_that_is_away_is_not_asked_without_a_pause(
 ) -> None:
     monkeypatch.setattr(capacity_keeping, "SHORTEST", 0.0)
     kept = Kept()
-    task = await kept.looks()
-    kept.store.readings[0].set_result([])
-    await task
-    kept.hub.publish(PLANNED)
     starting = asyncio.create_task(kept.keeper.start())
     await asyncio.sleep(0)
-    kept.store.readings[1].set_result([])
+    kept.store.readings[0].set_result([])
     await starting
     kept.hub.publish(PLANNED)
     await turns(100)
-    kept.store.readings[2].set_exception(StorageUnavailable("The disk is full."))
+    kept.store.readings[1].set_exception(StorageUnavailable("The disk is full."))
     await turns(100)
     kept.keeper.stop()
-    assert len(kept.store.readings) == 3
+    assert len(kept.store.readings) == 2
